@@ -1,0 +1,66 @@
+//! Builds the personality, the freestanding program that lives inside each guest, and leaves it in
+//! `OUT_DIR/personality` for the library to embed.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Must equal `layout::PERSONALITY_BASE`.
+const BASE: &str = "0x600000000000";
+
+fn main() {
+    for watched in ["personality", "syscalls", "fsmap"] {
+        println!("cargo:rerun-if-changed={watched}/src");
+        println!("cargo:rerun-if-changed={watched}/Cargo.toml");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
+    let target = if has_target("x86_64-unknown-none") { "x86_64-unknown-none" } else { "x86_64-unknown-linux-gnu" };
+    let mut flags = vec![
+        "-Crelocation-model=pic".to_owned(),
+        "-Cpanic=abort".to_owned(),
+        format!("--remap-path-prefix={}=.", env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")),
+    ];
+    let link: &[&str] = if target.ends_with("none") {
+        &["--no-pie", "-znoexecstack", "--build-id=none"]
+    } else {
+        println!("cargo:warning=the target x86_64-unknown-none is missing (rustup target add x86_64-unknown-none); the host's is used");
+        flags.push("-Ctarget-feature=-sse,-sse2,-mmx".to_owned());
+        &["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,-z,noexecstack", "-Wl,--build-id=none"]
+    };
+    flags.extend(link.iter().map(|argument| format!("-Clink-arg={argument}")));
+    flags.push(if target.ends_with("none") { format!("-Clink-arg=--image-base={BASE}") } else { format!("-Clink-arg=-Wl,--image-base={BASE}") });
+
+    let status = Command::new(cargo)
+        .args(["build", "--release", "--locked", "--offline", "--package", "picozone-personality", "--bin", "personality", "--features", "guest"])
+        .args(["--target", target, "--target-dir"])
+        .arg(out.join("build"))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env("CARGO_PROFILE_RELEASE_LTO", "true")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
+        .env_remove("RUSTFLAGS")
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTC_WRAPPER")
+        .status()
+        .expect("cargo can be started");
+    assert!(status.success(), "the personality does not build");
+    let built = out.join("build").join(target).join("release/personality");
+    copy(&built, &out.join("personality"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    if let Err(error) = std::fs::copy(from, to) {
+        panic!("copy {} to {}: {error}", from.display(), to.display());
+    }
+}
+
+fn has_target(name: &str) -> bool {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    Command::new(rustc)
+        .args(["--print", "target-libdir", "--target", name])
+        .output()
+        .ok()
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .is_some_and(|dir| Path::new(dir.trim()).is_dir())
+}

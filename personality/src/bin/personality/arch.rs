@@ -1,0 +1,343 @@
+//! All that is x86_64: entry, raw calls, the interruptible call, faults, signal frames.
+
+use core::arch::{asm, global_asm};
+
+/// A raw system call; the kernel's result word.
+#[inline(always)]
+pub unsafe fn syscall6(nr: u32, a: [u64; 6]) -> i64 {
+    let ret: i64;
+    unsafe {
+        asm!("syscall", inlateout("rax") u64::from(nr) => ret, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+            in("r10") a[3], in("r8") a[4], in("r9") a[5], lateout("rcx") _, lateout("r11") _);
+    }
+    ret
+}
+
+macro_rules! syscalls {
+    ($($name:ident($($arg:ident),*);)*) => { $(
+        /// A raw system call with that many arguments.
+        #[inline(always)]
+        pub unsafe fn $name(nr: u32, $($arg: u64),*) -> i64 {
+            let mut all = [0u64; 6];
+            let given = [$($arg),*];
+            let mut i = 0;
+            while i < given.len() { all[i] = given[i]; i += 1; }
+            unsafe { syscall6(nr, all) }
+        }
+    )* };
+}
+syscalls! {
+    syscall1(a);
+    syscall2(a, b);
+    syscall3(a, b, c);
+    syscall4(a, b, c, d);
+    syscall5(a, b, c, d, e);
+}
+
+global_asm!(
+    ".globl _start",
+    "_start:",
+    "mov rdi, rsp",
+    "lea rsp, [rip + {main_region} + {region_size}]",
+    "xor ebp, ebp",
+    "call {start}",
+    "ud2",
+    // pz_enter(entry, sp): leaves for the guest with every register clear.
+    ".globl pz_enter",
+    "pz_enter:",
+    "mov r11, rdi",
+    "mov rsp, rsi",
+    "xor eax, eax", "xor ebx, ebx", "xor ecx, ecx", "xor edx, edx", "xor esi, esi", "xor edi, edi", "xor ebp, ebp",
+    "xor r8d, r8d", "xor r9d, r9d", "xor r10d, r10d", "xor r12d, r12d", "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
+    "jmp r11",
+    // The restorer of our own handlers.
+    ".globl pz_restore",
+    "pz_restore:",
+    "mov eax, 15",
+    "syscall",
+    "ud2",
+    // pz_return(frame): takes a signal frame as the kernel laid it out and returns through it.
+    ".globl pz_return",
+    "pz_return:",
+    "lea rsp, [rdi + 8]",
+    "mov eax, 15",
+    "syscall",
+    "ud2",
+    // pz_wait(nr, args, mask, all): one blocking call under the guest's mask.
+    ".globl pz_wait",
+    "pz_wait:",
+    "push rbx", "push r12", "push r13", "push r14",
+    "mov r12, rdi", "mov r13, rsi", "mov r14, rcx", "mov rsi, rdx",
+    "mov eax, 14", "mov edi, 2", "xor edx, edx", "mov r10d, 8",
+    "syscall",
+    ".globl pz_wait_begin",
+    "pz_wait_begin:",
+    "mov rdi, [r13]", "mov rsi, [r13 + 8]", "mov rdx, [r13 + 16]", "mov r10, [r13 + 24]", "mov r8, [r13 + 32]", "mov r9, [r13 + 40]",
+    "mov rax, r12",
+    "syscall",
+    ".globl pz_wait_end",
+    "pz_wait_end:",
+    "mov rbx, rax",
+    "mov eax, 14", "mov edi, 2", "mov rsi, r14", "xor edx, edx", "mov r10d, 8",
+    "syscall",
+    "mov rax, rbx",
+    "pop r14", "pop r13", "pop r12", "pop rbx",
+    "ret",
+    ".globl pz_wait_abort",
+    "pz_wait_abort:",
+    "mov rax, -512",
+    "jmp pz_wait_end",
+    // pz_clone(flags, stack, ptid, ctid, tls, entry, arg): the child calls entry(arg) on its stack.
+    ".globl pz_clone",
+    "pz_clone:",
+    "mov r11, [rsp + 8]",
+    "sub rsi, 16",
+    "mov [rsi], r9",
+    "mov [rsi + 8], r11",
+    "mov r10, rcx",
+    "mov eax, 56",
+    "syscall",
+    "test rax, rax",
+    "jz 2f",
+    "ret",
+    "2: pop rax",
+    "pop rdi",
+    "xor ebp, ebp",
+    "call rax",
+    "ud2",
+    // pz_exit(address, length, status): gives the thread's own stack back, then ends the thread.
+    ".globl pz_exit",
+    "pz_exit:",
+    "mov r12, rdx",
+    "mov eax, 11",
+    "syscall",
+    "mov rdi, r12",
+    "mov eax, 60",
+    "syscall",
+    "ud2",
+    // pz_copy(to, from, length) -> bytes not copied; a fault inside ends the copy.
+    ".globl pz_copy",
+    "pz_copy:",
+    "mov rcx, rdx",
+    ".globl pz_copy_begin",
+    "pz_copy_begin:",
+    "rep movsb",
+    ".globl pz_copy_end",
+    "pz_copy_end:",
+    "mov rax, rcx",
+    "ret",
+    // pz_string(to, from, room) -> length without NUL, or -1 for a fault, or room if it is too long.
+    ".globl pz_string",
+    "pz_string:",
+    "xor eax, eax",
+    "3: cmp rax, rdx",
+    "jae 4f",
+    ".globl pz_string_begin",
+    "pz_string_begin:",
+    "movzx ecx, byte ptr [rsi + rax]",
+    ".globl pz_string_end",
+    "pz_string_end:",
+    "mov [rdi + rax], cl",
+    "test cl, cl",
+    "jz 4f",
+    "inc rax",
+    "jmp 3b",
+    "4: ret",
+    ".globl pz_string_fault",
+    "pz_string_fault:",
+    "mov rax, -1",
+    "ret",
+    main_region = sym crate::thread::MAIN_REGION,
+    region_size = const crate::thread::REGION_SIZE,
+    start = sym crate::load::start,
+);
+
+unsafe extern "C" {
+    pub fn pz_enter(entry: u64, sp: u64) -> !;
+    pub fn pz_restore();
+    fn pz_return(frame: u64) -> !;
+    fn pz_wait(nr: u64, args: *const u64, mask: *const u64, all: *const u64) -> i64;
+    fn pz_clone(flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64, entry: u64, arg: u64) -> i64;
+    fn pz_exit(address: u64, length: u64, status: u64) -> !;
+    fn pz_copy(to: u64, from: u64, length: u64) -> u64;
+    fn pz_string(to: u64, from: u64, room: u64) -> i64;
+    static pz_wait_begin: u8;
+    static pz_wait_end: u8;
+    static pz_wait_abort: u8;
+    static pz_copy_begin: u8;
+    static pz_copy_end: u8;
+    static pz_string_begin: u8;
+    static pz_string_end: u8;
+    static pz_string_fault: u8;
+}
+
+/// What [`wait`] gives when a signal arrived before the call began or asks for it to be made again.
+pub const RESTART: i64 = -512;
+
+/// Makes one blocking call under `mask`, so that a signal can end it.
+pub fn wait(nr: u32, args: [u64; 6], mask: u64) -> i64 {
+    let all = crate::signal::BLOCK_ALL;
+    unsafe { pz_wait(u64::from(nr), args.as_ptr(), &raw const mask, &raw const all) }
+}
+
+/// Clones; the child runs `entry(arg)` on `stack` and never returns.
+pub unsafe fn clone(flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64, entry: extern "C" fn(u64) -> !, arg: u64) -> i64 {
+    unsafe { pz_clone(flags, stack, ptid, ctid, tls, entry as usize as u64, arg) }
+}
+
+/// Returns through a signal frame.
+pub unsafe fn sigreturn(frame: u64) -> ! {
+    unsafe { pz_return(frame) }
+}
+
+/// Unmaps the thread's own region and ends the thread.
+pub unsafe fn exit_thread(address: u64, length: u64, status: u64) -> ! {
+    unsafe { pz_exit(address, length, status) }
+}
+
+/// Copies `length` bytes from or to guest memory; false if any byte faulted.
+pub fn copy(to: u64, from: u64, length: usize) -> bool {
+    unsafe { pz_copy(to, from, length as u64) == 0 }
+}
+
+/// Copies a NUL-terminated string in. `None`: fault; `Some(room)`: too long.
+pub fn string_in(to: &mut [u8], from: u64) -> Option<usize> {
+    let n = unsafe { pz_string(to.as_mut_ptr() as u64, from, to.len() as u64) };
+    usize::try_from(n).ok()
+}
+
+/// What an interrupted place in the personality means.
+pub enum Place {
+    /// Guest code.
+    Guest,
+    /// Between the unblocking and the blocking call: give up and restart.
+    Interruptible(u64),
+    /// An access to guest memory: go on there.
+    Access(u64),
+    /// Elsewhere in the personality.
+    Inside,
+}
+
+/// Classifies an instruction pointer.
+pub fn place(ip: u64) -> Place {
+    use picozone_personality::layout::{PERSONALITY_BASE, PERSONALITY_SIZE};
+    if !(PERSONALITY_BASE..PERSONALITY_BASE + PERSONALITY_SIZE).contains(&ip) {
+        return Place::Guest;
+    }
+    let at = |p: *const u8| p as u64;
+    {
+        if (at(&raw const pz_wait_begin)..at(&raw const pz_wait_end)).contains(&ip) {
+            Place::Interruptible(at(&raw const pz_wait_abort))
+        } else if (at(&raw const pz_copy_begin)..at(&raw const pz_copy_end)).contains(&ip) {
+            Place::Access(at(&raw const pz_copy_end))
+        } else if (at(&raw const pz_string_begin)..at(&raw const pz_string_end)).contains(&ip) {
+            Place::Access(at(&raw const pz_string_fault))
+        } else {
+            Place::Inside
+        }
+    }
+}
+
+/// `struct sigcontext` (arch/x86/include/uapi/asm/sigcontext.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Registers {
+    pub r8: u64, pub r9: u64, pub r10: u64, pub r11: u64, pub r12: u64, pub r13: u64, pub r14: u64, pub r15: u64,
+    pub rdi: u64, pub rsi: u64, pub rbp: u64, pub rbx: u64, pub rdx: u64, pub rax: u64, pub rcx: u64,
+    pub rsp: u64, pub rip: u64, pub eflags: u64, pub selectors: u64, pub err: u64, pub trapno: u64, pub oldmask: u64, pub cr2: u64,
+    pub fpstate: u64, pub reserved: [u64; 8],
+}
+
+/// `stack_t`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Stack {
+    pub sp: u64,
+    pub flags: i32,
+    pub pad: u32,
+    pub size: u64,
+}
+
+/// `struct ucontext`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Context {
+    pub flags: u64,
+    pub link: u64,
+    pub stack: Stack,
+    pub regs: Registers,
+    pub mask: u64,
+}
+
+/// `siginfo_t`.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Info(pub [u8; 128]);
+
+impl Info {
+    pub fn i32_at(&self, at: usize) -> i32 {
+        i32::from_ne_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+    pub fn set_u32(&mut self, at: usize, value: u32) {
+        self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    }
+    /// `si_code`.
+    pub fn code(&self) -> i32 {
+        self.i32_at(8)
+    }
+}
+
+/// `struct rt_sigframe` (arch/x86/include/asm/sigframe.h).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Frame {
+    pub restorer: u64,
+    pub context: Context,
+    pub info: Info,
+}
+
+/// Bytes of floating point state at `fpstate`, 0 if there is none (Documentation/arch/x86/xstate).
+pub unsafe fn fpstate_size(fpstate: u64) -> usize {
+    if fpstate == 0 {
+        return 0;
+    }
+    const MAGIC1: u32 = 0x4650_5853;
+    unsafe {
+        let software = (fpstate + 464) as *const u32;
+        if software.read() == MAGIC1 { software.add(1).read() as usize } else { 512 }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+    unsafe { asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") n => _) };
+    to
+}
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
+    unsafe { asm!("rep stosb", inout("rdi") to => _, in("al") byte as u8, inout("rcx") n => _) };
+    to
+}
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+    unsafe {
+        if (to as usize).wrapping_sub(from as usize) >= n {
+            memcpy(to, from, n);
+        } else {
+            asm!("std", "rep movsb", "cld", inout("rdi") to.add(n).sub(1) => _, inout("rsi") from.add(n).sub(1) => _, inout("rcx") n => _);
+        }
+    }
+    to
+}
+#[unsafe(no_mangle)]
+unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+    let mut i = 0;
+    while i < n {
+        let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
+        if x != y {
+            return i32::from(x) - i32::from(y);
+        }
+        i += 1;
+    }
+    0
+}

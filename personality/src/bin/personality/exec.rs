@@ -1,0 +1,123 @@
+//! execve: the monitor makes the plan, the kernel executes the personality afresh.
+
+use crate::arch::{syscall1, syscall2, syscall5, syscall6};
+use crate::dispatch::checked;
+use crate::memory::GuestPath;
+use crate::monitor::{mailbox_of, tables};
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids};
+use linux_raw_sys::general::*;
+use picozone_personality::layout::FD_PERSONALITY;
+use picozone_personality::mailbox::Request;
+
+/// Longest list of arguments that fits `#!`'s rebuilt vector: the kernel's own limit bounds it.
+const VECTOR_MAX: usize = 1 << 20;
+
+/// execve(2), execveat(2).
+pub fn execveat(thread: &mut Thread, dirfd: u64, path: u64, argv: u64, envp: u64, flags: u64) -> Result<u64> {
+    if flags & !u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = GuestPath::read(path)?;
+    if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) == 0 {
+        return Err(Errno::ENOENT);
+    }
+    let text = crate::path::own_exe(thread, &path)?;
+    thread.ask_about(Request::Exec, text.as_bytes(), &[dirfd, flags])?;
+    let result = run(thread, argv, envp);
+    // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
+    let handover = &mut thread.mailbox().handover;
+    handover.kind = 0;
+    close(handover.exe.fd);
+    if handover.has_interp == 1 {
+        close(handover.interp.fd);
+    }
+    result
+}
+
+fn close(fd: i32) {
+    if fd >= 0 {
+        unsafe { syscall1(__NR_close, fd as u64) };
+    }
+}
+
+fn run(thread: &mut Thread, argv: u64, envp: u64) -> Result<u64> {
+    let mask = thread.mask();
+    let leader = thread.process().host_pid;
+    let handover = &mut thread.mailbox().handover;
+    handover.mask = mask;
+    if leader != thread.host_tid {
+        mailbox_of(leader).handover = *handover;
+    }
+    pids::store_credentials(thread.process().zone_pid, &thread.credentials);
+    let handover = &mailbox_of(leader).handover;
+    let front = handover.front_count as usize;
+    if front == 0 {
+        return go(argv, envp);
+    }
+    // `#!`: interpreter, argument and script replace the guest's first argument.
+    let count = count(argv)?;
+    let size = ((front + count + 1) * 8) as u64;
+    let vector = checked(unsafe { syscall6(__NR_mmap, [0, size, 3, 0x22, u64::MAX, 0]) })?;
+    let mut text = handover.front.as_ptr() as u64;
+    for i in 0..front {
+        unsafe { ((vector + 8 * i as u64) as *mut u64).write(text) };
+        let mut byte = unsafe { (text as *const u8).read() };
+        while byte != 0 {
+            text += 1;
+            byte = unsafe { (text as *const u8).read() };
+        }
+        text += 1;
+    }
+    let mut at = vector + 8 * front as u64;
+    let mut result = Ok(0);
+    for i in 1..count.max(1) {
+        match memory::read::<u64>(argv + 8 * i as u64) {
+            Ok(pointer) => unsafe { (at as *mut u64).write(pointer) },
+            Err(errno) => result = Err(errno),
+        }
+        at += 8;
+    }
+    unsafe { (at as *mut u64).write(0) };
+    if result.is_ok() {
+        result = go(vector, envp);
+    }
+    unsafe { syscall2(__NR_munmap, vector, size) };
+    result
+}
+
+fn count(argv: u64) -> Result<usize> {
+    if argv == 0 {
+        return Ok(0);
+    }
+    for i in 0..VECTOR_MAX {
+        if memory::read::<u64>(argv + 8 * i as u64)? == 0 {
+            return Ok(i);
+        }
+    }
+    Err(Errno::E2BIG)
+}
+
+fn go(argv: u64, envp: u64) -> Result<u64> {
+    let empty = tables().empty.as_ptr() as u64;
+    checked(unsafe { syscall5(__NR_execveat, u64::from(FD_PERSONALITY), empty, argv, envp, u64::from(AT_EMPTY_PATH)) })
+}
+
+/// The first exec of a process that init forked: nothing of a guest exists yet.
+pub fn first(thread: &mut Thread, path: &[u8], argv: u64, envp: u64, mask: u64) -> Result<u64> {
+    thread.ask_about(Request::Exec, path, &[AT_FDCWD as u64, 0])?;
+    let handover = &mut thread.mailbox().handover;
+    handover.mask = mask;
+    let front = handover.front_count as usize;
+    if front > 0 {
+        return run_first_script(thread, argv, envp);
+    }
+    go(argv, envp)
+}
+
+fn run_first_script(thread: &mut Thread, argv: u64, envp: u64) -> Result<u64> {
+    let mut context = unsafe { core::mem::zeroed::<crate::arch::Context>() };
+    context.mask = thread.mailbox().handover.mask;
+    thread.context = &raw mut context;
+    run(thread, argv, envp)
+}

@@ -1,0 +1,256 @@
+//! The start of a process: take over the wall's objects, map the guest's images, enter.
+
+use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
+use crate::monitor::mailbox_of;
+use crate::thread::{Thread, me};
+use crate::{die, init, pids, signal};
+use linux_raw_sys::auxvec::*;
+use linux_raw_sys::general::*;
+use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
+use picozone_personality::commons::Commons;
+use picozone_personality::layout::*;
+use picozone_personality::mailbox::{Handover, Image, MAILBOX_STRIDE};
+use picozone_personality::tables::TABLES_SIZE;
+
+const PAGE: u64 = 4096;
+const PR_SET_MM_MAP: u64 = 14;
+const NR_MSEAL: u32 = 462;
+
+fn page_down(at: u64) -> u64 {
+    at & !(PAGE - 1)
+}
+fn page_up(at: u64) -> u64 {
+    (at + PAGE - 1) & !(PAGE - 1)
+}
+
+/// Maps one of the zone's objects at its place, for good.
+fn map_shared(base: u64, size: u64, fd: u32, prot: u64) {
+    let flags = u64::from(MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE);
+    let at = unsafe { syscall6(__NR_mmap, [base, size, prot, flags, u64::from(fd), 0]) };
+    if at as u64 != base {
+        die("picozone: the zone's tables cannot be mapped\n");
+    }
+    unsafe {
+        syscall3(NR_MSEAL, base, size, 0);
+        syscall3(__NR_madvise, base, size, u64::from(MADV_DONTDUMP));
+    }
+}
+
+/// Called by `_start` on the first thread's region, with the kernel's stack.
+pub extern "C" fn start(stack: u64) -> ! {
+    let read_only = u64::from(PROT_READ);
+    let read_write = u64::from(PROT_READ | PROT_WRITE);
+    map_shared(TABLES_BASE, TABLES_SIZE, FD_TABLES, read_only);
+    map_shared(COMMONS_BASE, page_up(size_of::<Commons>() as u64), FD_COMMONS, read_write);
+    map_shared(MAILBOXES_BASE, u64::from(PID_LIMIT) * MAILBOX_STRIDE, FD_MAILBOXES, read_write);
+
+    let thread = me();
+    thread.process = &raw mut thread.own_process;
+    thread.is_leader = true;
+    thread.altstack.flags = SS_DISABLE as i32;
+    thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    let process = thread.process();
+    process.host_pid = thread.host_tid;
+    process.dumpable = 1;
+    thread.take_stack();
+    let handover = &mut mailbox_of(thread.host_tid).handover;
+    let kind = core::mem::replace(&mut handover.kind, 0);
+    match kind {
+        1 => {}
+        2 => init::run(thread),
+        _ => die("picozone: this program is started by zones only\n"),
+    }
+    process.zone_pid = pids::to_zone(process.host_pid).unwrap_or(0);
+    thread.credentials = pids::load_credentials(process.zone_pid);
+    signal::take_over();
+    seal_self();
+    enter(thread, stack, handover)
+}
+
+/// Seals the personality's own mappings against unmapping and remapping.
+fn seal_self() {
+    unsafe extern "C" {
+        static __executable_start: u8;
+        static _end: u8;
+    }
+    unsafe {
+        let from = page_down(&raw const __executable_start as u64);
+        let to = page_up(&raw const _end as u64);
+        syscall3(NR_MSEAL, from, to - from, 0);
+    }
+}
+
+/// Where an image came to lie.
+struct Mapped {
+    bias: u64,
+    end: u64,
+}
+
+fn map_image(image: &Image) -> Mapped {
+    let mut bias = 0;
+    let length = image.span[1].wrapping_sub(image.span[0]);
+    if image.is_dyn == 1 {
+        let slack = image.align.saturating_sub(PAGE);
+        let at = unsafe { syscall6(__NR_mmap, [0, length + slack, 0, u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), u64::MAX, 0]) };
+        if at < 0 {
+            die("picozone: no room for the program\n");
+        }
+        let at = at as u64;
+        let aligned = (at + slack) & !(image.align.max(PAGE) - 1);
+        if aligned > at {
+            unsafe { syscall2(__NR_munmap, at, aligned - at) };
+        }
+        let end = at + length + slack;
+        if aligned + length < end {
+            unsafe { syscall2(__NR_munmap, aligned + length, end - aligned - length) };
+        }
+        bias = aligned - image.span[0];
+    }
+    for segment in image.segments.iter().take(image.count as usize) {
+        let address = bias + segment.vaddr;
+        let file_end = address + segment.file_size;
+        let prot = u64::from(segment.prot);
+        let fixed = u64::from(MAP_PRIVATE | MAP_FIXED);
+        if segment.file_size > 0 {
+            let args = [page_down(address), file_end - page_down(address), prot, fixed, image.fd as u64, page_down(segment.offset)];
+            if unsafe { syscall6(__NR_mmap, args) } < 0 {
+                die("picozone: a segment of the program cannot be mapped\n");
+            }
+        }
+        let memory_end = address + segment.mem_size;
+        if memory_end > file_end {
+            let mut from = page_down(address);
+            if segment.file_size > 0 {
+                from = page_up(file_end);
+                if segment.prot & PROT_WRITE != 0 {
+                    // The kernel clears the rest of the last page of .data; ld.so relies on it.
+                    unsafe { core::ptr::write_bytes(file_end as *mut u8, 0, (from - file_end) as usize) };
+                }
+            }
+            if page_up(memory_end) > from {
+                let args = [from, page_up(memory_end) - from, prot, fixed | u64::from(MAP_ANONYMOUS), u64::MAX, 0];
+                if unsafe { syscall6(__NR_mmap, args) } < 0 {
+                    die("picozone: no memory for the program\n");
+                }
+            }
+        }
+    }
+    unsafe { syscall1(__NR_close, image.fd as u64) };
+    Mapped { bias, end: bias + image.span[1] }
+}
+
+/// `struct prctl_mm_map`.
+#[repr(C)]
+struct MemoryMap {
+    code: [u64; 2],
+    data: [u64; 2],
+    brk: [u64; 2],
+    stack: u64,
+    args: [u64; 2],
+    env: [u64; 2],
+    auxv: u64,
+    auxv_size: u32,
+    exe_fd: u32,
+}
+
+fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
+    let exe = map_image(&handover.exe);
+    let (entry, base) = if handover.has_interp == 1 {
+        let interp = map_image(&handover.interp);
+        (interp.bias + handover.interp.entry, interp.bias)
+    } else {
+        (exe.bias + handover.exe.entry, 0)
+    };
+    let process = thread.process();
+    let len = (handover.path_len as usize).min(process.exe.len() - 1);
+    process.exe[..len].copy_from_slice(&handover.path[..len]);
+    process.exe_len = len as u32;
+
+    unsafe {
+        let argc = (stack as *const u64).read();
+        let argv = stack + 8;
+        let envp = argv + 8 * (argc + 1);
+        let mut end = envp;
+        while (end as *const u64).read() != 0 {
+            end += 8;
+        }
+        let first_env = (envp as *const u64).read();
+        let auxv = end + 8;
+        let mut at = auxv;
+        let mut execfn = 0;
+        let credentials = thread.credentials;
+        loop {
+            let pair = at as *mut [u64; 2];
+            let [key, value] = pair.read();
+            let new = match key as u32 {
+                AT_NULL => break,
+                AT_PHDR => if handover.exe.phdr == 0 { 0 } else { exe.bias + handover.exe.phdr },
+                AT_PHNUM => u64::from(handover.exe.phnum),
+                AT_PHENT => 56,
+                AT_ENTRY => exe.bias + handover.exe.entry,
+                AT_BASE => base,
+                AT_EXECFN => {
+                    execfn = value;
+                    process.exe.as_ptr() as u64
+                }
+                AT_UID => u64::from(credentials.uid[0]),
+                AT_EUID => u64::from(credentials.uid[1]),
+                AT_GID => u64::from(credentials.gid[0]),
+                AT_EGID => u64::from(credentials.gid[1]),
+                AT_SECURE => 0,
+                _ => value,
+            };
+            pair.write([key, new]);
+            at += 16;
+        }
+        let first_arg = if argc > 0 { (argv as *const u64).read() } else { execfn };
+        let env_start = if first_env != 0 { first_env } else { execfn };
+        let brk = brk_start(&handover.exe, &exe);
+        let map = MemoryMap {
+            code: code_range(&handover.exe, exe.bias, PROT_EXEC),
+            data: code_range(&handover.exe, exe.bias, PROT_WRITE),
+            brk: [brk, brk],
+            stack,
+            args: [first_arg, env_start],
+            env: [env_start, execfn],
+            auxv,
+            auxv_size: (at + 16 - auxv) as u32,
+            exe_fd: u32::MAX,
+        };
+        syscall5(__NR_prctl, u64::from(PR_SET_MM), PR_SET_MM_MAP, &raw const map as u64, size_of::<MemoryMap>() as u64, 0);
+        let name = process.exe[..len].iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+        syscall2(__NR_prctl, u64::from(PR_SET_NAME), process.exe.as_ptr() as u64 + name as u64);
+
+        thread.held = handover.mask & signal::HELD;
+        let mask = handover.mask & !signal::HELD;
+        syscall6(__NR_rt_sigprocmask, [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0]);
+        arch::pz_enter(entry, stack)
+    }
+}
+
+/// A place for the heap: behind a fixed image, or where the kernel has room for a movable one.
+fn brk_start(image: &Image, mapped: &Mapped) -> u64 {
+    if image.is_dyn == 0 {
+        return page_up(mapped.end);
+    }
+    // Randomness: the kernel's own choice for the image, spread over the area below it.
+    let hint = 0x5555_0000_0000 + ((mapped.bias >> 12).wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 256;
+    let hint = page_up(hint);
+    let at = unsafe { syscall6(__NR_mmap, [hint, PAGE, 0, u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), u64::MAX, 0]) };
+    if at <= 0 {
+        return page_up(mapped.end);
+    }
+    unsafe { syscall2(__NR_munmap, at as u64, PAGE) };
+    at as u64
+}
+
+fn code_range(image: &Image, bias: u64, prot: u32) -> [u64; 2] {
+    let of = image.segments.iter().take(image.count as usize);
+    let mut range = [0, 0];
+    for segment in of.filter(|s| s.prot & prot != 0) {
+        let (from, to) = (bias + segment.vaddr, bias + segment.vaddr + segment.file_size);
+        range = if range == [0, 0] { [from, to] } else { [range[0].min(from), range[1].max(to)] };
+    }
+    if range == [0, 0] { [bias + image.span[0], bias + image.span[0] + 1] } else { range }
+}
+

@@ -1,0 +1,113 @@
+//! Process numbers of the zone, in the commons.
+
+use crate::arch::syscall2;
+use crate::identity::Credentials;
+use crate::monitor::commons;
+use crate::{Errno, Result};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use linux_raw_sys::general::__NR_kill;
+use picozone_personality::commons::{Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
+use picozone_personality::layout::{PID_LIMIT, THREAD_BIAS};
+
+fn entry(zone: u32) -> Option<&'static Process> {
+    commons().processes.get(zone as usize).filter(|_| zone != 0)
+}
+
+/// The next free zone pid. EAGAIN if every number is in use.
+pub fn allocate() -> Result<u32> {
+    let next = &commons().next_pid;
+    for _ in 0..2 * ZONE_PID_LIMIT {
+        let mut number = next.fetch_add(1, AcqRel);
+        if number >= ZONE_PID_LIMIT {
+            let _ = next.compare_exchange(number + 1, ZONE_PID_RESTART, AcqRel, Relaxed);
+            number = ZONE_PID_RESTART;
+        }
+        let Some(process) = entry(number) else { continue };
+        let is_free = match process.state.load(Acquire) {
+            state::FREE => true,
+            state::DEAD => {
+                // A group may outlive its leader.
+                let host = u64::from(process.host.load(Relaxed));
+                unsafe { syscall2(__NR_kill, host.wrapping_neg(), 0) == -3 }
+            }
+            _ => false,
+        };
+        if is_free {
+            return Ok(number);
+        }
+    }
+    Err(Errno::EAGAIN)
+}
+
+/// Notes that `host` is `zone`.
+pub fn register(zone: u32, host: u32) {
+    if let (Some(process), Some(back)) = (entry(zone), commons().by_host.get(host as usize)) {
+        process.host.store(host, Relaxed);
+        process.state.store(state::LIVE, Release);
+        back.store(zone, Release);
+    }
+}
+
+/// Notes that a process was reaped.
+pub fn reaped(host: u32) {
+    if let Some(zone) = to_zone(host)
+        && let Some(process) = entry(zone)
+    {
+        process.state.store(state::DEAD, Release);
+    }
+}
+
+/// Host id to zone id, for a process, group or session.
+pub fn to_zone(host: u32) -> Option<u32> {
+    let zone = commons().by_host.get(host as usize)?.load(Acquire);
+    entry(zone).filter(|p| p.host.load(Relaxed) == host).map(|_| zone)
+}
+
+/// Host id for one that may be reported: 0 for what the zone does not own.
+pub fn to_zone_or_0(host: i32) -> u32 {
+    u32::try_from(host).ok().and_then(to_zone).unwrap_or(0)
+}
+
+/// A process by its zone pid. ESRCH if the zone has none.
+pub fn to_host(zone: u32) -> Result<u32> {
+    entry(zone).filter(|p| p.state.load(Acquire) == state::LIVE).map(|p| p.host.load(Relaxed)).ok_or(Errno::ESRCH)
+}
+
+/// A group or session by its zone number; its leader may be gone.
+pub fn group_to_host(zone: u32) -> Result<u32> {
+    entry(zone).filter(|p| p.state.load(Acquire) != state::FREE).map(|p| p.host.load(Relaxed)).ok_or(Errno::ESRCH)
+}
+
+/// A thread by its zone id.
+pub fn thread_to_host(zone: u32) -> Result<u32> {
+    if zone >= THREAD_BIAS { Ok(zone - THREAD_BIAS).and_then(|t| if t < PID_LIMIT { Ok(t) } else { Err(Errno::ESRCH) }) } else { to_host(zone) }
+}
+
+/// Writes credentials where an exec and `ps` find them.
+pub fn store_credentials(zone: u32, credentials: &Credentials) {
+    let Some(process) = entry(zone) else { return };
+    for i in 0..4 {
+        process.uid[i].store(credentials.uid[i], Relaxed);
+        process.gid[i].store(credentials.gid[i], Relaxed);
+    }
+    for (to, from) in process.groups.iter().zip(&credentials.groups) {
+        to.store(*from, Relaxed);
+    }
+    process.group_count.store(credentials.group_count, Release);
+}
+
+/// Reads them back.
+pub fn load_credentials(zone: u32) -> Credentials {
+    let mut credentials = Credentials::ROOT;
+    if let Some(process) = entry(zone) {
+        for i in 0..4 {
+            credentials.uid[i] = process.uid[i].load(Relaxed);
+            credentials.gid[i] = process.gid[i].load(Relaxed);
+        }
+        credentials.group_count = process.group_count.load(Acquire).min(credentials.groups.len() as u32);
+        for (to, from) in credentials.groups.iter_mut().zip(&process.groups) {
+            *to = from.load(Relaxed);
+        }
+    }
+    credentials
+}

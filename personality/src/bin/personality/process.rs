@@ -1,0 +1,318 @@
+//! Processes and threads: clone, fork, vfork, exit, wait, kill, groups and sessions.
+
+use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall5};
+use crate::dispatch::{checked, checked_or_restart};
+use crate::thread::{self, Thread, me};
+use crate::{Errno, Result, memory, pids, signal};
+use linux_raw_sys::general::*;
+
+/// Everything that would make another name space, or let the child be traced.
+const REFUSED_FLAGS: u64 = (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) as u64;
+const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
+
+/// clone(2), fork(2), vfork(2): `flags` as for clone.
+pub fn clone(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64) -> Result<u64> {
+    if flags & REFUSED_FLAGS != 0 {
+        return Err(Errno::EPERM);
+    }
+    let flags = flags & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
+    let is_thread = flags & u64::from(CLONE_THREAD) != 0;
+    if flags & u64::from(CLONE_VM) == 0 {
+        return fork(thread, flags, stack, ptid, ctid, tls);
+    }
+    // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
+    let child = thread::allocate().ok_or(Errno::EAGAIN)?;
+    let zone_pid = if is_thread { 0 } else { pids::allocate().inspect_err(|_| thread::free(child))? };
+    let context = unsafe { &*thread.context };
+    child.altstack = arch::Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
+    child.held = thread.held;
+    child.credentials = thread.credentials;
+    child.is_leader = !is_thread;
+    if flags & u64::from(CLONE_SIGHAND) != 0 {
+        child.process = thread.process;
+    } else {
+        let process = thread.process();
+        let _guard = process.lock();
+        unsafe { core::ptr::copy_nonoverlapping(thread.process, &raw mut child.own_process, 1) };
+        child.own_process.lock = core::sync::atomic::AtomicU32::new(0);
+        child.own_process.zone_pid = zone_pid;
+        child.process = &raw mut child.own_process;
+    }
+    if flags & u64::from(CLONE_VFORK) != 0 {
+        child.altstack = thread.altstack;
+    }
+    let frame = unsafe { copy_frame(child, context) };
+    unsafe {
+        (*frame).context.regs.rax = 0;
+        if stack != 0 {
+            (*frame).context.regs.rsp = stack;
+        }
+    }
+    child.child_frame = frame as u64;
+    let result = unsafe { arch::clone(flags, frame as u64 & !63, ptid, ctid, tls, child_start, child.region()) };
+    if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
+        thread::free(child);
+    }
+    let host = checked(result)? as u32;
+    if is_thread {
+        return Ok(u64::from(host + picozone_personality::layout::THREAD_BIAS));
+    }
+    pids::register(zone_pid, host);
+    Ok(u64::from(zone_pid))
+}
+
+/// Lays a copy of the frame at the top of the child's region; the stack begins below it.
+unsafe fn copy_frame(child: &Thread, context: &Context) -> *mut Frame {
+    unsafe {
+        let size = arch::fpstate_size(context.regs.fpstate);
+        let state = (child.stack_top() - size as u64 - 64) & !63;
+        let frame = ((state - size_of::<Frame>() as u64) & !63) as *mut Frame;
+        let ours = (core::ptr::from_ref(context) as u64 - core::mem::offset_of!(Frame, context) as u64) as *const Frame;
+        core::ptr::copy_nonoverlapping(ours, frame, 1);
+        if size > 0 {
+            core::ptr::copy_nonoverlapping(context.regs.fpstate as *const u8, state as *mut u8, size);
+            (*frame).context.regs.fpstate = state;
+        }
+        (*frame).context.stack = arch::Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
+        (*frame).context.flags = context.flags;
+        frame
+    }
+}
+
+/// First code of a child that shares memory, on its own region.
+extern "C" fn child_start(region: u64) -> ! {
+    let thread = me();
+    debug_assert!(thread.region() == region);
+    thread.take_stack();
+    thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    if thread.is_leader {
+        let process = thread.process();
+        process.host_pid = thread.host_tid;
+        if core::ptr::eq(thread.process, &raw const thread.own_process) {
+            pids::register(process.zone_pid, thread.host_tid);
+            pids::store_credentials(process.zone_pid, &thread.credentials);
+        }
+    }
+    unsafe {
+        // The kernel sets the alternate stack from the frame.
+        let frame = thread.child_frame as *mut Frame;
+        (*frame).context.stack = thread.real_stack();
+        arch::sigreturn(frame as u64)
+    }
+}
+
+fn fork(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64) -> Result<u64> {
+    let zone_pid = pids::allocate()?;
+    let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
+    if result == 0 {
+        // Only this thread lives on; what it knows of itself changes.
+        thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+        thread.is_leader = true;
+        if !core::ptr::eq(thread.process, &raw const thread.own_process) {
+            unsafe { core::ptr::copy_nonoverlapping(thread.process, &raw mut thread.own_process, 1) };
+            thread.process = &raw mut thread.own_process;
+        }
+        let process = thread.process();
+        process.lock = core::sync::atomic::AtomicU32::new(0);
+        process.zone_pid = zone_pid;
+        process.host_pid = thread.host_tid;
+        pids::register(zone_pid, thread.host_tid);
+        pids::store_credentials(zone_pid, &thread.credentials);
+        thread.held_pending = 0;
+        if stack != 0 {
+            unsafe { (*thread.context).regs.rsp = stack };
+        }
+        return Ok(0);
+    }
+    let host = checked(result)? as u32;
+    pids::register(zone_pid, host);
+    Ok(u64::from(zone_pid))
+}
+
+/// fork(2).
+pub fn fork_plain(thread: &mut Thread) -> Result<u64> {
+    fork(thread, SIGCHLD_FLAG, 0, 0, 0, 0)
+}
+
+/// vfork(2).
+pub fn vfork(thread: &mut Thread) -> Result<u64> {
+    clone(thread, u64::from(CLONE_VM | CLONE_VFORK) | SIGCHLD_FLAG, 0, 0, 0, 0)
+}
+
+/// exit(2): ends the thread and gives its region back.
+pub fn exit(thread: &Thread, status: u64) -> ! {
+    if thread.region() == &raw const thread::MAIN_REGION as u64 {
+        unsafe { syscall1(__NR_exit, status) };
+    }
+    let region = thread.region();
+    unsafe { arch::exit_thread(region, thread::REGION_SIZE as u64, status) }
+}
+
+/// The pid argument of wait4 and kill: >0 process, 0 own group, -1 all, < -1 a group.
+fn target_to_host(pid: i32) -> Result<i64> {
+    Ok(match pid {
+        1.. => i64::from(pids::to_host(pid as u32)?),
+        0 | -1 => i64::from(pid),
+        _ => -i64::from(pids::group_to_host(pid.unsigned_abs())?),
+    })
+}
+
+/// wait4(2).
+pub fn wait4(thread: &mut Thread, pid: u64, wstatus: u64, options: u64, rusage: u64) -> Result<u64> {
+    let pid = pid as i32;
+    if pid == i32::MIN {
+        return Err(Errno::ESRCH);
+    }
+    let host = target_to_host(pid).map_err(|_| Errno::ECHILD)?;
+    let mut status = 0i32;
+    let result = arch::wait(__NR_wait4, [host as u64, &raw mut status as u64, options, rusage, 0, 0], thread.mask() & !signal::HELD);
+    let child = checked_or_restart(result)? as u32;
+    if child == 0 {
+        return Ok(0);
+    }
+    if wstatus != 0 {
+        memory::write(wstatus, &status)?;
+    }
+    let zone = pids::to_zone(child).unwrap_or(child);
+    let is_dead = status & 0x7f != 0x7f && status != 0xffff;
+    if is_dead && options & u64::from(WNOWAIT) == 0 {
+        pids::reaped(child);
+    }
+    Ok(u64::from(zone))
+}
+
+/// waitid(2).
+pub fn waitid(thread: &mut Thread, which: u64, id: u64, info: u64, options: u64, rusage: u64) -> Result<u64> {
+    let host = match which as u32 {
+        P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
+        P_PGID if id as u32 != 0 => u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?),
+        _ => id,
+    };
+    let mut got = Info([0; 128]);
+    let result = arch::wait(__NR_waitid, [which, host, &raw mut got as u64, options, rusage, 0], thread.mask() & !signal::HELD);
+    checked_or_restart(result)?;
+    let child = got.i32_at(12);
+    if child != 0 {
+        let zone = pids::to_zone_or_0(child);
+        let is_dead = (1..=3).contains(&got.code());
+        if is_dead && options & u64::from(WNOWAIT) == 0 {
+            pids::reaped(child as u32);
+        }
+        got.set_u32(12, zone);
+        got.set_u32(16, 0);
+    }
+    if info != 0 {
+        memory::write(info, &got)?;
+    }
+    Ok(0)
+}
+
+/// kill(2). Landlock's signal scope answers EPERM for what is outside: that is ESRCH here.
+pub fn kill(pid: u64, signal: u64) -> Result<u64> {
+    let pid = pid as i32;
+    if pid == i32::MIN {
+        return Err(Errno::ESRCH);
+    }
+    if pid == -1 {
+        return kill_all(signal);
+    }
+    let host = target_to_host(pid)?;
+    outside_is_esrch(unsafe { syscall2(__NR_kill, host as u64, signal) })
+}
+
+fn kill_all(signal: u64) -> Result<u64> {
+    let own = me().process().zone_pid;
+    let mut hit = false;
+    for zone in 2..picozone_personality::commons::ZONE_PID_LIMIT {
+        if zone != own
+            && let Ok(host) = pids::to_host(zone)
+        {
+            hit |= unsafe { syscall2(__NR_kill, u64::from(host), signal) } == 0;
+        }
+    }
+    if hit { Ok(0) } else { Err(Errno::ESRCH) }
+}
+
+fn outside_is_esrch(result: i64) -> Result<u64> {
+    match checked(result) {
+        Err(Errno::EPERM) => Err(Errno::ESRCH),
+        other => other,
+    }
+}
+
+/// tgkill(2). libc names its threads by what the kernel wrote, so host ids of own threads count too.
+pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> {
+    let process = thread.process();
+    let (tgid, tid) = (tgid as i32, tid as i32);
+    if tgid <= 0 || tid <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let group = if tgid as u32 == process.zone_pid { process.host_pid } else { pids::to_host(tgid as u32)? };
+    let named = if tid as u32 == tgid as u32 { group } else { pids::thread_to_host(tid as u32).unwrap_or(tid as u32) };
+    let send = |host: u32| unsafe { syscall3(__NR_tgkill, u64::from(group), u64::from(host), signal) };
+    let mut result = send(named);
+    if result == -3 && named != tid as u32 {
+        result = send(tid as u32);
+    }
+    outside_is_esrch(result)
+}
+
+/// tkill(2).
+pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
+    let tid = tid as i32;
+    if tid <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    if tid as u32 == thread.zone_tid() {
+        return checked(unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), signal) });
+    }
+    if let Ok(host) = pids::thread_to_host(tid as u32) {
+        return outside_is_esrch(unsafe { syscall2(__NR_tkill, u64::from(host), signal) });
+    }
+    outside_is_esrch(unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), tid as u64, signal) })
+}
+
+/// setpgid(2).
+pub fn setpgid(pid: u64, pgid: u64) -> Result<u64> {
+    let (pid, pgid) = (pid as i32, pgid as i32);
+    if pgid < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let host = if pid == 0 { 0 } else { pids::to_host(pid as u32)? };
+    let group = if pgid == 0 { 0 } else { pids::group_to_host(pgid as u32).map_err(|_| Errno::EPERM)? };
+    checked(unsafe { syscall2(__NR_setpgid, u64::from(host), u64::from(group)) })
+}
+
+/// getpgid(2), getsid(2).
+pub fn group_of(thread: &Thread, nr: u32, pid: u64) -> Result<u64> {
+    let pid = pid as i32;
+    if pid == 0 || pid as u32 == thread.process().zone_pid {
+        let host = checked(unsafe { syscall1(nr, 0) })?;
+        return Ok(u64::from(pids::to_zone_or_0(host as i32)));
+    }
+    pids::to_host(pid as u32)?;
+    thread.ask(picozone_personality::mailbox::Request::Process, &[u64::from(nr), pid as u64, 0, 0, 0])
+}
+
+/// setsid(2).
+pub fn setsid() -> Result<u64> {
+    let host = checked(unsafe { syscall1(__NR_setsid, 0) })?;
+    Ok(u64::from(pids::to_zone_or_0(host as i32)))
+}
+
+/// getppid(2).
+pub fn getppid() -> u64 {
+    u64::from(pids::to_zone_or_0(unsafe { syscall1(__NR_getppid, 0) } as i32))
+}
+
+/// Puts the sender of a signal into the zone's terms.
+pub fn info_to_zone(signal: u32, info: &mut Info) {
+    let code = info.code();
+    let from_process = matches!(code, 0 | -1 | -6) || (signal == SIGCHLD && code > 0);
+    if from_process {
+        let zone = pids::to_zone_or_0(info.i32_at(12));
+        info.set_u32(12, zone);
+        let uid = pids::load_credentials(zone).uid[0];
+        info.set_u32(16, uid);
+    }
+}

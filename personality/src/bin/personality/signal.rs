@@ -1,0 +1,390 @@
+//! Signals: every handler of the guest is reached through [`on_signal`].
+//!
+//! The kernel knows only our handler, on our stack, with everything blocked. A signal that finds the
+//! guest's own code gets the frame that the kernel would have made, built on the guest's stack; one
+//! that finds the personality (only possible in [`arch::wait`]) is noted and delivered when the call
+//! in progress ends. `SIGSYS`, `SIGSEGV` and `SIGBUS` are never really blocked, since a blocked one
+//! kills: the guest's wish to block them is held in the thread's block.
+
+use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
+use crate::memory;
+use crate::thread::{Pending, Thread, me};
+use crate::{Errno, Result, dispatch};
+use linux_raw_sys::general::*;
+
+/// `struct kernel_sigaction`.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct Action {
+    pub handler: u64,
+    pub flags: u64,
+    pub restorer: u64,
+    pub mask: u64,
+}
+
+const DEFAULT: u64 = 0;
+const IGNORE: u64 = 1;
+
+const fn bit(signal: u32) -> u64 {
+    1 << (signal - 1)
+}
+/// Signals that are never really blocked.
+pub const HELD: u64 = bit(SIGSYS) | bit(SIGSEGV) | bit(SIGBUS);
+/// Faults of the personality itself must arrive too.
+const FAULTS: u64 = HELD | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
+/// The mask of the personality.
+pub const BLOCK_ALL: u64 = !FAULTS;
+const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
+
+const SYS_SECCOMP: i32 = 1;
+/// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer.
+const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | 0x0400_0000) as u64;
+/// The guest's flags that the kernel acts on.
+const KERNEL_FLAGS: u64 = (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT) as u64;
+
+fn install(signal: u32, handler: u64, flags: u64) -> i64 {
+    let action = Action { handler, flags: OUR_FLAGS | (flags & KERNEL_FLAGS), restorer: arch::pz_restore as *const () as u64, mask: BLOCK_ALL };
+    unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const action as u64, 0, 8) }
+}
+
+/// Takes over the signals that the personality needs.
+pub fn take_over() {
+    let ours = on_signal as *const () as u64;
+    for signal in [SIGSYS, SIGSEGV, SIGBUS] {
+        install(signal, ours, u64::from(SA_NODEFER));
+    }
+}
+
+/// Our handler of every signal.
+pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context) {
+    let (info, context) = unsafe { (&mut *info, &mut *context) };
+    let thread = me();
+    if signal == SIGSYS && info.code() == SYS_SECCOMP {
+        if !matches!(arch::place(context.regs.rip), Place::Guest) {
+            crate::die("picozone: the filter refused a call of the personality\n");
+        }
+        thread.context = context;
+        thread.pending = None;
+        thread.wait_mask = None;
+        let nr = info.i32_at(24) as u32;
+        if let Some(result) = dispatch::call(thread, nr) {
+            if result == arch::RESTART {
+                context.regs.rip -= 2;
+                context.regs.rax = u64::from(nr);
+            } else {
+                context.regs.rax = result as u64;
+            }
+        }
+        if let Some(mut pending) = thread.pending.take() {
+            deliver(thread, pending.signal, &mut pending.info, context);
+        }
+        release_held(thread, context);
+        return;
+    }
+    match arch::place(context.regs.rip) {
+        Place::Guest => deliver(thread, signal, info, context),
+        Place::Interruptible(abort) => {
+            context.regs.rip = abort;
+            note(thread, signal, info, context);
+        }
+        Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => context.regs.rip = go_on,
+        Place::Access(_) | Place::Inside => {
+            if HELD & bit(signal) != 0 && info.code() > 0 {
+                unsafe { reset(signal) };
+                crate::die("picozone: a fault in the personality\n");
+            }
+            note(thread, signal, info, context);
+        }
+    }
+}
+
+fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
+    thread.pending = Some(Pending { signal, info: *info });
+    context.mask = BLOCK_ALL;
+}
+
+unsafe fn reset(signal: u32) {
+    let action = Action::default();
+    unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const action as u64, 0, 8) };
+}
+
+/// Lets the kernel do what it does by default: the signal again, with no handler.
+fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) {
+    if matches!(signal, SIGCHLD | SIGURG | SIGWINCH) {
+        return;
+    }
+    unsafe { reset(signal) };
+    context.mask &= !bit(signal);
+    if info.code() <= 0 || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP) {
+        unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), u64::from(thread.host_tid), u64::from(signal)) };
+    }
+}
+
+/// Puts the guest at its handler, as the kernel's `setup_rt_frame` would.
+fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Context) {
+    let is_fault = info.code() > 0;
+    let action = {
+        let process = thread.process();
+        let _guard = process.lock();
+        let action = process.actions[signal as usize];
+        if action.handler > IGNORE && action.flags & u64::from(SA_RESETHAND) != 0 {
+            process.actions[signal as usize] = Action::default();
+            if bit(signal) & HELD == 0 {
+                unsafe { reset(signal) };
+            }
+        }
+        action
+    };
+    let is_held = thread.held & bit(signal) != 0;
+    if is_held && !is_fault {
+        // Blocked by the guest: it waits until the guest unblocks it.
+        thread.held_pending |= bit(signal);
+        return;
+    }
+    if action.handler == IGNORE && !is_fault {
+        return;
+    }
+    if action.handler <= IGNORE || is_held {
+        by_default(thread, signal, info, context);
+        return;
+    }
+    crate::process::info_to_zone(signal, info);
+
+    let old_mask = context.mask | thread.held;
+    let mut sp = context.regs.rsp.wrapping_sub(128);
+    if action.flags & u64::from(SA_ONSTACK) != 0 && thread.altstack.flags & SS_DISABLE as i32 == 0 && !on_altstack(thread, context.regs.rsp) {
+        sp = thread.altstack.sp + thread.altstack.size;
+    }
+    let state_size = unsafe { arch::fpstate_size(context.regs.fpstate) };
+    let mut frame = Frame { restorer: action.restorer, context: *context, info: *info };
+    let mut ok = true;
+    if state_size > 0 {
+        sp = sp.wrapping_sub(state_size as u64) & !63;
+        ok &= arch::copy(sp, context.regs.fpstate, state_size);
+        frame.context.regs.fpstate = sp;
+    }
+    sp = (sp.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
+    frame.context.stack = shown_altstack(thread, context.regs.rsp);
+    frame.context.mask = old_mask;
+    ok &= arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
+    if !ok {
+        unsafe { reset(SIGSEGV) };
+        unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        return;
+    }
+    let base = thread.wait_mask.take().unwrap_or(old_mask);
+    let mut mask = base | action.mask;
+    if action.flags & u64::from(SA_NODEFER) == 0 {
+        mask |= bit(signal);
+    }
+    set_mask(thread, context, mask);
+    context.regs.rip = action.handler;
+    context.regs.rsp = sp;
+    context.regs.rdi = u64::from(signal);
+    context.regs.rsi = sp + core::mem::offset_of!(Frame, info) as u64;
+    context.regs.rdx = sp + core::mem::offset_of!(Frame, context) as u64;
+    context.regs.rax = 0;
+    // The kernel clears the direction, resume and trap flags.
+    context.regs.eflags &= !0x1_0500;
+}
+
+/// Delivers a held signal that the call just served has unblocked.
+fn release_held(thread: &mut Thread, context: &mut Context) {
+    let free = thread.held_pending & !thread.held;
+    if free != 0 {
+        let signal = free.trailing_zeros() + 1;
+        thread.held_pending &= !bit(signal);
+        let mut info = Info([0; 128]);
+        info.set_u32(0, signal);
+        deliver(thread, signal, &mut info, context);
+    }
+}
+
+fn set_mask(thread: &mut Thread, context: &mut Context, mask: u64) {
+    context.mask = mask & !HELD & !UNBLOCKABLE;
+    thread.held = mask & HELD;
+}
+
+fn on_altstack(thread: &Thread, sp: u64) -> bool {
+    let stack = &thread.altstack;
+    stack.flags & SS_DISABLE as i32 == 0 && sp > stack.sp && sp - stack.sp <= stack.size
+}
+
+fn shown_altstack(thread: &Thread, sp: u64) -> Stack {
+    let mut stack = thread.altstack;
+    if on_altstack(thread, sp) {
+        stack.flags |= SS_ONSTACK as i32;
+    }
+    stack
+}
+
+/// rt_sigreturn(2): takes the guest's frame for our own.
+pub fn sigreturn(thread: &mut Thread) -> Option<i64> {
+    let ours = unsafe { &mut *thread.context };
+    let Ok(theirs) = memory::read::<Context>(ours.regs.rsp) else {
+        unsafe { reset(SIGSEGV) };
+        unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        return None;
+    };
+    let (fpstate, selectors) = (ours.regs.fpstate, ours.regs.selectors);
+    let room = unsafe { arch::fpstate_size(fpstate) };
+    ours.regs = theirs.regs;
+    ours.regs.fpstate = fpstate;
+    ours.regs.selectors = selectors;
+    if theirs.regs.fpstate == 0 {
+        ours.regs.fpstate = 0;
+    } else if room > 0 && !arch::copy(fpstate, theirs.regs.fpstate, room) {
+        unsafe { reset(SIGSEGV) };
+        unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        return None;
+    }
+    let context = unsafe { &mut *thread.context };
+    set_mask(thread, context, theirs.mask);
+    thread.altstack = Stack { flags: theirs.stack.flags & !(SS_ONSTACK as i32), ..theirs.stack };
+    None
+}
+
+/// rt_sigaction(2).
+pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64) -> Result<u64> {
+    if signal == 0 || signal > 64 || size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let signal = signal as u32;
+    let new_action = if new == 0 { None } else { Some(memory::read::<Action>(new)?) };
+    if new_action.is_some() && bit(signal) & UNBLOCKABLE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let process = thread.process();
+    let before = {
+        let _guard = process.lock();
+        if process.known & bit(signal) == 0 {
+            process.known |= bit(signal);
+            if bit(signal) & HELD == 0 {
+                let mut now = Action::default();
+                unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), 0, &raw mut now as u64, 8) };
+                process.actions[signal as usize] = now;
+            }
+        }
+        let before = process.actions[signal as usize];
+        if let Some(mut action) = new_action {
+            action.mask &= !UNBLOCKABLE;
+            process.actions[signal as usize] = action;
+            let ours = on_signal as *const () as u64;
+            if action.handler > IGNORE {
+                install(signal, ours, action.flags);
+            } else if bit(signal) & HELD == 0 {
+                let mut plain = action;
+                plain.mask &= !HELD;
+                unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const plain as u64, 0, 8) };
+            } else if action.handler == DEFAULT {
+                thread.held_pending &= !bit(signal);
+            }
+        }
+        before
+    };
+    if old != 0 {
+        memory::write(old, &before)?;
+    }
+    Ok(0)
+}
+
+/// rt_sigprocmask(2).
+pub fn sigprocmask(thread: &mut Thread, how: u64, new: u64, old: u64, size: u64) -> Result<u64> {
+    if size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let now = thread.mask();
+    if new != 0 {
+        let set = memory::read::<u64>(new)?;
+        let mask = match how as u32 {
+            SIG_BLOCK => now | set,
+            SIG_UNBLOCK => now & !set,
+            SIG_SETMASK => set,
+            _ => return Err(Errno::EINVAL),
+        };
+        let context = unsafe { &mut *thread.context };
+        set_mask(thread, context, mask & !UNBLOCKABLE);
+    }
+    if old != 0 {
+        memory::write(old, &now)?;
+    }
+    Ok(0)
+}
+
+/// sigaltstack(2).
+pub fn sigaltstack(thread: &mut Thread, new: u64, old: u64) -> Result<u64> {
+    let sp = unsafe { (*thread.context).regs.rsp };
+    let shown = shown_altstack(thread, sp);
+    if new != 0 {
+        let mut stack = memory::read::<Stack>(new)?;
+        if on_altstack(thread, sp) {
+            return Err(Errno::EPERM);
+        }
+        match stack.flags as u32 & !(1 << 31) {
+            SS_DISABLE => stack = Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 },
+            0 | SS_ONSTACK => {
+                if stack.size < 2048 {
+                    return Err(Errno::ENOMEM);
+                }
+                stack.flags &= !(SS_ONSTACK as i32);
+            }
+            _ => return Err(Errno::EINVAL),
+        }
+        thread.altstack = stack;
+    }
+    if old != 0 {
+        memory::write(old, &shown)?;
+    }
+    Ok(0)
+}
+
+/// rt_sigsuspend(2).
+pub fn sigsuspend(thread: &mut Thread, mask: u64, size: u64) -> Result<u64> {
+    if size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let mask = memory::read::<u64>(mask)? & !UNBLOCKABLE;
+    with_mask(thread, Some(mask), |pointer| (__NR_rt_sigsuspend, [pointer, 8, 0, 0, 0, 0]))
+}
+
+/// A call that waits under a mask of its own, which `build` gets a pointer to (or 0).
+pub fn with_mask(thread: &mut Thread, mask: Option<u64>, build: impl FnOnce(u64) -> (u32, [u64; 6])) -> Result<u64> {
+    let real = mask.map(|m| m & !HELD);
+    let pointer = real.as_ref().map_or(0, |m| core::ptr::from_ref(m) as u64);
+    let (nr, args) = build(pointer);
+    thread.wait_mask = mask;
+    let outer = if mask.is_some() { BLOCK_ALL } else { thread.mask() & !HELD };
+    let result = arch::wait(nr, args, outer);
+    if thread.pending.is_none() {
+        thread.wait_mask = None;
+    }
+    crate::dispatch::checked_or_restart(result)
+}
+
+/// rt_sigtimedwait(2).
+pub fn sigtimedwait(thread: &mut Thread, set: u64, info: u64, timeout: u64, size: u64) -> Result<u64> {
+    if size != 8 {
+        return Err(Errno::EINVAL);
+    }
+    let set = memory::read::<u64>(set)? & !HELD;
+    let mut got = Info([0; 128]);
+    let result = arch::wait(__NR_rt_sigtimedwait, [&raw const set as u64, &raw mut got as u64, timeout, 8, 0, 0], thread.mask() & !HELD);
+    let signal = crate::dispatch::checked_or_restart(result)?;
+    crate::process::info_to_zone(signal as u32, &mut got);
+    if info != 0 {
+        memory::write(info, &got)?;
+    }
+    Ok(signal)
+}
+
+/// rt_sigpending(2).
+pub fn sigpending(thread: &Thread, set: u64, size: u64) -> Result<u64> {
+    if size > 8 {
+        return Err(Errno::EINVAL);
+    }
+    let mut now = 0u64;
+    crate::dispatch::checked(unsafe { syscall2(__NR_rt_sigpending, &raw mut now as u64, 8) })?;
+    now |= thread.held_pending;
+    memory::write_bytes(set, &now.to_ne_bytes()[..size as usize])?;
+    Ok(0)
+}

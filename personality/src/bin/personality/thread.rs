@@ -1,0 +1,152 @@
+//! A thread's block: identity, signal state, credentials.
+//!
+//! One aligned region a thread: the block at its bottom, the personality's stack above it. The
+//! process' block is shared by threads and copied for children that share memory but not handlers.
+
+use crate::arch::{Context, Info, Stack, syscall3, syscall6};
+use crate::identity::Credentials;
+use crate::signal::Action;
+use core::sync::atomic::{AtomicU32, Ordering};
+use linux_raw_sys::general::{__NR_mmap, __NR_munmap, __NR_sigaltstack};
+
+/// Size and alignment of a thread's region, in bytes.
+pub const REGION_SIZE: usize = 128 * 1024;
+/// Room for the blocks at the bottom of a region.
+const BLOCKS_SIZE: usize = 12 * 1024;
+
+/// The region of a process' first thread.
+#[repr(C, align(131072))]
+pub struct Region([u8; REGION_SIZE]);
+pub static mut MAIN_REGION: Region = Region([0; REGION_SIZE]);
+
+/// What threads that share handlers share.
+#[repr(C)]
+pub struct Process {
+    pub lock: AtomicU32,
+    /// Zone pid.
+    pub zone_pid: u32,
+    /// Host pid.
+    pub host_pid: u32,
+    /// Signals whose action below is known; others still have what exec left.
+    pub known: u64,
+    pub actions: [Action; 65],
+    /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
+    pub dumpable: u32,
+    pub keepcaps: u32,
+    pub exe_len: u32,
+    pub exe: [u8; 1024],
+}
+
+/// A signal that arrived while the personality ran.
+#[derive(Clone, Copy)]
+pub struct Pending {
+    pub signal: u32,
+    pub info: Info,
+}
+
+/// One thread.
+#[repr(C)]
+pub struct Thread {
+    pub process: *mut Process,
+    /// The frame of the call being served.
+    pub context: *mut Context,
+    pub host_tid: u32,
+    pub is_leader: bool,
+    /// Signals that the guest blocks but the kernel must not.
+    pub held: u64,
+    /// Of those, the ones that arrived.
+    pub held_pending: u64,
+    /// The mask under which a handler runs if the call being served replaced it.
+    pub wait_mask: Option<u64>,
+    pub pending: Option<Pending>,
+    /// The guest's alternate stack.
+    pub altstack: Stack,
+    pub credentials: Credentials,
+    /// The frame by which a child that shares memory leaves for the guest.
+    pub child_frame: u64,
+    /// The process' block, where this thread began a process.
+    pub own_process: Process,
+}
+
+const _: () = assert!(size_of::<Thread>() <= BLOCKS_SIZE);
+
+/// The running thread's block.
+#[inline(always)]
+pub fn me() -> &'static mut Thread {
+    let sp: usize;
+    unsafe {
+        core::arch::asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags));
+        &mut *((sp & !(REGION_SIZE - 1)) as *mut Thread)
+    }
+}
+
+impl Thread {
+    pub fn process(&self) -> &'static mut Process {
+        unsafe { &mut *self.process }
+    }
+    pub fn region(&self) -> u64 {
+        core::ptr::from_ref(self) as u64
+    }
+    /// The top of the stack.
+    pub fn stack_top(&self) -> u64 {
+        self.region() + REGION_SIZE as u64
+    }
+    /// The guest's mask, all of it.
+    pub fn mask(&self) -> u64 {
+        unsafe { (*self.context).mask | self.held }
+    }
+    /// Zone id of the thread.
+    pub fn zone_tid(&self) -> u32 {
+        if self.is_leader { self.process().zone_pid } else { self.host_tid + picozone_personality::layout::THREAD_BIAS }
+    }
+    /// What the kernel must hold as this thread's signal stack.
+    pub fn real_stack(&self) -> Stack {
+        Stack { sp: self.region() + BLOCKS_SIZE as u64, flags: 0, pad: 0, size: (REGION_SIZE - BLOCKS_SIZE) as u64 }
+    }
+    /// Makes the region this thread's signal stack. Must run on the thread itself.
+    pub fn take_stack(&self) {
+        let stack = self.real_stack();
+        unsafe { syscall3(__NR_sigaltstack, &raw const stack as u64, 0, 0) };
+    }
+}
+
+impl Process {
+    /// Process blocks live in shared regions: the guard borrows nothing.
+    pub fn lock(&self) -> Guard {
+        while self.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            core::hint::spin_loop();
+        }
+        Guard(&raw const self.lock)
+    }
+}
+
+/// Holds [`Process::lock`]; signals are blocked meanwhile, so the holder cannot be interrupted.
+pub struct Guard(*const AtomicU32);
+impl Drop for Guard {
+    fn drop(&mut self) {
+        unsafe { (*self.0).store(0, Ordering::Release) };
+    }
+}
+
+/// A fresh region: zeroed, aligned.
+pub fn allocate() -> Option<&'static mut Thread> {
+    let size = REGION_SIZE as u64;
+    unsafe {
+        let at = syscall6(__NR_mmap, [0, 2 * size, 3, 0x22 | 0x4000, u64::MAX, 0]);
+        let at = u64::try_from(at).ok()?;
+        let aligned = (at + size - 1) & !(size - 1);
+        if aligned > at {
+            syscall3(__NR_munmap, at, aligned - at, 0);
+        }
+        let end = at + 2 * size;
+        if aligned + size < end {
+            syscall3(__NR_munmap, aligned + size, end - aligned - size, 0);
+        }
+        Some(&mut *(aligned as *mut Thread))
+    }
+}
+
+/// Gives a region back that no thread runs on.
+pub fn free(thread: &Thread) {
+    unsafe { syscall3(__NR_munmap, thread.region(), REGION_SIZE as u64, 0) };
+}

@@ -1,0 +1,67 @@
+//! Shared memory that every guest of a zone may write: process ids and counters.
+//!
+//! It is zone-private and holds no authority: forging an entry confuses the forger's own zone and
+//! nothing else, since the kernel (Landlock's signal scope, the filter) bounds what a host id can be
+//! used for. The monitor verifies an entry in `/proc` before it acts on one.
+//!
+//! Reuse of numbers: a zone pid is handed out in ascending order up to [`ZONE_PID_LIMIT`], then from
+//! [`ZONE_PID_RESTART`] again, skipping entries whose process, group or session still exists.
+//! An entry stays after its process was reaped, flagged dead, so that the number of a group whose
+//! leader is gone still translates.
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+/// First number that is never handed out.
+pub const ZONE_PID_LIMIT: u32 = 32768;
+/// Where numbering goes on after the limit.
+pub const ZONE_PID_RESTART: u32 = 300;
+/// How many supplementary groups a process entry holds.
+pub const GROUPS_MAX: usize = 32;
+/// How many system call numbers have a counter of refusals.
+pub const REFUSALS_MAX: usize = 512;
+
+/// State bits of a process entry.
+pub mod state {
+    /// The number is not in use.
+    pub const FREE: u32 = 0;
+    /// A process has it.
+    pub const LIVE: u32 = 1;
+    /// Its process was reaped; groups and sessions may still carry the number.
+    pub const DEAD: u32 = 2;
+}
+
+/// One process of the zone, indexed by its zone pid.
+#[repr(C)]
+pub struct Process {
+    /// Host pid; 0 if the number was never used.
+    pub host: AtomicU32,
+    /// One of [`state`].
+    pub state: AtomicU32,
+    /// Real, effective, saved and file-system user of the leader, in the zone's numbers.
+    pub uid: [AtomicU32; 4],
+    /// The same for groups.
+    pub gid: [AtomicU32; 4],
+    /// How many of `groups` are used.
+    pub group_count: AtomicU32,
+    /// Supplementary groups.
+    pub groups: [AtomicU32; GROUPS_MAX],
+    /// Unused.
+    pub pad: [AtomicU32; 5],
+}
+
+/// The whole region.
+#[repr(C)]
+pub struct Commons {
+    /// The next zone pid to try.
+    pub next_pid: AtomicU32,
+    /// Unused.
+    pub pad: [AtomicU32; 15],
+    /// Refused calls by number, for the report of what is not supported.
+    pub refused: [AtomicU64; REFUSALS_MAX],
+    /// Calls that entered the personality, by number.
+    pub entered: [AtomicU64; REFUSALS_MAX],
+    /// Processes by zone pid.
+    pub processes: [Process; ZONE_PID_LIMIT as usize],
+    /// Zone pid by host pid; 0 where there is none. May be stale: check `processes[z].host`.
+    pub by_host: [AtomicU32; crate::layout::PID_LIMIT as usize],
+}

@@ -1,0 +1,47 @@
+//! Where things lie in a guest: addresses and reserved descriptors.
+//!
+//! All of it lies between 0x6000_0000_0000 and 0x6300_0000_0000, so that the seccomp filter can
+//! judge an address by its high word alone. A hard `RLIMIT_AS` keeps the kernel from placing
+//! anything there by itself.
+
+/// Start of the personality's image (`--image-base` of its link).
+pub const PERSONALITY_BASE: u64 = 0x6000_0000_0000;
+/// Room for the personality's image, text and data, in bytes.
+pub const PERSONALITY_SIZE: u64 = 0x10_0000;
+/// Start of the read-only tables.
+pub const TABLES_BASE: u64 = 0x6100_0000_0000;
+/// Start of the commons, which every guest of the zone may write.
+pub const COMMONS_BASE: u64 = 0x6200_0000_0000;
+/// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`.
+pub const MAILBOXES_BASE: u64 = 0x6210_0000_0000;
+/// First address beyond all of the above.
+pub const REGION_END: u64 = 0x6300_0000_0000;
+
+/// Highest host thread id for which there is a mailbox, plus one (the kernel's `PID_MAX_LIMIT`).
+pub const PID_LIMIT: u32 = 1 << 22;
+/// What a zone adds to the host id of a thread that is not a leader (above any host id).
+pub const THREAD_BIAS: u32 = 1 << 22;
+
+/// First reserved descriptor. The default soft limit of descriptors lies just below it.
+pub const FD_BASE: u32 = 1024;
+/// How many descriptors are reserved; all of them are always open.
+pub const FD_COUNT: u32 = 32;
+/// The personality's sealed memfd, executed by every exec.
+pub const FD_PERSONALITY: u32 = FD_BASE;
+/// The tables, opened read-only.
+pub const FD_TABLES: u32 = FD_BASE + 1;
+/// The commons.
+pub const FD_COMMONS: u32 = FD_BASE + 2;
+/// The mailboxes.
+pub const FD_MAILBOXES: u32 = FD_BASE + 3;
+/// A datagram socket to the monitor, over which a guest hands it a descriptor.
+pub const FD_HAND: u32 = FD_BASE + 4;
+/// The zone's mounts, `O_PATH`, in the order of the mount table.
+pub const FD_MOUNT0: u32 = FD_BASE + 8;
+/// How many mounts a zone can have.
+pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
+
+/// The private system call number by which the personality asks the monitor.
+///
+/// No kernel knows it; the filter turns it into a notification.
+pub const NR_DOORBELL: u32 = 0x5a0f;

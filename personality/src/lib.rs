@@ -1,0 +1,17 @@
+//! What the personality and the monitor agree on.
+//!
+//! The personality is the code of ours that lives inside each guest; the program itself is
+//! `src/bin/personality`. This library holds only what both sides need: the address-space layout,
+//! the shared tables, the mailbox, the list of requests (the *host interface*), and the pure
+//! translation of socket addresses.
+//!
+//! Deliberately absent: any decision that a zone's boundary depends on. The monitor treats all that
+//! comes from a mailbox or from the commons as hostile input.
+#![no_std]
+
+pub mod commons;
+pub mod layout;
+pub mod mailbox;
+pub mod net;
+pub mod spawn;
+pub mod tables;

@@ -1,0 +1,182 @@
+//! Requests to the monitor: the whole host interface, and the page that carries arguments.
+//!
+//! A guest fills its thread's [`Mailbox`], then makes the system call
+//! [`NR_DOORBELL`](crate::layout::NR_DOORBELL) with the request's number as first argument. The
+//! kernel tells the monitor the caller's true thread id; the monitor copies the mailbox once and
+//! answers with a value or a negated errno, and perhaps with bytes in [`Mailbox::b`] or with a
+//! descriptor installed in the guest.
+
+/// Bytes from one mailbox to the next.
+pub const MAILBOX_STRIDE: u64 = 16384;
+/// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
+pub const TEXT_MAX: usize = 4096;
+
+macro_rules! requests {
+    ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
+        /// What a guest may ask of the monitor.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Request { $($(#[$doc])* $name = $nr,)* }
+
+        impl Request {
+            /// Every request, in the order of the numbers.
+            pub const ALL: &[Request] = &[$(Request::$name,)*];
+
+            /// The request with this number.
+            #[must_use]
+            pub const fn from_number(nr: u64) -> Option<Request> {
+                match nr { $($nr => Some(Request::$name),)* _ => None }
+            }
+
+            /// Its name, for counters and traces.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Request::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+requests! {
+    /// Nothing; measures a round trip.
+    Ping = 0;
+    /// Vets an `open_how`: args = flags, mode, resolve. The value is the slot's index.
+    How = 1;
+    /// Opens a path of a monitor mount (`/proc`, `/dev`), or one that only the monitor may open:
+    /// args = directory descriptor, flags, mode; a = path. The value is the new descriptor.
+    Open = 2;
+    /// Attributes of a path of a monitor mount: args = directory descriptor, flags; a = path;
+    /// b receives a `struct statx`.
+    Stat = 3;
+    /// Target of a symbolic link of a monitor mount: args = directory descriptor; a = path;
+    /// b receives the target, in the zone's terms. The value is its length.
+    Readlink = 4;
+    /// Zone path of a descriptor: args = descriptor or `AT_FDCWD`; b receives the path. The value
+    /// is its length.
+    FdPath = 5;
+    /// Prepares an exec: args = directory descriptor, flags; a = path. The handover area receives
+    /// the load plan; the value is the number of arguments to put in front (of `#!`).
+    Exec = 6;
+    /// Mode of a file: args = descriptor, mode.
+    Chmod = 7;
+    /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), 1 if only recording
+    /// the owner of a file just made.
+    Chown = 8;
+    /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
+    Utimens = 9;
+    /// Extended attributes: args = descriptor, operation (0 set, 1 get, 2 list, 3 remove), flags,
+    /// size; a = name; b carries the value both ways.
+    Xattr = 10;
+    /// Binds a socket handed over by [`FD_HAND`](crate::layout::FD_HAND): args = address length,
+    /// cookie; b = address.
+    Bind = 11;
+    /// Connects a handed-over unix socket: args as for `Bind`.
+    ConnectUnix = 12;
+    /// Zone name of a unix socket address: args = address length; b = address both ways. The value
+    /// is the new length.
+    UnixName = 13;
+    /// Where another zone's (or the host's) address and port live on the host: args = family,
+    /// protocol; b = address both ways.
+    PeerPort = 14;
+    /// Sets the zone's host name (args 0 = 0) or domain name (1): args 1 = length; a = name.
+    SetName = 15;
+    /// Takes a dead process off the pid table after checking that it is dead: args = zone pid.
+    Prune = 16;
+    /// Makes a node that the host cannot hold: args = parent descriptor, mode, device; a = name.
+    Mknod = 17;
+    /// Attributes of a process of the zone that need the monitor's eye: args = operation, zone pid,
+    /// further arguments (`prlimit`, `sched_*`, `getpgid`, `getpriority`, `setpriority`).
+    Process = 18;
+    /// Tells the monitor that init has finished its part of a boot, or that a process that init
+    /// started ended: args = event, cookie, status.
+    Init = 19;
+}
+
+/// One thread's page of arguments and results. All of it is written by guests.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Mailbox {
+    /// Numbers, by request.
+    pub args: [u64; 8],
+    /// A path or a name, NUL-terminated.
+    pub a: [u8; TEXT_MAX],
+    /// A second text, or bytes out.
+    pub b: [u8; TEXT_MAX],
+    /// What an exec hands to the program that starts afresh.
+    pub handover: Handover,
+}
+
+/// How many `PT_LOAD` segments a load plan can have.
+pub const SEGMENTS_MAX: usize = 24;
+
+/// One segment to map, as in the program header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Segment {
+    /// Address, before the bias of a position-independent image is added; not page-aligned.
+    pub vaddr: u64,
+    /// Offset in the file of `vaddr`.
+    pub offset: u64,
+    /// Bytes from the file.
+    pub file_size: u64,
+    /// Bytes in memory; what is beyond `file_size` is zero.
+    pub mem_size: u64,
+    /// `PROT_READ | PROT_WRITE | PROT_EXEC`.
+    pub prot: u32,
+    /// Unused.
+    pub pad: u32,
+}
+
+/// How to map one ELF image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Image {
+    /// The descriptor that the monitor installed in the guest; closed once the image is mapped.
+    pub fd: i32,
+    /// 1 if the image is position independent (`ET_DYN`).
+    pub is_dyn: u32,
+    /// Entry point, before the bias.
+    pub entry: u64,
+    /// Address of the program headers in memory, before the bias; 0 if they are not mapped.
+    pub phdr: u64,
+    /// Number of program headers.
+    pub phnum: u32,
+    /// How many of `segments` are used.
+    pub count: u32,
+    /// Lowest page and first byte beyond the highest page, before the bias.
+    pub span: [u64; 2],
+    /// Largest alignment of a segment (a power of two, at least the page size).
+    pub align: u64,
+    /// The segments, in ascending order.
+    pub segments: [Segment; SEGMENTS_MAX],
+}
+
+/// What an exec hands over, through the mailbox of the process' leader.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Handover {
+    /// 1: a program; 2: zone init (no program); anything else: nothing was prepared.
+    pub kind: u32,
+    /// 1 if the stack is to be executable (`PT_GNU_STACK` missing or with PF_X).
+    pub exec_stack: u32,
+    /// The guest's signal mask, which the start code restores last.
+    pub mask: u64,
+    /// 1 if there is an interpreter.
+    pub has_interp: u32,
+    /// Length of `path`.
+    pub path_len: u32,
+    /// The program's image.
+    pub exe: Image,
+    /// The interpreter's image.
+    pub interp: Image,
+    /// The program's resolved path in the zone (`AT_EXECFN` and `/proc/self/exe`).
+    pub path: [u8; 1024],
+    /// `#!`: the arguments to put in front, each NUL-terminated, one after the other.
+    pub front: [u8; 1024],
+    /// How many arguments `front` holds; they replace the guest's first argument.
+    pub front_count: u32,
+    /// Seed for the places of position-independent images.
+    pub pad: u32,
+}
+
+const _: () = assert!(size_of::<Mailbox>() <= MAILBOX_STRIDE as usize);

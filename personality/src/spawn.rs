@@ -1,0 +1,38 @@
+//! What the monitor asks of zone init: to start a program.
+
+/// The socket on which init takes requests. It is closed by exec, so that no other guest holds it.
+pub const FD_SPAWN: u32 = 1023;
+/// Longest request, in bytes.
+pub const SPAWN_MAX: usize = 64 * 1024;
+/// Room for the strings of a request.
+pub const TEXT_MAX: usize = SPAWN_MAX - 256;
+
+/// One request; the packet carries the program's descriptors 0, 1 and 2.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Spawn {
+    /// Comes back in the answer.
+    pub cookie: u64,
+    /// Zone user to start as.
+    pub uid: u32,
+    /// Zone group to start as.
+    pub gid: u32,
+    /// How many of `groups` are used.
+    pub group_count: u32,
+    /// Supplementary groups.
+    pub groups: [u32; 32],
+    /// 1 if `tty_fd` becomes the controlling terminal.
+    pub is_tty: u32,
+    /// Which of 0, 1 and 2 is the terminal.
+    pub tty_fd: u32,
+    /// How many arguments.
+    pub arg_count: u32,
+    /// How many environment strings.
+    pub env_count: u32,
+    /// Bytes used of `text`.
+    pub text_len: u32,
+    /// Working directory, program, arguments, environment, each NUL-terminated.
+    pub text: [u8; TEXT_MAX],
+}
+
+const _: () = assert!(size_of::<Spawn>() <= SPAWN_MAX);

@@ -1,0 +1,118 @@
+//! Read-only shared memory: what the monitor tells every guest of its zone.
+//!
+//! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
+//! rows are append-only or guarded by a sequence number.
+
+use crate::layout::MOUNTS_MAX;
+use crate::net::{PortRow, ZoneNet};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use picozone_fsmap::MountRow;
+
+/// Changes whenever the layout of [`Tables`] does.
+pub const VERSION: u32 = 1;
+/// How many approved `open_how` there are.
+pub const HOWS_MAX: usize = 512;
+/// How many ports of a zone can be mapped at once.
+pub const PORTS_MAX: usize = 1024;
+/// How many files may have an owner or mode that the host cannot hold.
+pub const OWNERS_MAX: usize = 1 << 20;
+
+/// An approved `struct open_how`, in a slot of 32 bytes.
+///
+/// An unused slot holds [`HOW_INVALID`] as resolve value, so that it is no licence for anything;
+/// a slot is written once, `resolve` last.
+#[repr(C, align(32))]
+pub struct How {
+    /// Open flags.
+    pub flags: AtomicU64,
+    /// Mode of a created file, at most 0777.
+    pub mode: AtomicU64,
+    /// `RESOLVE_*`.
+    pub resolve: AtomicU64,
+}
+
+/// A resolve value that the kernel refuses with EINVAL.
+pub const HOW_INVALID: u64 = 1 << 63;
+
+/// A socket address to which a guest may bind by itself: an address of its own, port 0.
+/// The kernel is always told a length of 128, which no unix socket accepts.
+#[derive(Clone, Copy)]
+#[repr(C, align(128))]
+pub struct SourceAddress(pub [u8; 128]);
+
+/// Owner, mode and device of a file where the host's differ. Open addressing, linear probing.
+#[repr(C)]
+pub struct OwnerRow {
+    /// Odd while the row is being written; 0 if it was never used.
+    pub seq: AtomicU32,
+    /// Zone uid.
+    pub uid: AtomicU32,
+    /// Zone gid.
+    pub gid: AtomicU32,
+    /// `st_mode` in full, type included; 0 in a removed row.
+    pub mode: AtomicU32,
+    /// Device of the file system, as in `st_dev`.
+    pub dev: AtomicU64,
+    /// Inode.
+    pub ino: AtomicU64,
+    /// Birth time in nanoseconds since 1970: tells an inode number used again.
+    pub btime: AtomicU64,
+    /// `st_rdev` of a device node.
+    pub rdev: AtomicU64,
+}
+
+/// The whole region.
+#[repr(C)]
+pub struct Tables {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The host uid and gid that the zone's guests run under; a file of theirs is root's in the zone.
+    pub host_uid: u32,
+    /// See `host_uid`.
+    pub host_gid: u32,
+    /// How many rows of `mounts` are used.
+    pub mount_count: u32,
+    /// Bumped whenever names change.
+    pub names_seq: AtomicU32,
+    /// How many rows of `ports` have ever been used.
+    pub port_count: AtomicU32,
+    /// How many rows of `owners` are in use; 0 makes every look-up free.
+    pub owner_count: AtomicU32,
+    /// Unused.
+    pub pad: u32,
+    /// Host name as `uname` shows it, NUL-terminated.
+    pub hostname: [u8; 65],
+    /// Domain name as `uname` shows it, NUL-terminated.
+    pub domainname: [u8; 65],
+    /// Addresses of the zone.
+    pub net: ZoneNet,
+    /// The empty string that `AT_EMPTY_PATH` calls must name.
+    pub empty: [u8; 64],
+    /// Approved sources, see [`ZoneNet::sources`].
+    pub sources: [SourceAddress; 8],
+    /// Approved ways to open.
+    pub hows: [How; HOWS_MAX],
+    /// The mount table, longest prefix first, the root last.
+    pub mounts: [MountRow; MOUNTS_MAX],
+    /// Ports of the zone that are bound.
+    pub ports: [PortRow; PORTS_MAX],
+    /// Owners by (dev, ino).
+    pub owners: [OwnerRow; OWNERS_MAX],
+}
+
+/// Bytes to map for the tables: a whole number of pages.
+pub const TABLES_SIZE: u64 = (size_of::<Tables>() as u64 + 4095) & !4095;
+
+/// Slot where a search for a file's owner begins.
+#[must_use]
+pub const fn owner_slot(dev: u64, ino: u64) -> usize {
+    let mixed = (ino ^ dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 44) as usize & (OWNERS_MAX - 1)
+}
+
+/// Slot where a search for an approved `open_how` begins.
+#[must_use]
+pub const fn how_slot(flags: u64, mode: u64, resolve: u64) -> usize {
+    let mixed = (flags ^ mode.rotate_left(40) ^ resolve.rotate_left(56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 48) as usize & (HOWS_MAX - 1)
+}

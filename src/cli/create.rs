@@ -1,0 +1,94 @@
+//! `zone create`.
+
+use super::print;
+use crate::config::Bind;
+use crate::control::Publish;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::zone::lifecycle::{self, Outcome, Wanted};
+use crate::zone::{Name, Zone, address};
+use std::path::PathBuf;
+
+/// Create a zone
+///
+/// A zone has files of its own (/etc, /var, /home, /root, /tmp, /run, /srv, ...) and shares the
+/// host's /usr read-only. Its /etc is a copy of what everybody on the host may read, with accounts,
+/// keys and machine id of its own.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Name of the zone: 1 to 64 of a-z 0-9 _ . - beginning with a letter or digit
+    #[arg(value_parser = super::name)]
+    name: Name,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What a new zone is like; shared with `zone run`.
+#[derive(clap::Args)]
+#[group(id = "zone-options")]
+pub(super) struct Options {
+    /// Use this unpacked distribution as the zone's root, in place
+    ///
+    /// The directory must be yours. It is closed to other users (mode 0700), gets what it lacks
+    /// (/etc/hosts, placeholders of /proc and /dev), and stays when the zone is deleted.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Show a directory of the host in the zone, read-only unless :rw is given
+    #[arg(long, value_name = "HOST:ZONE[:ro|rw]")]
+    bind: Vec<Bind>,
+    /// Make a port of the zone reachable at a port of the host, on 127.0.0.1 unless ADDR is given
+    #[arg(long, value_name = "[ADDR:]HPORT:ZPORT[/tcp|udp]", value_parser = super::publication)]
+    publish: Vec<Publish>,
+    /// Host name in the zone, instead of the zone's name
+    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    hostname: Option<String>,
+}
+
+fn hostname(text: &str) -> Result<String, String> {
+    crate::config::check_hostname(text).map(|()| text.to_owned())
+}
+
+impl Options {
+    pub(super) fn wanted(self) -> Result<Wanted> {
+        let root = match self.root {
+            None => None,
+            Some(root) => Some(root.canonicalize().map_err(|error| {
+                Error::refused(
+                    "use the root directory",
+                    root.display(),
+                    error,
+                    "name the top directory of an unpacked distribution",
+                )
+            })?),
+        };
+        Ok(Wanted {
+            hostname: self.hostname,
+            root,
+            binds: self.bind,
+            publications: self.publish,
+        })
+    }
+}
+
+impl Args {
+    pub(super) fn run(self, home: &Home) -> Result<u8> {
+        let outcome = lifecycle::create(home, &self.name, &self.options.wanted()?)?;
+        let config = Zone::open(home, &self.name, "create")?.config()?;
+        let (inside, outside) = (
+            address::zone_v4(config.number),
+            address::host_v4(config.number),
+        );
+        let done = match outcome {
+            Outcome::Done(report) => {
+                tracing::info!(?report, "tree made");
+                "created"
+            }
+            Outcome::AlreadySo => "exists already",
+        };
+        print::text(&format!(
+            "zone {} {done}: address {inside}, on the host {outside}\n",
+            self.name
+        ));
+        Ok(0)
+    }
+}

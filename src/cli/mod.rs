@@ -1,0 +1,192 @@
+//! The command line: one file a subcommand.
+//!
+//! Each subcommand is a clap structure with a `run`, which calls the library and shows the result.
+//! What a user reads as help is the doc comment of the same field that the parser fills.
+
+mod boot;
+mod create;
+mod delete;
+mod doctor;
+mod halt;
+mod list;
+mod login;
+mod ports;
+mod print;
+mod program;
+mod publish;
+mod run;
+mod stat;
+
+use crate::control::Publish;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::terminal;
+use crate::zone::Name;
+use clap::{Parser, Subcommand};
+
+/// Our own failures, told apart from those of the programs in zones.
+const FAILED: u8 = 125;
+
+/// Runs unmodified Linux programs in zones: each with its own processes, users, ports, files and
+/// host name, without root, user namespaces or a daemon.
+#[derive(Parser)]
+#[command(name = "zone", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Zones lie in $PICOZONE_HOME, else in /var/lib/picozone (root) or ~/.local/share/picozone.
+Exit status: 0; that of the program (128 + N if signal N ended it; 126 and 127 if it could not be \
+run, as in a shell); 125 for every failure of zone itself.
+ZONE_LOG=debug shows what zone itself does.";
+
+#[derive(Subcommand)]
+enum Command {
+    Create(create::Args),
+    Boot(boot::Args),
+    Run(run::Args),
+    Login(login::Args),
+    List(list::Args),
+    Ports(ports::Args),
+    Publish(publish::Args),
+    Stat(stat::Args),
+    Halt(halt::Args),
+    Delete(delete::Args),
+    Doctor(doctor::Args),
+}
+
+/// Runs the command of our own arguments and returns the exit status.
+pub fn main() -> u8 {
+    log();
+    std::panic::set_hook({
+        let usual = std::panic::take_hook();
+        Box::new(move |panic| {
+            terminal::restore();
+            usual(panic);
+        })
+    });
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // The reader of the help may be gone.
+            let _ = error.print();
+            return if error.use_stderr() { FAILED } else { 0 };
+        }
+    };
+    match Home::find().and_then(|home| cli.command.run(&home)) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&error);
+            FAILED
+        }
+    }
+}
+
+/// Shows an error of ours, with its remedy.
+fn complain(error: &Error) {
+    terminal::tell(&format!("zone: {error}"));
+    let remedy = error.remedy();
+    if !remedy.is_empty() {
+        terminal::tell(&format!("      remedy: {remedy}"));
+    }
+}
+
+impl Command {
+    fn run(self, home: &Home) -> Result<u8> {
+        match self {
+            Self::Create(args) => args.run(home),
+            Self::Boot(args) => args.run(home),
+            Self::Run(args) => args.run(home),
+            Self::Login(args) => args.run(home),
+            Self::List(args) => args.run(home),
+            Self::Ports(args) => args.run(home),
+            Self::Publish(args) => args.run(home),
+            Self::Stat(args) => args.run(home),
+            Self::Halt(args) => args.run(home),
+            Self::Delete(args) => args.run(home),
+            Self::Doctor(args) => args.run(home),
+        }
+    }
+}
+
+/// Our own log goes to standard error.
+fn log() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("ZONE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+}
+
+/// Parses a zone's name for clap, whose message then has the remedy too.
+fn name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error: Error| error.remedy())
+}
+
+/// Parses a publication for clap.
+fn publication(text: &str) -> Result<Publish, String> {
+    crate::config::parse_publish(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_form_of_the_manual_parses() {
+        for line in [
+            "create web1",
+            "create web1 --hostname www --publish 8080:80 --publish 0.0.0.0:53:53/udp",
+            "create web1 --bind /usr:/data:ro",
+            "create web1 --root /usr",
+            "boot web1",
+            "login web1",
+            "login web1 -u www-data -- id -u",
+            "run scratch -- sh -c id",
+            "run -- true",
+            "run x --rm -it -u root -w /tmp -e A=B -- cmd -x",
+            "list",
+            "list --json",
+            "ports",
+            "ports web1 --json",
+            "publish web1 80:80/tcp",
+            "publish web1 80:80 --remove",
+            "halt web1",
+            "halt web1 --timeout 0",
+            "delete web1",
+            "delete --force web1",
+            "doctor",
+            "doctor web1 --json",
+            "stat web1 --json",
+        ] {
+            let words = std::iter::once("zone").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in [
+            "",
+            "boot",
+            "boot Web1",
+            "boot ../x",
+            "run scratch",
+            "run",
+            "publish web1",
+            "publish web1 80",
+            "login",
+        ] {
+            let words = std::iter::once("zone").chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `zone run`.
+
+use super::{complain, create, program};
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::terminal::Signals;
+use crate::zone::lifecycle::{self, Outcome, Wanted};
+use crate::zone::{Name, Zone};
+use std::time::Duration;
+
+/// How long processes that the program left behind have to end.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Run one program in a zone, which is created and booted for it where necessary
+///
+/// What this command did it undoes: a zone that it created is deleted, a zone that it booted is
+/// halted, and a zone that ran before keeps running. The exit status is that of the program.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Name of the zone; without one a new zone gets a name of its own
+    #[arg(value_parser = super::name)]
+    name: Option<Name>,
+    /// Delete the zone afterwards even if it existed before
+    #[arg(long)]
+    rm: bool,
+    #[command(flatten)]
+    zone: create::Options,
+    #[command(flatten)]
+    program: program::Options,
+    /// The program and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+impl Args {
+    pub(super) fn run(self, home: &Home) -> Result<u8> {
+        let name = self.name.clone().unwrap_or_else(Name::generated);
+        let rm = self.rm;
+        let wanted = self.zone.wanted()?;
+        if rm
+            && let Ok(zone) = Zone::open(home, &name, "run a program in")
+            && zone.observe()?.state.is_up()
+        {
+            return Err(Error::refused(
+                "run with --rm in",
+                format_args!("zone {name}"),
+                "it runs already, and deleting it would end what others run there",
+                "leave --rm out, or halt the zone first",
+            ));
+        }
+        // From here on signals reach the program, and never keep us from cleaning up.
+        let signals = Signals::hold()?;
+        let is_new = Zone::open(home, &name, "run a program in").is_err();
+        let mut is_ours = rm;
+        if is_new || wanted != Wanted::default() {
+            is_ours |= lifecycle::create(home, &name, &wanted)? != Outcome::AlreadySo && is_new;
+        }
+        let mut is_booted = false;
+        let result = lifecycle::boot(home, &name).and_then(|outcome| {
+            is_booted = outcome == Outcome::Done(());
+            let zone = Zone::open(home, &name, "run a program in")?;
+            self.program.run(&zone, self.command, &signals)
+        });
+        let mut cleaned = Ok(());
+        if is_booted {
+            cleaned = lifecycle::halt(home, &name, GRACE).map(drop);
+        }
+        if is_ours {
+            cleaned = cleaned.and(lifecycle::delete(home, &name, true));
+        }
+        match (result, cleaned) {
+            (Ok(ended), Ok(())) => Ok(ended.status()),
+            (Err(error), Ok(())) => Err(error),
+            (Ok(ended), Err(error)) => {
+                complain(&error);
+                let status = ended.status();
+                Ok(if status == 0 { super::FAILED } else { status })
+            }
+            (Err(first), Err(second)) => {
+                complain(&second);
+                Err(first)
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Messages between the command line and the monitor of a running zone.
+//!
+//! One JSON document a packet over `SOCK_SEQPACKET`; descriptors ride along by `SCM_RIGHTS`.
+//! The monitor serves only peers of its own user and root (`SO_PEERCRED`).
+
+use serde::{Deserialize, Serialize};
+
+/// Longest packet, in bytes.
+pub const PACKET_MAX: usize = 64 * 1024;
+
+/// What the command line asks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Is the zone up, and what runs in it?
+    Status,
+    /// Start a program; the packet carries descriptors 0, 1 and 2 of the program.
+    Exec(Exec),
+    /// Send a signal to a process that this connection started (its process group with a terminal).
+    Signal {
+        /// Signal number.
+        signal: i32,
+    },
+    /// The ports that the zone has bound.
+    Ports,
+    /// Makes a port of the zone reachable at an address of the host.
+    Publish(Publish),
+    /// Takes a publication back.
+    Unpublish(Publish),
+    /// End every process (SIGTERM, then SIGKILL after the grace period), then the monitor.
+    Halt {
+        /// How long processes have to end by themselves, in milliseconds.
+        grace_ms: u64,
+    },
+    /// Counters: round trips by request, refusals by call.
+    Stat,
+}
+
+/// A program to start in the zone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Exec {
+    /// Arguments; the first names the program, searched in the `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// Environment, `NAME=value`.
+    pub env: Vec<String>,
+    /// Working directory in the zone.
+    pub cwd: String,
+    /// User of the zone to start as (a name or a number); root if missing.
+    pub user: Option<String>,
+    /// Whether descriptor 0 is a terminal that becomes the controlling one of a new session.
+    pub is_tty: bool,
+}
+
+/// A publication of a port.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Publish {
+    /// Address of the host, as `127.0.0.1` or `0.0.0.0`.
+    pub host_address: std::net::Ipv4Addr,
+    /// Port of the host.
+    pub host_port: u16,
+    /// Port of the zone.
+    pub zone_port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+}
+
+/// A transport protocol.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// What the monitor answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "kebab-case")]
+pub enum Reply {
+    /// Done.
+    Ok,
+    /// Not done, with the reason and the remedy.
+    Error {
+        /// A sentence for people.
+        message: String,
+    },
+    /// Answer to `Status`.
+    Status(Status),
+    /// First answer to `Exec`: the process runs.
+    Started {
+        /// Its zone pid.
+        zone_pid: u32,
+    },
+    /// Only answer to an `Exec` whose program could not be executed.
+    NotStarted {
+        /// Errno of the attempt, as of `execve(2)`: ENOENT becomes exit status 127, others 126.
+        errno: i32,
+        /// A sentence for people.
+        message: String,
+    },
+    /// Last answer to `Exec`.
+    Exited {
+        /// Status as `wait4` reports it.
+        wait_status: i32,
+    },
+    /// Answer to `Ports`.
+    Ports {
+        /// One row a bound port.
+        ports: Vec<Port>,
+    },
+    /// Answer to `Stat`.
+    Stat(Stat),
+}
+
+/// State of a running zone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Process id of the monitor on the host.
+    pub monitor_pid: i32,
+    /// Process id of the zone's init on the host.
+    pub init_pid: i32,
+    /// How many processes of the zone exist, init included.
+    pub processes: usize,
+    /// When the zone was booted, seconds since 1970.
+    pub booted_at: u64,
+}
+
+/// A port that a process of a zone has bound.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Port {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Address in the zone's terms.
+    pub zone_address: std::net::IpAddr,
+    /// Port in the zone.
+    pub zone_port: u16,
+    /// Address on the host.
+    pub host_address: std::net::Ipv4Addr,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Where else the host reaches it.
+    pub published: Vec<std::net::SocketAddrV4>,
+}
+
+/// Counters since the boot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Stat {
+    /// Round trips to the monitor by request.
+    pub requests: Vec<(String, u64)>,
+    /// Calls that entered the personality, by name.
+    pub entered: Vec<(String, u64)>,
+    /// Refused calls by name.
+    pub refused: Vec<(String, u64)>,
+}

@@ -1,0 +1,176 @@
+//! The control socket: what the command line asks of a running zone.
+
+use super::programs::{Event, Program};
+use super::zone::Zone;
+use super::{guests, requests};
+use crate::control::{Exec, Reply, Request, Stat, Status};
+use crate::zone::channel::Channel;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{SockFlag, accept4};
+use nix::unistd::Pid;
+use picozone_personality::mailbox::Request as Doorbell;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Accepts connections, each served by a thread of its own.
+pub fn serve(zone: &Arc<Zone>, listener: &OwnedFd, halt: &crossbeam::channel::Sender<Duration>) {
+    while let Ok(fd) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
+        // SAFETY: accept4 has just made this descriptor for us.
+        let channel = Channel::accepted(unsafe { OwnedFd::from_raw_fd(fd) });
+        let own = nix::unistd::geteuid().as_raw();
+        if !channel.peer_uid().is_ok_and(|uid| uid == 0 || uid == own) {
+            continue;
+        }
+        let (zone, halt) = (Arc::clone(zone), halt.clone());
+        std::thread::spawn(move || connection(&zone, &channel, &halt));
+    }
+}
+
+fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Sender<Duration>) {
+    while let Ok(Some((request, fds))) = channel.receive::<Request>() {
+        let reply = match request {
+            Request::Status => Reply::Status(Status {
+                monitor_pid: std::process::id().cast_signed(),
+                init_pid: zone.init_pid().0.cast_signed(),
+                processes: guests::all(&zone.shared, zone.init_pid()).len(),
+                booted_at: zone.booted.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            }),
+            Request::Exec(exec) => return program(zone, channel, &exec, fds),
+            Request::Signal { .. } | Request::Unpublish(_) => Reply::Error { message: "nothing to do it to; start a program on this connection first".into() },
+            Request::Ports => Reply::Ports { ports: zone.net.ports(zone) },
+            Request::Publish(publish) => match zone.net.publish(zone, publish) {
+                Ok(()) => Reply::Ok,
+                Err(message) => Reply::Error { message },
+            },
+            Request::Halt { grace_ms } => {
+                let _ = halt.send(Duration::from_millis(grace_ms));
+                Reply::Ok
+            }
+            Request::Stat => Reply::Stat(stat(zone)),
+        };
+        if channel.send(&reply, &[]).is_err() {
+            return;
+        }
+    }
+}
+
+fn stat(zone: &Zone) -> Stat {
+    let name = |nr: usize| {
+        let row = u32::try_from(nr).ok().and_then(picozone_syscalls::row);
+        row.map_or_else(|| format!("call {nr}"), |row| row.name.to_owned())
+    };
+    let calls = |counters: &[std::sync::atomic::AtomicU64]| {
+        counters.iter().enumerate().map(|(nr, count)| (name(nr), count.load(Relaxed))).filter(|(_, count)| *count > 0).collect()
+    };
+    let commons = zone.shared.commons();
+    let requests = Doorbell::ALL.iter().map(|request| (request.name().to_owned(), zone.counters[*request as usize].load(Relaxed)));
+    Stat { requests: requests.filter(|(_, count)| *count > 0).collect(), entered: calls(&commons.entered), refused: calls(&commons.refused) }
+}
+
+fn read_file(zone: &Zone, path: &str) -> String {
+    let mut text = String::new();
+    if let Ok(fd) = requests::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
+        let _ = File::from(fd).take(1 << 20).read_to_string(&mut text);
+    }
+    text
+}
+
+/// Uid, gid and groups of a user of the zone.
+fn user(zone: &Zone, name: Option<&str>) -> Result<(u32, u32, Vec<u32>), String> {
+    let name = name.unwrap_or("root");
+    let passwd = read_file(zone, "/etc/passwd");
+    let found = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
+    let (login, uid, gid) = match found {
+        Some(fields) => (fields[0].to_owned(), fields.get(2).and_then(|f| f.parse().ok()).unwrap_or(0), fields.get(3).and_then(|f| f.parse().ok()).unwrap_or(0)),
+        None if name == "root" => ("root".to_owned(), 0, 0),
+        None => match name.parse() {
+            Ok(number) => (name.to_owned(), number, number),
+            Err(_) => return Err(format!("the zone has no user {name}; its /etc/passwd lists them")),
+        },
+    };
+    let groups = read_file(zone, "/etc/group")
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|member| member == login)))
+        .filter_map(|fields| fields.get(2)?.parse().ok())
+        .collect();
+    Ok((uid, gid, groups))
+}
+
+/// Where a program lies in the zone, searched as execvp does.
+fn search(zone: &Zone, exec: &Exec) -> Option<String> {
+    let name = exec.argv.first()?;
+    if name.contains('/') {
+        return Some(name.clone());
+    }
+    let path = exec.env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(':').map(|directory| format!("{directory}/{name}")).find(|path| {
+        requests::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
+            use std::os::unix::fs::MetadataExt;
+            File::from(fd).metadata().is_ok_and(|data| data.is_file() && data.mode() & 0o111 != 0)
+        })
+    })
+}
+
+fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) {
+    let refuse = |errno: i32, message: String| {
+        let _ = channel.send(&Reply::NotStarted { errno, message }, &[]);
+    };
+    let [stdin, stdout, stderr] = match <[OwnedFd; 3]>::try_from(fds) {
+        Ok(fds) => fds,
+        Err(_) => return refuse(libc::EINVAL, "the request carries no descriptors".into()),
+    };
+    let user = match user(zone, exec.user.as_deref()) {
+        Ok(user) => user,
+        Err(message) => return refuse(libc::EINVAL, message),
+    };
+    let Some(path) = search(zone, exec) else {
+        return refuse(libc::ENOENT, format!("there is no program {} in the zone", exec.argv.first().map_or("", String::as_str)));
+    };
+    if exec.is_tty {
+        for fd in [&stdin, &stdout, &stderr] {
+            if let Some(number) = std::fs::read_link(super::descriptors::own_path(fd)).ok().and_then(|path| path.to_str()?.strip_prefix("/dev/pts/")?.parse().ok()) {
+                zone.ptys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number);
+            }
+        }
+    }
+    let program =
+        Program { argv: exec.argv.clone(), env: exec.env.clone(), path, cwd: exec.cwd.clone(), user, tty: exec.is_tty.then_some(0) };
+    let events = match zone.programs.start(&program, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]) {
+        Ok(events) => events,
+        Err(errno) => return refuse(errno, format!("the zone's init does not take it: {}", std::io::Error::from_raw_os_error(errno))),
+    };
+    drop((stdin, stdout, stderr));
+    let pid = match events.recv() {
+        Ok(Event::Started(pid)) if pid != 0 => pid,
+        _ => return refuse(libc::EAGAIN, "the zone cannot make another process".into()),
+    };
+    if channel.send(&Reply::Started { zone_pid: pid }, &[]).is_err() {
+        return;
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if let Ok(Event::Ended(wait_status)) = events.recv() {
+                let _ = channel.send(&Reply::Exited { wait_status }, &[]);
+            }
+            channel.close();
+        });
+        let send = |signal: i32| {
+            let host = guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(pid));
+            if let (Some(host), Ok(signal)) = (host, Signal::try_from(signal)) {
+                let _ = kill(Pid::from_raw(-host.0.cast_signed()), signal);
+            }
+        };
+        while let Ok(Some((request, _))) = channel.receive::<Request>() {
+            if let Request::Signal { signal } = request {
+                send(signal);
+            }
+        }
+        // Harmless where the program has ended; the terminal's end otherwise.
+        send(libc::SIGHUP);
+    });
+}

@@ -1,0 +1,53 @@
+//! Descriptors of guests, reached through `/proc`.
+
+use crate::ids::HostPid;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// `AT_FDCWD`.
+pub const CWD: i32 = libc::AT_FDCWD;
+
+fn link(thread: HostPid, fd: i32) -> PathBuf {
+    if fd == CWD { PathBuf::from(format!("/proc/{thread}/cwd")) } else { PathBuf::from(format!("/proc/{thread}/fd/{fd}")) }
+}
+
+/// An `O_PATH` descriptor of what a guest's descriptor (or `AT_FDCWD`) names.
+///
+/// # Errors
+/// EBADF.
+pub fn open_path(thread: HostPid, fd: i32) -> Result<OwnedFd, i32> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(link(thread, fd)).map(OwnedFd::from).map_err(|_| libc::EBADF)
+}
+
+/// The host path behind a guest's descriptor.
+///
+/// # Errors
+/// EBADF.
+pub fn host_path(thread: HostPid, fd: i32) -> Result<Vec<u8>, i32> {
+    use std::os::unix::ffi::OsStringExt;
+    std::fs::read_link(link(thread, fd)).map(|path| path.into_os_string().into_vec()).map_err(|_| libc::EBADF)
+}
+
+/// A path by which this process names one of its own descriptors.
+#[must_use]
+pub fn own_path(fd: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Opens anew what an own `O_PATH` descriptor names.
+///
+/// # Errors
+/// The kernel's.
+pub fn reopen(fd: &OwnedFd, flags: i32) -> Result<File, i32> {
+    let is_write = matches!(flags & libc::O_ACCMODE, libc::O_WRONLY | libc::O_RDWR);
+    let is_read = flags & libc::O_ACCMODE != libc::O_WRONLY;
+    let rest = flags & !libc::O_ACCMODE & !libc::O_CREAT & !libc::O_EXCL & !libc::O_NOFOLLOW;
+    OpenOptions::new()
+        .read(is_read)
+        .write(is_write)
+        .custom_flags(rest | libc::O_NOCTTY)
+        .open(own_path(fd))
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
+}

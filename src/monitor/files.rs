@@ -1,0 +1,98 @@
+//! Changes of attributes, made by the monitor on a guest's descriptor.
+
+use super::descriptors::{host_path, open_path, own_path};
+use super::owners::{Owner, identify};
+use super::zone::Zone;
+use crate::ids::HostPid;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+
+/// A guest's descriptor of a file that the zone may change.
+fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
+    let number = i32::try_from(fd as i64).map_err(|_| libc::EBADF)?;
+    let file = open_path(caller, number)?;
+    // The path of our own descriptor: the guest cannot swap it any more.
+    let path = std::fs::read_link(own_path(&file)).map_err(|_| libc::EBADF)?;
+    let bytes = path.as_os_str().as_bytes();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+    if bytes.first() != Some(&b'/') {
+        // A pipe, a socket, a memfd: nothing that lasts.
+        return Err(libc::EINVAL);
+    }
+    if zone.is_writable(bytes) { Ok(file) } else { Err(libc::EROFS) }
+}
+
+/// chmod: the host's file keeps what its owner needs to serve the zone, the store the rest.
+pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64) -> Result<i64, i32> {
+    let file = match changeable(zone, caller, fd) {
+        Err(libc::EINVAL) => return Ok(0),
+        other => other?,
+    };
+    let mode = u32::try_from(mode & 0o7777).unwrap_or(0);
+    let (id, old) = identify(&file)?;
+    let is_dir = old & libc::S_IFMT == libc::S_IFDIR;
+    if old & libc::S_IFMT == libc::S_IFLNK {
+        return Err(libc::EOPNOTSUPP);
+    }
+    let host = mode & 0o777 | if is_dir { 0o700 } else { 0o600 };
+    std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host)).map_err(errno)?;
+    let known = zone.owners.get(&zone.shared, id);
+    if known.is_some() || host != mode {
+        let owner = known.unwrap_or(Owner { uid: 0, gid: 0, mode: 0 });
+        zone.owners.set(&zone.shared, id, Owner { mode: old & libc::S_IFMT | mode, ..owner });
+    }
+    Ok(0)
+}
+
+/// chown: only the store knows; the kernel's rule clears set-id bits of what is not a directory.
+pub fn chown(zone: &Zone, caller: HostPid, fd: u64, uid: u64, gid: u64, is_new: bool) -> Result<i64, i32> {
+    let file = match changeable(zone, caller, fd) {
+        Err(libc::EINVAL) => return Ok(0),
+        other => other?,
+    };
+    let (id, host_mode) = identify(&file)?;
+    let known = zone.owners.get(&zone.shared, id);
+    let mut owner = known.unwrap_or(Owner { uid: 0, gid: 0, mode: host_mode });
+    let keep = u64::from(u32::MAX);
+    if uid != keep {
+        owner.uid = u32::try_from(uid).map_err(|_| libc::EINVAL)?;
+    }
+    if gid != keep {
+        owner.gid = u32::try_from(gid).map_err(|_| libc::EINVAL)?;
+    }
+    if !is_new && owner.mode & libc::S_IFMT == libc::S_IFREG {
+        owner.mode &= !0o6000;
+    }
+    if known.is_some() || (owner.uid, owner.gid) != (0, 0) {
+        zone.owners.set(&zone.shared, id, owner);
+    }
+    Ok(0)
+}
+
+/// utimensat.
+pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result<i64, i32> {
+    let file = match changeable(zone, caller, fd) {
+        Err(libc::EINVAL) => return Ok(0),
+        other => other?,
+    };
+    let [a, an, m, mn] = times.map(|word| word as i64);
+    let times = [libc::timespec { tv_sec: a, tv_nsec: an }, libc::timespec { tv_sec: m, tv_nsec: mn }];
+    // A link is reached by its own descriptor, everything else through /proc.
+    let path = std::ffi::CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+    // SAFETY: path and times are ours.
+    let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+    if result < 0 { Err(errno(std::io::Error::last_os_error())) } else { Ok(0) }
+}
+
+/// Zone path of a descriptor.
+pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
+    let number = fd as i32;
+    let host = host_path(caller, number)?;
+    zone.to_zone_path(&host).ok_or(libc::ENOENT)
+}
+
+/// The errno of a failed operation.
+pub fn errno(error: std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
+}

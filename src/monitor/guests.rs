@@ -1,0 +1,79 @@
+//! The zone's processes, as the kernel and the commons tell.
+
+use super::shared::Shared;
+use crate::ids::{HostPid, ZonePid};
+use picozone_personality::commons::{ZONE_PID_LIMIT, state};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// Parent of a host process.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let behind = stat.get(stat.rfind(')')? + 2..)?;
+    behind.split(' ').nth(1)?.parse().ok()
+}
+
+/// Whether `pid` descends from `init`: the kernel's word, which no guest can forge.
+#[must_use]
+pub fn is_in_zone(init: HostPid, pid: HostPid) -> bool {
+    let mut at = pid.0;
+    for _ in 0..4096 {
+        if at == init.0 {
+            return true;
+        }
+        match parent_of(at) {
+            Some(next) if next > 1 => at = next,
+            _ => return false,
+        }
+    }
+    false
+}
+
+/// Host pid of a live process of the zone, verified.
+#[must_use]
+pub fn to_host(shared: &Shared, init: HostPid, zone: ZonePid) -> Option<HostPid> {
+    let process = shared.commons().processes.get(zone.0 as usize)?;
+    if process.state.load(Acquire) != state::LIVE {
+        return None;
+    }
+    let host = HostPid(process.host.load(Relaxed));
+    (host.0 != 0 && is_in_zone(init, host)).then_some(host)
+}
+
+/// Zone pid of a host process.
+#[must_use]
+pub fn to_zone(shared: &Shared, host: HostPid) -> Option<ZonePid> {
+    let zone = shared.commons().by_host.get(host.0 as usize)?.load(Acquire);
+    let process = shared.commons().processes.get(zone as usize)?;
+    (zone != 0 && process.host.load(Relaxed) == host.0).then_some(ZonePid(zone))
+}
+
+/// Every live process of the zone.
+#[must_use]
+pub fn all(shared: &Shared, init: HostPid) -> Vec<(ZonePid, HostPid)> {
+    (1..ZONE_PID_LIMIT)
+        .filter(|&zone| shared.commons().processes[zone as usize].state.load(Relaxed) == state::LIVE)
+        .filter_map(|zone| Some((ZonePid(zone), to_host(shared, init, ZonePid(zone))?)))
+        .collect()
+}
+
+/// Children of a host process, its threads' included.
+fn children_of(pid: u32) -> Vec<u32> {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Every descendant of a process.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut all = children_of(pid);
+    let mut at = 0;
+    while let Some(&next) = all.get(at) {
+        all.extend(children_of(next));
+        at += 1;
+    }
+    all
+}

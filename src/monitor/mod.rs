@@ -1,0 +1,19 @@
+//! The monitor: one trusted process per running zone.
+//!
+//! It owns the tables and decides what must be trusted. Its threads block in
+//! `SECCOMP_IOCTL_NOTIF_RECV`; nothing that could block on one guest's behalf is done in them.
+//! Lock order: each state struct has one lock of its own, and none is held while another is taken.
+
+pub mod control;
+pub mod descriptors;
+pub mod files;
+pub mod guests;
+pub mod net;
+pub mod notify;
+pub mod owners;
+pub mod programs;
+pub mod requests;
+pub mod shared;
+pub mod special;
+pub mod start;
+pub mod zone;

@@ -1,0 +1,97 @@
+//! What the kernel says is bound: `/proc/net` (proc(5)), IPv4 and v4-mapped.
+
+use crate::control::Protocol;
+use std::collections::HashSet;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// `TCP_LISTEN`, in the column `st`.
+const LISTEN: &str = "0A";
+
+/// Every TCP listener and every bound UDP socket of the host.
+///
+/// A TCP socket that is bound but does not listen is in none of these files.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    places: HashSet<(Protocol, SocketAddrV4)>,
+    udp_ports: HashSet<u16>,
+}
+
+impl Snapshot {
+    /// Reads the kernel's lists. A file that is not there (no IPv6) counts as empty.
+    pub(super) fn take() -> Self {
+        let mut all = Self::default();
+        for (file, protocol) in
+            [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)]
+        {
+            all.add(protocol, &fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default());
+        }
+        all
+    }
+
+    fn add(&mut self, protocol: Protocol, text: &str) {
+        for line in text.lines().skip(1) {
+            let mut columns = line.split_ascii_whitespace().skip(1);
+            let (Some(local), Some(state)) = (columns.next(), columns.nth(1)) else { continue };
+            if protocol == Protocol::Tcp && state != LISTEN {
+                continue;
+            }
+            if let Some(place) = place(local) {
+                self.places.insert((protocol, place));
+                if protocol == Protocol::Udp {
+                    self.udp_ports.insert(place.port());
+                }
+            }
+        }
+    }
+
+    /// Whether a socket is there. A UDP socket at the host's wildcard shows another address once it
+    /// is connected, so that its port alone counts.
+    pub(super) fn has(&self, protocol: Protocol, place: SocketAddrV4) -> bool {
+        if protocol == Protocol::Udp && place.ip().is_unspecified() {
+            return self.udp_ports.contains(&place.port());
+        }
+        self.places.contains(&(protocol, place))
+    }
+}
+
+/// Reads `0200007F:0050`, or the longer form of a v4-mapped address or `::`: words in the machine's
+/// order of what lies in memory in network order.
+fn place(text: &str) -> Option<SocketAddrV4> {
+    let (address, port) = text.split_once(':')?;
+    let last = match address.len() {
+        8 => address,
+        32 if address.starts_with("0000000000000000FFFF0000") => address.get(24..)?,
+        32 if address.bytes().all(|digit| digit == b'0') => address.get(24..)?,
+        _ => return None,
+    };
+    let ip = Ipv4Addr::from(u32::from_str_radix(last, 16).ok()?.to_ne_bytes());
+    Some(SocketAddrV4::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn both_forms_are_read() {
+        let place = |text| place(text).map(|place| place.to_string());
+        assert_eq!(place("02006F7F:4E70").as_deref(), Some("127.111.0.2:20080"));
+        assert_eq!(place("0000000000000000FFFF000002006F7F:0016").as_deref(), Some("127.111.0.2:22"));
+        assert_eq!(place("00000000000000000000000000000000:0016").as_deref(), Some("0.0.0.0:22"));
+        assert_eq!(place("00000000000000000000000001000000:0016"), None);
+        assert_eq!(place("nonsense"), None);
+    }
+
+    #[test]
+    fn listeners_are_found_and_bound_sockets_are_not() {
+        let listener = std::net::TcpListener::bind("127.111.250.9:0").expect("bound");
+        let std::net::SocketAddr::V4(at) = listener.local_addr().expect("a name") else { panic!("IPv4") };
+        assert!(Snapshot::take().has(Protocol::Tcp, at));
+        drop(listener);
+        let held = super::super::socket::hold(Protocol::Tcp, at, super::super::socket::Reuse::ADDRESS).expect("held");
+        assert!(!Snapshot::take().has(Protocol::Tcp, at));
+        drop(held);
+    }
+}

@@ -1,0 +1,113 @@
+//! The listener of the seccomp filter: requests in, answers out.
+
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// `struct seccomp_notif`.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+struct Notification {
+    id: u64,
+    pid: u32,
+    flags: u32,
+    nr: i32,
+    arch: u32,
+    instruction_pointer: u64,
+    args: [u64; 6],
+}
+
+/// `struct seccomp_notif_resp`.
+#[repr(C)]
+struct Response {
+    id: u64,
+    val: i64,
+    error: i32,
+    flags: u32,
+}
+
+/// `struct seccomp_notif_addfd`.
+#[repr(C)]
+struct AddDescriptor {
+    id: u64,
+    flags: u32,
+    source: u32,
+    target: u32,
+    target_flags: u32,
+}
+
+const IOC_RECV: libc::c_ulong = 0xc050_2100;
+const IOC_SEND: libc::c_ulong = 0xc018_2101;
+const IOC_ADDFD: libc::c_ulong = 0x4018_2103;
+const IOC_SET_FLAGS: libc::c_ulong = 0x4008_2104;
+const SYNC_WAKE_UP: u64 = 1;
+
+/// The listener.
+pub struct Listener(OwnedFd);
+
+/// A request that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    id: u64,
+    /// The caller's thread id on the host, as the kernel says.
+    pub tid: u32,
+    /// Number of the request.
+    pub request: u64,
+}
+
+impl Listener {
+    /// Takes the descriptor of an installed filter.
+    #[must_use]
+    pub fn new(fd: OwnedFd) -> Listener {
+        let listener = Listener(fd);
+        // SAFETY: this ioctl takes a number. Older kernels refuse it, which only costs speed.
+        unsafe { libc::ioctl(listener.0.as_raw_fd(), IOC_SET_FLAGS, SYNC_WAKE_UP) };
+        listener
+    }
+
+    /// Waits for a request. `None` when no guest is left.
+    #[must_use]
+    pub fn receive(&self) -> Option<Call> {
+        loop {
+            let mut notification = Notification::default();
+            // SAFETY: the structure is the kernel's, zeroed as it asks for.
+            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_RECV, &raw mut notification) };
+            match Errno::result(result) {
+                Ok(_) => return Some(Call { id: notification.id, tid: notification.pid, request: notification.args[0] }),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOENT) => {
+                    let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                    // SAFETY: one valid entry.
+                    unsafe { libc::poll(&raw mut poll, 1, -1) };
+                    if poll.revents & libc::POLLHUP != 0 {
+                        return None;
+                    }
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Answers. A caller that is gone is no failure.
+    pub fn answer(&self, call: Call, result: Result<i64, i32>) {
+        let (val, error) = match result {
+            Ok(value) => (value, 0),
+            Err(errno) => (0, -errno),
+        };
+        let response = Response { id: call.id, val, error, flags: 0 };
+        // SAFETY: the structure is the kernel's.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_SEND, &raw const response) };
+    }
+
+    /// Installs a descriptor in the caller, who still waits; its number there.
+    ///
+    /// # Errors
+    /// EMFILE in the guest, ENOENT if it is gone.
+    pub fn add(&self, call: Call, fd: BorrowedFd<'_>, is_cloexec: bool) -> Result<i32, i32> {
+        let source = u32::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
+        let target_flags = if is_cloexec { libc::O_CLOEXEC.unsigned_abs() } else { 0 };
+        let add = AddDescriptor { id: call.id, flags: 0, source, target: 0, target_flags };
+        // SAFETY: the structure is the kernel's.
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, &raw const add) };
+        Errno::result(result).map_err(|errno| errno as i32)
+    }
+}

@@ -1,0 +1,207 @@
+//! Owners, modes and device numbers that the host's files cannot hold.
+//!
+//! The table in shared memory answers the guests; redb keeps it over restarts. Changes are written
+//! in batches by a thread of their own. A row is bound to its file by device, inode and birth time,
+//! so that an inode number used again finds nothing.
+
+use super::shared::Shared;
+use crate::error::{Doing, Result};
+use crate::tree::owners;
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use picozone_personality::tables::{OWNERS_MAX, owner_slot};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+type Key = (u64, u64, u64);
+type Value = (u32, u32, u32);
+const TABLE: TableDefinition<'_, Key, Value> = TableDefinition::new("owners");
+
+/// A file, by device, inode and birth time in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
+    /// Nanoseconds since 1970.
+    pub btime: u64,
+}
+
+/// What the zone sees of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Zone uid.
+    pub uid: u32,
+    /// Zone gid.
+    pub gid: u32,
+    /// `st_mode` in full.
+    pub mode: u32,
+}
+
+/// The store.
+pub struct Owners {
+    /// Serialises writers of the table.
+    writer: Mutex<()>,
+    changes: Sender<(FileId, Owner)>,
+}
+
+/// Identity and mode of an own descriptor's file.
+///
+/// # Errors
+/// The kernel's.
+pub fn identify(fd: &impl std::os::fd::AsRawFd) -> std::result::Result<(FileId, u32), i32> {
+    // SAFETY: all zero is a valid `struct statx`.
+    let mut buffer = unsafe { std::mem::zeroed::<libc::statx>() };
+    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    // SAFETY: the buffer is ours, the path is an empty constant.
+    let result = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut buffer) };
+    if result < 0 {
+        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
+    }
+    let btime = buffer.stx_btime.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(buffer.stx_btime.tv_nsec));
+    let dev = libc::makedev(buffer.stx_dev_major, buffer.stx_dev_minor);
+    Ok((FileId { dev, ino: buffer.stx_ino, btime }, u32::from(buffer.stx_mode)))
+}
+
+impl Owners {
+    /// Opens the store of a zone, fills the table, and starts the writer.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(zone_dir: &Path, root: &Path, shared: &Shared) -> Result<Owners> {
+        let path = zone_dir.join("owners.redb");
+        let database = Database::create(&path).map_err(std::io::Error::other).doing("open", path.display())?;
+        let (changes, queue) = unbounded();
+        let store = Owners { writer: Mutex::new(()), changes };
+        let loaded = read_all(&database).map_err(std::io::Error::other).doing("read", path.display())?;
+        for (id, owner) in loaded {
+            store.put(shared, id, owner);
+        }
+        let pending = owners::pending(zone_dir)?;
+        let mut first = Vec::new();
+        for owner in pending {
+            let relative = owner.path.strip_prefix("/").unwrap_or(&owner.path);
+            let Ok(file) = std::fs::OpenOptions::new()
+                .read(true)
+                .custom_flags_path()
+                .open(root.join(relative))
+            else {
+                continue;
+            };
+            if let Ok((id, mode)) = identify(&file) {
+                let owner = Owner { uid: owner.uid, gid: owner.gid, mode: mode & libc::S_IFMT | owner.mode };
+                store.put(shared, id, owner);
+                first.push((id, owner));
+            }
+        }
+        write(&database, &first).map_err(std::io::Error::other).doing("write", path.display())?;
+        owners::imported(zone_dir)?;
+        std::thread::Builder::new().name("owners".into()).spawn(move || keep(&database, &queue)).doing("start", "the owners' thread")?;
+        Ok(store)
+    }
+
+    /// Looks a file up.
+    #[must_use]
+    pub fn get(&self, shared: &Shared, id: FileId) -> Option<Owner> {
+        let mut at = owner_slot(id.dev, id.ino);
+        for _ in 0..OWNERS_MAX {
+            let row = &shared.tables().owners[at];
+            if row.seq.load(Acquire) == 0 {
+                return None;
+            }
+            if row.dev.load(Relaxed) == id.dev && row.ino.load(Relaxed) == id.ino {
+                let mode = row.mode.load(Relaxed);
+                let is_same = mode != 0 && row.btime.load(Relaxed) == id.btime;
+                return is_same.then(|| Owner { uid: row.uid.load(Relaxed), gid: row.gid.load(Relaxed), mode });
+            }
+            at = (at + 1) % OWNERS_MAX;
+        }
+        None
+    }
+
+    /// Sets a file's owner and mode, in the table at once and in the store soon.
+    pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) {
+        self.put(shared, id, owner);
+        // The receiver lives as long as the process.
+        let _ = self.changes.send((id, owner));
+    }
+
+    fn put(&self, shared: &Shared, id: FileId, owner: Owner) {
+        let _writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut at = owner_slot(id.dev, id.ino);
+        for _ in 0..OWNERS_MAX {
+            let row = &shared.tables().owners[at];
+            let seq = row.seq.load(Relaxed);
+            let is_ours = row.dev.load(Relaxed) == id.dev && row.ino.load(Relaxed) == id.ino;
+            if seq == 0 || is_ours {
+                row.seq.store(seq | 1, Release);
+                std::sync::atomic::fence(Release);
+                row.dev.store(id.dev, Relaxed);
+                row.ino.store(id.ino, Relaxed);
+                row.btime.store(id.btime, Relaxed);
+                row.uid.store(owner.uid, Relaxed);
+                row.gid.store(owner.gid, Relaxed);
+                row.mode.store(owner.mode, Relaxed);
+                row.seq.store((seq | 1) + 1, Release);
+                if seq == 0 {
+                    shared.tables().owner_count.fetch_add(1, Release);
+                }
+                return;
+            }
+            at = (at + 1) % OWNERS_MAX;
+        }
+    }
+}
+
+trait OpenPath {
+    fn custom_flags_path(&mut self) -> &mut Self;
+}
+impl OpenPath for std::fs::OpenOptions {
+    fn custom_flags_path(&mut self) -> &mut Self {
+        use std::os::unix::fs::OpenOptionsExt;
+        self.custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+    }
+}
+
+fn read_all(database: &Database) -> std::result::Result<Vec<(FileId, Owner)>, redb::Error> {
+    let read = database.begin_read()?;
+    let table = match read.open_table(TABLE) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut all = Vec::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        let ((dev, ino, btime), (uid, gid, mode)) = (key.value(), value.value());
+        all.push((FileId { dev, ino, btime }, Owner { uid, gid, mode }));
+    }
+    Ok(all)
+}
+
+fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Result<(), redb::Error> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(TABLE)?;
+        for (id, owner) in changes {
+            table.insert((id.dev, id.ino, id.btime), (owner.uid, owner.gid, owner.mode))?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Writes what has gathered, as long as there are senders.
+fn keep(database: &Database, queue: &Receiver<(FileId, Owner)>) {
+    while let Ok(first) = queue.recv() {
+        let mut batch = vec![first];
+        batch.extend(queue.try_iter());
+        if let Err(error) = write(database, &batch) {
+            tracing::error!("cannot write the ownership store: {error}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A zone's `/proc`, made from the host's.
+//!
+//! [`lookup`] says what a path is, ready to be opened, and [`stat`] its attributes; [`View`] is what
+//! they need to know of the zone. Only what the tables in `system`, `process` and `net` list
+//! exists, and only processes of the zone; everything else is ENOENT. Numbers of processes, users and
+//! sockets, and names, are in the zone's terms; what belongs to the personality is left out.
+//!
+//! Neighbours: [`crate::monitor::devfs`] serves `/dev` with the same types; [`skeleton`] gives
+//! directories a real descriptor. Deliberately absent: `mem`, `pagemap`, `syscall`, `stack`,
+//! `map_files`, and every way to write except `comm`.
+//!
+//! A process may die at any time: then a path is ENOENT, or its content ESRCH. No locks.
+
+mod links;
+mod locks;
+mod maps;
+mod mounts;
+mod net;
+mod node;
+mod place;
+mod process;
+pub mod skeleton;
+mod sockets;
+mod stat_line;
+mod status;
+mod subject;
+mod system;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
+pub use place::{lookup, stat};
+pub use view::{Credentials, Mount, Protocol, View};
+
+pub(super) use subject::Subject;

@@ -1,0 +1,95 @@
+//! What `/proc` and `/dev` need to know of a zone.
+
+use crate::ids::{HostPid, ZonePid};
+use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+
+/// The users of a process in the zone's terms: real, effective, saved and file system id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// Real, effective, saved, file system user id.
+    pub uid: [u32; 4],
+    /// Real, effective, saved, file system group id.
+    pub gid: [u32; 4],
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// One line of the zone's mount table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Where the zone sees it, absolute.
+    pub path: Vec<u8>,
+    /// Name of the file system, such as `ext4`.
+    pub fstype: String,
+    /// What is mounted, as the first column of `/proc/mounts`, such as `zone`.
+    pub source: String,
+    /// Options separated by commas, beginning with `ro` or `rw`.
+    pub options: String,
+    /// Device number as stat(2) gives it for files of the mount (`st_dev`).
+    pub device: u64,
+}
+
+/// A protocol whose sockets `/proc/net` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP over either version of IP.
+    Tcp,
+    /// UDP over either version of IP.
+    Udp,
+}
+
+/// A zone as its monitor knows it.
+///
+/// Every answer may be out of date by the time that it is used: processes come and go. What reads
+/// the host's `/proc` takes a missing process for one that has just died.
+pub trait View: Send + Sync {
+    /// The zone's processes (not their threads), zombies included.
+    fn processes(&self) -> Vec<(ZonePid, HostPid)>;
+    /// The zone's number of a host process; `None` if it is none of the zone's. A number that only
+    /// names a group or session, its leader being gone, is answered too.
+    fn to_zone(&self, host: HostPid) -> Option<ZonePid>;
+    /// The host process behind a number of the zone, verified to belong to the zone and to live.
+    fn to_host(&self, zone: ZonePid) -> Option<HostPid>;
+    /// Users of a process; those of nobody if it is gone.
+    fn credentials(&self, zone: ZonePid) -> Credentials;
+    /// The zone's name of a path of the host; `None` if the zone does not see it.
+    fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>>;
+    /// The mount table, in the order of mounting, the root first.
+    fn mounts(&self) -> Vec<Mount>;
+    /// `uname -n`.
+    fn hostname(&self) -> Vec<u8>;
+    /// `uname`'s domain name.
+    fn domainname(&self) -> Vec<u8> {
+        b"(none)".to_vec()
+    }
+    /// The zone path of the program that a process runs; `None` before its first exec.
+    fn exe(&self, host: HostPid) -> Option<Vec<u8>>;
+    /// When the zone booted, in nanoseconds since 1970. Only tells one boot from another.
+    fn booted_at(&self) -> u64;
+    /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
+    fn ptys(&self) -> Vec<u32>;
+    /// The zone's user who owns a terminal.
+    fn pty_owner(&self, _number: u32) -> u32 {
+        0
+    }
+    /// Descriptors of every guest that the zone must not see.
+    fn hidden_descriptors(&self) -> Range<u32> {
+        FD_BASE..FD_BASE + FD_COUNT
+    }
+    /// Addresses of every guest that the zone must not see.
+    fn hidden_addresses(&self) -> Range<u64> {
+        PERSONALITY_BASE..REGION_END
+    }
+    /// The zone's own IP addresses, without the loopback ones.
+    fn addresses(&self) -> Vec<IpAddr>;
+    /// A socket's local and peer address in the zone's terms. The version of IP in the answer says
+    /// in which table (`tcp` or `tcp6`) the socket is listed. `None` hides the socket.
+    fn socket_to_zone(
+        &self,
+        protocol: Protocol,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<(SocketAddr, SocketAddr)>;
+}

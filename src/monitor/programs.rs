@@ -1,0 +1,148 @@
+//! Programs that zone init starts on request, and who waits for them.
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use picozone_personality::spawn::{SPAWN_MAX, Spawn, TEXT_MAX};
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+/// What becomes of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It runs under this zone pid; 0 if it could not be started.
+    Started(u32),
+    /// It ended with this wait status.
+    Ended(i32),
+}
+
+#[derive(Default)]
+struct Waiting {
+    next: u64,
+    by_cookie: HashMap<u64, Sender<Event>>,
+    by_pid: HashMap<u32, Sender<Event>>,
+    /// Ends that arrived before anybody knew the pid.
+    ended: HashMap<u32, i32>,
+    is_ready: bool,
+}
+
+/// The programs of a zone.
+pub struct Programs {
+    socket: OwnedFd,
+    waiting: Mutex<Waiting>,
+    ready: (Sender<()>, Receiver<()>),
+}
+
+/// A program to start.
+pub struct Program {
+    /// Arguments.
+    pub argv: Vec<String>,
+    /// Environment.
+    pub env: Vec<String>,
+    /// Zone path of the program.
+    pub path: String,
+    /// Working directory.
+    pub cwd: String,
+    /// User, group, further groups.
+    pub user: (u32, u32, Vec<u32>),
+    /// Which of 0, 1, 2 is the controlling terminal.
+    pub tty: Option<u32>,
+}
+
+impl Programs {
+    /// `socket` is the other end of init's.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Programs {
+        Programs { socket, waiting: Mutex::default(), ready: unbounded() }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits until init has said that it runs; false after ten seconds.
+    #[must_use]
+    pub fn wait_ready(&self) -> bool {
+        self.ready.1.recv_timeout(std::time::Duration::from_secs(10)).is_ok()
+    }
+
+    /// Asks init to start a program on these descriptors; its events follow.
+    ///
+    /// # Errors
+    /// E2BIG, or what sending says.
+    pub fn start(&self, program: &Program, fds: [BorrowedFd<'_>; 3]) -> Result<Receiver<Event>, i32> {
+        let mut text = Vec::new();
+        let count = |n: usize| u32::try_from(n).map_err(|_| libc::E2BIG);
+        for string in [&program.cwd, &program.path].into_iter().chain(&program.argv).chain(&program.env) {
+            text.extend(string.bytes().filter(|&b| b != 0));
+            text.push(0);
+        }
+        if text.len() > TEXT_MAX || program.argv.len() > 1000 || program.env.len() > 1000 {
+            return Err(libc::E2BIG);
+        }
+        let (uid, gid, groups) = &program.user;
+        // SAFETY: all zero is a valid `Spawn`.
+        let mut spawn: Box<Spawn> = Box::new(unsafe { std::mem::zeroed() });
+        (spawn.uid, spawn.gid) = (*uid, *gid);
+        for (to, from) in spawn.groups.iter_mut().zip(groups) {
+            *to = *from;
+        }
+        spawn.group_count = count(groups.len().min(32))?;
+        spawn.is_tty = u32::from(program.tty.is_some());
+        spawn.tty_fd = program.tty.unwrap_or(0);
+        spawn.arg_count = count(program.argv.len())?;
+        spawn.env_count = count(program.env.len())?;
+        spawn.text_len = count(text.len())?;
+        spawn.text[..text.len()].copy_from_slice(&text);
+        let (sender, receiver) = unbounded();
+        let cookie = {
+            let mut waiting = self.waiting();
+            waiting.next += 1;
+            let cookie = waiting.next;
+            waiting.by_cookie.insert(cookie, sender);
+            cookie
+        };
+        spawn.cookie = cookie;
+        // SAFETY: `Spawn` is plain data without padding that matters; the length is its own.
+        let bytes = unsafe { std::slice::from_raw_parts((&raw const *spawn).cast::<u8>(), size_of::<Spawn>().min(SPAWN_MAX)) };
+        let raw = fds.map(|fd| fd.as_raw_fd());
+        let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
+        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+        nix::sys::socket::sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(bytes)], &rights, flags, None).map_err(|errno| {
+            self.waiting().by_cookie.remove(&cookie);
+            errno as i32
+        })?;
+        Ok(receiver)
+    }
+
+    /// Takes what init reports.
+    pub fn report(&self, event: u64, subject: u64, value: u64) {
+        let mut waiting = self.waiting();
+        match event {
+            0 if !waiting.is_ready => {
+                waiting.is_ready = true;
+                let _ = self.ready.0.send(());
+            }
+            1 => {
+                let Some(sender) = waiting.by_cookie.remove(&subject) else { return };
+                let pid = u32::try_from(value).unwrap_or(0);
+                let _ = sender.send(Event::Started(pid));
+                if let Some(status) = waiting.ended.remove(&pid) {
+                    let _ = sender.send(Event::Ended(status));
+                } else if pid != 0 {
+                    waiting.by_pid.insert(pid, sender);
+                }
+            }
+            2 => {
+                let pid = u32::try_from(subject).unwrap_or(0);
+                let status = value as u32 as i32;
+                if let Some(sender) = waiting.by_pid.remove(&pid) {
+                    let _ = sender.send(Event::Ended(status));
+                } else if !waiting.by_cookie.is_empty() {
+                    waiting.ended.insert(pid, status);
+                }
+            }
+            _ => {}
+        }
+    }
+}

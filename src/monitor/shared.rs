@@ -1,0 +1,174 @@
+//! The memory that a zone's monitor and guests share.
+
+use crate::error::{Doing, Result};
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use picozone_personality::commons::Commons;
+use picozone_personality::layout::PID_LIMIT;
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox};
+use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+/// One region: its descriptor and our mapping of it, which lasts as long as the process.
+struct Region {
+    fd: OwnedFd,
+    base: *mut u8,
+}
+
+impl Region {
+    fn make(name: &str, size: u64) -> Result<Region> {
+        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing("make", name)?;
+        File::from(fd.try_clone().doing("copy", name)?).set_len(size).doing("size", name)?;
+        let length = usize::try_from(size).expect("regions fit the address space");
+        // SAFETY: a fresh mapping at a place of the kernel's choice.
+        let base = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE, fd.as_raw_fd(), 0)
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error()).doing("map", name);
+        }
+        Ok(Region { fd, base: base.cast() })
+    }
+    fn seal(&self, seals: SealFlag, name: &str) -> Result<()> {
+        fcntl(&self.fd, FcntlArg::F_ADD_SEALS(seals)).doing("seal", name).map(drop)
+    }
+}
+
+/// The shared memory of one zone.
+pub struct Shared {
+    personality: OwnedFd,
+    tables: Region,
+    tables_read_only: OwnedFd,
+    commons: Region,
+    mailboxes: Region,
+}
+
+// SAFETY: the regions are shared memory by nature; all access goes through atomics or through
+// copies of bytes that guests may change at any time.
+unsafe impl Send for Shared {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Makes the memory: empty tables, no process.
+    ///
+    /// # Errors
+    /// Out of memory or descriptors.
+    pub fn make() -> Result<Shared> {
+        let personality = memfd_create("picozone", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC).doing("make", "the personality")?;
+        {
+            use std::io::Write;
+            let mut file = File::from(personality.try_clone().doing("copy", "the personality")?);
+            file.write_all(crate::PERSONALITY).doing("write", "the personality")?;
+            use std::os::unix::fs::PermissionsExt;
+            file.set_permissions(std::fs::Permissions::from_mode(0o755)).doing("chmod", "the personality")?;
+        }
+        let all = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&personality, FcntlArg::F_ADD_SEALS(all)).doing("seal", "the personality")?;
+
+        let tables = Region::make("tables", TABLES_SIZE)?;
+        let commons = Region::make("commons", size_of::<Commons>() as u64)?;
+        let mailboxes = Region::make("mailboxes", u64::from(PID_LIMIT) * MAILBOX_STRIDE)?;
+        let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        tables.seal(fixed | SealFlag::F_SEAL_FUTURE_WRITE, "tables")?;
+        commons.seal(fixed, "commons")?;
+        mailboxes.seal(fixed, "mailboxes")?;
+        let path = format!("/proc/self/fd/{}", tables.fd.as_raw_fd());
+        let tables_read_only = OwnedFd::from(File::open(&path).doing("open", "tables")?);
+        let shared = Shared { personality, tables, tables_read_only, commons, mailboxes };
+        for how in &shared.tables().hows {
+            how.resolve.store(HOW_INVALID, Ordering::Release);
+        }
+        // SAFETY: nobody else has the memory yet.
+        let header = unsafe { shared.tables_mut() };
+        header.version = VERSION;
+        Ok(shared)
+    }
+
+    /// The tables.
+    #[must_use]
+    pub fn tables(&self) -> &Tables {
+        // SAFETY: the region is as large as `Tables`, zeroed memory is a valid value, and the mapping
+        // is never undone. What changes in it are atomics.
+        unsafe { &*self.tables.base.cast::<Tables>() }
+    }
+
+    /// The tables, to be filled before any guest exists, and names later.
+    ///
+    /// # Safety
+    /// No other reference into the plain (not atomic) fields may be in use.
+    #[expect(clippy::mut_from_ref, reason = "the memory is shared with other processes anyway; the caller promises exclusivity")]
+    pub unsafe fn tables_mut(&self) -> &mut Tables {
+        // SAFETY: see `tables`; exclusivity is the caller's promise.
+        unsafe { &mut *self.tables.base.cast::<Tables>() }
+    }
+
+    /// The commons.
+    #[must_use]
+    pub fn commons(&self) -> &Commons {
+        // SAFETY: the region is as large as `Commons`, which holds only atomics.
+        unsafe { &*self.commons.base.cast::<Commons>() }
+    }
+
+    /// The mailbox of a thread; `None` beyond the kernel's highest id.
+    fn mailbox(&self, host_tid: u32) -> Option<*mut Mailbox> {
+        if host_tid >= PID_LIMIT {
+            return None;
+        }
+        let offset = usize::try_from(u64::from(host_tid) * MAILBOX_STRIDE).ok()?;
+        // SAFETY: the offset lies within the region.
+        Some(unsafe { self.mailboxes.base.add(offset) }.cast())
+    }
+
+    /// Copies the numbers of a request, once.
+    #[must_use]
+    pub fn read_args(&self, host_tid: u32) -> [u64; 8] {
+        self.mailbox(host_tid).map_or([0; 8], |mailbox| {
+            // SAFETY: in bounds; guests may change the bytes meanwhile, any value is valid.
+            unsafe { (&raw const (*mailbox).args).read_volatile() }
+        })
+    }
+
+    /// Copies the text in field `a`, once, up to its NUL.
+    #[must_use]
+    pub fn read_text(&self, host_tid: u32) -> Vec<u8> {
+        let Some(mailbox) = self.mailbox(host_tid) else { return Vec::new() };
+        // SAFETY: in bounds; any byte is valid.
+        let bytes = unsafe { (&raw const (*mailbox).a).read_volatile() };
+        let length = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+        bytes[..length].to_vec()
+    }
+
+    /// Copies `length` bytes of field `b`, once.
+    #[must_use]
+    pub fn read_bytes(&self, host_tid: u32, length: usize) -> Vec<u8> {
+        let Some(mailbox) = self.mailbox(host_tid) else { return Vec::new() };
+        // SAFETY: in bounds; any byte is valid.
+        let bytes = unsafe { (&raw const (*mailbox).b).read_volatile() };
+        bytes[..length.min(bytes.len())].to_vec()
+    }
+
+    /// Writes bytes into field `b`.
+    pub fn write_bytes(&self, host_tid: u32, bytes: &[u8]) {
+        let Some(mailbox) = self.mailbox(host_tid) else { return };
+        let length = bytes.len().min(picozone_personality::mailbox::TEXT_MAX);
+        // SAFETY: in bounds; the memory is the guest's to lose.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut (*mailbox).b).cast(), length) };
+    }
+
+    /// Runs `fill` on a handover area and writes it to the thread's mailbox.
+    pub fn write_handover(&self, host_tid: u32, handover: &picozone_personality::mailbox::Handover) {
+        let Some(mailbox) = self.mailbox(host_tid) else { return };
+        // SAFETY: in bounds; the memory is the guest's to lose.
+        unsafe { (&raw mut (*mailbox).handover).write_volatile(*handover) };
+    }
+
+    /// The fixed reserved descriptors, in their order; `hand` is the guest's end.
+    #[must_use]
+    pub fn reserved<'a>(&'a self, hand: BorrowedFd<'a>) -> [BorrowedFd<'a>; 5] {
+        [self.personality.as_fd(), self.tables_read_only.as_fd(), self.commons.fd.as_fd(), self.mailboxes.fd.as_fd(), hand]
+    }
+}
+

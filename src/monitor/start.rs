@@ -1,0 +1,376 @@
+//! From nothing to a serving monitor.
+
+use super::net::Net;
+use super::notify::Listener;
+use super::owners::Owners;
+use super::programs::Programs;
+use super::shared::Shared;
+use super::zone::{Mount, Zone};
+use super::{control, guests, requests};
+use crate::engine::Boot;
+use crate::error::{Doing, Error, Result};
+use crate::tree::{self, Kind};
+use crate::wall::{descriptors, rules, seccomp};
+use crate::zone::{channel, claim, liveness::Alive};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{ForkResult, Pid, fork};
+use picozone_fsmap::{MountRow, kind};
+use picozone_personality::layout::FD_MOUNT0;
+use picozone_personality::mailbox::Handover;
+use picozone_personality::spawn::FD_SPAWN;
+use picozone_personality::tables::TABLES_SIZE;
+use std::fs::OpenOptions;
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Threads that serve guests.
+const SERVERS: usize = 3;
+
+fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
+    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path).map(OwnedFd::from).doing("open", path.display())
+}
+
+fn mounts(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
+    let (mut mounts, mut rows) = (Vec::new(), Vec::new());
+    let specs = tree::mounts(&boot.config, &boot.zone_dir);
+    let root = specs.last().map(|spec| spec.host_path.clone()).unwrap_or_default();
+    for (index, spec) in specs.into_iter().enumerate() {
+        let directory = open_directory(&spec.host_path)?;
+        let too_long = |_| Error::refused("mount", spec.zone_path.display(), "its path is too long", "choose a shorter one");
+        let host = spec.host_path.canonicalize().doing("resolve", spec.host_path.display())?;
+        let mut row = MountRow::new(spec.zone_path.as_os_str().as_bytes(), host.as_os_str().as_bytes()).map_err(too_long)?;
+        if spec.kind == Kind::Monitor {
+            row.kind = kind::MONITOR;
+        }
+        row.read_only = u32::from(spec.read_only);
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        row.fd = FD_MOUNT0.saturating_add(number).cast_signed();
+        let data = std::fs::metadata(&host).doing("look at", host.display())?;
+        row.root_ino = data.ino();
+        let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
+        if let Ok(data) = std::fs::symlink_metadata(&place)
+            && data.is_symlink()
+        {
+            (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());
+        }
+        rows.push(row);
+        mounts.push(Mount { spec, directory });
+    }
+    Ok((mounts, rows))
+}
+
+fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).doing("make", "a socket pair")
+}
+
+/// Runs the monitor; `ready` is told once the zone is up. Returns when the zone has been halted.
+///
+/// # Errors
+/// Whatever keeps the zone from coming up.
+pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
+    let run_dir = boot.zone_dir.join("run");
+    let alive = Alive::take(&run_dir)?;
+    let _claim = claim::take(boot.number).doing("claim", "the zone's address")?.ok_or(Error::AddressClaimed { number: boot.number })?;
+    let shared = Shared::make()?;
+    let (mounts, rows) = mounts(boot)?;
+    {
+        // SAFETY: no guest and no other thread exists yet.
+        let tables = unsafe { shared.tables_mut() };
+        tables.host_uid = nix::unistd::geteuid().as_raw();
+        tables.host_gid = nix::unistd::getegid().as_raw();
+        let name = boot.config.hostname.as_bytes();
+        let length = name.len().min(64);
+        tables.hostname[..length].copy_from_slice(&name[..length]);
+        tables.domainname[..6].copy_from_slice(b"(none)");
+        let net = picozone_personality::net::ZoneNet::new(boot.number);
+        tables.net = net;
+        for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
+            to.0 = from.0;
+        }
+        if rows.len() > tables.mounts.len() {
+            return Err(Error::refused("boot", &boot.name, "it has too many mounts", "take binds out of its configuration"));
+        }
+        tables.mounts[..rows.len()].copy_from_slice(&rows);
+        tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
+    }
+    shared.commons().next_pid.store(2, Ordering::Relaxed);
+    let owners = Owners::open(&boot.zone_dir, &boot.config.root_dir(&boot.zone_dir), &shared)?;
+    let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
+    let (hand_ours, hand_theirs) = pair(SockType::Datagram)?;
+    let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
+    drop((spawn_theirs, hand_theirs));
+    let zone = Arc::new(Zone {
+        name: boot.name.clone(),
+        run_dir: run_dir.clone(),
+        shared,
+        mounts,
+        init: init.cast_unsigned().into(),
+        programs: Programs::new(spawn_ours),
+        net: Net::new(boot.number, boot.config.publications.clone()),
+        owners,
+        ptys: std::sync::Mutex::default(),
+        handed: std::sync::Mutex::default(),
+        hand: hand_ours,
+        counters: std::array::from_fn(|_| 0.into()),
+        booted: SystemTime::now(),
+    });
+    let listener = Arc::new(Listener::new(listener));
+    for _ in 0..SERVERS {
+        let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));
+        std::thread::spawn(move || requests::serve(&zone, &listener));
+    }
+    if !zone.programs.wait_ready() {
+        end_all(init, Duration::ZERO);
+        return Err(Error::refused("boot", &boot.name, "its init does not come up", "look into run/log in the zone's directory"));
+    }
+    let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
+    let (halt, halted) = crossbeam::channel::unbounded();
+    let ended = halt.clone();
+    std::thread::spawn(move || {
+        // Init's end is the zone's end.
+        let _ = nix::sys::wait::waitpid(Pid::from_raw(init), None);
+        let _ = ended.send(Duration::ZERO);
+    });
+    {
+        let zone = Arc::clone(&zone);
+        std::thread::spawn(move || control::serve(&zone, &socket, &halt));
+    }
+    ready();
+    let grace = halted.recv().unwrap_or_default();
+    alive.mark_halting();
+    end_all(init, grace);
+    alive.end();
+    Ok(())
+}
+
+/// Ends every process of the zone: SIGTERM, then SIGKILL after the grace period.
+fn end_all(init: i32, grace: Duration) {
+    let send = |signal: Signal| {
+        for pid in guests::descendants(init.cast_unsigned()) {
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+    };
+    send(Signal::SIGTERM);
+    let end = Instant::now() + grace;
+    while Instant::now() < end && !guests::descendants(init.cast_unsigned()).is_empty() {
+        // Waiting for processes that are not our children: there is nothing to block on.
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let _ = kill(Pid::from_raw(init), Signal::SIGSTOP);
+    for _ in 0..100 {
+        send(Signal::SIGKILL);
+        if guests::descendants(init.cast_unsigned()).iter().all(|pid| is_dead(*pid)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
+}
+
+fn is_dead(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    stat.rfind(')').and_then(|at| stat.get(at + 2..at + 3)).is_none_or(|state| state == "Z" || state == "X")
+}
+
+/// Takes what guests have handed over.
+pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
+    loop {
+        let mut cookie = [0u8; 8];
+        let mut space = nix::cmsg_space!([i32; 4]);
+        let mut parts = [IoSliceMut::new(&mut cookie)];
+        let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
+        let Ok(message) = nix::sys::socket::recvmsg::<()>(zone.hand.as_raw_fd(), &mut parts, Some(&mut space), flags) else { return };
+        let mut received = Vec::new();
+        if let Ok(controls) = message.cmsgs() {
+            for control in controls {
+                if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control {
+                    // SAFETY: the kernel has just given us these descriptors.
+                    received.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                }
+            }
+        }
+        if table.len() > 1024 {
+            // Nobody asks for these any more.
+            table.clear();
+        }
+        if let Some(fd) = received.pop() {
+            table.insert(u64::from_ne_bytes(cookie), fd);
+        }
+    }
+}
+
+/// Forks zone init behind the wall; the listener of its filter, and its pid.
+fn start_init(boot: &Boot, shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedFd) -> Result<(OwnedFd, i32)> {
+    let (ours, theirs) = pair(SockType::Datagram)?;
+    // SAFETY: this process has a single thread here but for the store's, which holds no lock that
+    // the child takes.
+    match unsafe { fork() }.doing("fork", "zone init")? {
+        ForkResult::Parent { child } => {
+            drop(theirs);
+            let listener = receive_listener(&ours).ok_or_else(|| {
+                let log = boot.zone_dir.join("run/log");
+                Error::refused("build the wall of", &boot.name, "a step failed", format!("{} tells which; `zone doctor` tells what the host lacks", log.display()))
+            })?;
+            // SAFETY: all zero is a valid `Handover`.
+            let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
+            handover.kind = 2;
+            shared.write_handover(child.as_raw().cast_unsigned(), &handover);
+            nix::sys::socket::send(ours.as_raw_fd(), b"go", nix::sys::socket::MsgFlags::empty()).doing("start", "zone init")?;
+            Ok((listener, child.as_raw()))
+        }
+        ForkResult::Child => {
+            let failed = become_init(shared, mounts, spawn, hand, &theirs);
+            eprintln!("zone init: {failed}");
+            // SAFETY: nothing of this process is to run any more.
+            unsafe { libc::_exit(1) }
+        }
+    }
+}
+
+fn receive_listener(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut byte = [0u8; 1];
+    let mut space = nix::cmsg_space!([i32; 1]);
+    let mut parts = [IoSliceMut::new(&mut byte)];
+    let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = nix::sys::socket::recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
+    let control = message.cmsgs().ok()?.next()?;
+    let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control else { return None };
+    // SAFETY: the kernel has just given us this descriptor.
+    fds.first().map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// In the child. Returns what failed.
+fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedFd, socket: &OwnedFd) -> String {
+    let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None) {
+        return step("block signals", &error);
+    }
+    // The sockets must survive the shuffle below: first out of the way of the low numbers.
+    let (Ok(socket), Ok(spawn)) = (socket.try_clone(), spawn.try_clone()) else { return "cannot copy a socket".into() };
+    let fixed = shared.reserved(hand.as_fd());
+    let reserved = descriptors::Reserved { fixed, mounts: mounts.iter().map(|mount| mount.directory.as_fd()).collect() };
+    if let Err(error) = descriptors::reserve(&reserved) {
+        return step("reserve descriptors", &error);
+    }
+    if let Err(error) = limits() {
+        return step("set limits", &error);
+    }
+    let trees: Vec<(BorrowedFd<'_>, rules::Right)> = mounts
+        .iter()
+        .map(|mount| {
+            let right = if mount.spec.read_only || mount.spec.kind == Kind::Monitor { rules::Right::Read } else { rules::Right::Write };
+            (mount.directory.as_fd(), right)
+        })
+        .collect();
+    let root = mounts.last().map(|mount| mount.spec.host_path.clone()).unwrap_or_default();
+    if let Err(error) = std::env::set_current_dir(&root) {
+        return step("enter the zone's root", &error);
+    }
+    // SAFETY: takes numbers only.
+    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } < 0 {
+        return step("give up privileges", &std::io::Error::last_os_error());
+    }
+    drop_capabilities();
+    if let Err(error) = rules::restrict(&trees) {
+        return step("restrict by Landlock", &error);
+    }
+    // exec needs the empty string of the tables at its place.
+    let tables_fd = picozone_personality::layout::FD_TABLES.cast_signed();
+    let base = picozone_personality::layout::TABLES_BASE as *mut libc::c_void;
+    let length = usize::try_from(TABLES_SIZE).unwrap_or(usize::MAX);
+    // SAFETY: nothing lies there in this process.
+    let at = unsafe { libc::mmap(base, length, libc::PROT_READ, libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE, tables_fd, 0) };
+    if at != base {
+        return step("map the tables", &std::io::Error::last_os_error());
+    }
+    // A thread without the filter hands the listener over: behind it, sendmsg is not ours any more.
+    static LISTENER: AtomicI32 = AtomicI32::new(-1);
+    static SENT: AtomicI32 = AtomicI32::new(0);
+    let (far, _keep) = match socket.try_clone() {
+        Ok(far) => (far, ()),
+        Err(error) => return step("copy a socket", &error),
+    };
+    let sender = std::thread::Builder::new().spawn(move || {
+        let fd = loop {
+            match LISTENER.load(Ordering::Acquire) {
+                -1 => std::thread::yield_now(),
+                fd => break fd,
+            }
+        };
+        let fds = [fd];
+        let rights = [nix::sys::socket::ControlMessage::ScmRights(&fds)];
+        let part = [std::io::IoSlice::new(b"l")];
+        let sent = nix::sys::socket::sendmsg::<()>(far.as_raw_fd(), &part, &rights, nix::sys::socket::MsgFlags::empty(), None);
+        let mut word = [0u8; 2];
+        let heard = nix::sys::socket::recv(far.as_raw_fd(), &mut word, nix::sys::socket::MsgFlags::empty());
+        SENT.store(if sent.is_ok() && heard == Ok(2) { 1 } else { 2 }, Ordering::Release);
+        loop {
+            std::thread::yield_now();
+        }
+    });
+    if let Err(error) = sender {
+        return step("start a thread", &error);
+    }
+    // Descriptor 3 is init's request socket, closed by exec of what init starts.
+    let argv = [c"init".as_ptr(), std::ptr::null()];
+    let envp: [*const libc::c_char; 1] = [std::ptr::null()];
+    let empty = picozone_personality::layout::TABLES_BASE + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
+    close_others(&[spawn.as_raw_fd(), socket.as_raw_fd()]);
+    let listener = match seccomp::install() {
+        Ok(listener) => std::mem::ManuallyDrop::new(listener),
+        Err(error) => return step("install the filter", &error),
+    };
+    LISTENER.store(listener.as_raw_fd(), Ordering::Release);
+    while SENT.load(Ordering::Acquire) == 0 {
+        std::hint::spin_loop();
+    }
+    if SENT.load(Ordering::Acquire) != 1 {
+        return "cannot hand the listener over".into();
+    }
+    // SAFETY: from here on only calls that the filter lets through from anybody: dup3, close, execveat.
+    unsafe {
+        libc::dup3(spawn.as_raw_fd(), FD_SPAWN.cast_signed(), libc::O_CLOEXEC);
+        libc::syscall(libc::SYS_execveat, picozone_personality::layout::FD_PERSONALITY, empty, argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
+    }
+    step("execute the personality", &std::io::Error::last_os_error())
+}
+
+/// Everything but the standard descriptors, the reserved ones and these is closed.
+fn close_others(keep: &[i32]) {
+    for fd in 3..picozone_personality::layout::FD_BASE.cast_signed() {
+        if !keep.contains(&fd) {
+            // SAFETY: these numbers belong to nobody who still runs here.
+            unsafe { libc::close(fd) };
+        }
+    }
+}
+
+/// The kernel places nothing in our region by itself: 64 TiB is less than lies above it.
+fn limits() -> nix::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    const ADDRESS_SPACE: u64 = 20 << 40;
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS)?;
+    setrlimit(Resource::RLIMIT_AS, soft.min(ADDRESS_SPACE), hard.min(ADDRESS_SPACE))
+}
+
+/// The zone's root holds no capability of the host.
+fn drop_capabilities() {
+    for capability in 0..64 {
+        // SAFETY: takes numbers only; EINVAL beyond the last one, EPERM without privilege.
+        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    }
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    let header = [0x2008_0522u32, 0];
+    let none = [0u32; 6];
+    // SAFETY: the structures of capset(2), version 3.
+    unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+}

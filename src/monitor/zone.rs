@@ -1,0 +1,89 @@
+//! What the monitor knows of its zone.
+
+use super::net::Net;
+use super::owners::Owners;
+use super::programs::Programs;
+use super::shared::Shared;
+use crate::ids::HostPid;
+use crate::tree::MountSpec;
+use picozone_fsmap::{MountRow, Mounts, PathBuf};
+use picozone_personality::mailbox::Request;
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf as HostPath;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::SystemTime;
+
+/// One mount: what is configured, and the directory itself.
+pub struct Mount {
+    /// What it shows.
+    pub spec: MountSpec,
+    /// `O_PATH` descriptor of the host directory.
+    pub directory: OwnedFd,
+}
+
+/// A running zone.
+pub struct Zone {
+    /// Its name.
+    pub name: String,
+    /// `zones/NAME/run`.
+    pub run_dir: HostPath,
+    /// Shared memory.
+    pub shared: Shared,
+    /// Mounts, in the order of the table.
+    pub mounts: Vec<Mount>,
+    /// Host pid of zone init; 0 before it runs.
+    pub init: AtomicU32,
+    /// Programs started on request.
+    pub programs: Programs,
+    /// Ports.
+    pub net: Net,
+    /// Owners and modes.
+    pub owners: Owners,
+    /// Pseudo terminals of the zone.
+    pub ptys: Mutex<HashSet<u32>>,
+    /// Sockets handed over by guests, by cookie.
+    pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
+    /// Our end of the hand-over socket.
+    pub hand: OwnedFd,
+    /// Round trips by request.
+    pub counters: [AtomicU64; Request::ALL.len()],
+    /// When it was booted.
+    pub booted: SystemTime,
+}
+
+impl Zone {
+    /// Host pid of zone init.
+    #[must_use]
+    pub fn init_pid(&self) -> HostPid {
+        HostPid(self.init.load(Ordering::Relaxed))
+    }
+
+    /// The mount table.
+    #[must_use]
+    pub fn rows(&self) -> &[MountRow] {
+        let tables = self.shared.tables();
+        tables.mounts.get(..tables.mount_count as usize).unwrap_or(&[])
+    }
+
+    /// The zone's name of a host path.
+    #[must_use]
+    pub fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
+        let mut zone = PathBuf::new();
+        Mounts(self.rows()).to_zone(host, &mut zone).then(|| zone.as_bytes().to_vec())
+    }
+
+    /// Whether a host path lies where the zone may change things.
+    #[must_use]
+    pub fn is_writable(&self, host: &[u8]) -> bool {
+        let mut best: Option<&MountRow> = None;
+        for row in self.rows() {
+            let is_in = host.strip_prefix(row.host()).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));
+            if is_in && best.is_none_or(|other| other.host_len < row.host_len) {
+                best = Some(row);
+            }
+        }
+        best.is_some_and(|row| row.read_only == 0 && !row.is_monitor())
+    }
+}

@@ -1,0 +1,294 @@
+//! Trees made from a small host of our own.
+
+use super::*;
+use crate::config::{Access, Bind};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::PathBuf;
+
+struct Host {
+    _temporary: tempfile::TempDir,
+    from: PathBuf,
+    zone_dir: PathBuf,
+    config: Config,
+}
+
+fn host() -> Host {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let base = temporary.path().canonicalize().expect("it exists");
+    let (from, zone_dir) = (base.join("host"), base.join("home/zones/web1"));
+    fs::create_dir_all(&zone_dir).expect("made");
+    for dir in [
+        "etc/apache2/mods",
+        "etc/ssl/private",
+        "etc/sudoers.d",
+        "var/log/apache2",
+        "var/lib/docker/x",
+        "var/www/html",
+        "usr/bin",
+    ] {
+        fs::create_dir_all(from.join(dir)).expect("made");
+    }
+    for (path, content, mode) in [
+        ("etc/apache2/apache2.conf", "Listen 80\n", 0o644),
+        ("etc/apache2/server.key", "k", 0o644),
+        (
+            "etc/apache2/own.pem",
+            "x\n-----BEGIN RSA PRIVATE KEY-----\n",
+            0o644,
+        ),
+        ("etc/shadow", "root:hash", 0o644),
+        ("etc/shadow-", "root:hash", 0o644),
+        ("etc/private.conf", "secret", 0o600),
+        ("etc/group-readable", "secret", 0o640),
+        ("etc/ssl/private/a.pem", "secret", 0o644),
+        ("etc/sudoers.d/all", "ALL NOPASSWD", 0o644),
+        ("etc/machine-id", "0123\n", 0o444),
+        ("etc/readonly.conf", "x\n", 0o444),
+        ("etc/suid", "x\n", 0o4755),
+        (
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\n",
+            0o644,
+        ),
+        ("etc/group", "root:x:0:\nshadow:x:42:\nutmp:x:43:\n", 0o644),
+        ("var/log/apache2/access.log", "GET /", 0o644),
+        ("var/www/html/index.html", "hello\n", 0o644),
+        ("var/lib/docker/x/y", "z", 0o644),
+    ] {
+        fs::write(from.join(path), content).expect("written");
+        set_mode(&from.join(path), mode).expect("set");
+    }
+    fs::write(from.join("etc/big"), vec![b'x'; (4 << 20) + 1]).expect("written");
+    symlink("usr/bin", from.join("bin")).expect("linked");
+    symlink("../mods", from.join("etc/apache2/mods/link")).expect("linked");
+    let config = Config {
+        number: 1,
+        hostname: "web1".to_owned(),
+        root: None,
+        binds: vec![],
+        publications: vec![],
+    };
+    Host {
+        _temporary: temporary,
+        from,
+        zone_dir,
+        config,
+    }
+}
+
+#[test]
+fn a_sparse_tree_has_what_services_need_and_no_secrets() {
+    let Host {
+        from,
+        zone_dir,
+        config,
+        _temporary,
+    } = host();
+    let report = create(&config, &zone_dir, &from).expect("made");
+    let root = zone_dir.join("root");
+    let read = |path: &str| fs::read_to_string(root.join(path)).ok();
+    assert_eq!(
+        read("etc/apache2/apache2.conf").as_deref(),
+        Some("Listen 80\n")
+    );
+    assert_eq!(read("var/www/html/index.html").as_deref(), Some("hello\n"));
+    assert_eq!(read("etc/hostname").as_deref(), Some("web1\n"));
+    assert_eq!(
+        read("etc/passwd").as_deref(),
+        Some("root:x:0:0:root:/root:/bin/sh\n")
+    );
+    assert!(read("etc/shadow").is_some_and(|text| !text.contains("hash")));
+    assert!(read("etc/machine-id").is_some_and(|text| text.len() == 33));
+    for gone in [
+        "etc/apache2/server.key",
+        "etc/apache2/own.pem",
+        "etc/shadow-",
+        "etc/private.conf",
+        "etc/group-readable",
+        "etc/ssl/private/a.pem",
+        "etc/sudoers.d",
+        "etc/big",
+        "var/log/apache2/access.log",
+        "var/lib/docker",
+    ] {
+        assert!(!root.join(gone).exists(), "{gone}");
+    }
+    assert!(root.join("var/log/apache2").is_dir());
+    assert_eq!(
+        fs::read_link(root.join("bin")).expect("a link"),
+        Path::new("usr/bin")
+    );
+    assert_eq!(
+        fs::read_link(root.join("etc/apache2/mods/link")).expect("a link"),
+        Path::new("../mods")
+    );
+    for mount in ["usr", "proc", "dev"] {
+        assert_eq!(
+            fs::read_link(root.join(mount)).expect("a link"),
+            Path::new(within::PLACEHOLDER)
+        );
+    }
+    let mode = |path: &str| {
+        fs::metadata(root.join(path))
+            .expect("there")
+            .permissions()
+            .mode()
+            & 0o7777
+    };
+    assert_eq!(
+        (mode("tmp"), mode("var/tmp"), mode("run/lock")),
+        (0o1777, 0o1777, 0o1777)
+    );
+    // The host's file has no set-uid bit, and its owner can write it; the store has the truth.
+    assert_eq!(
+        (mode("etc/suid"), mode("etc/readonly.conf")),
+        (0o755, 0o644)
+    );
+    let owners = owners::pending(&zone_dir).expect("read");
+    let wanted = |path: &str| {
+        owners
+            .iter()
+            .find(|row| row.path == Path::new(path))
+            .map(|row| (row.gid, row.mode))
+    };
+    assert_eq!(wanted("/etc/suid"), Some((0, 0o4755)));
+    assert_eq!(wanted("/etc/readonly.conf"), Some((0, 0o444)));
+    assert_eq!(wanted("/etc/shadow"), Some((42, 0o640)));
+    assert_eq!(wanted("/var/mail"), Some((8, 0o2775)));
+    assert_eq!(wanted("/tmp"), None);
+    assert_eq!(report.big, 1);
+    assert!(report.secrets >= 6 && report.unreadable >= 2, "{report:?}");
+}
+
+#[test]
+fn an_interrupted_creation_is_made_anew() {
+    let Host {
+        from,
+        zone_dir,
+        config,
+        _temporary,
+    } = host();
+    create(&config, &zone_dir, &from).expect("made");
+    fs::write(zone_dir.join("root/etc/stale"), "").expect("written");
+    create(&config, &zone_dir, &from).expect("made again");
+    assert!(!zone_dir.join("root/etc/stale").exists());
+}
+
+#[test]
+fn the_hosts_own_tree_is_made_fast_and_small() {
+    let Host {
+        zone_dir,
+        config,
+        _temporary,
+        ..
+    } = host();
+    let report = create(&config, &zone_dir, Path::new("/")).expect("made");
+    assert!(report.bytes < 100 << 20, "{report:?}");
+    assert!(zone_dir.join("root/etc/passwd").is_file());
+    let rows = mounts(&config, &zone_dir);
+    assert_eq!(
+        rows.last().map(|row| row.zone_path.as_path()),
+        Some(Path::new("/"))
+    );
+    assert_eq!(rows[0].zone_path, Path::new("/dev/shm"));
+    let usr = rows
+        .iter()
+        .find(|row| row.zone_path == Path::new("/usr"))
+        .expect("there");
+    assert!(usr.read_only && usr.kind == Kind::Tree);
+}
+
+#[test]
+fn binds_get_placeholders_where_the_directory_is_the_zones_own() {
+    let Host {
+        from,
+        zone_dir,
+        mut config,
+        _temporary,
+    } = host();
+    let bind = |zone: &str| Bind {
+        host: from.join("etc"),
+        zone: zone.into(),
+        access: Access::ReadWrite,
+    };
+    config.binds = vec![
+        bind("/srv/a/b"),
+        bind("/srv/a/b/c"),
+        bind("/usr/local/x"),
+        bind("/data"),
+    ];
+    create(&config, &zone_dir, &from).expect("made");
+    let root = zone_dir.join("root");
+    for (path, is_there) in [("srv/a/b", true), ("data", true), ("usr", true)] {
+        assert_eq!(root.join(path).is_symlink(), is_there, "{path}");
+    }
+    // The zone cannot make one of them a link to elsewhere in between, nor we follow it.
+    fs::remove_file(root.join("data")).expect("removed");
+    symlink("/etc", root.join("data")).expect("linked");
+    assert!(prepare(&config, &zone_dir).is_err());
+    fs::remove_file(root.join("data")).expect("removed");
+    prepare(&config, &zone_dir).expect("ready");
+    assert!(zone_dir.join("run/shm").is_dir());
+}
+
+#[test]
+fn what_would_open_the_zones_home_is_not_mounted() {
+    let Host {
+        from,
+        zone_dir,
+        mut config,
+        _temporary,
+    } = host();
+    let home = zone_dir
+        .parent()
+        .and_then(Path::parent)
+        .expect("it has")
+        .to_owned();
+    let mut bind = |host: &Path| {
+        config.binds = vec![Bind {
+            host: host.to_owned(),
+            zone: "/data".into(),
+            access: Access::ReadOnly,
+        }];
+        check(&config, &zone_dir, &home)
+    };
+    assert!(bind(&from.join("etc")).is_ok());
+    assert!(bind(&home).is_err());
+    assert!(bind(home.parent().expect("it has")).is_err());
+    assert!(bind(&home.join("zones/other")).is_err());
+    assert!(bind(&from.join("missing")).is_err());
+    symlink("etc", from.join("link")).expect("linked");
+    assert!(bind(&from.join("link")).is_err());
+}
+
+#[test]
+fn a_distribution_is_adopted_and_given_back() {
+    let Host {
+        from,
+        zone_dir,
+        mut config,
+        _temporary,
+    } = host();
+    let root = from.clone();
+    fs::create_dir_all(root.join("dev/pts")).expect("made");
+    config.root = Some(root.clone());
+    create(&config, &zone_dir, Path::new("/")).expect("adopted");
+    assert_eq!(
+        fs::read_link(root.join("dev")).expect("a link"),
+        Path::new(within::PLACEHOLDER)
+    );
+    assert!(root.join("usr/bin").is_dir() && root.join("dev.unpacked/pts").is_dir());
+    assert_eq!(
+        fs::read_to_string(root.join("etc/hostname")).expect("read"),
+        "web1\n"
+    );
+    assert_eq!(
+        fs::read_to_string(root.join("etc/passwd"))
+            .expect("read")
+            .lines()
+            .count(),
+        2
+    );
+    undo(&config, &zone_dir).expect("given back");
+    assert!(root.join("dev/pts").is_dir() && root.join("proc").is_dir());
+}

@@ -1,0 +1,330 @@
+//! The seccomp program: a balanced tree over the numbers, constant verdicts for native calls.
+
+pub use crate::form::FilterLayout;
+use crate::meaning::ARCH;
+use crate::{Class, Form, ROWS, Test};
+use std::vec::Vec;
+
+/// `struct sock_filter`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Insn {
+    /// Operation.
+    pub code: u16,
+    /// Instructions to skip if the condition holds.
+    pub jt: u8,
+    /// Instructions to skip if not.
+    pub jf: u8,
+    /// Operand.
+    pub k: u32,
+}
+
+/// BPF_LD | BPF_W | BPF_ABS.
+pub const LOAD: u16 = 0x20;
+/// BPF_JMP | BPF_JA.
+pub const JUMP: u16 = 0x05;
+/// BPF_JMP | BPF_JEQ | BPF_K.
+pub const JEQ: u16 = 0x15;
+/// BPF_JMP | BPF_JGE | BPF_K.
+pub const JGE: u16 = 0x35;
+/// BPF_JMP | BPF_JSET | BPF_K.
+pub const JSET: u16 = 0x45;
+/// BPF_ALU | BPF_AND | BPF_K.
+pub const AND: u16 = 0x54;
+/// BPF_RET | BPF_K.
+pub const RETURN: u16 = 0x06;
+
+/// SECCOMP_RET_ALLOW.
+pub const ALLOW: u32 = 0x7fff_0000;
+/// SECCOMP_RET_TRAP.
+pub const TRAP: u32 = 0x0003_0000;
+/// SECCOMP_RET_ERRNO.
+pub const ERRNO: u32 = 0x0005_0000;
+/// SECCOMP_RET_USER_NOTIF.
+pub const NOTIFY: u32 = 0x7fc0_0000;
+/// SECCOMP_RET_KILL_PROCESS.
+pub const KILL: u32 = 0x8000_0000;
+
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+const OFFSET_ARCH: u32 = 4;
+const OFFSET_IP: u32 = 8;
+const OFFSET_ARGS: u32 = 16;
+
+/// What stands at the end of a branch of the tree.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaf {
+    Return(u32),
+    /// A row's own code, by index.
+    Code(usize),
+}
+
+/// The filter for a layout.
+#[must_use]
+pub fn program(layout: &FilterLayout) -> Vec<Insn> {
+    let mut code = Code { out: Vec::new(), layout, leaves: Vec::new() };
+    code.put(LOAD, 0, 0, OFFSET_ARCH);
+    code.put(JEQ, 1, 0, ARCH);
+    code.put(RETURN, 0, 0, KILL);
+    code.put(LOAD, 0, 0, 0);
+    let doorbell_leaf = ROWS.len();
+    let mut ranges: Vec<(u32, Leaf)> = Vec::new();
+    let mut add = |from: u32, leaf: Leaf| {
+        if ranges.last().is_none_or(|last| last.1 != leaf) {
+            ranges.push((from, leaf));
+        }
+    };
+    let unknown = Leaf::Return(ERRNO | ENOSYS);
+    let mut next = 0;
+    for (index, row) in ROWS.iter().enumerate() {
+        if row.nr > next {
+            add(next, unknown);
+        }
+        next = row.nr + 1;
+        add(row.nr, if matches!(row.class, Class::Native) { Leaf::Return(ALLOW) } else { Leaf::Code(same_class(index)) });
+    }
+    add(next, unknown);
+    add(layout.doorbell, Leaf::Code(doorbell_leaf));
+    add(layout.doorbell + 1, unknown);
+    code.tree(&ranges);
+    code.leaf_codes(doorbell_leaf);
+    code.out
+}
+
+/// The first row that is treated as this one is, so that their code is shared.
+fn same_class(index: usize) -> usize {
+    let same = |a: &Class, b: &Class| match (a, b) {
+        (Class::Guarded(x), Class::Guarded(y)) | (Class::Emulated(x), Class::Emulated(y)) => std::ptr::eq(*x, *y) || (x.is_empty() && y.is_empty()),
+        (Class::Refused(x, _), Class::Refused(y, _)) => x == y,
+        _ => false,
+    };
+    ROWS.iter().position(|row| ROWS.get(index).is_some_and(|other| same(&row.class, &other.class))).unwrap_or(index)
+}
+
+struct Code<'a> {
+    out: Vec<Insn>,
+    layout: &'a FilterLayout,
+    /// Jumps to be aimed at a leaf's code.
+    leaves: Vec<(usize, usize)>,
+}
+
+/// Where a test's jump leads: on, or to the next alternative.
+#[derive(Clone, Copy)]
+enum To {
+    Ok,
+    Fail,
+    On,
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "halves of words, and distances that are asserted")]
+impl Code<'_> {
+    fn put(&mut self, code: u16, jt: u8, jf: u8, k: u32) {
+        self.out.push(Insn { code, jt, jf, k });
+    }
+
+    /// A jump to be aimed later.
+    fn jump(&mut self) -> usize {
+        self.put(JUMP, 0, 0, 0);
+        self.out.len() - 1
+    }
+
+    fn aim(&mut self, jump: usize) {
+        let distance = self.out.len() - jump - 1;
+        if let Some(insn) = self.out.get_mut(jump) {
+            insn.k = distance as u32;
+        }
+    }
+
+    fn tree(&mut self, ranges: &[(u32, Leaf)]) {
+        match ranges {
+            [] => {}
+            [(_, Leaf::Return(value))] => self.put(RETURN, 0, 0, *value),
+            [(_, Leaf::Code(index))] => {
+                let jump = self.jump();
+                self.leaves.push((jump, *index));
+            }
+            _ => {
+                let (left, right) = ranges.split_at(ranges.len() / 2);
+                self.put(JGE, 0, 1, right.first().map_or(0, |range| range.0));
+                let jump = self.jump();
+                self.tree(left);
+                self.aim(jump);
+                self.tree(right);
+            }
+        }
+    }
+
+    fn leaf_codes(&mut self, doorbell: usize) {
+        let mut done: Vec<usize> = Vec::new();
+        for (_, index) in self.leaves.clone() {
+            if done.contains(&index) {
+                continue;
+            }
+            done.push(index);
+            let waiting: Vec<usize> = self.leaves.iter().filter(|leaf| leaf.1 == index).map(|leaf| leaf.0).collect();
+            for jump in waiting {
+                self.aim(jump);
+            }
+            if index == doorbell {
+                self.unless_ours(ERRNO | ENOSYS);
+                self.put(RETURN, 0, 0, NOTIFY);
+                continue;
+            }
+            match ROWS.get(index).map(|row| row.class) {
+                Some(Class::Guarded(form)) => {
+                    self.form(form);
+                    self.unless_ours(TRAP);
+                    self.put(RETURN, 0, 0, ERRNO | EPERM);
+                }
+                Some(Class::Emulated(form)) => {
+                    self.unless_ours(TRAP);
+                    self.form(form);
+                    self.put(RETURN, 0, 0, ERRNO | EPERM);
+                }
+                Some(Class::Refused(errno, _)) => {
+                    self.unless_ours(TRAP);
+                    self.put(RETURN, 0, 0, ERRNO | u32::from(errno.raw()));
+                }
+                Some(Class::Native) | None => self.put(RETURN, 0, 0, ALLOW),
+            }
+        }
+    }
+
+    /// Returns `value` if the caller is not the personality.
+    fn unless_ours(&mut self, value: u32) {
+        let range = &self.layout.personality;
+        let (start, end, high) = (range.start as u32, range.end as u32, (range.start >> 32) as u32);
+        self.put(LOAD, 0, 0, OFFSET_IP + 4);
+        self.put(JEQ, 0, 3, high);
+        self.put(LOAD, 0, 0, OFFSET_IP);
+        self.put(JGE, 0, 1, start);
+        self.put(JGE, 0, 1, end);
+        self.put(RETURN, 0, 0, value);
+    }
+
+    /// Returns ALLOW if the form holds, else goes on behind.
+    fn form(&mut self, form: Form) {
+        for tests in form {
+            let mut fails = Vec::new();
+            for test in *tests {
+                self.test(test);
+                fails.push(self.jump());
+                // The jump to the next alternative is skipped by what passes.
+            }
+            self.put(RETURN, 0, 0, ALLOW);
+            for fail in fails {
+                self.aim(fail);
+            }
+        }
+    }
+
+    /// Code whose last instructions skip exactly the one behind it (a jump) where the test passes.
+    fn test(&mut self, test: &Test) {
+        let mut local: Vec<(u16, u32, To, To)> = Vec::new();
+        let low = |i: u8| OFFSET_ARGS + 8 * u32::from(i);
+        let high = |i: u8| low(i) + 4;
+        let mut load = |at: u32, local: &mut Vec<_>| local.push((LOAD, at, To::On, To::On));
+        let region = (self.layout.personality.start >> 32) as u32;
+        let slots = |i: u8, range: &std::ops::Range<u64>, step: u32, local: &mut Vec<(u16, u32, To, To)>| {
+            local.push((LOAD, high(i), To::On, To::On));
+            local.push((JEQ, (range.start >> 32) as u32, To::On, To::Fail));
+            local.push((LOAD, low(i), To::On, To::On));
+            local.push((JGE, range.start as u32, To::On, To::Fail));
+            local.push((JGE, range.end as u32, To::Fail, To::On));
+            local.push((JSET, step - 1, To::Fail, To::Ok));
+        };
+        let exact = |i: u8, value: u64, local: &mut Vec<(u16, u32, To, To)>| {
+            local.push((LOAD, high(i), To::On, To::On));
+            local.push((JEQ, (value >> 32) as u32, To::On, To::Fail));
+            local.push((LOAD, low(i), To::On, To::On));
+            local.push((JEQ, value as u32, To::Ok, To::Fail));
+        };
+        match *test {
+            Test::FdFree(i) => {
+                load(low(i), &mut local);
+                local.push((JGE, self.layout.fd_base, To::On, To::Ok));
+                local.push((JGE, self.layout.fd_base + self.layout.fd_count, To::Ok, To::Fail));
+            }
+            Test::FdPersonality(i) => {
+                load(low(i), &mut local);
+                local.push((JEQ, self.layout.fd_personality, To::Ok, To::Fail));
+            }
+            Test::FdTables(i) => {
+                load(low(i), &mut local);
+                local.push((JEQ, self.layout.fd_tables, To::Ok, To::Fail));
+            }
+            Test::EqLow(i, value) => {
+                load(low(i), &mut local);
+                local.push((JEQ, value, To::Ok, To::Fail));
+            }
+            Test::OneOf(i, values) | Test::OneOfMasked(i, _, values) => {
+                load(low(i), &mut local);
+                if let Test::OneOfMasked(_, mask, _) = *test {
+                    local.push((AND, mask, To::On, To::On));
+                }
+                for value in values {
+                    local.push((JEQ, *value, To::Ok, To::On));
+                }
+                local.push((JUMP, 0, To::Fail, To::Fail));
+            }
+            Test::Clear(i, mask) => {
+                load(low(i), &mut local);
+                local.push((JSET, mask, To::Fail, To::Ok));
+            }
+            Test::Masked(i, mask, value) => {
+                load(low(i), &mut local);
+                local.push((AND, mask, To::On, To::On));
+                local.push((JEQ, value, To::Ok, To::Fail));
+            }
+            Test::HighZero(i) => {
+                load(high(i), &mut local);
+                local.push((JEQ, 0, To::Ok, To::Fail));
+            }
+            Test::Null(i) => exact(i, 0, &mut local),
+            Test::Empty(i) => exact(i, self.layout.empty, &mut local),
+            Test::TablesBase(i) => exact(i, self.layout.tables.start, &mut local),
+            Test::How(i) => slots(i, &self.layout.hows, 32, &mut local),
+            Test::Source(i) => slots(i, &self.layout.sources, 128, &mut local),
+            Test::Outside(i) => {
+                load(high(i), &mut local);
+                local.push((JGE, region - 0x100, To::On, To::Ok));
+                local.push((JGE, region + 0x300, To::Ok, To::Fail));
+            }
+            Test::Shared(i) => {
+                load(high(i), &mut local);
+                local.push((JGE, region + 0x200, To::On, To::Fail));
+                local.push((JGE, region + 0x300, To::Fail, To::Ok));
+            }
+            Test::InPersonality(i) => {
+                load(high(i), &mut local);
+                local.push((JEQ, region, To::Ok, To::Fail));
+            }
+            Test::Short(i) => {
+                load(high(i), &mut local);
+                local.push((JGE, 0x100, To::Fail, To::Ok));
+            }
+            Test::AboveFds(i) => {
+                load(low(i), &mut local);
+                local.push((JGE, self.layout.fd_base + self.layout.fd_count, To::Ok, To::Fail));
+            }
+            Test::BelowFds(i) => {
+                load(low(i), &mut local);
+                local.push((JGE, self.layout.fd_base, To::Fail, To::Ok));
+            }
+        }
+        let count = local.len();
+        for (index, (code, k, jt, jf)) in local.into_iter().enumerate() {
+            let left = u8::try_from(count - index - 1).expect("a test is short");
+            let distance = |to: To| match to {
+                To::On => 0,
+                To::Fail => left,
+                To::Ok => left + 1,
+            };
+            match code {
+                LOAD | AND => self.put(code, 0, 0, k),
+                JUMP => self.put(JUMP, 0, 0, u32::from(distance(jt))),
+                _ => self.put(code, distance(jt), distance(jf), k),
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Forms: which arguments of a call are harmless from anybody, as data.
+//!
+//! A form is a disjunction of conjunctions of tests on register values. The filter compiles it, a
+//! test compares the filter with [`Test::holds`]. Only scalars are judged; what a pointer points at
+//! may change.
+
+/// What the tests compare with.
+#[derive(Clone, Debug)]
+pub struct FilterLayout {
+    /// The personality's image.
+    pub personality: core::ops::Range<u64>,
+    /// The approved `open_how`s, 32 bytes apart.
+    pub hows: core::ops::Range<u64>,
+    /// Address of the empty string.
+    pub empty: u64,
+    /// The approved source addresses, 128 bytes apart.
+    pub sources: core::ops::Range<u64>,
+    /// The read-only tables.
+    pub tables: core::ops::Range<u64>,
+    /// First reserved descriptor.
+    pub fd_base: u32,
+    /// How many are reserved.
+    pub fd_count: u32,
+    /// The personality's descriptor.
+    pub fd_personality: u32,
+    /// The tables' descriptor.
+    pub fd_tables: u32,
+    /// The doorbell's number.
+    pub doorbell: u32,
+}
+
+/// One test; the first field is the argument's index.
+#[derive(Clone, Copy, Debug)]
+pub enum Test {
+    /// The low word is not a reserved descriptor.
+    FdFree(u8),
+    /// The low word is the personality's descriptor.
+    FdPersonality(u8),
+    /// The low word is the tables' descriptor.
+    FdTables(u8),
+    /// The low word is this.
+    EqLow(u8, u32),
+    /// The low word is one of these.
+    OneOf(u8, &'static [u32]),
+    /// These bits of the low word are clear.
+    Clear(u8, u32),
+    /// These bits of the low word have this value.
+    Masked(u8, u32, u32),
+    /// The high word is 0.
+    HighZero(u8),
+    /// Both words are 0.
+    Null(u8),
+    /// Points at an approved `open_how`.
+    How(u8),
+    /// Is the address of the empty string.
+    Empty(u8),
+    /// Points at an approved source address.
+    Source(u8),
+    /// The high word lies outside our region, with a terabyte to spare below it.
+    Outside(u8),
+    /// The high word lies in the region, beyond the tables.
+    Shared(u8),
+    /// Is the start of the tables.
+    TablesBase(u8),
+    /// The high word is that of the personality's image.
+    InPersonality(u8),
+    /// The masked low word is one of these.
+    OneOfMasked(u8, u32, &'static [u32]),
+    /// The high word is below 0x100: less than a terabyte.
+    Short(u8),
+    /// The low word lies beyond the reserved descriptors.
+    AboveFds(u8),
+    /// The low word lies below the reserved descriptors.
+    BelowFds(u8),
+}
+
+/// A disjunction of conjunctions.
+pub type Form = &'static [&'static [Test]];
+
+use Test::{
+    AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How, InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short,
+    Source, TablesBase,
+};
+
+/// Every argument is harmless.
+pub(crate) const ANY: Form = &[&[]];
+/// None is.
+pub(crate) const NEVER: Form = &[];
+/// A descriptor that is not reserved.
+pub(crate) const FD0: Form = &[&[FdFree(0)]];
+/// Two such.
+pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
+const F_DUPFD_CLOEXEC: u32 = 1030;
+/// fcntl: commands that name no process. Landlock bounds who gets a lock's signals: nobody.
+pub(crate) const FCNTL: Form = &[&[FdFree(0), OneOf(1, &[0, 1, 2, 3, 4, 6, 7, 36, 37, 38, F_DUPFD_CLOEXEC, 1031, 1032, 1033, 1034])]];
+/// Not across the reserved descriptors.
+pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
+/// ioctl: terminals without process ids, sizes, flags of descriptors.
+pub(crate) const IOCTL: Form = &[&[
+    FdFree(0),
+    OneOf(
+        1,
+        &[
+            0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5406, 0x5407, 0x5408, 0x5409, 0x540a, 0x540b, 0x540c, 0x540d, 0x540e, 0x5411, 0x5413,
+            0x5414, 0x541b, 0x5420, 0x5421, 0x5422, 0x5424, 0x5425, 0x5450, 0x5451, 0x5452, 0x8004_5430, 0x4004_5431, 0x8004_5439,
+            0x802c_542a, 0x402c_542b, 0x402c_542c, 0x402c_542d, 0x4004_9409, 0x8008_6601,
+        ],
+    ),
+]];
+const MAP_FIXED_FLAGS: u32 = 0x10 | 0x10_0000;
+/// mmap: outside the region; or the tables read-only at their place; or the other shared regions.
+pub(crate) const MMAP: Form = &[
+    &[Outside(0), Short(1)],
+    &[TablesBase(0), FdTables(4), EqLow(2, 1), Null(5), Masked(3, MAP_FIXED_FLAGS | 3, 0x10_0000 | 1)],
+    &[Shared(0), Short(1), Clear(2, 4)],
+];
+/// A range of addresses outside the region.
+pub(crate) const RANGE: Form = &[&[Outside(0), Short(1)], &[Shared(0), Short(1)], &[TablesBase(0), Short(1)], &[InPersonality(0), Short(1)]];
+/// Both places outside.
+pub(crate) const MREMAP: Form = &[&[Outside(0), Short(1), Short(2), Outside(4)], &[Outside(0), Short(1), Short(2), Clear(3, 2)]];
+/// Advice that keeps a mapping in children and its content.
+pub(crate) const MADVISE: Form = &[&[Outside(0), Short(1)], &[EqLow(2, 16)]];
+/// Sockets of the families that zones have. Datagram unix sockets could name host paths.
+pub(crate) const SOCKET: Form = &[
+    &[OneOf(0, &[2, 10]), Masked(1, 0xf, 1)],
+    &[OneOf(0, &[2, 10]), Masked(1, 0xf, 2)],
+    &[EqLow(0, 1), Masked(1, 0xf, 1)],
+    &[EqLow(0, 1), Masked(1, 0xf, 5)],
+];
+/// Options that attach no filter and choose no device.
+pub(crate) const SETSOCKOPT: Form = &[
+    &[EqLow(1, 1), OneOf(2, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 32, 33, 34, 35, 37, 41, 42, 46, 47, 60, 63, 64, 65, 66, 67])],
+    &[OneOf(1, &[0, 6, 17, 41])],
+];
+/// Options that tell no process or user.
+pub(crate) const GETSOCKOPT: Form = &[
+    &[EqLow(1, 1), OneOf(2, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67])],
+    &[OneOf(1, &[0, 6, 17, 41])],
+];
+/// prctl: names, death signals, slack, memory names; PR_SET_MM changes only the caller's own map.
+pub(crate) const PRCTL: Form = &[&[OneOf(0, &[1, 2, 15, 16, 29, 30, 35, 36, 37, 41, 42, 65, 66, 0x5356_4d41])]];
+/// arch_prctl: fs, and questions.
+pub const ARCH_PRCTL: Form = &[&[OneOf(0, &[0x1002, 0x1003, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002])]];
+/// Only the caller itself.
+pub(crate) const SELF0: Form = &[&[EqLow(0, 0)]];
+/// The same where the process is the second argument.
+pub(crate) const SELF1: Form = &[&[EqLow(0, 0), EqLow(1, 0)]];
+/// No mask.
+pub(crate) const NULL3: Form = &[&[Null(3)]];
+/// No mask, no address.
+pub(crate) const NULL4: Form = &[&[Null(4)]];
+/// No mask.
+pub(crate) const NULL5: Form = &[&[Null(5)]];
+/// To no address; or one of a length that no unix socket accepts.
+pub(crate) const SENDTO: Form = &[&[Null(4)], &[EqLow(5, 128)]];
+/// A length that no unix socket accepts (unix_validate_addr, net/unix/af_unix.c).
+pub(crate) const CONNECT: Form = &[&[EqLow(2, 128)]];
+/// An own address without a port.
+pub(crate) const BIND: Form = &[&[Source(1), EqLow(2, 128)]];
+/// The personality, afresh.
+pub(crate) const EXECVEAT: Form = &[&[FdPersonality(0), Empty(1), EqLow(4, 0x1000), HighZero(4)]];
+const CLONE_NEW: u32 = 0x7e02_0000 | 0x80;
+/// No name spaces (CLONE_NEW*), no tracing.
+pub(crate) const CLONE: Form = &[&[Clear(0, CLONE_NEW | 0x2000)]];
+/// Plain files, pipes and sockets, without set-id bits.
+pub(crate) const MKNODAT: Form = &[&[Clear(2, 0o6000), OneOfMasked(2, 0o170_000, &[0, 0o100_000, 0o010_000, 0o140_000])]];
+/// By descriptor only.
+pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
+/// Hard links by name, or by descriptor.
+pub(crate) const LINKAT: Form = &[&[Clear(4, 0x400)]];
+/// An approved way.
+pub(crate) const OPENAT2: Form = &[&[How(2), EqLow(3, 24), HighZero(3)]];
+/// A question, or the usual personality.
+pub(crate) const PERSONALITY: Form = &[&[EqLow(0, 0)], &[EqLow(0, u32::MAX)]];

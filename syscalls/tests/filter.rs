@@ -1,0 +1,147 @@
+//! The filter against the table's meaning, in an interpreter.
+
+use picozone_syscalls::filter::{self, Insn, program};
+use picozone_syscalls::meaning::{ARCH, Call, Verdict, X32, verdict};
+use picozone_syscalls::{FilterLayout, ROWS};
+use proptest::prelude::*;
+
+fn layout() -> FilterLayout {
+    FilterLayout {
+        personality: 0x6000_0000_0000..0x6000_0010_0000,
+        hows: 0x6100_0000_1000..0x6100_0000_5000,
+        empty: 0x6100_0000_0200,
+        sources: 0x6100_0000_0400..0x6100_0000_0800,
+        tables: 0x6100_0000_0000..0x6100_0400_0000,
+        fd_base: 1024,
+        fd_count: 32,
+        fd_personality: 1024,
+        fd_tables: 1025,
+        doorbell: 0x5a0f,
+    }
+}
+
+/// Runs the program as the kernel's classic BPF would.
+fn run(code: &[Insn], call: &Call) -> Verdict {
+    let word = |at: u32| -> u32 {
+        let half = |value: u64, at: u32| if at & 4 == 0 { value as u32 } else { (value >> 32) as u32 };
+        match at {
+            0 => call.nr,
+            4 => call.arch,
+            8 | 12 => half(call.ip, at - 8),
+            _ => half(call.args[(at as usize - 16) / 8], at),
+        }
+    };
+    let (mut pc, mut a) = (0usize, 0u32);
+    loop {
+        let insn = code[pc];
+        pc += 1;
+        let holds = match insn.code {
+            filter::LOAD => {
+                a = word(insn.k);
+                continue;
+            }
+            filter::AND => {
+                a &= insn.k;
+                continue;
+            }
+            filter::JUMP => {
+                pc += insn.k as usize;
+                continue;
+            }
+            filter::RETURN => {
+                return match insn.k & 0xffff_0000 {
+                    filter::ALLOW => Verdict::Allow,
+                    filter::TRAP => Verdict::Trap,
+                    filter::NOTIFY => Verdict::Notify,
+                    filter::KILL => Verdict::Kill,
+                    _ => Verdict::Errno(insn.k as u16),
+                };
+            }
+            filter::JEQ => a == insn.k,
+            filter::JGE => a >= insn.k,
+            filter::JSET => a & insn.k != 0,
+            other => panic!("operation {other:#x}"),
+        };
+        pc += usize::from(if holds { insn.jt } else { insn.jf });
+    }
+}
+
+#[test]
+fn every_number_from_both_sides() {
+    let (layout, code) = (layout(), program(&layout()));
+    assert!(code.len() < 4096, "{} instructions", code.len());
+    for nr in (0..600).chain([layout.doorbell, X32, X32 | 1, X32 | 39, u32::MAX]) {
+        for ip in [0x1000, layout.personality.start, layout.personality.end - 1, layout.personality.end] {
+            for arch in [ARCH, 0x4000_0003] {
+                let call = Call { nr, arch, ip, args: [0; 6] };
+                assert_eq!(run(&code, &call), verdict(&layout, &call), "{call:x?}");
+            }
+        }
+    }
+}
+
+/// A native call must reach its verdict by the number alone, so that the kernel caches it.
+#[test]
+fn native_verdicts_are_constant() {
+    let code = program(&layout());
+    for row in ROWS.iter().filter(|row| matches!(row.class, picozone_syscalls::Class::Native)) {
+        let mut pc = 4;
+        let steps = loop {
+            let insn = code[pc];
+            pc += 1;
+            match insn.code {
+                filter::JUMP => pc += insn.k as usize,
+                filter::JGE => pc += usize::from(if row.nr >= insn.k { insn.jt } else { insn.jf }),
+                filter::RETURN => break insn.k,
+                other => panic!("{} loads something: {other:#x}", row.name),
+            }
+        };
+        assert_eq!(steps, filter::ALLOW, "{}", row.name);
+    }
+}
+
+#[test]
+fn numbers_are_libcs() {
+    macro_rules! same { ($($name:ident)*) => { $(
+        let row = picozone_syscalls::row(u32::try_from(libc::$name).unwrap()).expect(stringify!($name));
+        assert_eq!(format!("SYS_{}", row.name), stringify!($name));
+    )* } }
+    same! { SYS_read SYS_open SYS_mmap SYS_rt_sigreturn SYS_ioctl SYS_clone SYS_execve SYS_wait4 SYS_kill SYS_uname SYS_semget SYS_fcntl
+        SYS_getdents64 SYS_openat SYS_newfstatat SYS_unlinkat SYS_renameat2 SYS_seccomp SYS_getrandom SYS_memfd_create SYS_bpf SYS_execveat
+        SYS_statx SYS_rseq SYS_pidfd_open SYS_clone3 SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_mseal }
+    assert!(ROWS.len() > 370);
+}
+
+#[test]
+fn the_compatibility_page_is_fresh() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/COMPATIBILITY.md");
+    let page = picozone_syscalls::compat::page();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap(), page, "run the tests with UPDATE_DOCS=1");
+}
+
+fn interesting() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        any::<u64>(),
+        0u64..70,
+        1000u64..1100,
+        Just(u64::MAX),
+        (0x5e00u64..0x6400, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
+        (0u64..0x6000).prop_map(|offset| 0x6100_0000_0000 + offset),
+        (0u64..0x300).prop_map(|slot| 0x6100_0000_0000 + slot * 32),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #[test]
+    fn random_calls(at in 0..ROWS.len(), is_ours: bool, args in prop::array::uniform6(interesting())) {
+        let layout = layout();
+        let ip = if is_ours { layout.personality.start + 0x1234 } else { 0x7000_0000_0000 };
+        let call = Call { nr: ROWS[at].nr, arch: ARCH, ip, args };
+        thread_local!(static CODE: Vec<Insn> = program(&self::layout()));
+        CODE.with(|code| assert_eq!(run(code, &call), verdict(&layout, &call), "{} {call:x?}", ROWS[at].name));
+    }
+}

@@ -1,0 +1,1 @@
+//! What the guest programs of the tests share.
