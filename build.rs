@@ -15,24 +15,55 @@ fn main() {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
-    let target = if has_target("x86_64-unknown-none") { "x86_64-unknown-none" } else { "x86_64-unknown-linux-gnu" };
+    let target = if has_target("x86_64-unknown-none") {
+        "x86_64-unknown-none"
+    } else {
+        "x86_64-unknown-linux-gnu"
+    };
     let mut flags = vec![
         "-Crelocation-model=pic".to_owned(),
         "-Cpanic=abort".to_owned(),
-        format!("--remap-path-prefix={}=.", env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")),
+        format!(
+            "--remap-path-prefix={}=.",
+            env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")
+        ),
     ];
     let link: &[&str] = if target.ends_with("none") {
         &["--no-pie", "-znoexecstack", "--build-id=none"]
     } else {
-        println!("cargo:warning=the target x86_64-unknown-none is missing (rustup target add x86_64-unknown-none); the host's is used");
+        println!(
+            "cargo:warning=the target x86_64-unknown-none is missing (rustup target add x86_64-unknown-none); the host's is used"
+        );
         flags.push("-Ctarget-feature=-sse,-sse2,-mmx".to_owned());
-        &["-nostartfiles", "-nostdlib", "-static", "-no-pie", "-Wl,-z,noexecstack", "-Wl,--build-id=none"]
+        &[
+            "-nostartfiles",
+            "-nostdlib",
+            "-static",
+            "-no-pie",
+            "-Wl,-z,noexecstack",
+            "-Wl,--build-id=none",
+        ]
     };
     flags.extend(link.iter().map(|argument| format!("-Clink-arg={argument}")));
-    flags.push(if target.ends_with("none") { format!("-Clink-arg=--image-base={BASE}") } else { format!("-Clink-arg=-Wl,--image-base={BASE}") });
+    flags.push(if target.ends_with("none") {
+        format!("-Clink-arg=--image-base={BASE}")
+    } else {
+        format!("-Clink-arg=-Wl,--image-base={BASE}")
+    });
 
     let status = Command::new(cargo)
-        .args(["build", "--release", "--locked", "--offline", "--package", "picozone-personality", "--bin", "personality", "--features", "guest"])
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--offline",
+            "--package",
+            "picozone-personality",
+            "--bin",
+            "personality",
+            "--features",
+            "guest",
+        ])
         .args(["--target", target, "--target-dir"])
         .arg(out.join("build"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))

@@ -61,8 +61,14 @@ impl MountRow {
     pub fn new(zone: &[u8], host: &[u8]) -> Result<MountRow, Error> {
         let zone = zone.strip_suffix(b"/").unwrap_or(zone);
         let mut row = MountRow::EMPTY;
-        row.prefix.get_mut(..zone.len()).ok_or(Error::ENAMETOOLONG)?.copy_from_slice(zone);
-        row.host.get_mut(..host.len()).ok_or(Error::ENAMETOOLONG)?.copy_from_slice(host);
+        row.prefix
+            .get_mut(..zone.len())
+            .ok_or(Error::ENAMETOOLONG)?
+            .copy_from_slice(zone);
+        row.host
+            .get_mut(..host.len())
+            .ok_or(Error::ENAMETOOLONG)?
+            .copy_from_slice(host);
         row.prefix_len = u32::try_from(zone.len()).map_err(|_| Error::ENAMETOOLONG)?;
         row.host_len = u32::try_from(host.len()).map_err(|_| Error::ENAMETOOLONG)?;
         row.kind = kind::TREE;
@@ -109,7 +115,11 @@ impl Mounts<'_> {
     /// The mount of an absolute path by its text alone, and the rest of the path.
     #[must_use]
     pub fn find<'p>(&self, path: &'p [u8]) -> (usize, &'p [u8]) {
-        let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len()).saturating_sub(1);
+        let start = path
+            .iter()
+            .position(|&b| b != b'/')
+            .unwrap_or(path.len())
+            .saturating_sub(1);
         let path = path.get(start..).unwrap_or(path);
         for (index, row) in self.0.iter().enumerate() {
             if let Some(rest) = behind(path, row.prefix()) {
@@ -129,7 +139,9 @@ impl Mounts<'_> {
     /// The mount whose placeholder this is.
     #[must_use]
     pub fn is_placeholder(&self, dev: u64, ino: u64) -> Option<usize> {
-        self.0.iter().position(|row| row.placeholder_ino != 0 && row.placeholder_ino == ino && row.placeholder_dev == dev)
+        self.0.iter().position(|row| {
+            row.placeholder_ino != 0 && row.placeholder_ino == ino && row.placeholder_dev == dev
+        })
     }
 
     /// Host path to zone path, by the longest host prefix. False if the zone does not see it.
@@ -143,8 +155,16 @@ impl Mounts<'_> {
                 best = Some((row, rest));
             }
         }
-        let Some((row, rest)) = best else { return false };
-        let done = to.set(row.prefix()).and_then(|()| if rest.is_empty() { Ok(()) } else { to.append(b"/").and_then(|()| to.append(rest)) });
+        let Some((row, rest)) = best else {
+            return false;
+        };
+        let done = to.set(row.prefix()).and_then(|()| {
+            if rest.is_empty() {
+                Ok(())
+            } else {
+                to.append(b"/").and_then(|()| to.append(rest))
+            }
+        });
         if to.as_bytes().is_empty() && to.append(b"/").is_err() {
             return false;
         }

@@ -20,7 +20,10 @@ impl PathBuf {
     /// The empty path.
     #[must_use]
     pub const fn new() -> Self {
-        PathBuf { bytes: [0; PATH_MAX], len: 0 }
+        PathBuf {
+            bytes: [0; PATH_MAX],
+            len: 0,
+        }
     }
 
     /// The path's bytes.
@@ -53,7 +56,10 @@ impl PathBuf {
         if end >= PATH_MAX {
             return Err(Error::ENAMETOOLONG);
         }
-        self.bytes.get_mut(self.len..end).ok_or(Error::ENAMETOOLONG)?.copy_from_slice(bytes);
+        self.bytes
+            .get_mut(self.len..end)
+            .ok_or(Error::ENAMETOOLONG)?
+            .copy_from_slice(bytes);
         self.len = end;
         self.terminate();
         Ok(())
@@ -75,7 +81,11 @@ impl PathBuf {
 
     /// Takes the last component of an absolute path away; the root stays.
     pub fn pop(&mut self) {
-        let cut = self.as_bytes().iter().rposition(|&b| b == b'/').unwrap_or(0);
+        let cut = self
+            .as_bytes()
+            .iter()
+            .rposition(|&b| b == b'/')
+            .unwrap_or(0);
         self.truncate(cut.max(1).min(self.len));
     }
 

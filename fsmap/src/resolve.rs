@@ -53,7 +53,13 @@ pub struct Resolved {
 ///
 /// # Errors
 /// ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, and what the tree says.
-pub fn resolve<T: Tree>(mounts: &Mounts<'_>, tree: &mut T, at: &mut PathBuf, path: &[u8], last: Last) -> Result<Resolved, Error> {
+pub fn resolve<T: Tree>(
+    mounts: &Mounts<'_>,
+    tree: &mut T,
+    at: &mut PathBuf,
+    path: &[u8],
+    last: Last,
+) -> Result<Resolved, Error> {
     if path.is_empty() {
         return Err(Error::ENOENT);
     }
@@ -106,13 +112,21 @@ pub fn resolve<T: Tree>(mounts: &Mounts<'_>, tree: &mut T, at: &mut PathBuf, pat
                 if links > LINKS_MAX {
                     return Err(Error::ELOOP);
                 }
-                if left.put_target(length)? { at.set(b"/")? } else { at.truncate(before) }
+                if left.put_target(length)? {
+                    at.set(b"/")?
+                } else {
+                    at.truncate(before)
+                }
                 if at.as_bytes().is_empty() {
                     at.set(b"/")?;
                 }
             }
             Err(Error::EINVAL) => {
-                let is_dir = if !is_last || must_be_dir { tree.is_dir(&node) } else { Ok(true) };
+                let is_dir = if !is_last || must_be_dir {
+                    tree.is_dir(&node)
+                } else {
+                    Ok(true)
+                };
                 tree.close(node);
                 if !is_dir? {
                     return Err(Error::ENOTDIR);
@@ -127,7 +141,13 @@ pub fn resolve<T: Tree>(mounts: &Mounts<'_>, tree: &mut T, at: &mut PathBuf, pat
     let (mount, rest) = mounts.find(at.as_bytes());
     let rel = at.as_bytes().len() - rest.len();
     let is_monitor = mounts.0.get(mount).is_some_and(crate::MountRow::is_monitor);
-    Ok(Resolved { mount, rel, exists, is_monitor, must_be_dir })
+    Ok(Resolved {
+        mount,
+        rel,
+        exists,
+        is_monitor,
+        must_be_dir,
+    })
 }
 
 /// What of the path is left, at the end of the buffer; targets of links go in front of it.
@@ -152,7 +172,9 @@ impl Name {
         self.dots > 0
     }
     fn bytes<'a>(&self, left: &'a Left) -> &'a [u8] {
-        left.bytes.get(self.start..self.start + self.len).unwrap_or(&[])
+        left.bytes
+            .get(self.start..self.start + self.len)
+            .unwrap_or(&[])
     }
 }
 
@@ -161,14 +183,23 @@ impl Left {
         if path.len() >= PATH_MAX {
             return Err(Error::ENAMETOOLONG);
         }
-        let mut left = Left { bytes: [0; 2 * PATH_MAX], start: 2 * PATH_MAX };
+        let mut left = Left {
+            bytes: [0; 2 * PATH_MAX],
+            start: 2 * PATH_MAX,
+        };
         left.put(path)?;
         Ok(left)
     }
 
     fn put(&mut self, path: &[u8]) -> Result<(), Error> {
-        let start = self.start.checked_sub(path.len()).ok_or(Error::ENAMETOOLONG)?;
-        self.bytes.get_mut(start..self.start).ok_or(Error::ENAMETOOLONG)?.copy_from_slice(path);
+        let start = self
+            .start
+            .checked_sub(path.len())
+            .ok_or(Error::ENAMETOOLONG)?;
+        self.bytes
+            .get_mut(start..self.start)
+            .ok_or(Error::ENAMETOOLONG)?
+            .copy_from_slice(path);
         self.start = start;
         Ok(())
     }
@@ -188,7 +219,12 @@ impl Left {
         } else {
             0
         };
-        let name = Name { start: self.start + skip, len, has_slash: len < rest.len(), dots };
+        let name = Name {
+            start: self.start + skip,
+            len,
+            has_slash: len < rest.len(),
+            dots,
+        };
         self.start += skip + len;
         Some((name, is_last))
     }

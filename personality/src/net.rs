@@ -59,7 +59,9 @@ impl Address {
     pub fn ipv4(&self) -> Option<[u8; 4]> {
         match self.family() {
             AF_INET => Some([self.0[4], self.0[5], self.0[6], self.0[7]]),
-            AF_INET6 if self.0[8..20] == MAPPED => Some([self.0[20], self.0[21], self.0[22], self.0[23]]),
+            AF_INET6 if self.0[8..20] == MAPPED => {
+                Some([self.0[20], self.0[21], self.0[22], self.0[23]])
+            }
             _ => None,
         }
     }
@@ -112,7 +114,10 @@ impl ZoneNet {
     /// The addresses of the zone with this number.
     #[must_use]
     pub fn new(number: u16) -> ZoneNet {
-        ZoneNet { low: (number + 1).to_be_bytes(), pad: [0; 6] }
+        ZoneNet {
+            low: (number + 1).to_be_bytes(),
+            pad: [0; 6],
+        }
     }
     fn with(&self, net: [u8; 2]) -> [u8; 4] {
         [net[0], net[1], self.low[0], self.low[1]]
@@ -138,8 +143,17 @@ impl ZoneNet {
     pub fn sources(&self) -> [Address; 8] {
         let [public, own] = [self.public(), self.loopback()];
         let (v4, v6) = (AF_INET, AF_INET6);
-        [(v4, public), (v4, own), (v4, public), (v4, own), (v6, public), (v6, own), (v6, public), (v6, own)]
-            .map(|(family, address)| Address::new(family, address, 0))
+        [
+            (v4, public),
+            (v4, own),
+            (v4, public),
+            (v4, own),
+            (v6, public),
+            (v6, own),
+            (v6, public),
+            (v6, own),
+        ]
+        .map(|(family, address)| Address::new(family, address, 0))
     }
 }
 
@@ -216,8 +230,23 @@ impl PortRow {
         let Some(p) = port else { return };
         let [h0, h1] = p.host_port.to_be_bytes();
         let [z0, z1] = p.zone_port.to_be_bytes();
-        self.host.store(u64::from_be_bytes([p.host[0], p.host[1], p.host[2], p.host[3], 0, 0, h0, h1]), Ordering::Release);
-        self.kind.store(u64::from_be_bytes([p.protocol as u8, p.scope as u8, u8::from(p.is_v6), 0, 0, 0, z0, z1]), Ordering::Release);
+        self.host.store(
+            u64::from_be_bytes([p.host[0], p.host[1], p.host[2], p.host[3], 0, 0, h0, h1]),
+            Ordering::Release,
+        );
+        self.kind.store(
+            u64::from_be_bytes([
+                p.protocol as u8,
+                p.scope as u8,
+                u8::from(p.is_v6),
+                0,
+                0,
+                0,
+                z0,
+                z1,
+            ]),
+            Ordering::Release,
+        );
     }
 }
 
@@ -234,22 +263,59 @@ pub struct Target {
 
 /// A destination that a guest names; `None` if it is outside and stays as it is.
 #[must_use]
-pub fn destination(net: &ZoneNet, ports: &[PortRow], protocol: Protocol, address: &Address) -> Option<Target> {
+pub fn destination(
+    net: &ZoneNet,
+    ports: &[PortRow],
+    protocol: Protocol,
+    address: &Address,
+) -> Option<Target> {
     let family = address.family();
     let port = address.port();
-    let target = |host: [u8; 4], port: u16, source: usize, is_foreign: bool| Some(Target { address: Address::new(family, host, port), source, is_foreign });
+    let target = |host: [u8; 4], port: u16, source: usize, is_foreign: bool| {
+        Some(Target {
+            address: Address::new(family, host, port),
+            source,
+            is_foreign,
+        })
+    };
     let to_own = |is_loopback: bool| {
         let found = ports.iter().filter_map(PortRow::read).find(|row| {
-            row.protocol == protocol && row.zone_port == port && (row.scope == Scope::Any || (row.scope == Scope::Loopback) == is_loopback)
+            row.protocol == protocol
+                && row.zone_port == port
+                && (row.scope == Scope::Any || (row.scope == Scope::Loopback) == is_loopback)
         });
-        let source = if is_loopback { SOURCE_LOOPBACK } else { SOURCE_PUBLIC };
+        let source = if is_loopback {
+            SOURCE_LOOPBACK
+        } else {
+            SOURCE_PUBLIC
+        };
         match found {
-            Some(row) => target(if row.host == [0; 4] { net.public() } else { row.host }, row.host_port, source, false),
-            None => target(if is_loopback { net.loopback() } else { net.public() }, port, source, false),
+            Some(row) => target(
+                if row.host == [0; 4] {
+                    net.public()
+                } else {
+                    row.host
+                },
+                row.host_port,
+                source,
+                false,
+            ),
+            None => target(
+                if is_loopback {
+                    net.loopback()
+                } else {
+                    net.public()
+                },
+                port,
+                source,
+                false,
+            ),
         }
     };
     if let Some(bytes) = address.ipv6() {
-        return (bytes == LOOPBACK6 || bytes == [0; 16]).then(|| to_own(true)).flatten();
+        return (bytes == LOOPBACK6 || bytes == [0; 16])
+            .then(|| to_own(true))
+            .flatten();
     }
     let v4 = address.ipv4()?;
     match v4 {
@@ -262,12 +328,22 @@ pub fn destination(net: &ZoneNet, ports: &[PortRow], protocol: Protocol, address
 }
 
 /// Puts a host-side address of a socket into the zone's terms. `other` is the socket's other end.
-pub fn to_zone(net: &ZoneNet, ports: &[PortRow], protocol: Protocol, address: &mut Address, other: Option<&Address>, is_local: bool) {
+pub fn to_zone(
+    net: &ZoneNet,
+    ports: &[PortRow],
+    protocol: Protocol,
+    address: &mut Address,
+    other: Option<&Address>,
+    is_local: bool,
+) {
     let Some(host) = address.ipv4() else { return };
     let is_own_loop = |a: Option<[u8; 4]>| a == Some(net.loopback());
     let port = address.port();
     let row = ports.iter().filter_map(PortRow::read).find(|row| {
-        row.protocol == protocol && row.host_port == port && (row.host == host || row.host == [0; 4] && (host == net.public() || host == [0; 4] || is_local))
+        row.protocol == protocol
+            && row.host_port == port
+            && (row.host == host
+                || row.host == [0; 4] && (host == net.public() || host == [0; 4] || is_local))
     });
     if let Some(row) = row {
         address.set_port(row.zone_port);
@@ -297,7 +373,11 @@ pub fn to_zone(net: &ZoneNet, ports: &[PortRow], protocol: Protocol, address: &m
 }
 
 fn set_own(net: &ZoneNet, address: &mut Address, is_loopback: bool, _is_v6: bool) {
-    address.set_ipv4(if is_loopback { [127, 0, 0, 1] } else { net.inside() });
+    address.set_ipv4(if is_loopback {
+        [127, 0, 0, 1]
+    } else {
+        net.inside()
+    });
 }
 
 #[cfg(test)]
@@ -308,7 +388,10 @@ mod tests {
         Address::new(AF_INET, address, port)
     }
     fn table(rows: &[Port]) -> [PortRow; 4] {
-        let table = core::array::from_fn(|_| PortRow { kind: AtomicU64::new(0), host: AtomicU64::new(0) });
+        let table = core::array::from_fn(|_| PortRow {
+            kind: AtomicU64::new(0),
+            host: AtomicU64::new(0),
+        });
         for (to, row) in table.iter().zip(rows) {
             let to: &PortRow = to;
             to.write(Some(*row));
@@ -316,25 +399,53 @@ mod tests {
         }
         table
     }
-    const WEB: Port = Port { protocol: Protocol::Tcp, scope: Scope::Any, is_v6: true, zone_port: 80, host_port: 20080, host: [127, 111, 0, 2] };
+    const WEB: Port = Port {
+        protocol: Protocol::Tcp,
+        scope: Scope::Any,
+        is_v6: true,
+        zone_port: 80,
+        host_port: 20080,
+        host: [127, 111, 0, 2],
+    };
 
     #[test]
     fn own_service_from_inside() {
         let (net, ports) = (ZoneNet::new(1), table(&[WEB]));
         let target = destination(&net, &ports, Protocol::Tcp, &v4([127, 0, 0, 1], 80)).unwrap();
-        assert_eq!((target.address.ipv4(), target.address.port(), target.source), (Some([127, 111, 0, 2]), 20080, SOURCE_LOOPBACK));
+        assert_eq!(
+            (target.address.ipv4(), target.address.port(), target.source),
+            (Some([127, 111, 0, 2]), 20080, SOURCE_LOOPBACK)
+        );
         let mut peer = v4([127, 113, 0, 2], 40000);
-        to_zone(&net, &ports, Protocol::Tcp, &mut peer, Some(&target.address), false);
+        to_zone(
+            &net,
+            &ports,
+            Protocol::Tcp,
+            &mut peer,
+            Some(&target.address),
+            false,
+        );
         assert_eq!(peer.ipv4(), Some([127, 0, 0, 1]));
         let mut local = target.address;
-        to_zone(&net, &ports, Protocol::Tcp, &mut local, Some(&v4([127, 113, 0, 2], 40000)), true);
+        to_zone(
+            &net,
+            &ports,
+            Protocol::Tcp,
+            &mut local,
+            Some(&v4([127, 113, 0, 2], 40000)),
+            true,
+        );
         assert_eq!((local.ipv4(), local.port()), (Some([127, 0, 0, 1]), 80));
     }
 
     #[test]
     fn nobody_outside_reads_as_loopback() {
         let (net, ports) = (ZoneNet::new(1), table(&[WEB]));
-        for (host, seen) in [([127, 0, 0, 1], [10, 111, 0, 1]), ([127, 111, 0, 3], [10, 111, 0, 3]), ([127, 113, 0, 3], [10, 111, 0, 1])] {
+        for (host, seen) in [
+            ([127, 0, 0, 1], [10, 111, 0, 1]),
+            ([127, 111, 0, 3], [10, 111, 0, 3]),
+            ([127, 113, 0, 3], [10, 111, 0, 1]),
+        ] {
             let mut peer = Address::new(AF_INET6, host, 40000);
             to_zone(&net, &ports, Protocol::Tcp, &mut peer, None, false);
             assert_eq!(peer.ipv4(), Some(seen));
@@ -345,10 +456,16 @@ mod tests {
     fn the_host_and_other_zones() {
         let (net, ports) = (ZoneNet::new(1), table(&[]));
         let host = destination(&net, &ports, Protocol::Tcp, &v4([10, 111, 0, 1], 22)).unwrap();
-        assert_eq!((host.address.ipv4(), host.is_foreign), (Some([127, 0, 0, 1]), false));
+        assert_eq!(
+            (host.address.ipv4(), host.is_foreign),
+            (Some([127, 0, 0, 1]), false)
+        );
         let zone = destination(&net, &ports, Protocol::Tcp, &v4([10, 111, 0, 3], 80)).unwrap();
         assert!(zone.is_foreign);
-        assert_eq!(destination(&net, &ports, Protocol::Tcp, &v4([192, 0, 2, 1], 80)), None);
+        assert_eq!(
+            destination(&net, &ports, Protocol::Tcp, &v4([192, 0, 2, 1], 80)),
+            None
+        );
         // The host's loopback is out of reach by its own name.
         let own = destination(&net, &ports, Protocol::Tcp, &v4([127, 0, 0, 1], 22)).unwrap();
         assert_eq!(own.address.ipv4(), Some(net.loopback()));

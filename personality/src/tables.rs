@@ -113,6 +113,7 @@ pub const fn owner_slot(dev: u64, ino: u64) -> usize {
 /// Slot where a search for an approved `open_how` begins.
 #[must_use]
 pub const fn how_slot(flags: u64, mode: u64, resolve: u64) -> usize {
-    let mixed = (flags ^ mode.rotate_left(40) ^ resolve.rotate_left(56)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (flags ^ mode.rotate_left(40) ^ resolve.rotate_left(56))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 48) as usize & (HOWS_MAX - 1)
 }

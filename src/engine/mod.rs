@@ -7,7 +7,9 @@
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::monitor::{guests, start};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask};
+use nix::sys::signal::{
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask,
+};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe, setsid};
 use std::fs::{File, OpenOptions};
@@ -46,8 +48,15 @@ pub fn boot(boot: Boot) -> Result<()> {
             let _ = waitpid(child, None);
             match answer.as_str() {
                 "ok" => Ok(()),
-                CLAIMED => Err(Error::AddressClaimed { number: boot.number }),
-                "" => Err(Error::refused("boot", &boot.name, "its monitor ended", format!("look into {}", boot.zone_dir.join("run/log").display()))),
+                CLAIMED => Err(Error::AddressClaimed {
+                    number: boot.number,
+                }),
+                "" => Err(Error::refused(
+                    "boot",
+                    &boot.name,
+                    "its monitor ended",
+                    format!("look into {}", boot.zone_dir.join("run/log").display()),
+                )),
                 message => Err(Error::Monitor(message.to_owned())),
             }
         }
@@ -79,15 +88,25 @@ fn settle(boot: &Boot, keep: &OwnedFd) -> std::io::Result<()> {
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     let null = OpenOptions::new().read(true).open("/dev/null")?;
-    let log = OpenOptions::new().append(true).create(true).open(boot.zone_dir.join("run/log"))?;
-    for (from, to) in [(null.as_raw_fd(), 0), (log.as_raw_fd(), 1), (log.as_raw_fd(), 2)] {
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(boot.zone_dir.join("run/log"))?;
+    for (from, to) in [
+        (null.as_raw_fd(), 0),
+        (log.as_raw_fd(), 1),
+        (log.as_raw_fd(), 2),
+    ] {
         // SAFETY: the standard descriptors are replaced, nothing else.
         if unsafe { libc::dup2(from, to) } < 0 {
             return Err(std::io::Error::last_os_error());
         }
     }
     drop((null, log));
-    let own: Vec<i32> = std::fs::read_dir("/proc/self/fd")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let own: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
     for fd in own {
         if fd > 2 && fd != keep.as_raw_fd() {
             // SAFETY: inherited from the command line, used by nobody here.
@@ -99,7 +118,11 @@ fn settle(boot: &Boot, keep: &OwnedFd) -> std::io::Result<()> {
 
 fn guardian(boot: &Boot, writer: OwnedFd) -> ! {
     if let Err(error) = settle(boot, &writer) {
-        let _ = write!(File::from(writer), "cannot boot zone {}: {error}", boot.name);
+        let _ = write!(
+            File::from(writer),
+            "cannot boot zone {}: {error}",
+            boot.name
+        );
         exit(1);
     }
     // SAFETY: takes numbers only.
@@ -133,7 +156,9 @@ fn watch(monitor: Pid) -> ! {
         for pid in left {
             let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         }
-        while matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive) {}
+        while matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+        {
+        }
         std::thread::yield_now();
     }
     exit(0)
@@ -153,7 +178,11 @@ fn monitor(boot: &Boot, writer: OwnedFd) -> ! {
         Err(error) => {
             eprintln!("{error}");
             if let Some(mut answer) = answer {
-                let text = if matches!(error, Error::AddressClaimed { .. }) { CLAIMED.to_owned() } else { format!("{error}; {}", error.remedy()) };
+                let text = if matches!(error, Error::AddressClaimed { .. }) {
+                    CLAIMED.to_owned()
+                } else {
+                    format!("{error}; {}", error.remedy())
+                };
                 let _ = answer.write_all(text.as_bytes());
             }
             exit(1)

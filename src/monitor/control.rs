@@ -37,11 +37,18 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                 monitor_pid: std::process::id().cast_signed(),
                 init_pid: zone.init_pid().0.cast_signed(),
                 processes: guests::all(&zone.shared, zone.init_pid()).len(),
-                booted_at: zone.booted.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+                booted_at: zone
+                    .booted
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| since.as_secs()),
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
-            Request::Signal { .. } | Request::Unpublish(_) => Reply::Error { message: "nothing to do it to; start a program on this connection first".into() },
-            Request::Ports => Reply::Ports { ports: zone.net.ports(zone) },
+            Request::Signal { .. } | Request::Unpublish(_) => Reply::Error {
+                message: "nothing to do it to; start a program on this connection first".into(),
+            },
+            Request::Ports => Reply::Ports {
+                ports: zone.net.ports(zone),
+            },
             Request::Publish(publish) => match zone.net.publish(zone, publish) {
                 Ok(()) => Reply::Ok,
                 Err(message) => Reply::Error { message },
@@ -64,11 +71,25 @@ fn stat(zone: &Zone) -> Stat {
         row.map_or_else(|| format!("call {nr}"), |row| row.name.to_owned())
     };
     let calls = |counters: &[std::sync::atomic::AtomicU64]| {
-        counters.iter().enumerate().map(|(nr, count)| (name(nr), count.load(Relaxed))).filter(|(_, count)| *count > 0).collect()
+        counters
+            .iter()
+            .enumerate()
+            .map(|(nr, count)| (name(nr), count.load(Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect()
     };
     let commons = zone.shared.commons();
-    let requests = Doorbell::ALL.iter().map(|request| (request.name().to_owned(), zone.counters[*request as usize].load(Relaxed)));
-    Stat { requests: requests.filter(|(_, count)| *count > 0).collect(), entered: calls(&commons.entered), refused: calls(&commons.refused) }
+    let requests = Doorbell::ALL.iter().map(|request| {
+        (
+            request.name().to_owned(),
+            zone.counters[*request as usize].load(Relaxed),
+        )
+    });
+    Stat {
+        requests: requests.filter(|(_, count)| *count > 0).collect(),
+        entered: calls(&commons.entered),
+        refused: calls(&commons.refused),
+    }
 }
 
 fn read_file(zone: &Zone, path: &str) -> String {
@@ -83,19 +104,34 @@ fn read_file(zone: &Zone, path: &str) -> String {
 fn user(zone: &Zone, name: Option<&str>) -> Result<(u32, u32, Vec<u32>), String> {
     let name = name.unwrap_or("root");
     let passwd = read_file(zone, "/etc/passwd");
-    let found = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
+    let found = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.first() == Some(&name) || fields.get(2) == Some(&name));
     let (login, uid, gid) = match found {
-        Some(fields) => (fields[0].to_owned(), fields.get(2).and_then(|f| f.parse().ok()).unwrap_or(0), fields.get(3).and_then(|f| f.parse().ok()).unwrap_or(0)),
+        Some(fields) => (
+            fields[0].to_owned(),
+            fields.get(2).and_then(|f| f.parse().ok()).unwrap_or(0),
+            fields.get(3).and_then(|f| f.parse().ok()).unwrap_or(0),
+        ),
         None if name == "root" => ("root".to_owned(), 0, 0),
         None => match name.parse() {
             Ok(number) => (name.to_owned(), number, number),
-            Err(_) => return Err(format!("the zone has no user {name}; its /etc/passwd lists them")),
+            Err(_) => {
+                return Err(format!(
+                    "the zone has no user {name}; its /etc/passwd lists them"
+                ));
+            }
         },
     };
     let groups = read_file(zone, "/etc/group")
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
-        .filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|member| member == login)))
+        .filter(|fields| {
+            fields
+                .get(3)
+                .is_some_and(|members| members.split(',').any(|member| member == login))
+        })
         .filter_map(|fields| fields.get(2)?.parse().ok())
         .collect();
     Ok((uid, gid, groups))
@@ -107,13 +143,21 @@ fn search(zone: &Zone, exec: &Exec) -> Option<String> {
     if name.contains('/') {
         return Some(name.clone());
     }
-    let path = exec.env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    path.split(':').map(|directory| format!("{directory}/{name}")).find(|path| {
-        requests::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
-            use std::os::unix::fs::MetadataExt;
-            File::from(fd).metadata().is_ok_and(|data| data.is_file() && data.mode() & 0o111 != 0)
+    let path = exec
+        .env
+        .iter()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(':')
+        .map(|directory| format!("{directory}/{name}"))
+        .find(|path| {
+            requests::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
+                use std::os::unix::fs::MetadataExt;
+                File::from(fd)
+                    .metadata()
+                    .is_ok_and(|data| data.is_file() && data.mode() & 0o111 != 0)
+            })
         })
-    })
 }
 
 fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) {
@@ -129,27 +173,59 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
         Err(message) => return refuse(libc::EINVAL, message),
     };
     let Some(path) = search(zone, exec) else {
-        return refuse(libc::ENOENT, format!("there is no program {} in the zone", exec.argv.first().map_or("", String::as_str)));
+        return refuse(
+            libc::ENOENT,
+            format!(
+                "there is no program {} in the zone",
+                exec.argv.first().map_or("", String::as_str)
+            ),
+        );
     };
     if exec.is_tty {
         for fd in [&stdin, &stdout, &stderr] {
-            if let Some(number) = std::fs::read_link(super::descriptors::own_path(fd)).ok().and_then(|path| path.to_str()?.strip_prefix("/dev/pts/")?.parse().ok()) {
-                zone.ptys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number);
+            if let Some(number) = std::fs::read_link(super::descriptors::own_path(fd))
+                .ok()
+                .and_then(|path| path.to_str()?.strip_prefix("/dev/pts/")?.parse().ok())
+            {
+                zone.ptys
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .insert(number);
             }
         }
     }
-    let program =
-        Program { argv: exec.argv.clone(), env: exec.env.clone(), path, cwd: exec.cwd.clone(), user, tty: exec.is_tty.then_some(0) };
-    let events = match zone.programs.start(&program, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]) {
+    let program = Program {
+        argv: exec.argv.clone(),
+        env: exec.env.clone(),
+        path,
+        cwd: exec.cwd.clone(),
+        user,
+        tty: exec.is_tty.then_some(0),
+    };
+    let events = match zone
+        .programs
+        .start(&program, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+    {
         Ok(events) => events,
-        Err(errno) => return refuse(errno, format!("the zone's init does not take it: {}", std::io::Error::from_raw_os_error(errno))),
+        Err(errno) => {
+            return refuse(
+                errno,
+                format!(
+                    "the zone's init does not take it: {}",
+                    std::io::Error::from_raw_os_error(errno)
+                ),
+            );
+        }
     };
     drop((stdin, stdout, stderr));
     let pid = match events.recv() {
         Ok(Event::Started(pid)) if pid != 0 => pid,
         _ => return refuse(libc::EAGAIN, "the zone cannot make another process".into()),
     };
-    if channel.send(&Reply::Started { zone_pid: pid }, &[]).is_err() {
+    if channel
+        .send(&Reply::Started { zone_pid: pid }, &[])
+        .is_err()
+    {
         return;
     }
     std::thread::scope(|scope| {

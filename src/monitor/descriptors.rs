@@ -10,7 +10,11 @@ use std::path::PathBuf;
 pub const CWD: i32 = libc::AT_FDCWD;
 
 fn link(thread: HostPid, fd: i32) -> PathBuf {
-    if fd == CWD { PathBuf::from(format!("/proc/{thread}/cwd")) } else { PathBuf::from(format!("/proc/{thread}/fd/{fd}")) }
+    if fd == CWD {
+        PathBuf::from(format!("/proc/{thread}/cwd"))
+    } else {
+        PathBuf::from(format!("/proc/{thread}/fd/{fd}"))
+    }
 }
 
 /// An `O_PATH` descriptor of what a guest's descriptor (or `AT_FDCWD`) names.
@@ -18,7 +22,12 @@ fn link(thread: HostPid, fd: i32) -> PathBuf {
 /// # Errors
 /// EBADF.
 pub fn open_path(thread: HostPid, fd: i32) -> Result<OwnedFd, i32> {
-    OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(link(thread, fd)).map(OwnedFd::from).map_err(|_| libc::EBADF)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(link(thread, fd))
+        .map(OwnedFd::from)
+        .map_err(|_| libc::EBADF)
 }
 
 /// The host path behind a guest's descriptor.
@@ -27,7 +36,9 @@ pub fn open_path(thread: HostPid, fd: i32) -> Result<OwnedFd, i32> {
 /// EBADF.
 pub fn host_path(thread: HostPid, fd: i32) -> Result<Vec<u8>, i32> {
     use std::os::unix::ffi::OsStringExt;
-    std::fs::read_link(link(thread, fd)).map(|path| path.into_os_string().into_vec()).map_err(|_| libc::EBADF)
+    std::fs::read_link(link(thread, fd))
+        .map(|path| path.into_os_string().into_vec())
+        .map_err(|_| libc::EBADF)
 }
 
 /// A path by which this process names one of its own descriptors.

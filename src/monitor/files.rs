@@ -20,7 +20,11 @@ fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
         // A pipe, a socket, a memfd: nothing that lasts.
         return Err(libc::EINVAL);
     }
-    if zone.is_writable(bytes) { Ok(file) } else { Err(libc::EROFS) }
+    if zone.is_writable(bytes) {
+        Ok(file)
+    } else {
+        Err(libc::EROFS)
+    }
 }
 
 /// chmod: the host's file keeps what its owner needs to serve the zone, the store the rest.
@@ -36,24 +40,47 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64) -> Result<i64, i3
         return Err(libc::EOPNOTSUPP);
     }
     let host = mode & 0o777 | if is_dir { 0o700 } else { 0o600 };
-    std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host)).map_err(errno)?;
+    std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host))
+        .map_err(errno)?;
     let known = zone.owners.get(&zone.shared, id);
     if known.is_some() || host != mode {
-        let owner = known.unwrap_or(Owner { uid: 0, gid: 0, mode: 0 });
-        zone.owners.set(&zone.shared, id, Owner { mode: old & libc::S_IFMT | mode, ..owner });
+        let owner = known.unwrap_or(Owner {
+            uid: 0,
+            gid: 0,
+            mode: 0,
+        });
+        zone.owners.set(
+            &zone.shared,
+            id,
+            Owner {
+                mode: old & libc::S_IFMT | mode,
+                ..owner
+            },
+        );
     }
     Ok(0)
 }
 
 /// chown: only the store knows; the kernel's rule clears set-id bits of what is not a directory.
-pub fn chown(zone: &Zone, caller: HostPid, fd: u64, uid: u64, gid: u64, is_new: bool) -> Result<i64, i32> {
+pub fn chown(
+    zone: &Zone,
+    caller: HostPid,
+    fd: u64,
+    uid: u64,
+    gid: u64,
+    is_new: bool,
+) -> Result<i64, i32> {
     let file = match changeable(zone, caller, fd) {
         Err(libc::EINVAL) => return Ok(0),
         other => other?,
     };
     let (id, host_mode) = identify(&file)?;
     let known = zone.owners.get(&zone.shared, id);
-    let mut owner = known.unwrap_or(Owner { uid: 0, gid: 0, mode: host_mode });
+    let mut owner = known.unwrap_or(Owner {
+        uid: 0,
+        gid: 0,
+        mode: host_mode,
+    });
     let keep = u64::from(u32::MAX);
     if uid != keep {
         owner.uid = u32::try_from(uid).map_err(|_| libc::EINVAL)?;
@@ -77,12 +104,26 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
         other => other?,
     };
     let [a, an, m, mn] = times.map(|word| word as i64);
-    let times = [libc::timespec { tv_sec: a, tv_nsec: an }, libc::timespec { tv_sec: m, tv_nsec: mn }];
+    let times = [
+        libc::timespec {
+            tv_sec: a,
+            tv_nsec: an,
+        },
+        libc::timespec {
+            tv_sec: m,
+            tv_nsec: mn,
+        },
+    ];
     // A link is reached by its own descriptor, everything else through /proc.
-    let path = std::ffi::CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+    let path =
+        std::ffi::CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
     // SAFETY: path and times are ours.
     let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
-    if result < 0 { Err(errno(std::io::Error::last_os_error())) } else { Ok(0) }
+    if result < 0 {
+        Err(errno(std::io::Error::last_os_error()))
+    } else {
+        Ok(0)
+    }
 }
 
 /// Zone path of a descriptor.

@@ -51,18 +51,29 @@ pub fn to_zone(shared: &Shared, host: HostPid) -> Option<ZonePid> {
 #[must_use]
 pub fn all(shared: &Shared, init: HostPid) -> Vec<(ZonePid, HostPid)> {
     (1..ZONE_PID_LIMIT)
-        .filter(|&zone| shared.commons().processes[zone as usize].state.load(Relaxed) == state::LIVE)
+        .filter(|&zone| {
+            shared.commons().processes[zone as usize]
+                .state
+                .load(Relaxed)
+                == state::LIVE
+        })
         .filter_map(|zone| Some((ZonePid(zone), to_host(shared, init, ZonePid(zone))?)))
         .collect()
 }
 
 /// Children of a host process, its threads' included.
 fn children_of(pid: u32) -> Vec<u32> {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
     tasks
         .flatten()
         .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|text| text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|text| {
+            text.split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 

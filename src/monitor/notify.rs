@@ -70,12 +70,23 @@ impl Listener {
         loop {
             let mut notification = Notification::default();
             // SAFETY: the structure is the kernel's, zeroed as it asks for.
-            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_RECV, &raw mut notification) };
+            let result =
+                unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_RECV, &raw mut notification) };
             match Errno::result(result) {
-                Ok(_) => return Some(Call { id: notification.id, tid: notification.pid, request: notification.args[0] }),
+                Ok(_) => {
+                    return Some(Call {
+                        id: notification.id,
+                        tid: notification.pid,
+                        request: notification.args[0],
+                    });
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOENT) => {
-                    let mut poll = libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+                    let mut poll = libc::pollfd {
+                        fd: self.0.as_raw_fd(),
+                        events: libc::POLLIN,
+                        revents: 0,
+                    };
                     // SAFETY: one valid entry.
                     unsafe { libc::poll(&raw mut poll, 1, -1) };
                     if poll.revents & libc::POLLHUP != 0 {
@@ -93,7 +104,12 @@ impl Listener {
             Ok(value) => (value, 0),
             Err(errno) => (0, -errno),
         };
-        let response = Response { id: call.id, val, error, flags: 0 };
+        let response = Response {
+            id: call.id,
+            val,
+            error,
+            flags: 0,
+        };
         // SAFETY: the structure is the kernel's.
         unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_SEND, &raw const response) };
     }
@@ -104,8 +120,18 @@ impl Listener {
     /// EMFILE in the guest, ENOENT if it is gone.
     pub fn add(&self, call: Call, fd: BorrowedFd<'_>, is_cloexec: bool) -> Result<i32, i32> {
         let source = u32::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
-        let target_flags = if is_cloexec { libc::O_CLOEXEC.unsigned_abs() } else { 0 };
-        let add = AddDescriptor { id: call.id, flags: 0, source, target: 0, target_flags };
+        let target_flags = if is_cloexec {
+            libc::O_CLOEXEC.unsigned_abs()
+        } else {
+            0
+        };
+        let add = AddDescriptor {
+            id: call.id,
+            flags: 0,
+            source,
+            target: 0,
+            target_flags,
+        };
         // SAFETY: the structure is the kernel's.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, &raw const add) };
         Errno::result(result).map_err(|errno| errno as i32)

@@ -56,13 +56,35 @@ pub fn identify(fd: &impl std::os::fd::AsRawFd) -> std::result::Result<(FileId, 
     let mut buffer = unsafe { std::mem::zeroed::<libc::statx>() };
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     // SAFETY: the buffer is ours, the path is an empty constant.
-    let result = unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut buffer) };
+    let result = unsafe {
+        libc::statx(
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            mask,
+            &raw mut buffer,
+        )
+    };
     if result < 0 {
-        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
+        return Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO));
     }
-    let btime = buffer.stx_btime.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(u64::from(buffer.stx_btime.tv_nsec));
+    let btime = buffer
+        .stx_btime
+        .tv_sec
+        .unsigned_abs()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(u64::from(buffer.stx_btime.tv_nsec));
     let dev = libc::makedev(buffer.stx_dev_major, buffer.stx_dev_minor);
-    Ok((FileId { dev, ino: buffer.stx_ino, btime }, u32::from(buffer.stx_mode)))
+    Ok((
+        FileId {
+            dev,
+            ino: buffer.stx_ino,
+            btime,
+        },
+        u32::from(buffer.stx_mode),
+    ))
 }
 
 impl Owners {
@@ -72,10 +94,17 @@ impl Owners {
     /// The store cannot be read.
     pub fn open(zone_dir: &Path, root: &Path, shared: &Shared) -> Result<Owners> {
         let path = zone_dir.join("owners.redb");
-        let database = Database::create(&path).map_err(std::io::Error::other).doing("open", path.display())?;
+        let database = Database::create(&path)
+            .map_err(std::io::Error::other)
+            .doing("open", path.display())?;
         let (changes, queue) = unbounded();
-        let store = Owners { writer: Mutex::new(()), changes };
-        let loaded = read_all(&database).map_err(std::io::Error::other).doing("read", path.display())?;
+        let store = Owners {
+            writer: Mutex::new(()),
+            changes,
+        };
+        let loaded = read_all(&database)
+            .map_err(std::io::Error::other)
+            .doing("read", path.display())?;
         for (id, owner) in loaded {
             store.put(shared, id, owner);
         }
@@ -91,14 +120,23 @@ impl Owners {
                 continue;
             };
             if let Ok((id, mode)) = identify(&file) {
-                let owner = Owner { uid: owner.uid, gid: owner.gid, mode: mode & libc::S_IFMT | owner.mode };
+                let owner = Owner {
+                    uid: owner.uid,
+                    gid: owner.gid,
+                    mode: mode & libc::S_IFMT | owner.mode,
+                };
                 store.put(shared, id, owner);
                 first.push((id, owner));
             }
         }
-        write(&database, &first).map_err(std::io::Error::other).doing("write", path.display())?;
+        write(&database, &first)
+            .map_err(std::io::Error::other)
+            .doing("write", path.display())?;
         owners::imported(zone_dir)?;
-        std::thread::Builder::new().name("owners".into()).spawn(move || keep(&database, &queue)).doing("start", "the owners' thread")?;
+        std::thread::Builder::new()
+            .name("owners".into())
+            .spawn(move || keep(&database, &queue))
+            .doing("start", "the owners' thread")?;
         Ok(store)
     }
 
@@ -114,7 +152,11 @@ impl Owners {
             if row.dev.load(Relaxed) == id.dev && row.ino.load(Relaxed) == id.ino {
                 let mode = row.mode.load(Relaxed);
                 let is_same = mode != 0 && row.btime.load(Relaxed) == id.btime;
-                return is_same.then(|| Owner { uid: row.uid.load(Relaxed), gid: row.gid.load(Relaxed), mode });
+                return is_same.then(|| Owner {
+                    uid: row.uid.load(Relaxed),
+                    gid: row.gid.load(Relaxed),
+                    mode,
+                });
             }
             at = (at + 1) % OWNERS_MAX;
         }
@@ -129,7 +171,10 @@ impl Owners {
     }
 
     fn put(&self, shared: &Shared, id: FileId, owner: Owner) {
-        let _writer = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _writer = self
+            .writer
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = owner_slot(id.dev, id.ino);
         for _ in 0..OWNERS_MAX {
             let row = &shared.tables().owners[at];
@@ -188,7 +233,10 @@ fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Resul
     {
         let mut table = transaction.open_table(TABLE)?;
         for (id, owner) in changes {
-            table.insert((id.dev, id.ino, id.btime), (owner.uid, owner.gid, owner.mode))?;
+            table.insert(
+                (id.dev, id.ino, id.btime),
+                (owner.uid, owner.gid, owner.mode),
+            )?;
         }
     }
     transaction.commit()?;

@@ -53,27 +53,44 @@ impl Programs {
     /// `socket` is the other end of init's.
     #[must_use]
     pub fn new(socket: OwnedFd) -> Programs {
-        Programs { socket, waiting: Mutex::default(), ready: unbounded() }
+        Programs {
+            socket,
+            waiting: Mutex::default(),
+            ready: unbounded(),
+        }
     }
 
     fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Waits until init has said that it runs; false after ten seconds.
     #[must_use]
     pub fn wait_ready(&self) -> bool {
-        self.ready.1.recv_timeout(std::time::Duration::from_secs(10)).is_ok()
+        self.ready
+            .1
+            .recv_timeout(std::time::Duration::from_secs(10))
+            .is_ok()
     }
 
     /// Asks init to start a program on these descriptors; its events follow.
     ///
     /// # Errors
     /// E2BIG, or what sending says.
-    pub fn start(&self, program: &Program, fds: [BorrowedFd<'_>; 3]) -> Result<Receiver<Event>, i32> {
+    pub fn start(
+        &self,
+        program: &Program,
+        fds: [BorrowedFd<'_>; 3],
+    ) -> Result<Receiver<Event>, i32> {
         let mut text = Vec::new();
         let count = |n: usize| u32::try_from(n).map_err(|_| libc::E2BIG);
-        for string in [&program.cwd, &program.path].into_iter().chain(&program.argv).chain(&program.env) {
+        for string in [&program.cwd, &program.path]
+            .into_iter()
+            .chain(&program.argv)
+            .chain(&program.env)
+        {
             text.extend(string.bytes().filter(|&b| b != 0));
             text.push(0);
         }
@@ -104,11 +121,23 @@ impl Programs {
         };
         spawn.cookie = cookie;
         // SAFETY: `Spawn` is plain data without padding that matters; the length is its own.
-        let bytes = unsafe { std::slice::from_raw_parts((&raw const *spawn).cast::<u8>(), size_of::<Spawn>().min(SPAWN_MAX)) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                (&raw const *spawn).cast::<u8>(),
+                size_of::<Spawn>().min(SPAWN_MAX),
+            )
+        };
         let raw = fds.map(|fd| fd.as_raw_fd());
         let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
         let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
-        nix::sys::socket::sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(bytes)], &rights, flags, None).map_err(|errno| {
+        nix::sys::socket::sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            &rights,
+            flags,
+            None,
+        )
+        .map_err(|errno| {
             self.waiting().by_cookie.remove(&cookie);
             errno as i32
         })?;
@@ -124,7 +153,9 @@ impl Programs {
                 let _ = self.ready.0.send(());
             }
             1 => {
-                let Some(sender) = waiting.by_cookie.remove(&subject) else { return };
+                let Some(sender) = waiting.by_cookie.remove(&subject) else {
+                    return;
+                };
                 let pid = u32::try_from(value).unwrap_or(0);
                 let _ = sender.send(Event::Started(pid));
                 if let Some(status) = waiting.ended.remove(&pid) {

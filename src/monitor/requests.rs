@@ -41,7 +41,9 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Open => {
             let flags = args[1] as i32;
             let fd = special::open(zone, caller, &text(), flags)?;
-            listener.add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0).map(i64::from)
+            listener
+                .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
+                .map(i64::from)
         }
         Request::Stat => put(&special::stat(zone, caller, &text(), args[1] & 0x100 != 0)?),
         Request::Readlink => put(&special::readlink(zone, caller, &text())?),
@@ -49,20 +51,32 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Exec => exec(zone, listener, call, &text(), args[0] as i32),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3] == 1),
-        Request::Utimens => files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]]),
+        Request::Utimens => {
+            files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
+        }
         Request::Bind | Request::ConnectUnix => {
             let socket = handed(zone, args[1])?;
-            let length = usize::try_from(args[0]).map_err(|_| libc::EINVAL)?.min(LENGTH);
+            let length = usize::try_from(args[0])
+                .map_err(|_| libc::EINVAL)?
+                .min(LENGTH);
             let address = shared.read_bytes(call.tid, length);
-            if request == Request::Bind { zone.net.bind(zone, &socket, &address) } else { zone.net.connect_unix(zone, &socket, &address) }
+            if request == Request::Bind {
+                zone.net.bind(zone, &socket, &address)
+            } else {
+                zone.net.connect_unix(zone, &socket, &address)
+            }
         }
         Request::UnixName => {
-            let length = usize::try_from(args[0]).map_err(|_| libc::EINVAL)?.min(LENGTH);
+            let length = usize::try_from(args[0])
+                .map_err(|_| libc::EINVAL)?
+                .min(LENGTH);
             put(&zone.net.unix_name(&shared.read_bytes(call.tid, length)))
         }
         Request::PeerPort => {
             let mut address = Address([0; LENGTH]);
-            address.0.copy_from_slice(&shared.read_bytes(call.tid, LENGTH));
+            address
+                .0
+                .copy_from_slice(&shared.read_bytes(call.tid, LENGTH));
             put(&zone.net.peer_port(zone, &address, args[1] == 17).0)
         }
         Request::SetName => set_name(zone, args[0], args[1], &text()),
@@ -82,7 +96,9 @@ fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
         return Err(libc::EINVAL);
     }
     static WRITER: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _writer = WRITER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _writer = WRITER
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut at = how_slot(flags, mode, resolve);
     for _ in 0..HOWS_MAX / 2 {
         let slot = &zone.shared.tables().hows[at];
@@ -101,7 +117,10 @@ fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
 }
 
 fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
-    let mut table = zone.handed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut table = zone
+        .handed
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     super::start::drain(zone, &mut table);
     table.remove(&cookie).ok_or(libc::EBADF)
 }
@@ -111,21 +130,35 @@ fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i3
     let name = name.get(..length.min(name.len())).unwrap_or(name);
     // SAFETY: names are bytes that readers copy whole; a torn read shows a mix of two names.
     let tables = unsafe { zone.shared.tables_mut() };
-    let field = if which == 0 { &mut tables.hostname } else { &mut tables.domainname };
+    let field = if which == 0 {
+        &mut tables.hostname
+    } else {
+        &mut tables.domainname
+    };
     field.fill(0);
-    field.get_mut(..name.len()).ok_or(libc::EINVAL)?.copy_from_slice(name);
+    field
+        .get_mut(..name.len())
+        .ok_or(libc::EINVAL)?
+        .copy_from_slice(name);
     Ok(0)
 }
 
 /// getpgid and getsid of another process of the zone.
 fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
     let number = u32::try_from(pid).map_err(|_| libc::ESRCH)?;
-    let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number)).ok_or(libc::ESRCH)?;
+    let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number))
+        .ok_or(libc::ESRCH)?;
     let pid = i32::try_from(host.0).map_err(|_| libc::ESRCH)?;
     // SAFETY: both take and return numbers only.
-    let group = if nr == 121 { unsafe { libc::getpgid(pid) } } else { unsafe { libc::getsid(pid) } };
+    let group = if nr == 121 {
+        unsafe { libc::getpgid(pid) }
+    } else {
+        unsafe { libc::getsid(pid) }
+    };
     let group = u32::try_from(group).map_err(|_| libc::ESRCH)?;
-    super::guests::to_zone(&zone.shared, HostPid(group)).map(|zone| i64::from(zone.0)).ok_or(libc::ESRCH)
+    super::guests::to_zone(&zone.shared, HostPid(group))
+        .map(|zone| i64::from(zone.0))
+        .ok_or(libc::ESRCH)
 }
 
 /// The monitor's own confined view of the zone's trees.
@@ -134,9 +167,19 @@ struct Trees<'a>(&'a Zone);
 fn openat2(directory: &OwnedFd, path: &std::ffi::CStr, flags: i32) -> Result<OwnedFd, i32> {
     let how = [u64::from(flags.unsigned_abs()), 0u64, 0x08 | 0x02];
     // SAFETY: path and structure are ours.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, directory.as_raw_fd(), path.as_ptr(), how.as_ptr(), 24) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            directory.as_raw_fd(),
+            path.as_ptr(),
+            how.as_ptr(),
+            24,
+        )
+    };
     if fd < 0 {
-        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO));
+        return Err(std::io::Error::last_os_error()
+            .raw_os_error()
+            .unwrap_or(libc::EIO));
     }
     let fd = i32::try_from(fd).map_err(|_| libc::EMFILE)?;
     // SAFETY: the kernel has just made it for us.
@@ -156,7 +199,14 @@ impl Tree for Trees<'_> {
     }
     fn readlink(&mut self, node: &OwnedFd, to: &mut [u8]) -> Result<usize, PathError> {
         // SAFETY: the buffer is ours, of that length.
-        let got = unsafe { libc::readlinkat(node.as_raw_fd(), c"".as_ptr(), to.as_mut_ptr().cast(), to.len()) };
+        let got = unsafe {
+            libc::readlinkat(
+                node.as_raw_fd(),
+                c"".as_ptr(),
+                to.as_mut_ptr().cast(),
+                to.len(),
+            )
+        };
         usize::try_from(got).map_err(|_| match std::io::Error::last_os_error().raw_os_error() {
             Some(libc::ENOENT) => PathError::EINVAL,
             other => path_error(other.unwrap_or(libc::EIO)),
@@ -164,7 +214,9 @@ impl Tree for Trees<'_> {
     }
     fn is_dir(&mut self, node: &OwnedFd) -> Result<bool, PathError> {
         let file = File::from(node.try_clone().map_err(|_| path_error(libc::EMFILE))?);
-        file.metadata().map(|data| data.is_dir()).map_err(|_| path_error(libc::EIO))
+        file.metadata()
+            .map(|data| data.is_dir())
+            .map_err(|_| path_error(libc::EIO))
     }
     fn close(&mut self, node: OwnedFd) {
         drop(node);
@@ -172,11 +224,17 @@ impl Tree for Trees<'_> {
 }
 
 /// Opens an absolute zone path; its resolved form too.
-fn open_resolved(zone: &Zone, at: &[u8], path: &[u8], flags: i32) -> Result<(OwnedFd, Vec<u8>), i32> {
+fn open_resolved(
+    zone: &Zone,
+    at: &[u8],
+    path: &[u8],
+    flags: i32,
+) -> Result<(OwnedFd, Vec<u8>), i32> {
     let mut buffer = PathBuf::new();
     buffer.set(at).map_err(|error| i32::from(error.0))?;
     let mounts = Mounts(zone.rows());
-    let found = resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow).map_err(|error| i32::from(error.0))?;
+    let found = resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow)
+        .map_err(|error| i32::from(error.0))?;
     if found.is_monitor {
         return Err(libc::EACCES);
     }
@@ -184,9 +242,14 @@ fn open_resolved(zone: &Zone, at: &[u8], path: &[u8], flags: i32) -> Result<(Own
         return Err(libc::ENOENT);
     }
     let rest = buffer.as_bytes().get(found.rel..).unwrap_or(b"");
-    let name = std::ffi::CString::new(if rest.is_empty() { b"." } else { rest }).map_err(|_| libc::ENOENT)?;
+    let name = std::ffi::CString::new(if rest.is_empty() { b"." } else { rest })
+        .map_err(|_| libc::ENOENT)?;
     let mount = zone.mounts.get(found.mount).ok_or(libc::ENOENT)?;
-    let fd = openat2(&mount.directory, &name, flags | libc::O_CLOEXEC | libc::O_NOFOLLOW)?;
+    let fd = openat2(
+        &mount.directory,
+        &name,
+        flags | libc::O_CLOEXEC | libc::O_NOFOLLOW,
+    )?;
     Ok((fd, buffer.as_bytes().to_vec()))
 }
 
@@ -212,8 +275,12 @@ impl Files for Executables<'_> {
         let (fd, resolved) = if let Some(number) = own_descriptor(path) {
             let own = open_path(self.caller, number).map_err(LoadError)?;
             let host = std::fs::read_link(own_path(&own)).map_err(|_| LoadError::ENOENT)?;
-            let zone_path = self.zone.to_zone_path(host.as_os_str().as_bytes()).unwrap_or_else(|| host.as_os_str().as_bytes().to_vec());
-            let file = File::open(own_path(&own)).map_err(|error| LoadError(files::errno(error)))?;
+            let zone_path = self
+                .zone
+                .to_zone_path(host.as_os_str().as_bytes())
+                .unwrap_or_else(|| host.as_os_str().as_bytes().to_vec());
+            let file =
+                File::open(own_path(&own)).map_err(|error| LoadError(files::errno(error)))?;
             (OwnedFd::from(file), zone_path)
         } else {
             let at = if path.first() == Some(&b'/') {
@@ -221,10 +288,13 @@ impl Files for Executables<'_> {
             } else {
                 files::path_of(self.zone, self.caller, self.directory as u64).map_err(LoadError)?
             };
-            open_resolved(self.zone, &at, path, libc::O_RDONLY | libc::O_NONBLOCK).map_err(LoadError)?
+            open_resolved(self.zone, &at, path, libc::O_RDONLY | libc::O_NONBLOCK)
+                .map_err(LoadError)?
         };
         let file = File::from(fd);
-        let data = file.metadata().map_err(|error| LoadError(files::errno(error)))?;
+        let data = file
+            .metadata()
+            .map_err(|error| LoadError(files::errno(error)))?;
         if !data.is_file() || !self.may_execute(&file, data.mode()) {
             return Err(LoadError::EACCES);
         }
@@ -238,31 +308,55 @@ impl Files for Executables<'_> {
             }
         }
         head.truncate(length);
-        Ok(Opened { file, head, size: data.size(), path: resolved })
+        Ok(Opened {
+            file,
+            head,
+            size: data.size(),
+            path: resolved,
+        })
     }
 
     fn read_at(&mut self, file: &File, offset: u64, buf: &mut [u8]) -> Result<usize, LoadError> {
-        file.read_at(buf, offset).map_err(|error| LoadError(files::errno(error)))
+        file.read_at(buf, offset)
+            .map_err(|error| LoadError(files::errno(error)))
     }
 }
 
 impl Executables<'_> {
     fn may_execute(&self, file: &File, mode: u32) -> bool {
-        let known = super::owners::identify(file).ok().and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id));
+        let known = super::owners::identify(file)
+            .ok()
+            .and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id));
         known.map_or(mode, |owner| owner.mode) & 0o111 != 0
     }
 }
 
 fn own_descriptor(path: &[u8]) -> Option<i32> {
-    let rest = path.strip_prefix(b"/proc/self/fd/").or_else(|| path.strip_prefix(b"/dev/fd/"))?;
+    let rest = path
+        .strip_prefix(b"/proc/self/fd/")
+        .or_else(|| path.strip_prefix(b"/dev/fd/"))?;
     std::str::from_utf8(rest).ok()?.parse().ok()
 }
 
 /// Prepares an exec: the plan goes to the handover area, the images to the guest.
-fn exec(zone: &Zone, listener: &Listener, call: Call, path: &[u8], directory: i32) -> Result<i64, i32> {
+fn exec(
+    zone: &Zone,
+    listener: &Listener,
+    call: Call,
+    path: &[u8],
+    directory: i32,
+) -> Result<i64, i32> {
     let caller = HostPid(call.tid);
-    let name = if path.is_empty() && directory != CWD { format!("/dev/fd/{directory}").into_bytes() } else { path.to_vec() };
-    let mut executables = Executables { zone, caller, directory };
+    let name = if path.is_empty() && directory != CWD {
+        format!("/dev/fd/{directory}").into_bytes()
+    } else {
+        path.to_vec()
+    };
+    let mut executables = Executables {
+        zone,
+        caller,
+        directory,
+    };
     let mut plan = loader::prepare(&mut executables, &name).map_err(|error| error.0)?;
     plan.exe.1.fd = listener.add(call, plan.exe.0.as_fd(), false)?;
     if let Some((file, image)) = &mut plan.interp {

@@ -19,20 +19,35 @@ struct Region {
 
 impl Region {
     fn make(name: &str, size: u64) -> Result<Region> {
-        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).doing("make", name)?;
-        File::from(fd.try_clone().doing("copy", name)?).set_len(size).doing("size", name)?;
+        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)
+            .doing("make", name)?;
+        File::from(fd.try_clone().doing("copy", name)?)
+            .set_len(size)
+            .doing("size", name)?;
         let length = usize::try_from(size).expect("regions fit the address space");
         // SAFETY: a fresh mapping at a place of the kernel's choice.
         let base = unsafe {
-            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE, fd.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_NORESERVE,
+                fd.as_raw_fd(),
+                0,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error()).doing("map", name);
         }
-        Ok(Region { fd, base: base.cast() })
+        Ok(Region {
+            fd,
+            base: base.cast(),
+        })
     }
     fn seal(&self, seals: SealFlag, name: &str) -> Result<()> {
-        fcntl(&self.fd, FcntlArg::F_ADD_SEALS(seals)).doing("seal", name).map(drop)
+        fcntl(&self.fd, FcntlArg::F_ADD_SEALS(seals))
+            .doing("seal", name)
+            .map(drop)
     }
 }
 
@@ -57,15 +72,24 @@ impl Shared {
     /// # Errors
     /// Out of memory or descriptors.
     pub fn make() -> Result<Shared> {
-        let personality = memfd_create("picozone", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC).doing("make", "the personality")?;
+        let personality = memfd_create(
+            "picozone",
+            MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC,
+        )
+        .doing("make", "the personality")?;
         {
             use std::io::Write;
             let mut file = File::from(personality.try_clone().doing("copy", "the personality")?);
-            file.write_all(crate::PERSONALITY).doing("write", "the personality")?;
+            file.write_all(crate::PERSONALITY)
+                .doing("write", "the personality")?;
             use std::os::unix::fs::PermissionsExt;
-            file.set_permissions(std::fs::Permissions::from_mode(0o755)).doing("chmod", "the personality")?;
+            file.set_permissions(std::fs::Permissions::from_mode(0o755))
+                .doing("chmod", "the personality")?;
         }
-        let all = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        let all = SealFlag::F_SEAL_WRITE
+            | SealFlag::F_SEAL_SHRINK
+            | SealFlag::F_SEAL_GROW
+            | SealFlag::F_SEAL_SEAL;
         fcntl(&personality, FcntlArg::F_ADD_SEALS(all)).doing("seal", "the personality")?;
 
         let tables = Region::make("tables", TABLES_SIZE)?;
@@ -77,7 +101,13 @@ impl Shared {
         mailboxes.seal(fixed, "mailboxes")?;
         let path = format!("/proc/self/fd/{}", tables.fd.as_raw_fd());
         let tables_read_only = OwnedFd::from(File::open(&path).doing("open", "tables")?);
-        let shared = Shared { personality, tables, tables_read_only, commons, mailboxes };
+        let shared = Shared {
+            personality,
+            tables,
+            tables_read_only,
+            commons,
+            mailboxes,
+        };
         for how in &shared.tables().hows {
             how.resolve.store(HOW_INVALID, Ordering::Release);
         }
@@ -99,7 +129,10 @@ impl Shared {
     ///
     /// # Safety
     /// No other reference into the plain (not atomic) fields may be in use.
-    #[expect(clippy::mut_from_ref, reason = "the memory is shared with other processes anyway; the caller promises exclusivity")]
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "the memory is shared with other processes anyway; the caller promises exclusivity"
+    )]
     pub unsafe fn tables_mut(&self) -> &mut Tables {
         // SAFETY: see `tables`; exclusivity is the caller's promise.
         unsafe { &mut *self.tables.base.cast::<Tables>() }
@@ -134,7 +167,9 @@ impl Shared {
     /// Copies the text in field `a`, once, up to its NUL.
     #[must_use]
     pub fn read_text(&self, host_tid: u32) -> Vec<u8> {
-        let Some(mailbox) = self.mailbox(host_tid) else { return Vec::new() };
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return Vec::new();
+        };
         // SAFETY: in bounds; any byte is valid.
         let bytes = unsafe { (&raw const (*mailbox).a).read_volatile() };
         let length = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
@@ -144,7 +179,9 @@ impl Shared {
     /// Copies `length` bytes of field `b`, once.
     #[must_use]
     pub fn read_bytes(&self, host_tid: u32, length: usize) -> Vec<u8> {
-        let Some(mailbox) = self.mailbox(host_tid) else { return Vec::new() };
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return Vec::new();
+        };
         // SAFETY: in bounds; any byte is valid.
         let bytes = unsafe { (&raw const (*mailbox).b).read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
@@ -152,15 +189,25 @@ impl Shared {
 
     /// Writes bytes into field `b`.
     pub fn write_bytes(&self, host_tid: u32, bytes: &[u8]) {
-        let Some(mailbox) = self.mailbox(host_tid) else { return };
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return;
+        };
         let length = bytes.len().min(picozone_personality::mailbox::TEXT_MAX);
         // SAFETY: in bounds; the memory is the guest's to lose.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut (*mailbox).b).cast(), length) };
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut (*mailbox).b).cast(), length)
+        };
     }
 
     /// Runs `fill` on a handover area and writes it to the thread's mailbox.
-    pub fn write_handover(&self, host_tid: u32, handover: &picozone_personality::mailbox::Handover) {
-        let Some(mailbox) = self.mailbox(host_tid) else { return };
+    pub fn write_handover(
+        &self,
+        host_tid: u32,
+        handover: &picozone_personality::mailbox::Handover,
+    ) {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return;
+        };
         // SAFETY: in bounds; the memory is the guest's to lose.
         unsafe { (&raw mut (*mailbox).handover).write_volatile(*handover) };
     }
@@ -168,7 +215,12 @@ impl Shared {
     /// The fixed reserved descriptors, in their order; `hand` is the guest's end.
     #[must_use]
     pub fn reserved<'a>(&'a self, hand: BorrowedFd<'a>) -> [BorrowedFd<'a>; 5] {
-        [self.personality.as_fd(), self.tables_read_only.as_fd(), self.commons.fd.as_fd(), self.mailboxes.fd.as_fd(), hand]
+        [
+            self.personality.as_fd(),
+            self.tables_read_only.as_fd(),
+            self.commons.fd.as_fd(),
+            self.mailboxes.fd.as_fd(),
+            hand,
+        ]
     }
 }
-

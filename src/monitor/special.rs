@@ -35,9 +35,32 @@ enum Node {
 }
 
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-const HOST_FILES: [&str; 8] = ["meminfo", "cpuinfo", "stat", "uptime", "loadavg", "version", "filesystems", "vmstat"];
-const PROCESS_FILES: [&str; 14] =
-    ["cmdline", "comm", "environ", "stat", "status", "statm", "maps", "limits", "mounts", "mountinfo", "cgroup", "oom_score_adj", "auxv", "io"];
+const HOST_FILES: [&str; 8] = [
+    "meminfo",
+    "cpuinfo",
+    "stat",
+    "uptime",
+    "loadavg",
+    "version",
+    "filesystems",
+    "vmstat",
+];
+const PROCESS_FILES: [&str; 14] = [
+    "cmdline",
+    "comm",
+    "environ",
+    "stat",
+    "status",
+    "statm",
+    "maps",
+    "limits",
+    "mounts",
+    "mountinfo",
+    "cgroup",
+    "oom_score_adj",
+    "auxv",
+    "io",
+];
 
 fn names(list: &[&str]) -> Vec<String> {
     list.iter().map(|&name| name.to_owned()).collect()
@@ -45,7 +68,10 @@ fn names(list: &[&str]) -> Vec<String> {
 
 fn find(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Node, i32> {
     let text = std::str::from_utf8(path).map_err(|_| libc::ENOENT)?;
-    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = text
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     match parts.as_slice() {
         ["dev", rest @ ..] => device(zone, rest),
         ["proc", rest @ ..] => process_path(zone, caller, rest),
@@ -54,17 +80,28 @@ fn find(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Node, i32> {
 }
 
 fn device(zone: &Zone, rest: &[&str]) -> Result<Node, i32> {
-    let ptys = || zone.ptys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter().map(u32::to_string).collect::<Vec<_>>();
+    let ptys = || {
+        zone.ptys
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .iter()
+            .map(u32::to_string)
+            .collect::<Vec<_>>()
+    };
     match rest {
         [] => {
             let mut all = names(&DEVICES);
-            all.extend(names(&["ptmx", "pts", "fd", "stdin", "stdout", "stderr", "shm"]));
+            all.extend(names(&[
+                "ptmx", "pts", "fd", "stdin", "stdout", "stderr", "shm",
+            ]));
             Ok(Node::Directory(all))
         }
         [name] if DEVICES.contains(name) => Ok(Node::Device(Path::new("/dev").join(name))),
         ["ptmx"] | ["pts", "ptmx"] => Ok(Node::Device("/dev/ptmx".into())),
         ["pts"] => Ok(Node::Directory(ptys())),
-        ["pts", number] if ptys().iter().any(|pty| pty == number) => Ok(Node::Device(Path::new("/dev/pts").join(number))),
+        ["pts", number] if ptys().iter().any(|pty| pty == number) => {
+            Ok(Node::Device(Path::new("/dev/pts").join(number)))
+        }
         ["fd"] => Ok(Node::Link("/proc/self/fd".into())),
         ["fd", ..] => Err(libc::ENOENT),
         ["stdin"] => Ok(Node::Link("/proc/self/fd/0".into())),
@@ -77,7 +114,10 @@ fn device(zone: &Zone, rest: &[&str]) -> Result<Node, i32> {
 /// The process of a thread.
 fn leader(thread: HostPid) -> Option<HostPid> {
     let status = std::fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok()).map(HostPid)
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())
+        .map(HostPid)
 }
 
 fn process_path(zone: &Zone, caller: HostPid, rest: &[&str]) -> Result<Node, i32> {
@@ -85,27 +125,42 @@ fn process_path(zone: &Zone, caller: HostPid, rest: &[&str]) -> Result<Node, i32
     match rest {
         [] => {
             let mut all = names(&HOST_FILES);
-            all.extend(names(&["self", "thread-self", "mounts", "net", "sys", "cmdline", "devices"]));
+            all.extend(names(&[
+                "self",
+                "thread-self",
+                "mounts",
+                "net",
+                "sys",
+                "cmdline",
+                "devices",
+            ]));
             all.extend(processes().iter().map(|(pid, _)| pid.to_string()));
             Ok(Node::Directory(all))
         }
         ["self"] => {
             let leader = leader(caller).ok_or(libc::ENOENT)?;
-            Ok(Node::Link(guests::to_zone(&zone.shared, leader).ok_or(libc::ENOENT)?.to_string()))
+            Ok(Node::Link(
+                guests::to_zone(&zone.shared, leader)
+                    .ok_or(libc::ENOENT)?
+                    .to_string(),
+            ))
         }
         ["self" | "thread-self", rest @ ..] => {
             let leader = leader(caller).ok_or(libc::ENOENT)?;
             of_process(zone, leader, rest)
         }
         ["mounts"] => Ok(Node::Link("self/mounts".into())),
-        ["net"] => Ok(Node::Directory(names(&["dev", "tcp", "tcp6", "udp", "udp6", "unix"]))),
+        ["net"] => Ok(Node::Directory(names(&[
+            "dev", "tcp", "tcp6", "udp", "udp6", "unix",
+        ]))),
         ["net", "tcp" | "tcp6" | "udp" | "udp6" | "unix" | "dev"] => Ok(Node::Text(Vec::new())),
         ["cmdline" | "devices"] => Ok(Node::Text(b"\n".to_vec())),
         [name] if HOST_FILES.contains(name) => Ok(Node::Host(Path::new("/proc").join(name))),
         ["sys", rest @ ..] => system(zone, rest),
         [number, rest @ ..] => {
             let number: u32 = number.parse().map_err(|_| libc::ENOENT)?;
-            let host = guests::to_host(&zone.shared, zone.init_pid(), ZonePid(number)).ok_or(libc::ENOENT)?;
+            let host = guests::to_host(&zone.shared, zone.init_pid(), ZonePid(number))
+                .ok_or(libc::ENOENT)?;
             of_process(zone, host, rest)
         }
     }
@@ -115,7 +170,16 @@ fn system(zone: &Zone, rest: &[&str]) -> Result<Node, i32> {
     let host = |path: &str| Ok(Node::Host(Path::new("/proc/sys").join(path)));
     match rest {
         [] => Ok(Node::Directory(names(&["kernel", "fs", "vm", "net"]))),
-        ["kernel"] => Ok(Node::Directory(names(&["hostname", "ostype", "osrelease", "version", "pid_max", "ngroups_max", "cap_last_cap", "random"]))),
+        ["kernel"] => Ok(Node::Directory(names(&[
+            "hostname",
+            "ostype",
+            "osrelease",
+            "version",
+            "pid_max",
+            "ngroups_max",
+            "cap_last_cap",
+            "random",
+        ]))),
         ["kernel", "hostname"] => {
             let name = &zone.shared.tables().hostname;
             let length = name.iter().position(|&b| b == 0).unwrap_or(name.len());
@@ -123,12 +187,27 @@ fn system(zone: &Zone, rest: &[&str]) -> Result<Node, i32> {
         }
         ["kernel", "pid_max"] => Ok(Node::Text(b"32768\n".to_vec())),
         ["kernel", "random"] => Ok(Node::Directory(names(&["uuid", "boot_id"]))),
-        ["kernel", name @ ("ostype" | "osrelease" | "version" | "ngroups_max" | "cap_last_cap" | "overflowuid" | "overflowgid")] => host(&format!("kernel/{name}")),
+        [
+            "kernel",
+            name @ ("ostype" | "osrelease" | "version" | "ngroups_max" | "cap_last_cap"
+            | "overflowuid" | "overflowgid"),
+        ] => host(&format!("kernel/{name}")),
         ["kernel", "random", name @ ("uuid" | "boot_id")] => host(&format!("kernel/random/{name}")),
-        ["fs"] => Ok(Node::Directory(names(&["file-max", "nr_open", "pipe-max-size"]))),
+        ["fs"] => Ok(Node::Directory(names(&[
+            "file-max",
+            "nr_open",
+            "pipe-max-size",
+        ]))),
         ["fs", name @ ("file-max" | "nr_open" | "pipe-max-size")] => host(&format!("fs/{name}")),
-        ["vm"] => Ok(Node::Directory(names(&["overcommit_memory", "max_map_count", "swappiness"]))),
-        ["vm", name @ ("overcommit_memory" | "max_map_count" | "swappiness")] => host(&format!("vm/{name}")),
+        ["vm"] => Ok(Node::Directory(names(&[
+            "overcommit_memory",
+            "max_map_count",
+            "swappiness",
+        ]))),
+        [
+            "vm",
+            name @ ("overcommit_memory" | "max_map_count" | "swappiness"),
+        ] => host(&format!("vm/{name}")),
         ["net"] => Ok(Node::Directory(names(&["core"]))),
         ["net", "core"] => Ok(Node::Directory(names(&["somaxconn"]))),
         ["net", "core", "somaxconn"] => host("net/core/somaxconn"),
@@ -145,20 +224,27 @@ fn of_process(zone: &Zone, host: HostPid, rest: &[&str]) -> Result<Node, i32> {
             Ok(Node::Directory(all))
         }
         ["fd"] => {
-            let reserved = picozone_personality::layout::FD_BASE..picozone_personality::layout::FD_BASE + picozone_personality::layout::FD_COUNT;
+            let reserved = picozone_personality::layout::FD_BASE
+                ..picozone_personality::layout::FD_BASE + picozone_personality::layout::FD_COUNT;
             let entries = std::fs::read_dir(base.join("fd")).map_err(|_| libc::ENOENT)?;
             Ok(Node::Directory(
                 entries
                     .flatten()
                     .filter_map(|entry| entry.file_name().into_string().ok())
-                    .filter(|name| name.parse().is_ok_and(|number: u32| !reserved.contains(&number)))
+                    .filter(|name| {
+                        name.parse()
+                            .is_ok_and(|number: u32| !reserved.contains(&number))
+                    })
                     .collect(),
             ))
         }
         ["fd", number] => {
             let number: u32 = number.parse().map_err(|_| libc::ENOENT)?;
-            let reserved = picozone_personality::layout::FD_BASE..picozone_personality::layout::FD_BASE + picozone_personality::layout::FD_COUNT;
-            if reserved.contains(&number) || std::fs::read_link(base.join(format!("fd/{number}"))).is_err() {
+            let reserved = picozone_personality::layout::FD_BASE
+                ..picozone_personality::layout::FD_BASE + picozone_personality::layout::FD_COUNT;
+            if reserved.contains(&number)
+                || std::fs::read_link(base.join(format!("fd/{number}"))).is_err()
+            {
                 return Err(libc::ENOENT);
             }
             Ok(Node::Magic(host, format!("fd/{number}")))
@@ -166,7 +252,11 @@ fn of_process(zone: &Zone, host: HostPid, rest: &[&str]) -> Result<Node, i32> {
         ["cwd"] => Ok(Node::Magic(host, "cwd".into())),
         ["root"] => Ok(Node::Link("/".into())),
         ["exe"] => exe(zone, host).map(Node::Link),
-        ["task"] => Ok(Node::Directory(vec![guests::to_zone(&zone.shared, host).ok_or(libc::ENOENT)?.to_string()])),
+        ["task"] => Ok(Node::Directory(vec![
+            guests::to_zone(&zone.shared, host)
+                .ok_or(libc::ENOENT)?
+                .to_string(),
+        ])),
         ["task", _, rest @ ..] => of_process(zone, host, rest),
         ["mounts"] => Ok(Node::Text(mounts_text(zone))),
         ["mountinfo"] => Ok(Node::Text(mountinfo_text(zone))),
@@ -175,7 +265,9 @@ fn of_process(zone: &Zone, host: HostPid, rest: &[&str]) -> Result<Node, i32> {
         ["status"] => status_text(zone, host).map(Node::Text),
         ["maps"] => maps_text(zone, host).map(Node::Text),
         [name @ ("cmdline" | "comm" | "environ" | "statm" | "limits" | "auxv" | "io")] => {
-            std::fs::read(base.join(name)).map(Node::Text).map_err(|_| libc::ENOENT)
+            std::fs::read(base.join(name))
+                .map(Node::Text)
+                .map_err(|_| libc::ENOENT)
         }
         ["oom_score_adj"] => Ok(Node::Text(b"0\n".to_vec())),
         _ => Err(libc::ENOENT),
@@ -185,11 +277,22 @@ fn of_process(zone: &Zone, host: HostPid, rest: &[&str]) -> Result<Node, i32> {
 /// The zone path of a process' program: what is mapped where its code starts.
 fn exe(zone: &Zone, host: HostPid) -> Result<String, i32> {
     let fields = stat_fields(host)?;
-    let start: u64 = fields.get(25).and_then(|field| field.parse().ok()).ok_or(libc::ENOENT)?;
+    let start: u64 = fields
+        .get(25)
+        .and_then(|field| field.parse().ok())
+        .ok_or(libc::ENOENT)?;
     let maps = std::fs::read_to_string(format!("/proc/{host}/maps")).map_err(|_| libc::ENOENT)?;
     for line in maps.lines() {
-        let Some((from, to)) = line.split(' ').next().and_then(|range| range.split_once('-')) else { continue };
-        let bounds = u64::from_str_radix(from, 16).ok().zip(u64::from_str_radix(to, 16).ok());
+        let Some((from, to)) = line
+            .split(' ')
+            .next()
+            .and_then(|range| range.split_once('-'))
+        else {
+            continue;
+        };
+        let bounds = u64::from_str_radix(from, 16)
+            .ok()
+            .zip(u64::from_str_radix(to, 16).ok());
         if bounds.is_some_and(|(from, to)| (from..to).contains(&start))
             && let Some(path) = line.find('/').and_then(|at| line.get(at..))
         {
@@ -204,13 +307,19 @@ fn exe(zone: &Zone, host: HostPid) -> Result<String, i32> {
 fn stat_fields(host: HostPid) -> Result<Vec<String>, i32> {
     let text = std::fs::read_to_string(format!("/proc/{host}/stat")).map_err(|_| libc::ENOENT)?;
     let (open, close) = text.find('(').zip(text.rfind(')')).ok_or(libc::ENOENT)?;
-    let mut fields = vec![text[..open].trim().to_owned(), text[open..=close].to_owned()];
+    let mut fields = vec![
+        text[..open].trim().to_owned(),
+        text[open..=close].to_owned(),
+    ];
     fields.extend(text[close + 1..].split_whitespace().map(str::to_owned));
     Ok(fields)
 }
 
 fn zone_number(zone: &Zone, host: &str) -> String {
-    host.parse().ok().and_then(|host| guests::to_zone(&zone.shared, HostPid(host))).map_or_else(|| "0".to_owned(), |pid| pid.to_string())
+    host.parse()
+        .ok()
+        .and_then(|host| guests::to_zone(&zone.shared, HostPid(host)))
+        .map_or_else(|| "0".to_owned(), |pid| pid.to_string())
 }
 
 fn stat_text(zone: &Zone, host: HostPid) -> Result<Vec<u8>, i32> {
@@ -232,11 +341,18 @@ fn status_text(zone: &Zone, host: HostPid) -> Result<Vec<u8>, i32> {
     let text = std::fs::read_to_string(format!("/proc/{host}/status")).map_err(|_| libc::ENOENT)?;
     let pid = guests::to_zone(&zone.shared, host).ok_or(libc::ENOENT)?;
     let process = &zone.shared.commons().processes[pid.0 as usize];
-    let four = |ids: &[std::sync::atomic::AtomicU32; 4]| ids.iter().map(|id| id.load(Relaxed).to_string()).collect::<Vec<_>>().join("\t");
+    let four = |ids: &[std::sync::atomic::AtomicU32; 4]| {
+        ids.iter()
+            .map(|id| id.load(Relaxed).to_string())
+            .collect::<Vec<_>>()
+            .join("\t")
+    };
     let is_root = process.uid[1].load(Relaxed) == 0;
     let mut out = String::new();
     for line in text.lines() {
-        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
         let value = value.trim();
         let new = match name {
             "Tgid" | "Pid" | "PPid" => zone_number(zone, value),
@@ -245,10 +361,20 @@ fn status_text(zone: &Zone, host: HostPid) -> Result<Vec<u8>, i32> {
             "Gid" => four(&process.gid),
             "Groups" => {
                 let count = process.group_count.load(Relaxed) as usize;
-                process.groups.iter().take(count).map(|id| id.load(Relaxed).to_string() + " ").collect()
+                process
+                    .groups
+                    .iter()
+                    .take(count)
+                    .map(|id| id.load(Relaxed).to_string() + " ")
+                    .collect()
             }
             "NStgid" | "NSpid" | "NSpgid" | "NSsid" => zone_number(zone, value),
-            "CapPrm" | "CapEff" | "CapBnd" => if is_root { "000001ffffffffff" } else { "0000000000000000" }.to_owned(),
+            "CapPrm" | "CapEff" | "CapBnd" => if is_root {
+                "000001ffffffffff"
+            } else {
+                "0000000000000000"
+            }
+            .to_owned(),
             _ => value.to_owned(),
         };
         out += &format!("{name}:\t{new}\n");
@@ -261,13 +387,19 @@ fn maps_text(zone: &Zone, host: HostPid) -> Result<Vec<u8>, i32> {
     let text = std::fs::read_to_string(format!("/proc/{host}/maps")).map_err(|_| libc::ENOENT)?;
     let mut out = String::new();
     for line in text.lines() {
-        let from = line.split('-').next().and_then(|from| u64::from_str_radix(from, 16).ok()).unwrap_or(0);
+        let from = line
+            .split('-')
+            .next()
+            .and_then(|from| u64::from_str_radix(from, 16).ok())
+            .unwrap_or(0);
         if (PERSONALITY_BASE..REGION_END).contains(&from) {
             continue;
         }
         match line.find('/').map(|at| line.split_at(at)) {
             Some((start, path)) => {
-                let shown = zone.to_zone_path(path.as_bytes()).and_then(|path| String::from_utf8(path).ok());
+                let shown = zone
+                    .to_zone_path(path.as_bytes())
+                    .and_then(|path| String::from_utf8(path).ok());
                 out += start;
                 out += &shown.unwrap_or_default();
             }
@@ -291,13 +423,23 @@ fn mount_lines(zone: &Zone) -> impl Iterator<Item = (String, &'static str, &'sta
 }
 
 fn mounts_text(zone: &Zone) -> Vec<u8> {
-    mount_lines(zone).map(|(path, kind, options)| format!("zone {path} {kind} {options} 0 0\n")).collect::<String>().into_bytes()
+    mount_lines(zone)
+        .map(|(path, kind, options)| format!("zone {path} {kind} {options} 0 0\n"))
+        .collect::<String>()
+        .into_bytes()
 }
 
 fn mountinfo_text(zone: &Zone) -> Vec<u8> {
     mount_lines(zone)
         .enumerate()
-        .map(|(at, (path, kind, options))| format!("{} {} 0:{} / {path} {options} - {kind} zone {options}\n", at + 20, 19, at + 20))
+        .map(|(at, (path, kind, options))| {
+            format!(
+                "{} {} 0:{} / {path} {options} - {kind} zone {options}\n",
+                at + 20,
+                19,
+                at + 20
+            )
+        })
         .collect::<String>()
         .into_bytes()
 }
@@ -307,7 +449,8 @@ pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Vec<u8>, i3
     match find(zone, caller, path)? {
         Node::Link(text) => Ok(text.into_bytes()),
         Node::Magic(host, name) => {
-            let target = std::fs::read_link(format!("/proc/{host}/{name}")).map_err(|_| libc::ENOENT)?;
+            let target =
+                std::fs::read_link(format!("/proc/{host}/{name}")).map_err(|_| libc::ENOENT)?;
             let bytes = target.as_os_str().as_bytes();
             if bytes.first() == Some(&b'/') && !bytes.starts_with(b"/dev/") {
                 return zone.to_zone_path(bytes).ok_or(libc::ENOENT);
@@ -332,7 +475,9 @@ fn follow(zone: &Zone, caller: HostPid, path: &[u8], is_nofollow: bool) -> Resul
             }
             Err(libc::ENOENT) => {
                 // A link on the way: /dev/fd/N.
-                let Some(rest) = path.strip_prefix(b"/dev/fd/") else { return Err(libc::ENOENT) };
+                let Some(rest) = path.strip_prefix(b"/dev/fd/") else {
+                    return Err(libc::ENOENT);
+                };
                 path = [b"/proc/self/fd/".as_slice(), rest].concat();
             }
             other => return other,
@@ -342,25 +487,44 @@ fn follow(zone: &Zone, caller: HostPid, path: &[u8], is_nofollow: bool) -> Resul
 }
 
 fn memfd(content: &[u8]) -> Result<OwnedFd, i32> {
-    let fd = nix::sys::memfd::memfd_create("proc", nix::sys::memfd::MFdFlags::MFD_CLOEXEC).map_err(|errno| errno as i32)?;
-    File::from(fd.try_clone().map_err(errno)?).write_all(content).map_err(errno)?;
+    let fd = nix::sys::memfd::memfd_create("proc", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .map_err(|errno| errno as i32)?;
+    File::from(fd.try_clone().map_err(errno)?)
+        .write_all(content)
+        .map_err(errno)?;
     File::open(own_path(&fd)).map(OwnedFd::from).map_err(errno)
 }
 
 /// The skeleton's directory for a zone path, filled with these entries.
 fn directory(zone: &Zone, path: &[u8], entries: &[String]) -> Result<PathBuf, i32> {
-    let relative = std::str::from_utf8(path).map_err(|_| libc::ENOENT)?.trim_matches('/');
+    let relative = std::str::from_utf8(path)
+        .map_err(|_| libc::ENOENT)?
+        .trim_matches('/');
     let place = zone.run_dir.join(relative);
     std::fs::create_dir_all(&place).map_err(errno)?;
     for entry in std::fs::read_dir(&place).map_err(errno)?.flatten() {
-        if !entry.file_name().to_str().is_some_and(|name| entries.iter().any(|entry| entry == name)) {
-            let _ = std::fs::remove_file(entry.path()).or_else(|_| std::fs::remove_dir_all(entry.path()));
+        if !entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| entries.iter().any(|entry| entry == name))
+        {
+            let _ = std::fs::remove_file(entry.path())
+                .or_else(|_| std::fs::remove_dir_all(entry.path()));
         }
     }
     for name in entries {
         let at = place.join(name);
-        let is_directory = name.bytes().all(|b| b.is_ascii_digit()) && relative == "proc" || matches!(name.as_str(), "fd" | "task" | "net" | "sys" | "pts" | "kernel" | "vm" | "fs" | "core" | "random") && relative != "dev" || name == "pts";
-        let _ = if is_directory { std::fs::create_dir(&at) } else { std::os::unix::fs::symlink("/.zone-mount", &at) };
+        let is_directory = name.bytes().all(|b| b.is_ascii_digit()) && relative == "proc"
+            || matches!(
+                name.as_str(),
+                "fd" | "task" | "net" | "sys" | "pts" | "kernel" | "vm" | "fs" | "core" | "random"
+            ) && relative != "dev"
+            || name == "pts";
+        let _ = if is_directory {
+            std::fs::create_dir(&at)
+        } else {
+            std::os::unix::fs::symlink("/.zone-mount", &at)
+        };
     }
     Ok(place)
 }
@@ -379,26 +543,56 @@ pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Own
             let real = match path.strip_prefix(b"/proc/self".as_slice()) {
                 Some(rest) => {
                     let leader = leader(caller).ok_or(libc::ENOENT)?;
-                    let number = guests::to_zone(&zone.shared, leader).ok_or(libc::ENOENT)?.to_string();
+                    let number = guests::to_zone(&zone.shared, leader)
+                        .ok_or(libc::ENOENT)?
+                        .to_string();
                     [b"/proc/".as_slice(), number.as_bytes(), rest].concat()
                 }
                 None => path.to_vec(),
             };
             let place = directory(zone, &real, &entries)?;
             let kept = if is_path { libc::O_PATH } else { 0 };
-            OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | kept).open(place).map(OwnedFd::from).map_err(errno)
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_DIRECTORY | kept)
+                .open(place)
+                .map(OwnedFd::from)
+                .map_err(errno)
         }
         _ if wants_directory => match node {
             Node::Magic(host, name) => {
                 let own = open_path(host, magic_number(&name)?)?;
-                if is_path { Ok(own) } else { super::descriptors::reopen(&own, libc::O_RDONLY | libc::O_DIRECTORY).map(OwnedFd::from) }
+                if is_path {
+                    Ok(own)
+                } else {
+                    super::descriptors::reopen(&own, libc::O_RDONLY | libc::O_DIRECTORY)
+                        .map(OwnedFd::from)
+                }
             }
             _ => Err(libc::ENOTDIR),
         },
-        Node::Text(content) => if is_write { Err(libc::EACCES) } else { memfd(&content) },
-        Node::Host(path) => if is_write { Err(libc::EACCES) } else { File::open(path).map(OwnedFd::from).map_err(errno) },
+        Node::Text(content) => {
+            if is_write {
+                Err(libc::EACCES)
+            } else {
+                memfd(&content)
+            }
+        }
+        Node::Host(path) => {
+            if is_write {
+                Err(libc::EACCES)
+            } else {
+                File::open(path).map(OwnedFd::from).map_err(errno)
+            }
+        }
         Node::Device(path) => device_open(zone, caller, &path, flags),
-        Node::Link(_) => if is_path { Err(libc::ELOOP) } else { Err(libc::ELOOP) },
+        Node::Link(_) => {
+            if is_path {
+                Err(libc::ELOOP)
+            } else {
+                Err(libc::ELOOP)
+            }
+        }
         Node::Magic(host, name) => {
             let own = open_path(host, magic_number(&name)?)?;
             if is_write {
@@ -425,9 +619,15 @@ fn device_open(zone: &Zone, caller: HostPid, path: &Path, flags: i32) -> Result<
     let mut target = path.to_owned();
     if path == Path::new("/dev/tty") {
         // The caller's controlling terminal, if it is one of the zone's.
-        let number: u32 = stat_fields(caller)?.get(6).and_then(|field| field.parse().ok()).ok_or(libc::ENXIO)?;
+        let number: u32 = stat_fields(caller)?
+            .get(6)
+            .and_then(|field| field.parse().ok())
+            .ok_or(libc::ENXIO)?;
         let minor = number & 0xff | number >> 12 & 0xf_ff00;
-        let ptys = zone.ptys.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let ptys = zone
+            .ptys
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if number >> 8 & 0xfff != 136 || !ptys.contains(&minor) {
             return Err(libc::ENXIO);
         }
@@ -444,7 +644,10 @@ fn device_open(zone: &Zone, caller: HostPid, path: &Path, flags: i32) -> Result<
         let mut number = 0u32;
         // SAFETY: TIOCGPTN writes one int.
         if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGPTN, &raw mut number) } == 0 {
-            zone.ptys.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(number);
+            zone.ptys
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .insert(number);
         }
     }
     Ok(fd.into())
@@ -459,13 +662,20 @@ pub fn stat(zone: &Zone, caller: HostPid, path: &[u8], is_nofollow: bool) -> Res
     x.stx_mask = libc::STATX_BASIC_STATS;
     x.stx_nlink = 1;
     x.stx_blksize = 1024;
-    x.stx_ino = path.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    x.stx_ino = path.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
     match &node {
         Node::Directory(_) => {
             set(&mut x, libc::S_IFDIR | 0o555);
             x.stx_nlink = 2;
-            let number = path.strip_prefix(b"/proc/").and_then(|rest| std::str::from_utf8(rest).ok()).and_then(|rest| rest.split('/').next()?.parse::<usize>().ok());
-            if let Some(process) = number.and_then(|number| zone.shared.commons().processes.get(number)) {
+            let number = path
+                .strip_prefix(b"/proc/")
+                .and_then(|rest| std::str::from_utf8(rest).ok())
+                .and_then(|rest| rest.split('/').next()?.parse::<usize>().ok());
+            if let Some(process) =
+                number.and_then(|number| zone.shared.commons().processes.get(number))
+            {
                 x.stx_uid = process.uid[1].load(Relaxed);
                 x.stx_gid = process.gid[1].load(Relaxed);
             }
@@ -478,7 +688,12 @@ pub fn stat(zone: &Zone, caller: HostPid, path: &[u8], is_nofollow: bool) -> Res
             return host_statx(&own);
         }
         Node::Device(path) => {
-            let own: OwnedFd = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path).map_err(errno)?.into();
+            let own: OwnedFd = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_PATH)
+                .open(path)
+                .map_err(errno)?
+                .into();
             let bytes = host_statx(&own)?;
             return Ok(bytes);
         }
@@ -491,16 +706,34 @@ fn host_statx(fd: &OwnedFd) -> Result<Vec<u8>, i32> {
     let mut x: libc::statx = unsafe { std::mem::zeroed() };
     let empty = CString::default();
     // SAFETY: buffer and path are ours.
-    let result = unsafe { libc::statx(fd.as_fd().as_raw_fd(), empty.as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_BASIC_STATS, &raw mut x) };
+    let result = unsafe {
+        libc::statx(
+            fd.as_fd().as_raw_fd(),
+            empty.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_BASIC_STATS,
+            &raw mut x,
+        )
+    };
     if result < 0 {
         return Err(errno(std::io::Error::last_os_error()));
     }
     // The host's user is the zone's root.
-    (x.stx_uid, x.stx_gid) = (0, if u32::from(x.stx_mode) & libc::S_IFMT == libc::S_IFCHR && x.stx_gid < 1000 { x.stx_gid } else { 0 });
+    (x.stx_uid, x.stx_gid) = (
+        0,
+        if u32::from(x.stx_mode) & libc::S_IFMT == libc::S_IFCHR && x.stx_gid < 1000 {
+            x.stx_gid
+        } else {
+            0
+        },
+    );
     Ok(bytes_of(&x))
 }
 
 fn bytes_of(x: &libc::statx) -> Vec<u8> {
     // SAFETY: plain data of the kernel, all of it initialised.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(x).cast::<u8>(), size_of::<libc::statx>()) }.to_vec()
+    unsafe {
+        std::slice::from_raw_parts(std::ptr::from_ref(x).cast::<u8>(), size_of::<libc::statx>())
+    }
+    .to_vec()
 }

@@ -33,18 +33,40 @@ use std::time::{Duration, Instant, SystemTime};
 const SERVERS: usize = 3;
 
 fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
-    OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path).map(OwnedFd::from).doing("open", path.display())
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(path)
+        .map(OwnedFd::from)
+        .doing("open", path.display())
 }
 
 fn mounts(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
     let (mut mounts, mut rows) = (Vec::new(), Vec::new());
     let specs = tree::mounts(&boot.config, &boot.zone_dir);
-    let root = specs.last().map(|spec| spec.host_path.clone()).unwrap_or_default();
+    let root = specs
+        .last()
+        .map(|spec| spec.host_path.clone())
+        .unwrap_or_default();
     for (index, spec) in specs.into_iter().enumerate() {
         let directory = open_directory(&spec.host_path)?;
-        let too_long = |_| Error::refused("mount", spec.zone_path.display(), "its path is too long", "choose a shorter one");
-        let host = spec.host_path.canonicalize().doing("resolve", spec.host_path.display())?;
-        let mut row = MountRow::new(spec.zone_path.as_os_str().as_bytes(), host.as_os_str().as_bytes()).map_err(too_long)?;
+        let too_long = |_| {
+            Error::refused(
+                "mount",
+                spec.zone_path.display(),
+                "its path is too long",
+                "choose a shorter one",
+            )
+        };
+        let host = spec
+            .host_path
+            .canonicalize()
+            .doing("resolve", spec.host_path.display())?;
+        let mut row = MountRow::new(
+            spec.zone_path.as_os_str().as_bytes(),
+            host.as_os_str().as_bytes(),
+        )
+        .map_err(too_long)?;
         if spec.kind == Kind::Monitor {
             row.kind = kind::MONITOR;
         }
@@ -66,7 +88,8 @@ fn mounts(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
 }
 
 fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).doing("make", "a socket pair")
+    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
+        .doing("make", "a socket pair")
 }
 
 /// Runs the monitor; `ready` is told once the zone is up. Returns when the zone has been halted.
@@ -76,7 +99,11 @@ fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
 pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let run_dir = boot.zone_dir.join("run");
     let alive = Alive::take(&run_dir)?;
-    let _claim = claim::take(boot.number).doing("claim", "the zone's address")?.ok_or(Error::AddressClaimed { number: boot.number })?;
+    let _claim = claim::take(boot.number)
+        .doing("claim", "the zone's address")?
+        .ok_or(Error::AddressClaimed {
+            number: boot.number,
+        })?;
     let shared = Shared::make()?;
     let (mounts, rows) = mounts(boot)?;
     {
@@ -94,13 +121,22 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
             to.0 = from.0;
         }
         if rows.len() > tables.mounts.len() {
-            return Err(Error::refused("boot", &boot.name, "it has too many mounts", "take binds out of its configuration"));
+            return Err(Error::refused(
+                "boot",
+                &boot.name,
+                "it has too many mounts",
+                "take binds out of its configuration",
+            ));
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
     }
     shared.commons().next_pid.store(2, Ordering::Relaxed);
-    let owners = Owners::open(&boot.zone_dir, &boot.config.root_dir(&boot.zone_dir), &shared)?;
+    let owners = Owners::open(
+        &boot.zone_dir,
+        &boot.config.root_dir(&boot.zone_dir),
+        &shared,
+    )?;
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     let (hand_ours, hand_theirs) = pair(SockType::Datagram)?;
     let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
@@ -127,7 +163,12 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     }
     if !zone.programs.wait_ready() {
         end_all(init, Duration::ZERO);
-        return Err(Error::refused("boot", &boot.name, "its init does not come up", "look into run/log in the zone's directory"));
+        return Err(Error::refused(
+            "boot",
+            &boot.name,
+            "its init does not come up",
+            "look into run/log in the zone's directory",
+        ));
     }
     let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
     let (halt, halted) = crossbeam::channel::unbounded();
@@ -165,7 +206,10 @@ fn end_all(init: i32, grace: Duration) {
     let _ = kill(Pid::from_raw(init), Signal::SIGSTOP);
     for _ in 0..100 {
         send(Signal::SIGKILL);
-        if guests::descendants(init.cast_unsigned()).iter().all(|pid| is_dead(*pid)) {
+        if guests::descendants(init.cast_unsigned())
+            .iter()
+            .all(|pid| is_dead(*pid))
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -174,8 +218,12 @@ fn end_all(init: i32, grace: Duration) {
 }
 
 fn is_dead(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    stat.rfind(')').and_then(|at| stat.get(at + 2..at + 3)).is_none_or(|state| state == "Z" || state == "X")
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    stat.rfind(')')
+        .and_then(|at| stat.get(at + 2..at + 3))
+        .is_none_or(|state| state == "Z" || state == "X")
 }
 
 /// Takes what guests have handed over.
@@ -184,14 +232,25 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
         let mut cookie = [0u8; 8];
         let mut space = nix::cmsg_space!([i32; 4]);
         let mut parts = [IoSliceMut::new(&mut cookie)];
-        let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
-        let Ok(message) = nix::sys::socket::recvmsg::<()>(zone.hand.as_raw_fd(), &mut parts, Some(&mut space), flags) else { return };
+        let flags =
+            nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
+        let Ok(message) = nix::sys::socket::recvmsg::<()>(
+            zone.hand.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            flags,
+        ) else {
+            return;
+        };
         let mut received = Vec::new();
         if let Ok(controls) = message.cmsgs() {
             for control in controls {
                 if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control {
                     // SAFETY: the kernel has just given us these descriptors.
-                    received.extend(fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                    received.extend(
+                        fds.into_iter()
+                            .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+                    );
                 }
             }
         }
@@ -206,8 +265,14 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
 }
 
 /// Forks zone init behind the wall; the listener of its filter, and its pid.
-fn start_init(boot: &Boot, shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedFd) -> Result<(OwnedFd, i32)> {
-    let (ours, theirs) = pair(SockType::Datagram)?;
+fn start_init(
+    boot: &Boot,
+    shared: &Shared,
+    mounts: &[Mount],
+    spawn: &OwnedFd,
+    hand: &OwnedFd,
+) -> Result<(OwnedFd, i32)> {
+    let (ours, theirs) = pair(SockType::SeqPacket)?;
     // SAFETY: this process has a single thread here but for the store's, which holds no lock that
     // the child takes.
     match unsafe { fork() }.doing("fork", "zone init")? {
@@ -215,13 +280,22 @@ fn start_init(boot: &Boot, shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, h
             drop(theirs);
             let listener = receive_listener(&ours).ok_or_else(|| {
                 let log = boot.zone_dir.join("run/log");
-                Error::refused("build the wall of", &boot.name, "a step failed", format!("{} tells which; `zone doctor` tells what the host lacks", log.display()))
+                Error::refused(
+                    "build the wall of",
+                    &boot.name,
+                    "a step failed",
+                    format!(
+                        "{} tells which; `zone doctor` tells what the host lacks",
+                        log.display()
+                    ),
+                )
             })?;
             // SAFETY: all zero is a valid `Handover`.
             let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
             handover.kind = 2;
             shared.write_handover(child.as_raw().cast_unsigned(), &handover);
-            nix::sys::socket::send(ours.as_raw_fd(), b"go", nix::sys::socket::MsgFlags::empty()).doing("start", "zone init")?;
+            nix::sys::socket::send(ours.as_raw_fd(), b"go", nix::sys::socket::MsgFlags::empty())
+                .doing("start", "zone init")?;
             Ok((listener, child.as_raw()))
         }
         ForkResult::Child => {
@@ -238,15 +312,25 @@ fn receive_listener(socket: &OwnedFd) -> Option<OwnedFd> {
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut parts = [IoSliceMut::new(&mut byte)];
     let flags = nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = nix::sys::socket::recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
+    let message =
+        nix::sys::socket::recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
+            .ok()?;
     let control = message.cmsgs().ok()?.next()?;
-    let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control else { return None };
+    let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control else {
+        return None;
+    };
     // SAFETY: the kernel has just given us this descriptor.
     fds.first().map(|&fd| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// In the child. Returns what failed.
-fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedFd, socket: &OwnedFd) -> String {
+fn become_init(
+    shared: &Shared,
+    mounts: &[Mount],
+    spawn: &OwnedFd,
+    hand: &OwnedFd,
+    socket: &OwnedFd,
+) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -254,9 +338,14 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
         return step("block signals", &error);
     }
     // The sockets must survive the shuffle below: first out of the way of the low numbers.
-    let (Ok(socket), Ok(spawn)) = (socket.try_clone(), spawn.try_clone()) else { return "cannot copy a socket".into() };
+    let (Ok(socket), Ok(spawn)) = (socket.try_clone(), spawn.try_clone()) else {
+        return "cannot copy a socket".into();
+    };
     let fixed = shared.reserved(hand.as_fd());
-    let reserved = descriptors::Reserved { fixed, mounts: mounts.iter().map(|mount| mount.directory.as_fd()).collect() };
+    let reserved = descriptors::Reserved {
+        fixed,
+        mounts: mounts.iter().map(|mount| mount.directory.as_fd()).collect(),
+    };
     if let Err(error) = descriptors::reserve(&reserved) {
         return step("reserve descriptors", &error);
     }
@@ -266,11 +355,18 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
     let trees: Vec<(BorrowedFd<'_>, rules::Right)> = mounts
         .iter()
         .map(|mount| {
-            let right = if mount.spec.read_only || mount.spec.kind == Kind::Monitor { rules::Right::Read } else { rules::Right::Write };
+            let right = if mount.spec.read_only || mount.spec.kind == Kind::Monitor {
+                rules::Right::Read
+            } else {
+                rules::Right::Write
+            };
             (mount.directory.as_fd(), right)
         })
         .collect();
-    let root = mounts.last().map(|mount| mount.spec.host_path.clone()).unwrap_or_default();
+    let root = mounts
+        .last()
+        .map(|mount| mount.spec.host_path.clone())
+        .unwrap_or_default();
     if let Err(error) = std::env::set_current_dir(&root) {
         return step("enter the zone's root", &error);
     }
@@ -287,17 +383,23 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
     let base = picozone_personality::layout::TABLES_BASE as *mut libc::c_void;
     let length = usize::try_from(TABLES_SIZE).unwrap_or(usize::MAX);
     // SAFETY: nothing lies there in this process.
-    let at = unsafe { libc::mmap(base, length, libc::PROT_READ, libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE, tables_fd, 0) };
+    let at = unsafe {
+        libc::mmap(
+            base,
+            length,
+            libc::PROT_READ,
+            libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE | libc::MAP_NORESERVE,
+            tables_fd,
+            0,
+        )
+    };
     if at != base {
         return step("map the tables", &std::io::Error::last_os_error());
     }
     // A thread without the filter hands the listener over: behind it, sendmsg is not ours any more.
     static LISTENER: AtomicI32 = AtomicI32::new(-1);
     static SENT: AtomicI32 = AtomicI32::new(0);
-    let (far, _keep) = match socket.try_clone() {
-        Ok(far) => (far, ()),
-        Err(error) => return step("copy a socket", &error),
-    };
+    let far = socket.as_raw_fd();
     let sender = std::thread::Builder::new().spawn(move || {
         let fd = loop {
             match LISTENER.load(Ordering::Acquire) {
@@ -308,10 +410,19 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
         let fds = [fd];
         let rights = [nix::sys::socket::ControlMessage::ScmRights(&fds)];
         let part = [std::io::IoSlice::new(b"l")];
-        let sent = nix::sys::socket::sendmsg::<()>(far.as_raw_fd(), &part, &rights, nix::sys::socket::MsgFlags::empty(), None);
+        let sent = nix::sys::socket::sendmsg::<()>(
+            far,
+            &part,
+            &rights,
+            nix::sys::socket::MsgFlags::empty(),
+            None,
+        );
         let mut word = [0u8; 2];
-        let heard = nix::sys::socket::recv(far.as_raw_fd(), &mut word, nix::sys::socket::MsgFlags::empty());
-        SENT.store(if sent.is_ok() && heard == Ok(2) { 1 } else { 2 }, Ordering::Release);
+        let heard = nix::sys::socket::recv(far, &mut word, nix::sys::socket::MsgFlags::empty());
+        SENT.store(
+            if sent.is_ok() && heard == Ok(2) { 1 } else { 2 },
+            Ordering::Release,
+        );
         loop {
             std::thread::yield_now();
         }
@@ -322,7 +433,8 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
     // Descriptor 3 is init's request socket, closed by exec of what init starts.
     let argv = [c"init".as_ptr(), std::ptr::null()];
     let envp: [*const libc::c_char; 1] = [std::ptr::null()];
-    let empty = picozone_personality::layout::TABLES_BASE + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
+    let empty = picozone_personality::layout::TABLES_BASE
+        + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
     close_others(&[spawn.as_raw_fd(), socket.as_raw_fd()]);
     let listener = match seccomp::install() {
         Ok(listener) => std::mem::ManuallyDrop::new(listener),
@@ -335,10 +447,17 @@ fn become_init(shared: &Shared, mounts: &[Mount], spawn: &OwnedFd, hand: &OwnedF
     if SENT.load(Ordering::Acquire) != 1 {
         return "cannot hand the listener over".into();
     }
-    // SAFETY: from here on only calls that the filter lets through from anybody: dup3, close, execveat.
+    // SAFETY: from here on only calls that the filter lets through from anybody: dup2 and execveat.
     unsafe {
-        libc::dup3(spawn.as_raw_fd(), FD_SPAWN.cast_signed(), libc::O_CLOEXEC);
-        libc::syscall(libc::SYS_execveat, picozone_personality::layout::FD_PERSONALITY, empty, argv.as_ptr(), envp.as_ptr(), libc::AT_EMPTY_PATH);
+        libc::dup2(spawn.as_raw_fd(), FD_SPAWN.cast_signed());
+        libc::syscall(
+            libc::SYS_execveat,
+            picozone_personality::layout::FD_PERSONALITY,
+            empty,
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
     }
     step("execute the personality", &std::io::Error::last_os_error())
 }
@@ -358,7 +477,11 @@ fn limits() -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     const ADDRESS_SPACE: u64 = 20 << 40;
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS)?;
-    setrlimit(Resource::RLIMIT_AS, soft.min(ADDRESS_SPACE), hard.min(ADDRESS_SPACE))
+    setrlimit(
+        Resource::RLIMIT_AS,
+        soft.min(ADDRESS_SPACE),
+        hard.min(ADDRESS_SPACE),
+    )
 }
 
 /// The zone's root holds no capability of the host.
@@ -368,7 +491,15 @@ fn drop_capabilities() {
         unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
     }
     // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        )
+    };
     let header = [0x2008_0522u32, 0];
     let none = [0u32; 6];
     // SAFETY: the structures of capset(2), version 3.

@@ -64,14 +64,19 @@ impl Zone {
     #[must_use]
     pub fn rows(&self) -> &[MountRow] {
         let tables = self.shared.tables();
-        tables.mounts.get(..tables.mount_count as usize).unwrap_or(&[])
+        tables
+            .mounts
+            .get(..tables.mount_count as usize)
+            .unwrap_or(&[])
     }
 
     /// The zone's name of a host path.
     #[must_use]
     pub fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
         let mut zone = PathBuf::new();
-        Mounts(self.rows()).to_zone(host, &mut zone).then(|| zone.as_bytes().to_vec())
+        Mounts(self.rows())
+            .to_zone(host, &mut zone)
+            .then(|| zone.as_bytes().to_vec())
     }
 
     /// Whether a host path lies where the zone may change things.
@@ -79,7 +84,9 @@ impl Zone {
     pub fn is_writable(&self, host: &[u8]) -> bool {
         let mut best: Option<&MountRow> = None;
         for row in self.rows() {
-            let is_in = host.strip_prefix(row.host()).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));
+            let is_in = host
+                .strip_prefix(row.host())
+                .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));
             if is_in && best.is_none_or(|other| other.host_len < row.host_len) {
                 best = Some(row);
             }

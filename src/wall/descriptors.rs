@@ -36,7 +36,12 @@ pub fn reserve(reserved: &Reserved<'_>) -> Result<(), Errno> {
     for number in FD_BASE..FD_BASE + FD_COUNT {
         let index = (number - FD_BASE) as usize;
         let from = reserved.fixed.get(index).map_or_else(
-            || number.checked_sub(FD_MOUNT0).and_then(|i| reserved.mounts.get(i as usize)).map_or(filler, AsRawFd::as_raw_fd),
+            || {
+                number
+                    .checked_sub(FD_MOUNT0)
+                    .and_then(|i| reserved.mounts.get(i as usize))
+                    .map_or(filler, AsRawFd::as_raw_fd)
+            },
             AsRawFd::as_raw_fd,
         );
         place(from, number)?;

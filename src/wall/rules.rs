@@ -1,6 +1,9 @@
 //! Landlock: file rules for the zone's trees, and the scopes of signals and abstract sockets.
 
-use landlock::{ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError, Scope};
+use landlock::{
+    ABI, Access, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope,
+};
 use std::os::fd::BorrowedFd;
 
 /// What a zone may do with a tree.
@@ -18,7 +21,10 @@ pub const NEEDED: ABI = ABI::V6;
 fn access(right: Right) -> BitFlags<AccessFs> {
     match right {
         Right::Read => AccessFs::from_read(NEEDED),
-        Right::Write => AccessFs::from_all(NEEDED) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev),
+        Right::Write => {
+            AccessFs::from_all(NEEDED)
+                & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use nix::errno::Errno;
 use picozone_personality::layout::{
-    FD_BASE, FD_COUNT, FD_PERSONALITY, FD_TABLES, NR_DOORBELL, PERSONALITY_BASE, PERSONALITY_SIZE, TABLES_BASE,
+    FD_BASE, FD_COUNT, FD_PERSONALITY, FD_TABLES, NR_DOORBELL, PERSONALITY_BASE, PERSONALITY_SIZE,
+    TABLES_BASE,
 };
 use picozone_personality::tables::{HOWS_MAX, How, SourceAddress, TABLES_SIZE, Tables};
 use picozone_syscalls::filter::{FilterLayout, Insn, program};
@@ -43,7 +44,14 @@ pub fn install() -> Result<OwnedFd, Errno> {
     const WAIT_KILLABLE_RECV: libc::c_ulong = 1 << 5;
     // SAFETY: `program` points at `filter`, which outlives the call; `Insn` is laid out as
     // `struct sock_filter`.
-    let fd = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, NEW_LISTENER | WAIT_KILLABLE_RECV, &raw const program) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            NEW_LISTENER | WAIT_KILLABLE_RECV,
+            &raw const program,
+        )
+    };
     let fd = Errno::result(fd)?;
     let fd = i32::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel has just made this descriptor for us.

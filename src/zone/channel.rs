@@ -89,7 +89,8 @@ impl Channel {
 
     /// Ends the connection for both sides; a blocked [`Channel::receive`] returns.
     pub fn close(&self) {
-        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let _ =
+            nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
     }
 
     /// The user of the other end when it connected.

@@ -20,7 +20,12 @@ pub fn page() -> String {
             Class::Emulated(_) => ("translated", "", ""),
             Class::Refused(errno, reason) => ("refused", errno.name().unwrap_or(""), reason),
         };
-        writeln!(page, "| {} | {} | {treatment} | {errno} | {reason} |", row.nr, row.name).expect("writing to a string never fails");
+        writeln!(
+            page,
+            "| {} | {} | {treatment} | {errno} | {reason} |",
+            row.nr, row.name
+        )
+        .expect("writing to a string never fails");
     }
     page
 }

@@ -62,7 +62,11 @@ enum Leaf {
 /// The filter for a layout.
 #[must_use]
 pub fn program(layout: &FilterLayout) -> Vec<Insn> {
-    let mut code = Code { out: Vec::new(), layout, leaves: Vec::new() };
+    let mut code = Code {
+        out: Vec::new(),
+        layout,
+        leaves: Vec::new(),
+    };
     code.put(LOAD, 0, 0, OFFSET_ARCH);
     code.put(JEQ, 1, 0, ARCH);
     code.put(RETURN, 0, 0, KILL);
@@ -81,7 +85,14 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
             add(next, unknown);
         }
         next = row.nr + 1;
-        add(row.nr, if matches!(row.class, Class::Native) { Leaf::Return(ALLOW) } else { Leaf::Code(same_class(index)) });
+        add(
+            row.nr,
+            if matches!(row.class, Class::Native) {
+                Leaf::Return(ALLOW)
+            } else {
+                Leaf::Code(same_class(index))
+            },
+        );
     }
     add(next, unknown);
     add(layout.doorbell, Leaf::Code(doorbell_leaf));
@@ -94,11 +105,18 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
 /// The first row that is treated as this one is, so that their code is shared.
 fn same_class(index: usize) -> usize {
     let same = |a: &Class, b: &Class| match (a, b) {
-        (Class::Guarded(x), Class::Guarded(y)) | (Class::Emulated(x), Class::Emulated(y)) => std::ptr::eq(*x, *y) || (x.is_empty() && y.is_empty()),
+        (Class::Guarded(x), Class::Guarded(y)) | (Class::Emulated(x), Class::Emulated(y)) => {
+            std::ptr::eq(*x, *y) || (x.is_empty() && y.is_empty())
+        }
         (Class::Refused(x, _), Class::Refused(y, _)) => x == y,
         _ => false,
     };
-    ROWS.iter().position(|row| ROWS.get(index).is_some_and(|other| same(&row.class, &other.class))).unwrap_or(index)
+    ROWS.iter()
+        .position(|row| {
+            ROWS.get(index)
+                .is_some_and(|other| same(&row.class, &other.class))
+        })
+        .unwrap_or(index)
 }
 
 struct Code<'a> {
@@ -116,7 +134,10 @@ enum To {
     On,
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "halves of words, and distances that are asserted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "halves of words, and distances that are asserted"
+)]
 impl Code<'_> {
     fn put(&mut self, code: u16, jt: u8, jf: u8, k: u32) {
         self.out.push(Insn { code, jt, jf, k });
@@ -161,7 +182,12 @@ impl Code<'_> {
                 continue;
             }
             done.push(index);
-            let waiting: Vec<usize> = self.leaves.iter().filter(|leaf| leaf.1 == index).map(|leaf| leaf.0).collect();
+            let waiting: Vec<usize> = self
+                .leaves
+                .iter()
+                .filter(|leaf| leaf.1 == index)
+                .map(|leaf| leaf.0)
+                .collect();
             for jump in waiting {
                 self.aim(jump);
             }
@@ -193,7 +219,11 @@ impl Code<'_> {
     /// Returns `value` if the caller is not the personality.
     fn unless_ours(&mut self, value: u32) {
         let range = &self.layout.personality;
-        let (start, end, high) = (range.start as u32, range.end as u32, (range.start >> 32) as u32);
+        let (start, end, high) = (
+            range.start as u32,
+            range.end as u32,
+            (range.start >> 32) as u32,
+        );
         self.put(LOAD, 0, 0, OFFSET_IP + 4);
         self.put(JEQ, 0, 3, high);
         self.put(LOAD, 0, 0, OFFSET_IP);
@@ -223,9 +253,12 @@ impl Code<'_> {
         let mut local: Vec<(u16, u32, To, To)> = Vec::new();
         let low = |i: u8| OFFSET_ARGS + 8 * u32::from(i);
         let high = |i: u8| low(i) + 4;
-        let mut load = |at: u32, local: &mut Vec<_>| local.push((LOAD, at, To::On, To::On));
+        let load = |at: u32, local: &mut Vec<_>| local.push((LOAD, at, To::On, To::On));
         let region = (self.layout.personality.start >> 32) as u32;
-        let slots = |i: u8, range: &std::ops::Range<u64>, step: u32, local: &mut Vec<(u16, u32, To, To)>| {
+        let slots = |i: u8,
+                     range: &std::ops::Range<u64>,
+                     step: u32,
+                     local: &mut Vec<(u16, u32, To, To)>| {
             local.push((LOAD, high(i), To::On, To::On));
             local.push((JEQ, (range.start >> 32) as u32, To::On, To::Fail));
             local.push((LOAD, low(i), To::On, To::On));
@@ -243,7 +276,12 @@ impl Code<'_> {
             Test::FdFree(i) => {
                 load(low(i), &mut local);
                 local.push((JGE, self.layout.fd_base, To::On, To::Ok));
-                local.push((JGE, self.layout.fd_base + self.layout.fd_count, To::Ok, To::Fail));
+                local.push((
+                    JGE,
+                    self.layout.fd_base + self.layout.fd_count,
+                    To::Ok,
+                    To::Fail,
+                ));
             }
             Test::FdPersonality(i) => {
                 load(low(i), &mut local);
@@ -305,7 +343,12 @@ impl Code<'_> {
             }
             Test::AboveFds(i) => {
                 load(low(i), &mut local);
-                local.push((JGE, self.layout.fd_base + self.layout.fd_count, To::Ok, To::Fail));
+                local.push((
+                    JGE,
+                    self.layout.fd_base + self.layout.fd_count,
+                    To::Ok,
+                    To::Fail,
+                ));
             }
             Test::BelowFds(i) => {
                 load(low(i), &mut local);

@@ -78,8 +78,8 @@ pub enum Test {
 pub type Form = &'static [&'static [Test]];
 
 use Test::{
-    AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How, InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short,
-    Source, TablesBase,
+    AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
+    InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source, TablesBase,
 };
 
 /// Every argument is harmless.
@@ -92,7 +92,29 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
 /// fcntl: commands that name no process. Landlock bounds who gets a lock's signals: nobody.
-pub(crate) const FCNTL: Form = &[&[FdFree(0), OneOf(1, &[0, 1, 2, 3, 4, 6, 7, 36, 37, 38, F_DUPFD_CLOEXEC, 1031, 1032, 1033, 1034])]];
+pub(crate) const FCNTL: Form = &[&[
+    FdFree(0),
+    OneOf(
+        1,
+        &[
+            0,
+            1,
+            2,
+            3,
+            4,
+            6,
+            7,
+            36,
+            37,
+            38,
+            F_DUPFD_CLOEXEC,
+            1031,
+            1032,
+            1033,
+            1034,
+        ],
+    ),
+]];
 /// Not across the reserved descriptors.
 pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
 /// ioctl: terminals without process ids, sizes, flags of descriptors.
@@ -101,9 +123,41 @@ pub(crate) const IOCTL: Form = &[&[
     OneOf(
         1,
         &[
-            0x5401, 0x5402, 0x5403, 0x5404, 0x5405, 0x5406, 0x5407, 0x5408, 0x5409, 0x540a, 0x540b, 0x540c, 0x540d, 0x540e, 0x5411, 0x5413,
-            0x5414, 0x541b, 0x5420, 0x5421, 0x5422, 0x5424, 0x5425, 0x5450, 0x5451, 0x5452, 0x8004_5430, 0x4004_5431, 0x8004_5439,
-            0x802c_542a, 0x402c_542b, 0x402c_542c, 0x402c_542d, 0x4004_9409, 0x8008_6601,
+            0x5401,
+            0x5402,
+            0x5403,
+            0x5404,
+            0x5405,
+            0x5406,
+            0x5407,
+            0x5408,
+            0x5409,
+            0x540a,
+            0x540b,
+            0x540c,
+            0x540d,
+            0x540e,
+            0x5411,
+            0x5413,
+            0x5414,
+            0x541b,
+            0x5420,
+            0x5421,
+            0x5422,
+            0x5424,
+            0x5425,
+            0x5450,
+            0x5451,
+            0x5452,
+            0x8004_5430,
+            0x4004_5431,
+            0x8004_5439,
+            0x802c_542a,
+            0x402c_542b,
+            0x402c_542c,
+            0x402c_542d,
+            0x4004_9409,
+            0x8008_6601,
         ],
     ),
 ]];
@@ -111,13 +165,27 @@ const MAP_FIXED_FLAGS: u32 = 0x10 | 0x10_0000;
 /// mmap: outside the region; or the tables read-only at their place; or the other shared regions.
 pub(crate) const MMAP: Form = &[
     &[Outside(0), Short(1)],
-    &[TablesBase(0), FdTables(4), EqLow(2, 1), Null(5), Masked(3, MAP_FIXED_FLAGS | 3, 0x10_0000 | 1)],
+    &[
+        TablesBase(0),
+        FdTables(4),
+        EqLow(2, 1),
+        Null(5),
+        Masked(3, MAP_FIXED_FLAGS | 3, 0x10_0000 | 1),
+    ],
     &[Shared(0), Short(1), Clear(2, 4)],
 ];
 /// A range of addresses outside the region.
-pub(crate) const RANGE: Form = &[&[Outside(0), Short(1)], &[Shared(0), Short(1)], &[TablesBase(0), Short(1)], &[InPersonality(0), Short(1)]];
+pub(crate) const RANGE: Form = &[
+    &[Outside(0), Short(1)],
+    &[Shared(0), Short(1)],
+    &[TablesBase(0), Short(1)],
+    &[InPersonality(0), Short(1)],
+];
 /// Both places outside.
-pub(crate) const MREMAP: Form = &[&[Outside(0), Short(1), Short(2), Outside(4)], &[Outside(0), Short(1), Short(2), Clear(3, 2)]];
+pub(crate) const MREMAP: Form = &[
+    &[Outside(0), Short(1), Short(2), Outside(4)],
+    &[Outside(0), Short(1), Short(2), Clear(3, 2)],
+];
 /// Advice that keeps a mapping in children and its content.
 pub(crate) const MADVISE: Form = &[&[Outside(0), Short(1)], &[EqLow(2, 16)]];
 /// Sockets of the families that zones have. Datagram unix sockets could name host paths.
@@ -129,18 +197,57 @@ pub(crate) const SOCKET: Form = &[
 ];
 /// Options that attach no filter and choose no device.
 pub(crate) const SETSOCKOPT: Form = &[
-    &[EqLow(1, 1), OneOf(2, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 32, 33, 34, 35, 37, 41, 42, 46, 47, 60, 63, 64, 65, 66, 67])],
+    &[
+        EqLow(1, 1),
+        OneOf(
+            2,
+            &[
+                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 32, 33,
+                34, 35, 37, 41, 42, 46, 47, 60, 63, 64, 65, 66, 67,
+            ],
+        ),
+    ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
 /// Options that tell no process or user.
 pub(crate) const GETSOCKOPT: Form = &[
-    &[EqLow(1, 1), OneOf(2, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67])],
+    &[
+        EqLow(1, 1),
+        OneOf(
+            2,
+            &[
+                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33,
+                34, 35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+            ],
+        ),
+    ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
 /// prctl: names, death signals, slack, memory names; PR_SET_MM changes only the caller's own map.
-pub(crate) const PRCTL: Form = &[&[OneOf(0, &[1, 2, 15, 16, 29, 30, 35, 36, 37, 41, 42, 65, 66, 0x5356_4d41])]];
+pub(crate) const PRCTL: Form = &[&[OneOf(
+    0,
+    &[
+        1,
+        2,
+        15,
+        16,
+        29,
+        30,
+        35,
+        36,
+        37,
+        41,
+        42,
+        65,
+        66,
+        0x5356_4d41,
+    ],
+)]];
 /// arch_prctl: fs, and questions.
-pub const ARCH_PRCTL: Form = &[&[OneOf(0, &[0x1002, 0x1003, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002])]];
+pub const ARCH_PRCTL: Form = &[&[OneOf(
+    0,
+    &[0x1002, 0x1003, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002],
+)]];
 /// Only the caller itself.
 pub(crate) const SELF0: Form = &[&[EqLow(0, 0)]];
 /// The same where the process is the second argument.
@@ -163,7 +270,10 @@ const CLONE_NEW: u32 = 0x7e02_0000 | 0x80;
 /// No name spaces (CLONE_NEW*), no tracing.
 pub(crate) const CLONE: Form = &[&[Clear(0, CLONE_NEW | 0x2000)]];
 /// Plain files, pipes and sockets, without set-id bits.
-pub(crate) const MKNODAT: Form = &[&[Clear(2, 0o6000), OneOfMasked(2, 0o170_000, &[0, 0o100_000, 0o010_000, 0o140_000])]];
+pub(crate) const MKNODAT: Form = &[&[
+    Clear(2, 0o6000),
+    OneOfMasked(2, 0o170_000, &[0, 0o100_000, 0o010_000, 0o140_000]),
+]];
 /// By descriptor only.
 pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
 /// Hard links by name, or by descriptor.

@@ -29,13 +29,18 @@ pub use table::ROWS;
 /// The row of a number.
 #[must_use]
 pub fn row(nr: u32) -> Option<&'static Row> {
-    ROWS.binary_search_by_key(&nr, |row| row.nr).ok().and_then(|at| ROWS.get(at))
+    ROWS.binary_search_by_key(&nr, |row| row.nr)
+        .ok()
+        .and_then(|at| ROWS.get(at))
 }
 
 const _: () = {
     let mut i = 1;
     while i < ROWS.len() {
-        assert!(ROWS[i - 1].nr < ROWS[i].nr, "the table is sorted and without doubles");
+        assert!(
+            ROWS[i - 1].nr < ROWS[i].nr,
+            "the table is sorted and without doubles"
+        );
         i += 1;
     }
 };

@@ -42,13 +42,16 @@ const ENOSYS: u16 = 38;
 fn high(value: u64) -> u64 {
     value >> 32
 }
-#[expect(clippy::cast_possible_truncation, reason = "the low word is what is meant")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low word is what is meant"
+)]
 fn low(value: u64) -> u32 {
     value as u32
 }
 
 fn in_slots(range: &Range<u64>, step: u64, value: u64) -> bool {
-    range.contains(&value) && value % step == 0
+    range.contains(&value) && value.is_multiple_of(step)
 }
 
 impl Test {
@@ -90,10 +93,19 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
     }
     let is_ours = layout.personality.contains(&call.ip);
     if call.nr == layout.doorbell {
-        return if is_ours { Verdict::Notify } else { Verdict::Errno(ENOSYS) };
+        return if is_ours {
+            Verdict::Notify
+        } else {
+            Verdict::Errno(ENOSYS)
+        };
     }
-    let Some(row) = row(call.nr) else { return Verdict::Errno(ENOSYS) };
-    let fits = |form: crate::Form| form.iter().any(|tests| tests.iter().all(|test| test.holds(layout, &call.args)));
+    let Some(row) = row(call.nr) else {
+        return Verdict::Errno(ENOSYS);
+    };
+    let fits = |form: crate::Form| {
+        form.iter()
+            .any(|tests| tests.iter().all(|test| test.holds(layout, &call.args)))
+    };
     match row.class {
         Class::Native => Verdict::Allow,
         Class::Guarded(form) if fits(form) => Verdict::Allow,

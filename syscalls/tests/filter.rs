@@ -23,7 +23,13 @@ fn layout() -> FilterLayout {
 /// Runs the program as the kernel's classic BPF would.
 fn run(code: &[Insn], call: &Call) -> Verdict {
     let word = |at: u32| -> u32 {
-        let half = |value: u64, at: u32| if at & 4 == 0 { value as u32 } else { (value >> 32) as u32 };
+        let half = |value: u64, at: u32| {
+            if at & 4 == 0 {
+                value as u32
+            } else {
+                (value >> 32) as u32
+            }
+        };
         match at {
             0 => call.nr,
             4 => call.arch,
@@ -71,9 +77,19 @@ fn every_number_from_both_sides() {
     let (layout, code) = (layout(), program(&layout()));
     assert!(code.len() < 4096, "{} instructions", code.len());
     for nr in (0..600).chain([layout.doorbell, X32, X32 | 1, X32 | 39, u32::MAX]) {
-        for ip in [0x1000, layout.personality.start, layout.personality.end - 1, layout.personality.end] {
+        for ip in [
+            0x1000,
+            layout.personality.start,
+            layout.personality.end - 1,
+            layout.personality.end,
+        ] {
             for arch in [ARCH, 0x4000_0003] {
-                let call = Call { nr, arch, ip, args: [0; 6] };
+                let call = Call {
+                    nr,
+                    arch,
+                    ip,
+                    args: [0; 6],
+                };
                 assert_eq!(run(&code, &call), verdict(&layout, &call), "{call:x?}");
             }
         }
@@ -84,7 +100,10 @@ fn every_number_from_both_sides() {
 #[test]
 fn native_verdicts_are_constant() {
     let code = program(&layout());
-    for row in ROWS.iter().filter(|row| matches!(row.class, picozone_syscalls::Class::Native)) {
+    for row in ROWS
+        .iter()
+        .filter(|row| matches!(row.class, picozone_syscalls::Class::Native))
+    {
         let mut pc = 4;
         let steps = loop {
             let insn = code[pc];
@@ -107,8 +126,8 @@ fn numbers_are_libcs() {
         assert_eq!(format!("SYS_{}", row.name), stringify!($name));
     )* } }
     same! { SYS_read SYS_open SYS_mmap SYS_rt_sigreturn SYS_ioctl SYS_clone SYS_execve SYS_wait4 SYS_kill SYS_uname SYS_semget SYS_fcntl
-        SYS_getdents64 SYS_openat SYS_newfstatat SYS_unlinkat SYS_renameat2 SYS_seccomp SYS_getrandom SYS_memfd_create SYS_bpf SYS_execveat
-        SYS_statx SYS_rseq SYS_pidfd_open SYS_clone3 SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_mseal }
+    SYS_getdents64 SYS_openat SYS_newfstatat SYS_unlinkat SYS_renameat2 SYS_seccomp SYS_getrandom SYS_memfd_create SYS_bpf SYS_execveat
+    SYS_statx SYS_rseq SYS_pidfd_open SYS_clone3 SYS_close_range SYS_openat2 SYS_faccessat2 SYS_epoll_pwait2 SYS_mseal }
     assert!(ROWS.len() > 370);
 }
 
@@ -119,7 +138,11 @@ fn the_compatibility_page_is_fresh() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, &page).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap(), page, "run the tests with UPDATE_DOCS=1");
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        page,
+        "run the tests with UPDATE_DOCS=1"
+    );
 }
 
 fn interesting() -> impl Strategy<Value = u64> {

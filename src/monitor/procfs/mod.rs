@@ -30,8 +30,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use links::{UNREACHABLE, content_name};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
 pub use place::{lookup, stat};
 pub use view::{Credentials, Mount, Protocol, View};
 
-pub(super) use subject::Subject;
+pub(super) use stat_line::StatLine;
+pub(super) use subject::{Subject, number};

@@ -128,7 +128,12 @@ pub enum Node {
     /// A file of the host that can be handed to the guest as it is.
     Host(HostFile),
     /// A directory.
-    Dir(Vec<Entry>),
+    Dir {
+        /// Its path in this tree without links, for [`super::skeleton::Skeleton::dir`].
+        path: Vec<u8>,
+        /// What it holds.
+        entries: Vec<Entry>,
+    },
     /// A link that was not followed; its text, in the zone's terms.
     Link(Vec<u8>),
     /// A magic link that was followed.

@@ -48,7 +48,7 @@ struct Place {
 
 enum What {
     Top,
-    SystemDir(Vec<u8>),
+    SystemDir,
     System(&'static SystemRow),
     /// A plain link of the top directory, with its text.
     Link(Vec<u8>),
@@ -154,7 +154,7 @@ const TOP_LINKS: [&str; 4] = ["mounts", "net", "self", "thread-self"];
 
 fn system_place(path: Vec<u8>, must_be_dir: bool) -> Result<Place, Errno> {
     if system::is_dir(&path) {
-        return Ok(Place { what: What::SystemDir(path.clone()), path });
+        return Ok(Place { path, what: What::SystemDir });
     }
     match system::find(&path) {
         Some(_) if must_be_dir => Err(libc::ENOTDIR),
@@ -255,22 +255,25 @@ impl Part {
 impl Place {
     fn open(self, view: &dyn View, caller: HostPid, last: Last) -> Result<Node, Errno> {
         match self.what {
-            What::Top => Ok(Node::Dir(top_entries(view))),
-            What::SystemDir(path) => Ok(Node::Dir(system::entries(&path))),
+            What::Top => Ok(Node::Dir { path: self.path, entries: top_entries(view) }),
+            What::SystemDir => {
+                let entries = system::entries(&self.path);
+                Ok(Node::Dir { path: self.path, entries })
+            }
             What::System(row) => system::open(view, row),
             What::Link(text) => Ok(Node::Link(text)),
-            What::Process(subject, part) => open_part(view, caller, subject, part, last),
+            What::Process(subject, part) => open_part(view, caller, self.path, subject, part, last),
         }
     }
 
     fn stat(self, view: &dyn View, caller: HostPid, last: Last) -> Result<Stated, Errno> {
         let (mode, uid, gid) = match self.what {
-            What::Top | What::SystemDir(_) => (libc::S_IFDIR | 0o555, 0, 0),
+            What::Top | What::SystemDir => (libc::S_IFDIR | 0o555, 0, 0),
             What::System(row) => (libc::S_IFREG | row.mode, 0, 0),
             What::Link(_) => (libc::S_IFLNK | 0o777, 0, 0),
             What::Process(subject, part) => {
                 if part.is_link() && last == Last::Follow {
-                    return Ok(match open_part(view, caller, subject, part, last)? {
+                    return Ok(match open_part(view, caller, Vec::new(), subject, part, last)? {
                         Node::Object(object) => Stated::Object(object),
                         Node::Elsewhere(path) => Stated::Elsewhere(path),
                         _ => return Err(libc::ENOENT),
@@ -318,7 +321,7 @@ fn must_inspect(view: &dyn View, caller: HostPid, subject: &Subject) -> Result<(
     if subject.may_be_inspected(view, caller) { Ok(()) } else { Err(libc::EACCES) }
 }
 
-fn open_part(view: &dyn View, caller: HostPid, subject: Subject, part: Part, last: Last) -> Result<Node, Errno> {
+fn open_part(view: &dyn View, caller: HostPid, path: Vec<u8>, subject: Subject, part: Part, last: Last) -> Result<Node, Errno> {
     if part.is_link() {
         let text = link_text(view, caller, &subject, part)?;
         return match (last, part) {
@@ -332,7 +335,7 @@ fn open_part(view: &dyn View, caller: HostPid, subject: Subject, part: Part, las
             (Last::Follow, _) => Err(libc::EACCES),
         };
     }
-    let dir = |entries| Ok(Node::Dir(entries));
+    let dir = |entries| Ok(Node::Dir { path, entries });
     match part {
         Part::Top => dir(process::entries(subject.is_task)),
         Part::File(row) => {

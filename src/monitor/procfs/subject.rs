@@ -3,8 +3,8 @@
 use super::{Errno, View};
 use crate::ids::{HostPid, ZonePid};
 use nix::dir::Dir;
-use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
 use picozone_personality::layout::THREAD_BIAS;
 use std::fs::File;
 use std::io::Read;
@@ -119,6 +119,14 @@ impl Subject {
         }
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// Attributes of one of its files on the host, links not followed.
+    ///
+    /// # Errors
+    /// ENOENT if it is gone.
+    pub(super) fn attributes(&self, name: &str) -> Result<FileStat, Errno> {
+        fstatat(&self.dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|errno| errno as Errno)
     }
 
     /// Another descriptor of the directory on the host.

@@ -64,6 +64,10 @@ pub trait View: Send + Sync {
     fn domainname(&self) -> Vec<u8> {
         b"(none)".to_vec()
     }
+    /// The zone's name of an abstract unix socket (without the leading NUL); `None` hides it.
+    fn abstract_to_zone(&self, host: &[u8]) -> Option<Vec<u8>> {
+        Some(host.to_vec())
+    }
     /// The zone path of the program that a process runs; `None` before its first exec.
     fn exe(&self, host: HostPid) -> Option<Vec<u8>>;
     /// When the zone booted, in nanoseconds since 1970. Only tells one boot from another.

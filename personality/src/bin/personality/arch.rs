@@ -157,7 +157,15 @@ unsafe extern "C" {
     pub fn pz_restore();
     fn pz_return(frame: u64) -> !;
     fn pz_wait(nr: u64, args: *const u64, mask: *const u64, all: *const u64) -> i64;
-    fn pz_clone(flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64, entry: u64, arg: u64) -> i64;
+    fn pz_clone(
+        flags: u64,
+        stack: u64,
+        ptid: u64,
+        ctid: u64,
+        tls: u64,
+        entry: u64,
+        arg: u64,
+    ) -> i64;
     fn pz_exit(address: u64, length: u64, status: u64) -> !;
     fn pz_copy(to: u64, from: u64, length: u64) -> u64;
     fn pz_string(to: u64, from: u64, room: u64) -> i64;
@@ -177,11 +185,26 @@ pub const RESTART: i64 = -512;
 /// Makes one blocking call under `mask`, so that a signal can end it.
 pub fn wait(nr: u32, args: [u64; 6], mask: u64) -> i64 {
     let all = crate::signal::BLOCK_ALL;
-    unsafe { pz_wait(u64::from(nr), args.as_ptr(), &raw const mask, &raw const all) }
+    unsafe {
+        pz_wait(
+            u64::from(nr),
+            args.as_ptr(),
+            &raw const mask,
+            &raw const all,
+        )
+    }
 }
 
 /// Clones; the child runs `entry(arg)` on `stack` and never returns.
-pub unsafe fn clone(flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64, entry: extern "C" fn(u64) -> !, arg: u64) -> i64 {
+pub unsafe fn clone(
+    flags: u64,
+    stack: u64,
+    ptid: u64,
+    ctid: u64,
+    tls: u64,
+    entry: extern "C" fn(u64) -> !,
+    arg: u64,
+) -> i64 {
     unsafe { pz_clone(flags, stack, ptid, ctid, tls, entry as usize as u64, arg) }
 }
 
@@ -242,10 +265,31 @@ pub fn place(ip: u64) -> Place {
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Registers {
-    pub r8: u64, pub r9: u64, pub r10: u64, pub r11: u64, pub r12: u64, pub r13: u64, pub r14: u64, pub r15: u64,
-    pub rdi: u64, pub rsi: u64, pub rbp: u64, pub rbx: u64, pub rdx: u64, pub rax: u64, pub rcx: u64,
-    pub rsp: u64, pub rip: u64, pub eflags: u64, pub selectors: u64, pub err: u64, pub trapno: u64, pub oldmask: u64, pub cr2: u64,
-    pub fpstate: u64, pub reserved: [u64; 8],
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rdi: u64,
+    pub rsi: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub rdx: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rsp: u64,
+    pub rip: u64,
+    pub eflags: u64,
+    pub selectors: u64,
+    pub err: u64,
+    pub trapno: u64,
+    pub oldmask: u64,
+    pub cr2: u64,
+    pub fpstate: u64,
+    pub reserved: [u64; 8],
 }
 
 /// `stack_t`.
@@ -304,7 +348,11 @@ pub unsafe fn fpstate_size(fpstate: u64) -> usize {
     const MAGIC1: u32 = 0x4650_5853;
     unsafe {
         let software = (fpstate + 464) as *const u32;
-        if software.read() == MAGIC1 { software.add(1).read() as usize } else { 512 }
+        if software.read() == MAGIC1 {
+            software.add(1).read() as usize
+        } else {
+            512
+        }
     }
 }
 

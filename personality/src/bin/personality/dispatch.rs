@@ -13,12 +13,20 @@ pub const RESTART_ERRNO: Errno = Errno::from_raw(512);
 
 /// The kernel's result word as a result.
 pub fn checked(result: i64) -> Result<u64> {
-    if (-4095..0).contains(&result) { Err(Errno::from_raw(-result as u16)) } else { Ok(result as u64) }
+    if (-4095..0).contains(&result) {
+        Err(Errno::from_raw(-result as u16))
+    } else {
+        Ok(result as u64)
+    }
 }
 
 /// The same after [`crate::arch::wait`].
 pub fn checked_or_restart(result: i64) -> Result<u64> {
-    if result == RESTART { Err(RESTART_ERRNO) } else { checked(result) }
+    if result == RESTART {
+        Err(RESTART_ERRNO)
+    } else {
+        checked(result)
+    }
 }
 
 /// Serves call `nr` with the registers of the thread's frame. `None`: the frame itself was replaced.
@@ -70,7 +78,8 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_getegid => Ok(u64::from(credentials.gid[1])),
         __NR_getresuid => identity::get_three(credentials.uid, [a[0], a[1], a[2]]),
         __NR_getresgid => identity::get_three(credentials.gid, [a[0], a[1], a[2]]),
-        __NR_setuid | __NR_setgid | __NR_setreuid | __NR_setregid | __NR_setresuid | __NR_setresgid | __NR_setfsuid | __NR_setfsgid => {
+        __NR_setuid | __NR_setgid | __NR_setreuid | __NR_setregid | __NR_setresuid
+        | __NR_setresgid | __NR_setfsuid | __NR_setfsgid => {
             identity::set_id(thread, nr, a[0], a[1], a[2])
         }
         __NR_getgroups => identity::getgroups(thread, a[0], a[1]),
@@ -82,10 +91,17 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_setdomainname => identity::set_name(thread, 1, a[0], a[1]),
         __NR_prctl => identity::prctl(thread, a[0], [a[1], a[2], a[3], a[4]]),
         __NR_prlimit64 => identity::prlimit(thread, a[0], a[1], a[2], a[3]),
-        __NR_getpriority | __NR_setpriority | __NR_sched_getaffinity | __NR_sched_setaffinity | __NR_sched_getparam | __NR_sched_setparam
-        | __NR_sched_getscheduler | __NR_sched_setscheduler | __NR_sched_getattr | __NR_sched_setattr | __NR_sched_rr_get_interval => {
-            identity::scheduling(thread, nr, a)
-        }
+        __NR_getpriority
+        | __NR_setpriority
+        | __NR_sched_getaffinity
+        | __NR_sched_setaffinity
+        | __NR_sched_getparam
+        | __NR_sched_setparam
+        | __NR_sched_getscheduler
+        | __NR_sched_setscheduler
+        | __NR_sched_getattr
+        | __NR_sched_setattr
+        | __NR_sched_rr_get_interval => identity::scheduling(thread, nr, a),
 
         // Processes.
         __NR_clone => process::clone(thread, a[0], a[1], a[2], a[3], a[4]),
@@ -116,7 +132,11 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
             signal::with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], a[3], m, a[5]]))
         }
         __NR_pselect6 => {
-            let [pointer, size] = if a[5] == 0 { [0, 8] } else { crate::memory::read::<[u64; 2]>(a[5])? };
+            let [pointer, size] = if a[5] == 0 {
+                [0, 8]
+            } else {
+                crate::memory::read::<[u64; 2]>(a[5])?
+            };
             let mask = optional_mask(pointer)?;
             let mut pair = [0, size];
             let address = pair.as_mut_ptr() as u64;
@@ -128,7 +148,13 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
 
         // Paths.
         __NR_open => path::open(thread, AT_CWD, a[0], a[1], a[2]),
-        __NR_creat => path::open(thread, AT_CWD, a[0], u64::from(O_CREAT | O_WRONLY | O_TRUNC), a[1]),
+        __NR_creat => path::open(
+            thread,
+            AT_CWD,
+            a[0],
+            u64::from(O_CREAT | O_WRONLY | O_TRUNC),
+            a[1],
+        ),
         __NR_openat => path::open(thread, a[0], a[1], a[2], a[3]),
         __NR_openat2 => path::openat2(thread, a[0], a[1], a[2], a[3]),
         __NR_chdir => path::chdir(thread, a[0]),
@@ -169,15 +195,23 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_fchmodat => file::chmod(thread, a[0], a[1], a[2], 0),
         __NR_fchmodat2 => file::chmod(thread, a[0], a[1], a[2], a[3]),
         __NR_chown => file::chown(thread, AT_CWD, a[0], a[1], a[2], 0),
-        __NR_lchown => file::chown(thread, AT_CWD, a[0], a[1], a[2], u64::from(AT_SYMLINK_NOFOLLOW)),
+        __NR_lchown => file::chown(
+            thread,
+            AT_CWD,
+            a[0],
+            a[1],
+            a[2],
+            u64::from(AT_SYMLINK_NOFOLLOW),
+        ),
         __NR_fchown => file::fchown(thread, a[0], a[1], a[2]),
         __NR_fchownat => file::chown(thread, a[0], a[1], a[2], a[3], a[4]),
         __NR_utimensat => file::utimensat(thread, a[0], a[1], a[2], a[3]),
         __NR_utimes => file::utimes(thread, AT_CWD, a[0], a[1], 1000),
         __NR_futimesat => file::utimes(thread, a[0], a[1], a[2], 1000),
         __NR_utime => file::utime(thread, a[0], a[1]),
-        __NR_setxattr | __NR_lsetxattr | __NR_getxattr | __NR_lgetxattr | __NR_listxattr | __NR_llistxattr | __NR_removexattr
-        | __NR_lremovexattr | __NR_fsetxattr | __NR_fgetxattr | __NR_flistxattr | __NR_fremovexattr => file::xattr(nr),
+        __NR_setxattr | __NR_lsetxattr | __NR_getxattr | __NR_lgetxattr | __NR_listxattr
+        | __NR_llistxattr | __NR_removexattr | __NR_lremovexattr | __NR_fsetxattr
+        | __NR_fgetxattr | __NR_flistxattr | __NR_fremovexattr => file::xattr(nr),
         __NR_ioctl => file::ioctl(a[0], a[1], a[2]),
         __NR_fcntl => file::fcntl(a[0], a[1], a[2]),
         __NR_close_range => file::close_range(a[0], a[1], a[2]),
@@ -201,5 +235,9 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
 }
 
 fn optional_mask(pointer: u64) -> Result<Option<u64>> {
-    if pointer == 0 { Ok(None) } else { crate::memory::read::<u64>(pointer).map(Some) }
+    if pointer == 0 {
+        Ok(None)
+    } else {
+        crate::memory::read::<u64>(pointer).map(Some)
+    }
 }

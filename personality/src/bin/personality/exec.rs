@@ -14,7 +14,14 @@ use picozone_personality::mailbox::Request;
 const VECTOR_MAX: usize = 1 << 20;
 
 /// execve(2), execveat(2).
-pub fn execveat(thread: &mut Thread, dirfd: u64, path: u64, argv: u64, envp: u64, flags: u64) -> Result<u64> {
+pub fn execveat(
+    thread: &mut Thread,
+    dirfd: u64,
+    path: u64,
+    argv: u64,
+    envp: u64,
+    flags: u64,
+) -> Result<u64> {
     if flags & !u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
@@ -100,7 +107,16 @@ fn count(argv: u64) -> Result<usize> {
 
 fn go(argv: u64, envp: u64) -> Result<u64> {
     let empty = tables().empty.as_ptr() as u64;
-    checked(unsafe { syscall5(__NR_execveat, u64::from(FD_PERSONALITY), empty, argv, envp, u64::from(AT_EMPTY_PATH)) })
+    checked(unsafe {
+        syscall5(
+            __NR_execveat,
+            u64::from(FD_PERSONALITY),
+            empty,
+            argv,
+            envp,
+            u64::from(AT_EMPTY_PATH),
+        )
+    })
 }
 
 /// The first exec of a process that init forked: nothing of a guest exists yet.

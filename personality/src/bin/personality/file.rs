@@ -51,7 +51,12 @@ fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
         if row.ino.load(Relaxed) == ino && row.dev.load(Relaxed) == dev {
             loop {
                 let seq = row.seq.load(Acquire);
-                let owner = Owner { uid: row.uid.load(Relaxed), gid: row.gid.load(Relaxed), mode: row.mode.load(Relaxed), rdev: row.rdev.load(Relaxed) };
+                let owner = Owner {
+                    uid: row.uid.load(Relaxed),
+                    gid: row.gid.load(Relaxed),
+                    mode: row.mode.load(Relaxed),
+                    rdev: row.rdev.load(Relaxed),
+                };
                 let btime = row.btime.load(Relaxed);
                 core::sync::atomic::fence(Acquire);
                 if seq & 1 == 1 || row.seq.load(Relaxed) != seq {
@@ -69,8 +74,23 @@ fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
 fn birth_time(fd: u64) -> u64 {
     let mut buffer = unsafe { core::mem::zeroed::<statx>() };
     let empty = tables().empty.as_ptr() as u64;
-    let got = unsafe { syscall5(__NR_statx, fd, empty, EMPTY_PATH, u64::from(STATX_BTIME), &raw mut buffer as u64) };
-    if got < 0 { 0 } else { (buffer.stx_btime.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(u64::from(buffer.stx_btime.tv_nsec)) }
+    let got = unsafe {
+        syscall5(
+            __NR_statx,
+            fd,
+            empty,
+            EMPTY_PATH,
+            u64::from(STATX_BTIME),
+            &raw mut buffer as u64,
+        )
+    };
+    if got < 0 {
+        0
+    } else {
+        (buffer.stx_btime.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(u64::from(buffer.stx_btime.tv_nsec))
+    }
 }
 
 fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
@@ -137,7 +157,9 @@ fn with_node<T>(
 
 fn monitor_stat(thread: &Thread, zone: &[u8], flags: u64) -> Result<linux_raw_sys::general::statx> {
     thread.ask_about(Request::Stat, zone, &[AT_FDCWD as u64, flags])?;
-    Ok(unsafe { (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned() })
+    Ok(unsafe {
+        (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
+    })
 }
 
 fn makedev(major: u32, minor: u32) -> u64 {
@@ -147,35 +169,58 @@ fn makedev(major: u32, minor: u32) -> u64 {
 
 /// stat(2), lstat(2), newfstatat(2).
 pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
-    let st = with_node(thread, dirfd, pathname, flags, |_, fd| stat_of(fd), |thread, zone| {
-        let x = monitor_stat(thread, zone, flags & NOFOLLOW)?;
-        let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
-        st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-        st.st_ino = x.stx_ino;
-        st.st_mode = u32::from(x.stx_mode);
-        st.st_nlink = u64::from(x.stx_nlink);
-        st.st_uid = x.stx_uid;
-        st.st_gid = x.stx_gid;
-        st.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
-        st.st_size = x.stx_size as i64;
-        st.st_blksize = i64::from(x.stx_blksize);
-        st.st_blocks = x.stx_blocks as i64;
-        st.st_atime = x.stx_atime.tv_sec as u64;
-        st.st_mtime = x.stx_mtime.tv_sec as u64;
-        st.st_ctime = x.stx_ctime.tv_sec as u64;
-        Ok(st)
-    })?;
+    let st = with_node(
+        thread,
+        dirfd,
+        pathname,
+        flags,
+        |_, fd| stat_of(fd),
+        |thread, zone| {
+            let x = monitor_stat(thread, zone, flags & NOFOLLOW)?;
+            let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+            st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+            st.st_ino = x.stx_ino;
+            st.st_mode = u32::from(x.stx_mode);
+            st.st_nlink = u64::from(x.stx_nlink);
+            st.st_uid = x.stx_uid;
+            st.st_gid = x.stx_gid;
+            st.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
+            st.st_size = x.stx_size as i64;
+            st.st_blksize = i64::from(x.stx_blksize);
+            st.st_blocks = x.stx_blocks as i64;
+            st.st_atime = x.stx_atime.tv_sec as u64;
+            st.st_mtime = x.stx_mtime.tv_sec as u64;
+            st.st_ctime = x.stx_ctime.tv_sec as u64;
+            Ok(st)
+        },
+    )?;
     memory::write(to, &st)?;
     Ok(0)
 }
 
 /// statx(2).
-pub fn statx(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mask: u64, to: u64) -> Result<u64> {
+pub fn statx(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+    mask: u64,
+    to: u64,
+) -> Result<u64> {
     let sync = flags & u64::from(AT_STATX_SYNC_TYPE);
     let by_fd = |_: &mut Thread, fd: u64| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
         let empty = tables().empty.as_ptr() as u64;
-        checked(unsafe { syscall5(__NR_statx, fd, empty, EMPTY_PATH | sync, mask, &raw mut x as u64) })?;
+        checked(unsafe {
+            syscall5(
+                __NR_statx,
+                fd,
+                empty,
+                EMPTY_PATH | sync,
+                mask,
+                &raw mut x as u64,
+            )
+        })?;
         let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
         if let Some(owner) = owner_of(fd, dev, x.stx_ino) {
             x.stx_uid = owner.uid;
@@ -192,7 +237,9 @@ pub fn statx(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mask: u
         memory::write(to, &x)?;
         return Ok(0);
     }
-    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| monitor_stat(thread, zone, flags & NOFOLLOW))?;
+    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| {
+        monitor_stat(thread, zone, flags & NOFOLLOW)
+    })?;
     memory::write(to, &x)?;
     Ok(0)
 }
@@ -214,7 +261,13 @@ pub fn permits(thread: &Thread, uid: u32, st: &linux_raw_sys::general::stat, wan
 }
 
 /// access(2), faccessat(2), faccessat2(2).
-pub fn access(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u64) -> Result<u64> {
+pub fn access(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    mode: u64,
+    flags: u64,
+) -> Result<u64> {
     if mode & !7 != 0 {
         return Err(Errno::EINVAL);
     }
@@ -241,7 +294,11 @@ pub fn access(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: 
             let x = monitor_stat(thread, zone, flags & NOFOLLOW)?;
             let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
             (st.st_uid, st.st_gid, st.st_mode) = (x.stx_uid, x.stx_gid, u32::from(x.stx_mode));
-            if permits(thread, uid, &st, mode as u32) { Ok(0) } else { Err(Errno::EACCES) }
+            if permits(thread, uid, &st, mode as u32) {
+                Ok(0)
+            } else {
+                Err(Errno::EACCES)
+            }
         },
     )
 }
@@ -258,7 +315,10 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
         const DT_LNK: u8 = 10;
         if kind == DT_LNK {
             let ino = memory::read::<u64>(record)?;
-            if let Some(mount) = path::mount_rows().iter().find(|m| m.placeholder_ino == ino && ino != 0) {
+            if let Some(mount) = path::mount_rows()
+                .iter()
+                .find(|m| m.placeholder_ino == ino && ino != 0)
+            {
                 memory::write(record + 18, &DT_DIR)?;
                 memory::write(record, &mount.root_ino)?;
             }
@@ -271,14 +331,27 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
     Ok(got)
 }
 
-fn change(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, request: Request, args: &[u64]) -> Result<u64> {
+fn change(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+    request: Request,
+    args: &[u64],
+) -> Result<u64> {
     with_node(
         thread,
         dirfd,
         pathname,
         flags,
         |thread, fd| change_fd(thread, fd, request, args),
-        |_, _| if request == Request::Utimens { Ok(0) } else { Err(Errno::EPERM) },
+        |_, _| {
+            if request == Request::Utimens {
+                Ok(0)
+            } else {
+                Err(Errno::EPERM)
+            }
+        },
     )
 }
 
@@ -293,7 +366,11 @@ fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Result
 
 /// The zone's own rule of who may change a file: its owner, or root.
 fn must_own(thread: &Thread, fd: u64) -> Result<()> {
-    if thread.credentials.uid[3] == 0 || stat_of(fd)?.st_uid == thread.credentials.uid[3] { Ok(()) } else { Err(Errno::EPERM) }
+    if thread.credentials.uid[3] == 0 || stat_of(fd)?.st_uid == thread.credentials.uid[3] {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// chmod(2), fchmodat(2), fchmodat2(2).
@@ -325,39 +402,76 @@ fn may_chown(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<()> {
     let st = stat_of(fd)?;
     let keeps_user = uid as u32 == u32::MAX || uid as u32 == st.st_uid;
     let group_ok = gid as u32 == u32::MAX || thread.credentials.is_member(gid as u32);
-    if st.st_uid == own && keeps_user && group_ok { Ok(()) } else { Err(Errno::EPERM) }
+    if st.st_uid == own && keeps_user && group_ok {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// chown(2), lchown(2), fchownat(2).
-pub fn chown(thread: &mut Thread, dirfd: u64, pathname: u64, uid: u64, gid: u64, flags: u64) -> Result<u64> {
+pub fn chown(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    uid: u64,
+    gid: u64,
+    flags: u64,
+) -> Result<u64> {
     with_node(
         thread,
         dirfd,
         pathname,
         flags,
         |thread, fd| fchown(thread, fd, uid, gid),
-        |thread, _| if thread.credentials.is_root() { Ok(0) } else { Err(Errno::EPERM) },
+        |thread, _| {
+            if thread.credentials.is_root() {
+                Ok(0)
+            } else {
+                Err(Errno::EPERM)
+            }
+        },
     )
 }
 
 /// fchown(2).
 pub fn fchown(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     may_chown(thread, fd, uid, gid)?;
-    change_fd(thread, fd, Request::Chown, &[uid & 0xffff_ffff, gid & 0xffff_ffff, 0])
+    change_fd(
+        thread,
+        fd,
+        Request::Chown,
+        &[uid & 0xffff_ffff, gid & 0xffff_ffff, 0],
+    )
 }
 
 /// Gives a file just made to the user who made it.
 pub fn own_new(thread: &Thread, fd: u64) {
     let (uid, gid) = (thread.credentials.uid[3], thread.credentials.gid[3]);
     if (uid, gid) != (0, 0) {
-        let _ = change_fd(thread, fd, Request::Chown, &[u64::from(uid), u64::from(gid), 1]);
+        let _ = change_fd(
+            thread,
+            fd,
+            Request::Chown,
+            &[u64::from(uid), u64::from(gid), 1],
+        );
     }
 }
 
 /// utimensat(2).
-pub fn utimensat(thread: &mut Thread, dirfd: u64, pathname: u64, times: u64, flags: u64) -> Result<u64> {
+pub fn utimensat(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    times: u64,
+    flags: u64,
+) -> Result<u64> {
     const UTIME_NOW: u64 = (1 << 30) - 1;
-    let words = if times == 0 { [0, UTIME_NOW, 0, UTIME_NOW] } else { memory::read::<[u64; 4]>(times)? };
+    let words = if times == 0 {
+        [0, UTIME_NOW, 0, UTIME_NOW]
+    } else {
+        memory::read::<[u64; 4]>(times)?
+    };
     if pathname == 0 {
         return change_fd(thread, dirfd, Request::Utimens, &words);
     }
@@ -365,7 +479,13 @@ pub fn utimensat(thread: &mut Thread, dirfd: u64, pathname: u64, times: u64, fla
 }
 
 /// utimes(2), futimesat(2): microseconds.
-pub fn utimes(thread: &mut Thread, dirfd: u64, pathname: u64, times: u64, unit: u64) -> Result<u64> {
+pub fn utimes(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    times: u64,
+    unit: u64,
+) -> Result<u64> {
     if times == 0 {
         return utimensat(thread, dirfd, pathname, 0, 0);
     }
@@ -373,7 +493,14 @@ pub fn utimes(thread: &mut Thread, dirfd: u64, pathname: u64, times: u64, unit: 
     if au >= 1_000_000 || mu >= 1_000_000 {
         return Err(Errno::EINVAL);
     }
-    change(thread, dirfd, pathname, 0, Request::Utimens, &[a, au * unit, m, mu * unit])
+    change(
+        thread,
+        dirfd,
+        pathname,
+        0,
+        Request::Utimens,
+        &[a, au * unit, m, mu * unit],
+    )
 }
 
 /// utime(2): seconds.
@@ -382,7 +509,14 @@ pub fn utime(thread: &mut Thread, pathname: u64, times: u64) -> Result<u64> {
         return utimensat(thread, AT_FDCWD as u64, pathname, 0, 0);
     }
     let [a, m] = memory::read::<[u64; 2]>(times)?;
-    change(thread, AT_FDCWD as u64, pathname, 0, Request::Utimens, &[a, 0, m, 0])
+    change(
+        thread,
+        AT_FDCWD as u64,
+        pathname,
+        0,
+        Request::Utimens,
+        &[a, 0, m, 0],
+    )
 }
 
 /// The extended attributes: none yet, as on a file system without them.
@@ -410,7 +544,8 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
         return Err(Errno::EBADF);
     }
     let mut id = 0u32;
-    let native = |address: u64| checked(unsafe { syscall3(__NR_ioctl, fd, command & 0xffff_ffff, address) });
+    let native =
+        |address: u64| checked(unsafe { syscall3(__NR_ioctl, fd, command & 0xffff_ffff, address) });
     match command & 0xffff_ffff {
         TIOCGPGRP | TIOCGSID => {
             native(&raw mut id as u64)?;
@@ -461,7 +596,9 @@ pub fn close_range(first: u64, last: u64, flags: u64) -> Result<u64> {
     if first > last {
         return Err(Errno::EINVAL);
     }
-    let close = |from: u32, to: u32| checked(unsafe { syscall3(__NR_close_range, u64::from(from), u64::from(to), flags) });
+    let close = |from: u32, to: u32| {
+        checked(unsafe { syscall3(__NR_close_range, u64::from(from), u64::from(to), flags) })
+    };
     if first < FD_BASE {
         close(first, last.min(FD_BASE - 1))?;
     }

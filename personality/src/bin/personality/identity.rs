@@ -23,13 +23,23 @@ pub struct Credentials {
 const NONE: u32 = u32::MAX;
 
 impl Credentials {
-    pub const ROOT: Credentials = Credentials { uid: [0; 4], gid: [0; 4], group_count: 0, groups: [0; GROUPS_MAX] };
+    pub const ROOT: Credentials = Credentials {
+        uid: [0; 4],
+        gid: [0; 4],
+        group_count: 0,
+        groups: [0; GROUPS_MAX],
+    };
 
     pub fn is_root(&self) -> bool {
         self.uid[1] == 0
     }
     pub fn is_member(&self, gid: u32) -> bool {
-        self.gid[3] == gid || self.groups.iter().take(self.group_count as usize).any(|&g| g == gid)
+        self.gid[3] == gid
+            || self
+                .groups
+                .iter()
+                .take(self.group_count as usize)
+                .any(|&g| g == gid)
     }
 }
 
@@ -52,8 +62,15 @@ fn set_ids(ids: &mut [u32; 4], privileged: bool, wanted: [u32; 3]) -> Result<u64
 pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u64> {
     let privileged = thread.credentials.is_root();
     let (a, b, c) = (a as u32, b as u32, c as u32);
-    let is_user = matches!(nr, __NR_setuid | __NR_setreuid | __NR_setresuid | __NR_setfsuid);
-    let ids = if is_user { &mut thread.credentials.uid } else { &mut thread.credentials.gid };
+    let is_user = matches!(
+        nr,
+        __NR_setuid | __NR_setreuid | __NR_setresuid | __NR_setfsuid
+    );
+    let ids = if is_user {
+        &mut thread.credentials.uid
+    } else {
+        &mut thread.credentials.gid
+    };
     let result = match nr {
         __NR_setuid | __NR_setgid => {
             if a == NONE {
@@ -65,10 +82,16 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
             }
         }
         __NR_setreuid | __NR_setregid => {
-            let saved = if a != NONE || (b != NONE && b != ids[0]) { if b == NONE { ids[1] } else { b } } else { NONE };
+            let saved = if a != NONE || (b != NONE && b != ids[0]) {
+                if b == NONE { ids[1] } else { b }
+            } else {
+                NONE
+            };
             if privileged {
                 set_ids(ids, true, [a, b, saved])
-            } else if (a == NONE || a == ids[0] || a == ids[1]) && (b == NONE || ids[..3].contains(&b)) {
+            } else if (a == NONE || a == ids[0] || a == ids[1])
+                && (b == NONE || ids[..3].contains(&b))
+            {
                 set_ids(ids, true, [a, b, saved])
             } else {
                 Err(Errno::EPERM)
@@ -111,7 +134,13 @@ pub fn getgroups(thread: &Thread, size: u64, list: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     if size != 0 {
-        for (i, group) in thread.credentials.groups.iter().take(count as usize).enumerate() {
+        for (i, group) in thread
+            .credentials
+            .groups
+            .iter()
+            .take(count as usize)
+            .enumerate()
+        {
             memory::write(list + 4 * i as u64, group)?;
         }
     }
@@ -148,7 +177,11 @@ pub fn capget(thread: &Thread, header: u64, data: u64) -> Result<u64> {
         }
     };
     if data != 0 {
-        let (low, high) = if thread.credentials.is_root() { (u32::MAX, 0x1ff) } else { (0, 0) };
+        let (low, high) = if thread.credentials.is_root() {
+            (u32::MAX, 0x1ff)
+        } else {
+            (0, 0)
+        };
         for (i, word) in [low, high].into_iter().take(words).enumerate() {
             memory::write(data + 12 * i as u64, &[word, word, 0])?;
         }
@@ -160,7 +193,11 @@ pub fn capget(thread: &Thread, header: u64, data: u64) -> Result<u64> {
 pub fn capset(thread: &Thread, header: u64, data: u64) -> Result<u64> {
     memory::read::<[u32; 2]>(header)?;
     let first = memory::read::<[u32; 3]>(data)?;
-    if thread.credentials.is_root() || first == [0; 3] { Ok(0) } else { Err(Errno::EPERM) }
+    if thread.credentials.is_root() || first == [0; 3] {
+        Ok(0)
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// uname(2).
@@ -202,8 +239,20 @@ pub fn prctl(thread: &Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         }
         PR_GET_NO_NEW_PRIVS | PR_GET_SECCOMP | PR_GET_SECUREBITS => Ok(0),
         PR_SET_NO_NEW_PRIVS if args[0] == 1 => Ok(0),
-        PR_CAPBSET_READ => if args[0] <= 40 { Ok(1) } else { Err(Errno::EINVAL) },
-        PR_CAPBSET_DROP | PR_SET_SECUREBITS => if thread.credentials.is_root() { Ok(0) } else { Err(Errno::EPERM) },
+        PR_CAPBSET_READ => {
+            if args[0] <= 40 {
+                Ok(1)
+            } else {
+                Err(Errno::EINVAL)
+            }
+        }
+        PR_CAPBSET_DROP | PR_SET_SECUREBITS => {
+            if thread.credentials.is_root() {
+                Ok(0)
+            } else {
+                Err(Errno::EPERM)
+            }
+        }
         PR_CAP_AMBIENT => Ok(0),
         PR_SET_PTRACER => Ok(0),
         PR_GET_TSC => Err(Errno::EINVAL),

@@ -46,16 +46,41 @@ pub fn run(thread: &mut Thread) -> ! {
         syscall2(__NR_prctl, PR_SET_CHILD_SUBREAPER, 1);
         syscall2(__NR_prctl, 15, c"init".as_ptr() as u64);
         syscall1(__NR_setsid, 0);
+        // What init starts must not hold it.
+        syscall3(__NR_fcntl, u64::from(FD_SPAWN), u64::from(F_SETFD), 1);
         // Blocked but not ignored: SIGCHLD is taken by the poll below.
-        let action = signal::Action { handler: on_child as *const () as u64, flags: 0x0400_0000, restorer: crate::arch::pz_restore as *const () as u64, mask: 0 };
-        syscall4(__NR_rt_sigaction, u64::from(SIGCHLD), &raw const action as u64, 0, 8);
+        let action = signal::Action {
+            handler: on_child as *const () as u64,
+            flags: 0x0400_0000,
+            restorer: crate::arch::pz_restore as *const () as u64,
+            mask: 0,
+        };
+        syscall4(
+            __NR_rt_sigaction,
+            u64::from(SIGCHLD),
+            &raw const action as u64,
+            0,
+            8,
+        );
     }
     let _ = thread.ask(Request::Init, &[EVENT_READY, 0, 0]);
     let wait_mask: u64 = !(1u64 << (SIGCHLD - 1));
     loop {
         reap(thread);
         let poll = [u64::from(FD_SPAWN) | (1 << 32)];
-        let got = unsafe { syscall6(__NR_ppoll, [poll.as_ptr() as u64, 1, 0, &raw const wait_mask as u64, 8, 0]) };
+        let got = unsafe {
+            syscall6(
+                __NR_ppoll,
+                [
+                    poll.as_ptr() as u64,
+                    1,
+                    0,
+                    &raw const wait_mask as u64,
+                    8,
+                    0,
+                ],
+            )
+        };
         if got > 0 && !serve(thread) {
             // The monitor is gone.
             unsafe { syscall1(__NR_exit_group, 0) };
@@ -66,13 +91,24 @@ pub fn run(thread: &mut Thread) -> ! {
 fn reap(thread: &Thread) {
     loop {
         let mut status = 0i32;
-        let child = unsafe { syscall4(__NR_wait4, u64::MAX, &raw mut status as u64, u64::from(WNOHANG), 0) };
+        let child = unsafe {
+            syscall4(
+                __NR_wait4,
+                u64::MAX,
+                &raw mut status as u64,
+                u64::from(WNOHANG),
+                0,
+            )
+        };
         if child <= 0 {
             return;
         }
         let zone = pids::to_zone_or_0(child as i32);
         pids::reaped(child as u32);
-        let _ = thread.ask(Request::Init, &[EVENT_ENDED, u64::from(zone), status as u64]);
+        let _ = thread.ask(
+            Request::Init,
+            &[EVENT_ENDED, u64::from(zone), status as u64],
+        );
     }
 }
 
@@ -90,13 +126,24 @@ fn serve(thread: &mut Thread) -> bool {
         control_len: 64,
         flags: 0,
     };
-    let got = unsafe { syscall3(__NR_recvmsg, u64::from(FD_SPAWN), &raw mut message as u64, 0) };
+    let got = unsafe {
+        syscall3(
+            __NR_recvmsg,
+            u64::from(FD_SPAWN),
+            &raw mut message as u64,
+            0,
+        )
+    };
     if got <= 0 {
         return got == -4;
     }
     let spawn = unsafe { &*(packet as *const Spawn) };
     let has_fds = message.control_len >= 16 + 12 && control[1] as u32 == SOL_SOCKET;
-    let fds = [control[2] as u32, (control[2] >> 32) as u32, control[3] as u32];
+    let fds = [
+        control[2] as u32,
+        (control[2] >> 32) as u32,
+        control[3] as u32,
+    ];
     let zone = pids::allocate().unwrap_or(0);
     let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
     if child == 0 {
@@ -110,7 +157,14 @@ fn serve(thread: &mut Thread) -> bool {
             unsafe { syscall1(__NR_close, u64::from(fd)) };
         }
     }
-    let _ = thread.ask(Request::Init, &[EVENT_STARTED, spawn.cookie, if child > 0 { u64::from(zone) } else { 0 }]);
+    let _ = thread.ask(
+        Request::Init,
+        &[
+            EVENT_STARTED,
+            spawn.cookie,
+            if child > 0 { u64::from(zone) } else { 0 },
+        ],
+    );
     true
 }
 
@@ -121,11 +175,22 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
     process.host_pid = thread.host_tid;
     process.zone_pid = zone;
     pids::register(zone, process.host_pid);
-    thread.credentials = Credentials { uid: [spawn.uid; 4], gid: [spawn.gid; 4], group_count: spawn.group_count.min(32), groups: spawn.groups };
+    thread.credentials = Credentials {
+        uid: [spawn.uid; 4],
+        gid: [spawn.gid; 4],
+        group_count: spawn.group_count.min(32),
+        groups: spawn.groups,
+    };
     pids::store_credentials(zone, &thread.credentials);
     unsafe {
         let action = signal::Action::default();
-        syscall4(__NR_rt_sigaction, u64::from(SIGCHLD), &raw const action as u64, 0, 8);
+        syscall4(
+            __NR_rt_sigaction,
+            u64::from(SIGCHLD),
+            &raw const action as u64,
+            0,
+            8,
+        );
         for (to, fd) in fds.iter().enumerate() {
             syscall2(__NR_dup2, u64::from(*fd), to as u64);
         }
@@ -163,4 +228,3 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
     }
     die("")
 }
-

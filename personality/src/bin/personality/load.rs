@@ -41,8 +41,18 @@ pub extern "C" fn start(stack: u64) -> ! {
     let read_only = u64::from(PROT_READ);
     let read_write = u64::from(PROT_READ | PROT_WRITE);
     map_shared(TABLES_BASE, TABLES_SIZE, FD_TABLES, read_only);
-    map_shared(COMMONS_BASE, page_up(size_of::<Commons>() as u64), FD_COMMONS, read_write);
-    map_shared(MAILBOXES_BASE, u64::from(PID_LIMIT) * MAILBOX_STRIDE, FD_MAILBOXES, read_write);
+    map_shared(
+        COMMONS_BASE,
+        page_up(size_of::<Commons>() as u64),
+        FD_COMMONS,
+        read_write,
+    );
+    map_shared(
+        MAILBOXES_BASE,
+        u64::from(PID_LIMIT) * MAILBOX_STRIDE,
+        FD_MAILBOXES,
+        read_write,
+    );
 
     let thread = me();
     thread.process = &raw mut thread.own_process;
@@ -91,7 +101,19 @@ fn map_image(image: &Image) -> Mapped {
     let length = image.span[1].wrapping_sub(image.span[0]);
     if image.is_dyn == 1 {
         let slack = image.align.saturating_sub(PAGE);
-        let at = unsafe { syscall6(__NR_mmap, [0, length + slack, 0, u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), u64::MAX, 0]) };
+        let at = unsafe {
+            syscall6(
+                __NR_mmap,
+                [
+                    0,
+                    length + slack,
+                    0,
+                    u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
+                    u64::MAX,
+                    0,
+                ],
+            )
+        };
         if at < 0 {
             die("picozone: no room for the program\n");
         }
@@ -112,7 +134,14 @@ fn map_image(image: &Image) -> Mapped {
         let prot = u64::from(segment.prot);
         let fixed = u64::from(MAP_PRIVATE | MAP_FIXED);
         if segment.file_size > 0 {
-            let args = [page_down(address), file_end - page_down(address), prot, fixed, image.fd as u64, page_down(segment.offset)];
+            let args = [
+                page_down(address),
+                file_end - page_down(address),
+                prot,
+                fixed,
+                image.fd as u64,
+                page_down(segment.offset),
+            ];
             if unsafe { syscall6(__NR_mmap, args) } < 0 {
                 die("picozone: a segment of the program cannot be mapped\n");
             }
@@ -124,11 +153,20 @@ fn map_image(image: &Image) -> Mapped {
                 from = page_up(file_end);
                 if segment.prot & PROT_WRITE != 0 {
                     // The kernel clears the rest of the last page of .data; ld.so relies on it.
-                    unsafe { core::ptr::write_bytes(file_end as *mut u8, 0, (from - file_end) as usize) };
+                    unsafe {
+                        core::ptr::write_bytes(file_end as *mut u8, 0, (from - file_end) as usize)
+                    };
                 }
             }
             if page_up(memory_end) > from {
-                let args = [from, page_up(memory_end) - from, prot, fixed | u64::from(MAP_ANONYMOUS), u64::MAX, 0];
+                let args = [
+                    from,
+                    page_up(memory_end) - from,
+                    prot,
+                    fixed | u64::from(MAP_ANONYMOUS),
+                    u64::MAX,
+                    0,
+                ];
                 if unsafe { syscall6(__NR_mmap, args) } < 0 {
                     die("picozone: no memory for the program\n");
                 }
@@ -136,7 +174,10 @@ fn map_image(image: &Image) -> Mapped {
         }
     }
     unsafe { syscall1(__NR_close, image.fd as u64) };
-    Mapped { bias, end: bias + image.span[1] }
+    Mapped {
+        bias,
+        end: bias + image.span[1],
+    }
 }
 
 /// `struct prctl_mm_map`.
@@ -184,7 +225,13 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             let [key, value] = pair.read();
             let new = match key as u32 {
                 AT_NULL => break,
-                AT_PHDR => if handover.exe.phdr == 0 { 0 } else { exe.bias + handover.exe.phdr },
+                AT_PHDR => {
+                    if handover.exe.phdr == 0 {
+                        0
+                    } else {
+                        exe.bias + handover.exe.phdr
+                    }
+                }
                 AT_PHNUM => u64::from(handover.exe.phnum),
                 AT_PHENT => 56,
                 AT_ENTRY => exe.bias + handover.exe.entry,
@@ -203,7 +250,11 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             pair.write([key, new]);
             at += 16;
         }
-        let first_arg = if argc > 0 { (argv as *const u64).read() } else { execfn };
+        let first_arg = if argc > 0 {
+            (argv as *const u64).read()
+        } else {
+            execfn
+        };
         let env_start = if first_env != 0 { first_env } else { execfn };
         let brk = brk_start(&handover.exe, &exe);
         let map = MemoryMap {
@@ -217,13 +268,30 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             auxv_size: (at + 16 - auxv) as u32,
             exe_fd: u32::MAX,
         };
-        syscall5(__NR_prctl, u64::from(PR_SET_MM), PR_SET_MM_MAP, &raw const map as u64, size_of::<MemoryMap>() as u64, 0);
-        let name = process.exe[..len].iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
-        syscall2(__NR_prctl, u64::from(PR_SET_NAME), process.exe.as_ptr() as u64 + name as u64);
+        syscall5(
+            __NR_prctl,
+            u64::from(PR_SET_MM),
+            PR_SET_MM_MAP,
+            &raw const map as u64,
+            size_of::<MemoryMap>() as u64,
+            0,
+        );
+        let name = process.exe[..len]
+            .iter()
+            .rposition(|&b| b == b'/')
+            .map_or(0, |i| i + 1);
+        syscall2(
+            __NR_prctl,
+            u64::from(PR_SET_NAME),
+            process.exe.as_ptr() as u64 + name as u64,
+        );
 
         thread.held = handover.mask & signal::HELD;
         let mask = handover.mask & !signal::HELD;
-        syscall6(__NR_rt_sigprocmask, [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0]);
+        syscall6(
+            __NR_rt_sigprocmask,
+            [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0],
+        );
         arch::pz_enter(entry, stack)
     }
 }
@@ -234,9 +302,22 @@ fn brk_start(image: &Image, mapped: &Mapped) -> u64 {
         return page_up(mapped.end);
     }
     // Randomness: the kernel's own choice for the image, spread over the area below it.
-    let hint = 0x5555_0000_0000 + ((mapped.bias >> 12).wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 256;
+    let hint =
+        0x5555_0000_0000 + ((mapped.bias >> 12).wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 256;
     let hint = page_up(hint);
-    let at = unsafe { syscall6(__NR_mmap, [hint, PAGE, 0, u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE), u64::MAX, 0]) };
+    let at = unsafe {
+        syscall6(
+            __NR_mmap,
+            [
+                hint,
+                PAGE,
+                0,
+                u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
+                u64::MAX,
+                0,
+            ],
+        )
+    };
     if at <= 0 {
         return page_up(mapped.end);
     }
@@ -248,9 +329,19 @@ fn code_range(image: &Image, bias: u64, prot: u32) -> [u64; 2] {
     let of = image.segments.iter().take(image.count as usize);
     let mut range = [0, 0];
     for segment in of.filter(|s| s.prot & prot != 0) {
-        let (from, to) = (bias + segment.vaddr, bias + segment.vaddr + segment.file_size);
-        range = if range == [0, 0] { [from, to] } else { [range[0].min(from), range[1].max(to)] };
+        let (from, to) = (
+            bias + segment.vaddr,
+            bias + segment.vaddr + segment.file_size,
+        );
+        range = if range == [0, 0] {
+            [from, to]
+        } else {
+            [range[0].min(from), range[1].max(to)]
+        };
     }
-    if range == [0, 0] { [bias + image.span[0], bias + image.span[0] + 1] } else { range }
+    if range == [0, 0] {
+        [bias + image.span[0], bias + image.span[0] + 1]
+    } else {
+        range
+    }
 }
-

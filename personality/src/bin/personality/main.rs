@@ -15,7 +15,10 @@
 //! - It keeps no lock across a return to the guest, uses no vector registers, allocates nothing.
 #![no_std]
 #![no_main]
-#![expect(non_upper_case_globals, reason = "the kernel's own names of calls stand in patterns")]
+#![expect(
+    non_upper_case_globals,
+    reason = "the kernel's own names of calls stand in patterns"
+)]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -51,7 +54,12 @@ use picozone_syscalls::Errno;
 /// Ends the process: the zone's own state is not what this program needs.
 fn die(why: &str) -> ! {
     unsafe {
-        arch::syscall3(linux_raw_sys::general::__NR_write, 2, why.as_ptr() as u64, why.len() as u64);
+        arch::syscall3(
+            linux_raw_sys::general::__NR_write,
+            2,
+            why.as_ptr() as u64,
+            why.len() as u64,
+        );
         arch::syscall1(linux_raw_sys::general::__NR_exit_group, 127);
     }
     loop {}
@@ -71,8 +79,18 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
         }
         unsafe {
             let file = place.file();
-            arch::syscall3(linux_raw_sys::general::__NR_write, 2, file.as_ptr() as u64, file.len() as u64);
-            arch::syscall3(linux_raw_sys::general::__NR_write, 2, text[at..].as_ptr() as u64, (text.len() - at) as u64);
+            arch::syscall3(
+                linux_raw_sys::general::__NR_write,
+                2,
+                file.as_ptr() as u64,
+                file.len() as u64,
+            );
+            arch::syscall3(
+                linux_raw_sys::general::__NR_write,
+                2,
+                text[at..].as_ptr() as u64,
+                (text.len() - at) as u64,
+            );
         }
     }
     die("picozone: the personality failed\n")

@@ -31,17 +31,29 @@ pub fn read<T: Plain>(from: u64) -> Result<T> {
 
 /// Writes a value. EFAULT if any byte cannot be written.
 pub fn write<T: Plain>(to: u64, value: &T) -> Result<()> {
-    if arch::copy(to, core::ptr::from_ref(value) as u64, size_of::<T>()) { Ok(()) } else { Err(Errno::EFAULT) }
+    if arch::copy(to, core::ptr::from_ref(value) as u64, size_of::<T>()) {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// Reads bytes.
 pub fn read_bytes(from: u64, to: &mut [u8]) -> Result<()> {
-    if arch::copy(to.as_mut_ptr() as u64, from, to.len()) { Ok(()) } else { Err(Errno::EFAULT) }
+    if arch::copy(to.as_mut_ptr() as u64, from, to.len()) {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// Writes bytes.
 pub fn write_bytes(to: u64, bytes: &[u8]) -> Result<()> {
-    if arch::copy(to, bytes.as_ptr() as u64, bytes.len()) { Ok(()) } else { Err(Errno::EFAULT) }
+    if arch::copy(to, bytes.as_ptr() as u64, bytes.len()) {
+        Ok(())
+    } else {
+        Err(Errno::EFAULT)
+    }
 }
 
 /// A path of the guest, with its NUL.
@@ -65,8 +77,15 @@ impl GuestPath {
         }
     }
     pub fn of(text: &[u8]) -> Result<GuestPath> {
-        let mut path = GuestPath { bytes: [0; 4096], len: text.len() };
-        path.bytes.get_mut(..text.len()).filter(|_| text.len() < 4096).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(text);
+        let mut path = GuestPath {
+            bytes: [0; 4096],
+            len: text.len(),
+        };
+        path.bytes
+            .get_mut(..text.len())
+            .filter(|_| text.len() < 4096)
+            .ok_or(Errno::ENAMETOOLONG)?
+            .copy_from_slice(text);
         Ok(path)
     }
     pub fn as_bytes(&self) -> &[u8] {

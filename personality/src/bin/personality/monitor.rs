@@ -35,7 +35,8 @@ impl Thread {
             *to = *from;
         }
         let result = unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), 0) };
-        if result == -38 && request != Request::Ping && unsafe { syscall2(NR_DOORBELL, 0, 0) } != 0 {
+        if result == -38 && request != Request::Ping && unsafe { syscall2(NR_DOORBELL, 0, 0) } != 0
+        {
             crate::die("");
         }
         checked(result)

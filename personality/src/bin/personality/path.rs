@@ -27,7 +27,10 @@ const TRIES: usize = 8;
 
 /// The zone's mounts.
 pub fn mount_rows() -> &'static [MountRow] {
-    tables().mounts.get(..tables().mount_count as usize).unwrap_or(&[])
+    tables()
+        .mounts
+        .get(..tables().mount_count as usize)
+        .unwrap_or(&[])
 }
 
 fn mounts() -> Mounts<'static> {
@@ -62,7 +65,8 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
 fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     let mut path = PathBuf::new();
-    path.set(if rest.is_empty() { b"." } else { rest }).map_err(from_error)?;
+    path.set(if rest.is_empty() { b"." } else { rest })
+        .map_err(from_error)?;
     openat2_raw(row.fd as u64, path.as_c_str().as_ptr() as u64, how)
 }
 
@@ -88,7 +92,15 @@ impl Tree for Kernel<'_> {
     }
     fn readlink(&mut self, node: &u64, to: &mut [u8]) -> core::result::Result<usize, Error> {
         let empty = tables().empty.as_ptr() as u64;
-        let got = unsafe { syscall4(__NR_readlinkat, *node, empty, to.as_mut_ptr() as u64, to.len() as u64) };
+        let got = unsafe {
+            syscall4(
+                __NR_readlinkat,
+                *node,
+                empty,
+                to.as_mut_ptr() as u64,
+                to.len() as u64,
+            )
+        };
         match checked(got) {
             Ok(length) => Ok(length as usize),
             // readlinkat answers ENOENT for an empty name on what is no link.
@@ -117,9 +129,14 @@ fn close(fd: u64) {
 fn zone_path_of(thread: &Thread, dirfd: u64, to: &mut PathBuf) -> Result<()> {
     if dirfd as i32 == AT_CWD {
         let mut host = [0u8; 4096];
-        let length = checked(unsafe { syscall2(__NR_getcwd, host.as_mut_ptr() as u64, 4096) })? as usize;
+        let length =
+            checked(unsafe { syscall2(__NR_getcwd, host.as_mut_ptr() as u64, 4096) })? as usize;
         let host = host.get(..length.saturating_sub(1)).unwrap_or(b"");
-        return if mounts().to_zone(host, to) { Ok(()) } else { Err(Errno::ENOENT) };
+        return if mounts().to_zone(host, to) {
+            Ok(())
+        } else {
+            Err(Errno::ENOENT)
+        };
     }
     let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
     let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
@@ -137,7 +154,13 @@ pub fn own_exe(thread: &Thread, path: &GuestPath) -> Result<GuestPath> {
 }
 
 /// Where a path leads that the kernel could not finish.
-fn walk(thread: &Thread, dirfd: u64, path: &GuestPath, last: Last, at: &mut PathBuf) -> Result<Resolved> {
+fn walk(
+    thread: &Thread,
+    dirfd: u64,
+    path: &GuestPath,
+    last: Last,
+    at: &mut PathBuf,
+) -> Result<Resolved> {
     if path.as_bytes().first() == Some(&b'/') {
         at.set(b"/").map_err(from_error)?;
     } else {
@@ -153,7 +176,13 @@ enum Opened {
     Monitor(PathBuf),
 }
 
-fn open_confined(thread: &Thread, dirfd: u64, path: &GuestPath, flags: u64, mode: u64) -> Result<Opened> {
+fn open_confined(
+    thread: &Thread,
+    dirfd: u64,
+    path: &GuestPath,
+    flags: u64,
+    mode: u64,
+) -> Result<Opened> {
     let how = how(thread, flags, mode)?;
     let first = if path.as_bytes().first() == Some(&b'/') {
         let (mount, rest) = mounts().find(path.as_bytes());
@@ -166,17 +195,27 @@ fn open_confined(thread: &Thread, dirfd: u64, path: &GuestPath, flags: u64, mode
     } else {
         openat2_raw(dirfd, path.address(), how)
     };
-    let is_nofollow = flags & NOFOLLOW != 0 || flags & u64::from(O_CREAT | O_EXCL) == u64::from(O_CREAT | O_EXCL);
+    let is_nofollow =
+        flags & NOFOLLOW != 0 || flags & u64::from(O_CREAT | O_EXCL) == u64::from(O_CREAT | O_EXCL);
     match first {
         Err(Errno::EXDEV | Errno::EAGAIN) => {}
         // Not followed: perhaps it is a mount point's placeholder.
         Err(Errno::ELOOP | Errno::ENOTDIR) if flags & NOFOLLOW != 0 => {}
-        Ok(fd) if flags & (NOFOLLOW | u64::from(O_PATH)) == NOFOLLOW | u64::from(O_PATH) && is_placeholder(fd) => close(fd),
+        Ok(fd)
+            if flags & (NOFOLLOW | u64::from(O_PATH)) == NOFOLLOW | u64::from(O_PATH)
+                && is_placeholder(fd) =>
+        {
+            close(fd)
+        }
         other => return other.map(Opened::Descriptor),
     }
     for _ in 0..TRIES {
         let mut at = PathBuf::new();
-        let last = if is_nofollow { Last::NoFollow } else { Last::Follow };
+        let last = if is_nofollow {
+            Last::NoFollow
+        } else {
+            Last::Follow
+        };
         let found = walk(thread, dirfd, path, last, &mut at)?;
         if found.is_monitor {
             return Ok(Opened::Monitor(at));
@@ -186,7 +225,11 @@ fn open_confined(thread: &Thread, dirfd: u64, path: &GuestPath, flags: u64, mode
         }
         let rest = at.as_bytes().get(found.rel..).unwrap_or(b"");
         let result = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
-            open_in_mount(found.mount, rest, crate::path::how(thread, flags | u64::from(O_DIRECTORY), mode)?)
+            open_in_mount(
+                found.mount,
+                rest,
+                crate::path::how(thread, flags | u64::from(O_DIRECTORY), mode)?,
+            )
         } else {
             open_in_mount(found.mount, rest, how)
         };
@@ -200,7 +243,9 @@ fn open_confined(thread: &Thread, dirfd: u64, path: &GuestPath, flags: u64, mode
 
 fn is_placeholder(fd: u64) -> bool {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
-    if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0 || st.st_mode & 0o170_000 != 0o120_000 {
+    if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0
+        || st.st_mode & 0o170_000 != 0o120_000
+    {
         return false;
     }
     mounts().is_placeholder(st.st_dev, st.st_ino).is_some()
@@ -235,7 +280,8 @@ fn normal_flags(flags: u64, mode: u64) -> (u64, u64) {
     if flags & u64::from(O_PATH) != 0 {
         flags &= u64::from(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
-    let makes = flags & u64::from(O_CREAT) != 0 || flags & u64::from(O_TMPFILE) == u64::from(O_TMPFILE);
+    let makes =
+        flags & u64::from(O_CREAT) != 0 || flags & u64::from(O_TMPFILE) == u64::from(O_TMPFILE);
     (flags, if makes { mode & 0o777 } else { 0 })
 }
 
@@ -250,7 +296,11 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
     // A file of a user who is not root: learn whether this call makes it.
     let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
     let makes = flags & u64::from(O_CREAT) != 0 && !is_root;
-    let asked = if makes { flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL) } else { flags };
+    let asked = if makes {
+        flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL)
+    } else {
+        flags
+    };
     let mut made = false;
     let opened = match open_confined(thread, dirfd, &path, asked, if makes { 0 } else { mode }) {
         Ok(Opened::Descriptor(fd)) if makes && flags & u64::from(O_EXCL) != 0 => {
@@ -276,7 +326,11 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
             }
             Ok(fd)
         }
-        Opened::Monitor(zone) => thread.ask_about(Request::Open, zone.as_bytes(), &[AT_CWD as u64, flags, mode]),
+        Opened::Monitor(zone) => thread.ask_about(
+            Request::Open,
+            zone.as_bytes(),
+            &[AT_CWD as u64, flags, mode],
+        ),
     }
 }
 
@@ -307,10 +361,16 @@ pub fn chdir_bytes(thread: &mut Thread, path: &[u8]) -> Result<u64> {
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     let fd = match open_confined(thread, AT_CWD as u64, &path, flags, 0)? {
         Opened::Descriptor(fd) => fd,
-        Opened::Monitor(zone) => thread.ask_about(Request::Open, zone.as_bytes(), &[AT_CWD as u64, flags, 0])?,
+        Opened::Monitor(zone) => {
+            thread.ask_about(Request::Open, zone.as_bytes(), &[AT_CWD as u64, flags, 0])?
+        }
     };
     let result = file::stat_of(fd).and_then(|st| {
-        if file::permits(thread, thread.credentials.uid[3], &st, 1) { checked(unsafe { syscall1(__NR_fchdir, fd) }) } else { Err(Errno::EACCES) }
+        if file::permits(thread, thread.credentials.uid[3], &st, 1) {
+            checked(unsafe { syscall1(__NR_fchdir, fd) })
+        } else {
+            Err(Errno::EACCES)
+        }
     });
     close(fd);
     result
@@ -347,7 +407,9 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
     let empty = tables().empty.as_ptr() as u64;
     let read = |fd: u64| {
         let mut buffer = [0u8; 4096];
-        let got = match checked(unsafe { syscall4(__NR_readlinkat, fd, empty, buffer.as_mut_ptr() as u64, 4096) }) {
+        let got = match checked(unsafe {
+            syscall4(__NR_readlinkat, fd, empty, buffer.as_mut_ptr() as u64, 4096)
+        }) {
             Err(Errno::ENOENT) => Err(Errno::EINVAL),
             other => other,
         }? as usize;
@@ -356,7 +418,11 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
         Ok(n as u64)
     };
     if path.is_empty() {
-        return if dirfd as i32 == AT_CWD { Err(Errno::ENOENT) } else { read(dirfd) };
+        return if dirfd as i32 == AT_CWD {
+            Err(Errno::ENOENT)
+        } else {
+            read(dirfd)
+        };
     }
     match reach(thread, dirfd, &path, true)? {
         Reach::Node(fd) => {
@@ -365,7 +431,8 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             result
         }
         Reach::Monitor(zone) => {
-            let got = thread.ask_about(Request::Readlink, zone.as_bytes(), &[AT_CWD as u64])? as usize;
+            let got =
+                thread.ask_about(Request::Readlink, zone.as_bytes(), &[AT_CWD as u64])? as usize;
             let n = got.min(size);
             memory::write_bytes(to, thread.mailbox().b.get(..n).ok_or(Errno::EIO)?)?;
             Ok(n as u64)
@@ -404,7 +471,10 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
     if end == 0 {
         return Err(Errno::EBUSY);
     }
-    let start = bytes[..end].iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+    let start = bytes[..end]
+        .iter()
+        .rposition(|&b| b == b'/')
+        .map_or(0, |i| i + 1);
     let last = &bytes[start..end];
     if last.len() > 255 {
         return Err(Errno::ENAMETOOLONG);
@@ -418,11 +488,25 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
         name[last.len()] = b'/';
     }
     if start == 0 {
-        return Ok(Parent { fd: dirfd, is_ours: false, name });
+        return Ok(Parent {
+            fd: dirfd,
+            is_ours: false,
+            name,
+        });
     }
     let directory = GuestPath::of(&bytes[..start])?;
-    match open_confined(thread, dirfd, &directory, PATH_FLAGS | u64::from(O_DIRECTORY), 0)? {
-        Opened::Descriptor(fd) => Ok(Parent { fd, is_ours: true, name }),
+    match open_confined(
+        thread,
+        dirfd,
+        &directory,
+        PATH_FLAGS | u64::from(O_DIRECTORY),
+        0,
+    )? {
+        Opened::Descriptor(fd) => Ok(Parent {
+            fd,
+            is_ours: true,
+            name,
+        }),
         Opened::Monitor(_) => Err(Errno::EACCES),
     }
 }
@@ -433,11 +517,22 @@ fn may_change(thread: &Thread, directory: u64) -> Result<()> {
     if uid == 0 || directory as i32 == AT_CWD {
         return Ok(());
     }
-    if file::permits(thread, uid, &file::stat_of(directory)?, 3) { Ok(()) } else { Err(Errno::EACCES) }
+    if file::permits(thread, uid, &file::stat_of(directory)?, 3) {
+        Ok(())
+    } else {
+        Err(Errno::EACCES)
+    }
 }
 
 /// mkdir and mknod with their `at` forms.
-pub fn make(thread: &mut Thread, nr: u32, dirfd: u64, pathname: u64, mode: u64, device: u64) -> Result<u64> {
+pub fn make(
+    thread: &mut Thread,
+    nr: u32,
+    dirfd: u64,
+    pathname: u64,
+    mode: u64,
+    device: u64,
+) -> Result<u64> {
     let path = GuestPath::read(pathname)?;
     let parent = parent(thread, dirfd, &path)?;
     may_change(thread, parent.fd)?;
@@ -445,7 +540,9 @@ pub fn make(thread: &mut Thread, nr: u32, dirfd: u64, pathname: u64, mode: u64, 
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode & 0o1777) })
     } else {
         match mode & 0o170_000 {
-            0 | 0o100_000 | 0o010_000 | 0o140_000 => checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode & !0o6000, 0) }),
+            0 | 0o100_000 | 0o010_000 | 0o140_000 => {
+                checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode & !0o6000, 0) })
+            }
             0o020_000 | 0o060_000 if thread.credentials.is_root() => {
                 let _ = device;
                 Err(Errno::EPERM)
@@ -456,7 +553,9 @@ pub fn make(thread: &mut Thread, nr: u32, dirfd: u64, pathname: u64, mode: u64, 
     }?;
     if thread.credentials.uid[3] != 0 || thread.credentials.gid[3] != 0 {
         let flags = PATH_FLAGS | NOFOLLOW;
-        if let Ok(fd) = how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how)) {
+        if let Ok(fd) =
+            how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how))
+        {
             file::own_new(thread, fd);
             close(fd);
         }
@@ -473,23 +572,59 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
 }
 
 /// rename(2), renameat(2), renameat2(2).
-pub fn rename(thread: &mut Thread, from_dir: u64, from: u64, to_dir: u64, to: u64, flags: u64) -> Result<u64> {
+pub fn rename(
+    thread: &mut Thread,
+    from_dir: u64,
+    from: u64,
+    to_dir: u64,
+    to: u64,
+    flags: u64,
+) -> Result<u64> {
     let from = parent(thread, from_dir, &GuestPath::read(from)?)?;
     let to = parent(thread, to_dir, &GuestPath::read(to)?)?;
     may_change(thread, from.fd)?;
     may_change(thread, to.fd)?;
-    checked(unsafe { syscall5(__NR_renameat2, from.fd, from.name(), to.fd, to.name(), flags) })
+    checked(unsafe {
+        syscall5(
+            __NR_renameat2,
+            from.fd,
+            from.name(),
+            to.fd,
+            to.name(),
+            flags,
+        )
+    })
 }
 
 /// link(2), linkat(2).
-pub fn link(thread: &mut Thread, from_dir: u64, from: u64, to_dir: u64, to: u64, flags: u64) -> Result<u64> {
+pub fn link(
+    thread: &mut Thread,
+    from_dir: u64,
+    from: u64,
+    to_dir: u64,
+    to: u64,
+    flags: u64,
+) -> Result<u64> {
     let path = GuestPath::read(from)?;
     let to = parent(thread, to_dir, &GuestPath::read(to)?)?;
     may_change(thread, to.fd)?;
-    let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 { Some(from_dir) } else { own_descriptor(&path) };
+    let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
+        Some(from_dir)
+    } else {
+        own_descriptor(&path)
+    };
     if let Some(fd) = by_descriptor {
         let empty = tables().empty.as_ptr() as u64;
-        return checked(unsafe { syscall5(__NR_linkat, fd, empty, to.fd, to.name(), u64::from(AT_EMPTY_PATH)) });
+        return checked(unsafe {
+            syscall5(
+                __NR_linkat,
+                fd,
+                empty,
+                to.fd,
+                to.name(),
+                u64::from(AT_EMPTY_PATH),
+            )
+        });
     }
     if flags & u64::from(AT_SYMLINK_FOLLOW) != 0 {
         let mut at = PathBuf::new();
@@ -498,7 +633,9 @@ pub fn link(thread: &mut Thread, from_dir: u64, from: u64, to_dir: u64, to: u64,
             return Err(Errno::EXDEV);
         }
         let from = parent(thread, AT_CWD as u64, &GuestPath::of(at.as_bytes())?)?;
-        return checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) });
+        return checked(unsafe {
+            syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
+        });
     }
     let from = parent(thread, from_dir, &path)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
@@ -512,7 +649,10 @@ fn own_descriptor(path: &GuestPath) -> Option<u64> {
     }
     let mut fd = 0u64;
     for &digit in digits {
-        fd = fd.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0'))).filter(|_| digit.is_ascii_digit())?;
+        fd = fd
+            .checked_mul(10)?
+            .checked_add(u64::from(digit.wrapping_sub(b'0')))
+            .filter(|_| digit.is_ascii_digit())?;
     }
     (fd < u64::from(FD_BASE)).then_some(fd)
 }
@@ -530,7 +670,13 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
 
 /// truncate(2).
 pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> {
-    let fd = open(thread, AT_CWD as u64, pathname, u64::from(O_WRONLY | O_CLOEXEC | O_NONBLOCK), 0)?;
+    let fd = open(
+        thread,
+        AT_CWD as u64,
+        pathname,
+        u64::from(O_WRONLY | O_CLOEXEC | O_NONBLOCK),
+        0,
+    )?;
     let result = checked(unsafe { syscall2(__NR_ftruncate, fd, length) });
     close(fd);
     result

@@ -22,7 +22,9 @@ pub fn allocate() -> Result<u32> {
             let _ = next.compare_exchange(number + 1, ZONE_PID_RESTART, AcqRel, Relaxed);
             number = ZONE_PID_RESTART;
         }
-        let Some(process) = entry(number) else { continue };
+        let Some(process) = entry(number) else {
+            continue;
+        };
         let is_free = match process.state.load(Acquire) {
             state::FREE => true,
             state::DEAD => {
@@ -60,7 +62,9 @@ pub fn reaped(host: u32) {
 /// Host id to zone id, for a process, group or session.
 pub fn to_zone(host: u32) -> Option<u32> {
     let zone = commons().by_host.get(host as usize)?.load(Acquire);
-    entry(zone).filter(|p| p.host.load(Relaxed) == host).map(|_| zone)
+    entry(zone)
+        .filter(|p| p.host.load(Relaxed) == host)
+        .map(|_| zone)
 }
 
 /// Host id for one that may be reported: 0 for what the zone does not own.
@@ -70,17 +74,33 @@ pub fn to_zone_or_0(host: i32) -> u32 {
 
 /// A process by its zone pid. ESRCH if the zone has none.
 pub fn to_host(zone: u32) -> Result<u32> {
-    entry(zone).filter(|p| p.state.load(Acquire) == state::LIVE).map(|p| p.host.load(Relaxed)).ok_or(Errno::ESRCH)
+    entry(zone)
+        .filter(|p| p.state.load(Acquire) == state::LIVE)
+        .map(|p| p.host.load(Relaxed))
+        .ok_or(Errno::ESRCH)
 }
 
 /// A group or session by its zone number; its leader may be gone.
 pub fn group_to_host(zone: u32) -> Result<u32> {
-    entry(zone).filter(|p| p.state.load(Acquire) != state::FREE).map(|p| p.host.load(Relaxed)).ok_or(Errno::ESRCH)
+    entry(zone)
+        .filter(|p| p.state.load(Acquire) != state::FREE)
+        .map(|p| p.host.load(Relaxed))
+        .ok_or(Errno::ESRCH)
 }
 
 /// A thread by its zone id.
 pub fn thread_to_host(zone: u32) -> Result<u32> {
-    if zone >= THREAD_BIAS { Ok(zone - THREAD_BIAS).and_then(|t| if t < PID_LIMIT { Ok(t) } else { Err(Errno::ESRCH) }) } else { to_host(zone) }
+    if zone >= THREAD_BIAS {
+        Ok(zone - THREAD_BIAS).and_then(|t| {
+            if t < PID_LIMIT {
+                Ok(t)
+            } else {
+                Err(Errno::ESRCH)
+            }
+        })
+    } else {
+        to_host(zone)
+    }
 }
 
 /// Writes credentials where an exec and `ps` find them.
@@ -104,7 +124,10 @@ pub fn load_credentials(zone: u32) -> Credentials {
             credentials.uid[i] = process.uid[i].load(Relaxed);
             credentials.gid[i] = process.gid[i].load(Relaxed);
         }
-        credentials.group_count = process.group_count.load(Acquire).min(credentials.groups.len() as u32);
+        credentials.group_count = process
+            .group_count
+            .load(Acquire)
+            .min(credentials.groups.len() as u32);
         for (to, from) in credentials.groups.iter_mut().zip(&process.groups) {
             *to = from.load(Relaxed);
         }

@@ -7,11 +7,24 @@ use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
 
 /// Everything that would make another name space, or let the child be traced.
-const REFUSED_FLAGS: u64 = (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET) as u64;
+const REFUSED_FLAGS: u64 = (CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET) as u64;
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
-pub fn clone(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64) -> Result<u64> {
+pub fn clone(
+    thread: &mut Thread,
+    flags: u64,
+    stack: u64,
+    ptid: u64,
+    ctid: u64,
+    tls: u64,
+) -> Result<u64> {
     if flags & REFUSED_FLAGS != 0 {
         return Err(Errno::EPERM);
     }
@@ -22,9 +35,18 @@ pub fn clone(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, 
     }
     // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
     let child = thread::allocate().ok_or(Errno::EAGAIN)?;
-    let zone_pid = if is_thread { 0 } else { pids::allocate().inspect_err(|_| thread::free(child))? };
+    let zone_pid = if is_thread {
+        0
+    } else {
+        pids::allocate().inspect_err(|_| thread::free(child))?
+    };
     let context = unsafe { &*thread.context };
-    child.altstack = arch::Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
+    child.altstack = arch::Stack {
+        sp: 0,
+        flags: SS_DISABLE as i32,
+        pad: 0,
+        size: 0,
+    };
     child.held = thread.held;
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
@@ -49,7 +71,17 @@ pub fn clone(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, 
         }
     }
     child.child_frame = frame as u64;
-    let result = unsafe { arch::clone(flags, frame as u64 & !63, ptid, ctid, tls, child_start, child.region()) };
+    let result = unsafe {
+        arch::clone(
+            flags,
+            frame as u64 & !63,
+            ptid,
+            ctid,
+            tls,
+            child_start,
+            child.region(),
+        )
+    };
     if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
         thread::free(child);
     }
@@ -67,13 +99,23 @@ unsafe fn copy_frame(child: &Thread, context: &Context) -> *mut Frame {
         let size = arch::fpstate_size(context.regs.fpstate);
         let state = (child.stack_top() - size as u64 - 64) & !63;
         let frame = ((state - size_of::<Frame>() as u64) & !63) as *mut Frame;
-        let ours = (core::ptr::from_ref(context) as u64 - core::mem::offset_of!(Frame, context) as u64) as *const Frame;
+        let ours = (core::ptr::from_ref(context) as u64
+            - core::mem::offset_of!(Frame, context) as u64) as *const Frame;
         core::ptr::copy_nonoverlapping(ours, frame, 1);
         if size > 0 {
-            core::ptr::copy_nonoverlapping(context.regs.fpstate as *const u8, state as *mut u8, size);
+            core::ptr::copy_nonoverlapping(
+                context.regs.fpstate as *const u8,
+                state as *mut u8,
+                size,
+            );
             (*frame).context.regs.fpstate = state;
         }
-        (*frame).context.stack = arch::Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
+        (*frame).context.stack = arch::Stack {
+            sp: 0,
+            flags: SS_DISABLE as i32,
+            pad: 0,
+            size: 0,
+        };
         (*frame).context.flags = context.flags;
         frame
     }
@@ -101,7 +143,14 @@ extern "C" fn child_start(region: u64) -> ! {
     }
 }
 
-fn fork(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, tls: u64) -> Result<u64> {
+fn fork(
+    thread: &mut Thread,
+    flags: u64,
+    stack: u64,
+    ptid: u64,
+    ctid: u64,
+    tls: u64,
+) -> Result<u64> {
     let zone_pid = pids::allocate()?;
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
@@ -109,7 +158,9 @@ fn fork(thread: &mut Thread, flags: u64, stack: u64, ptid: u64, ctid: u64, tls: 
         thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
         thread.is_leader = true;
         if !core::ptr::eq(thread.process, &raw const thread.own_process) {
-            unsafe { core::ptr::copy_nonoverlapping(thread.process, &raw mut thread.own_process, 1) };
+            unsafe {
+                core::ptr::copy_nonoverlapping(thread.process, &raw mut thread.own_process, 1)
+            };
             thread.process = &raw mut thread.own_process;
         }
         let process = thread.process();
@@ -136,7 +187,14 @@ pub fn fork_plain(thread: &mut Thread) -> Result<u64> {
 
 /// vfork(2).
 pub fn vfork(thread: &mut Thread) -> Result<u64> {
-    clone(thread, u64::from(CLONE_VM | CLONE_VFORK) | SIGCHLD_FLAG, 0, 0, 0, 0)
+    clone(
+        thread,
+        u64::from(CLONE_VM | CLONE_VFORK) | SIGCHLD_FLAG,
+        0,
+        0,
+        0,
+        0,
+    )
 }
 
 /// exit(2): ends the thread and gives its region back.
@@ -158,14 +216,24 @@ fn target_to_host(pid: i32) -> Result<i64> {
 }
 
 /// wait4(2).
-pub fn wait4(thread: &mut Thread, pid: u64, wstatus: u64, options: u64, rusage: u64) -> Result<u64> {
+pub fn wait4(
+    thread: &mut Thread,
+    pid: u64,
+    wstatus: u64,
+    options: u64,
+    rusage: u64,
+) -> Result<u64> {
     let pid = pid as i32;
     if pid == i32::MIN {
         return Err(Errno::ESRCH);
     }
     let host = target_to_host(pid).map_err(|_| Errno::ECHILD)?;
     let mut status = 0i32;
-    let result = arch::wait(__NR_wait4, [host as u64, &raw mut status as u64, options, rusage, 0, 0], thread.mask() & !signal::HELD);
+    let result = arch::wait(
+        __NR_wait4,
+        [host as u64, &raw mut status as u64, options, rusage, 0, 0],
+        thread.mask() & !signal::HELD,
+    );
     let child = checked_or_restart(result)? as u32;
     if child == 0 {
         return Ok(0);
@@ -182,14 +250,27 @@ pub fn wait4(thread: &mut Thread, pid: u64, wstatus: u64, options: u64, rusage: 
 }
 
 /// waitid(2).
-pub fn waitid(thread: &mut Thread, which: u64, id: u64, info: u64, options: u64, rusage: u64) -> Result<u64> {
+pub fn waitid(
+    thread: &mut Thread,
+    which: u64,
+    id: u64,
+    info: u64,
+    options: u64,
+    rusage: u64,
+) -> Result<u64> {
     let host = match which as u32 {
         P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
-        P_PGID if id as u32 != 0 => u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?),
+        P_PGID if id as u32 != 0 => {
+            u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?)
+        }
         _ => id,
     };
     let mut got = Info([0; 128]);
-    let result = arch::wait(__NR_waitid, [which, host, &raw mut got as u64, options, rusage, 0], thread.mask() & !signal::HELD);
+    let result = arch::wait(
+        __NR_waitid,
+        [which, host, &raw mut got as u64, options, rusage, 0],
+        thread.mask() & !signal::HELD,
+    );
     checked_or_restart(result)?;
     let child = got.i32_at(12);
     if child != 0 {
@@ -247,9 +328,18 @@ pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> 
     if tgid <= 0 || tid <= 0 {
         return Err(Errno::EINVAL);
     }
-    let group = if tgid as u32 == process.zone_pid { process.host_pid } else { pids::to_host(tgid as u32)? };
-    let named = if tid as u32 == tgid as u32 { group } else { pids::thread_to_host(tid as u32).unwrap_or(tid as u32) };
-    let send = |host: u32| unsafe { syscall3(__NR_tgkill, u64::from(group), u64::from(host), signal) };
+    let group = if tgid as u32 == process.zone_pid {
+        process.host_pid
+    } else {
+        pids::to_host(tgid as u32)?
+    };
+    let named = if tid as u32 == tgid as u32 {
+        group
+    } else {
+        pids::thread_to_host(tid as u32).unwrap_or(tid as u32)
+    };
+    let send =
+        |host: u32| unsafe { syscall3(__NR_tgkill, u64::from(group), u64::from(host), signal) };
     let mut result = send(named);
     if result == -3 && named != tid as u32 {
         result = send(tid as u32);
@@ -269,7 +359,14 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
     if let Ok(host) = pids::thread_to_host(tid as u32) {
         return outside_is_esrch(unsafe { syscall2(__NR_tkill, u64::from(host), signal) });
     }
-    outside_is_esrch(unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), tid as u64, signal) })
+    outside_is_esrch(unsafe {
+        syscall3(
+            __NR_tgkill,
+            u64::from(thread.process().host_pid),
+            tid as u64,
+            signal,
+        )
+    })
 }
 
 /// setpgid(2).
@@ -278,8 +375,16 @@ pub fn setpgid(pid: u64, pgid: u64) -> Result<u64> {
     if pgid < 0 {
         return Err(Errno::EINVAL);
     }
-    let host = if pid == 0 { 0 } else { pids::to_host(pid as u32)? };
-    let group = if pgid == 0 { 0 } else { pids::group_to_host(pgid as u32).map_err(|_| Errno::EPERM)? };
+    let host = if pid == 0 {
+        0
+    } else {
+        pids::to_host(pid as u32)?
+    };
+    let group = if pgid == 0 {
+        0
+    } else {
+        pids::group_to_host(pgid as u32).map_err(|_| Errno::EPERM)?
+    };
     checked(unsafe { syscall2(__NR_setpgid, u64::from(host), u64::from(group)) })
 }
 
@@ -291,7 +396,10 @@ pub fn group_of(thread: &Thread, nr: u32, pid: u64) -> Result<u64> {
         return Ok(u64::from(pids::to_zone_or_0(host as i32)));
     }
     pids::to_host(pid as u32)?;
-    thread.ask(picozone_personality::mailbox::Request::Process, &[u64::from(nr), pid as u64, 0, 0, 0])
+    thread.ask(
+        picozone_personality::mailbox::Request::Process,
+        &[u64::from(nr), pid as u64, 0, 0, 0],
+    )
 }
 
 /// setsid(2).
@@ -302,7 +410,9 @@ pub fn setsid() -> Result<u64> {
 
 /// getppid(2).
 pub fn getppid() -> u64 {
-    u64::from(pids::to_zone_or_0(unsafe { syscall1(__NR_getppid, 0) } as i32))
+    u64::from(pids::to_zone_or_0(
+        unsafe { syscall1(__NR_getppid, 0) } as i32
+    ))
 }
 
 /// Puts the sender of a signal into the zone's terms.

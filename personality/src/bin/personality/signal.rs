@@ -43,8 +43,21 @@ const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | 0x0400_0000) as u64;
 const KERNEL_FLAGS: u64 = (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT) as u64;
 
 fn install(signal: u32, handler: u64, flags: u64) -> i64 {
-    let action = Action { handler, flags: OUR_FLAGS | (flags & KERNEL_FLAGS), restorer: arch::pz_restore as *const () as u64, mask: BLOCK_ALL };
-    unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const action as u64, 0, 8) }
+    let action = Action {
+        handler,
+        flags: OUR_FLAGS | (flags & KERNEL_FLAGS),
+        restorer: arch::pz_restore as *const () as u64,
+        mask: BLOCK_ALL,
+    };
+    unsafe {
+        syscall4(
+            __NR_rt_sigaction,
+            u64::from(signal),
+            &raw const action as u64,
+            0,
+            8,
+        )
+    }
 }
 
 /// Takes over the signals that the personality needs.
@@ -87,7 +100,9 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
             context.regs.rip = abort;
             note(thread, signal, info, context);
         }
-        Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => context.regs.rip = go_on,
+        Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => {
+            context.regs.rip = go_on
+        }
         Place::Access(_) | Place::Inside => {
             if HELD & bit(signal) != 0 && info.code() > 0 {
                 unsafe { reset(signal) };
@@ -99,13 +114,24 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
 }
 
 fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
-    thread.pending = Some(Pending { signal, info: *info });
+    thread.pending = Some(Pending {
+        signal,
+        info: *info,
+    });
     context.mask = BLOCK_ALL;
 }
 
 unsafe fn reset(signal: u32) {
     let action = Action::default();
-    unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const action as u64, 0, 8) };
+    unsafe {
+        syscall4(
+            __NR_rt_sigaction,
+            u64::from(signal),
+            &raw const action as u64,
+            0,
+            8,
+        )
+    };
 }
 
 /// Lets the kernel do what it does by default: the signal again, with no handler.
@@ -116,7 +142,14 @@ fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) 
     unsafe { reset(signal) };
     context.mask &= !bit(signal);
     if info.code() <= 0 || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP) {
-        unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), u64::from(thread.host_tid), u64::from(signal)) };
+        unsafe {
+            syscall3(
+                __NR_tgkill,
+                u64::from(thread.process().host_pid),
+                u64::from(thread.host_tid),
+                u64::from(signal),
+            )
+        };
     }
 }
 
@@ -152,11 +185,18 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
 
     let old_mask = context.mask | thread.held;
     let mut sp = context.regs.rsp.wrapping_sub(128);
-    if action.flags & u64::from(SA_ONSTACK) != 0 && thread.altstack.flags & SS_DISABLE as i32 == 0 && !on_altstack(thread, context.regs.rsp) {
+    if action.flags & u64::from(SA_ONSTACK) != 0
+        && thread.altstack.flags & SS_DISABLE as i32 == 0
+        && !on_altstack(thread, context.regs.rsp)
+    {
         sp = thread.altstack.sp + thread.altstack.size;
     }
     let state_size = unsafe { arch::fpstate_size(context.regs.fpstate) };
-    let mut frame = Frame { restorer: action.restorer, context: *context, info: *info };
+    let mut frame = Frame {
+        restorer: action.restorer,
+        context: *context,
+        info: *info,
+    };
     let mut ok = true;
     if state_size > 0 {
         sp = sp.wrapping_sub(state_size as u64) & !63;
@@ -169,7 +209,14 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
     ok &= arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
     if !ok {
         unsafe { reset(SIGSEGV) };
-        unsafe { syscall3(__NR_tgkill, u64::from(thread.process().host_pid), u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        unsafe {
+            syscall3(
+                __NR_tgkill,
+                u64::from(thread.process().host_pid),
+                u64::from(thread.host_tid),
+                u64::from(SIGSEGV),
+            )
+        };
         return;
     }
     let base = thread.wait_mask.take().unwrap_or(old_mask);
@@ -240,7 +287,10 @@ pub fn sigreturn(thread: &mut Thread) -> Option<i64> {
     }
     let context = unsafe { &mut *thread.context };
     set_mask(thread, context, theirs.mask);
-    thread.altstack = Stack { flags: theirs.stack.flags & !(SS_ONSTACK as i32), ..theirs.stack };
+    thread.altstack = Stack {
+        flags: theirs.stack.flags & !(SS_ONSTACK as i32),
+        ..theirs.stack
+    };
     None
 }
 
@@ -250,7 +300,11 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
         return Err(Errno::EINVAL);
     }
     let signal = signal as u32;
-    let new_action = if new == 0 { None } else { Some(memory::read::<Action>(new)?) };
+    let new_action = if new == 0 {
+        None
+    } else {
+        Some(memory::read::<Action>(new)?)
+    };
     if new_action.is_some() && bit(signal) & UNBLOCKABLE != 0 {
         return Err(Errno::EINVAL);
     }
@@ -261,7 +315,15 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
             process.known |= bit(signal);
             if bit(signal) & HELD == 0 {
                 let mut now = Action::default();
-                unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), 0, &raw mut now as u64, 8) };
+                unsafe {
+                    syscall4(
+                        __NR_rt_sigaction,
+                        u64::from(signal),
+                        0,
+                        &raw mut now as u64,
+                        8,
+                    )
+                };
                 process.actions[signal as usize] = now;
             }
         }
@@ -275,7 +337,15 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
             } else if bit(signal) & HELD == 0 {
                 let mut plain = action;
                 plain.mask &= !HELD;
-                unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), &raw const plain as u64, 0, 8) };
+                unsafe {
+                    syscall4(
+                        __NR_rt_sigaction,
+                        u64::from(signal),
+                        &raw const plain as u64,
+                        0,
+                        8,
+                    )
+                };
             } else if action.handler == DEFAULT {
                 thread.held_pending &= !bit(signal);
             }
@@ -321,7 +391,14 @@ pub fn sigaltstack(thread: &mut Thread, new: u64, old: u64) -> Result<u64> {
             return Err(Errno::EPERM);
         }
         match stack.flags as u32 & !(1 << 31) {
-            SS_DISABLE => stack = Stack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 },
+            SS_DISABLE => {
+                stack = Stack {
+                    sp: 0,
+                    flags: SS_DISABLE as i32,
+                    pad: 0,
+                    size: 0,
+                }
+            }
             0 | SS_ONSTACK => {
                 if stack.size < 2048 {
                     return Err(Errno::ENOMEM);
@@ -344,16 +421,26 @@ pub fn sigsuspend(thread: &mut Thread, mask: u64, size: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let mask = memory::read::<u64>(mask)? & !UNBLOCKABLE;
-    with_mask(thread, Some(mask), |pointer| (__NR_rt_sigsuspend, [pointer, 8, 0, 0, 0, 0]))
+    with_mask(thread, Some(mask), |pointer| {
+        (__NR_rt_sigsuspend, [pointer, 8, 0, 0, 0, 0])
+    })
 }
 
 /// A call that waits under a mask of its own, which `build` gets a pointer to (or 0).
-pub fn with_mask(thread: &mut Thread, mask: Option<u64>, build: impl FnOnce(u64) -> (u32, [u64; 6])) -> Result<u64> {
+pub fn with_mask(
+    thread: &mut Thread,
+    mask: Option<u64>,
+    build: impl FnOnce(u64) -> (u32, [u64; 6]),
+) -> Result<u64> {
     let real = mask.map(|m| m & !HELD);
     let pointer = real.as_ref().map_or(0, |m| core::ptr::from_ref(m) as u64);
     let (nr, args) = build(pointer);
     thread.wait_mask = mask;
-    let outer = if mask.is_some() { BLOCK_ALL } else { thread.mask() & !HELD };
+    let outer = if mask.is_some() {
+        BLOCK_ALL
+    } else {
+        thread.mask() & !HELD
+    };
     let result = arch::wait(nr, args, outer);
     if thread.pending.is_none() {
         thread.wait_mask = None;
@@ -362,13 +449,23 @@ pub fn with_mask(thread: &mut Thread, mask: Option<u64>, build: impl FnOnce(u64)
 }
 
 /// rt_sigtimedwait(2).
-pub fn sigtimedwait(thread: &mut Thread, set: u64, info: u64, timeout: u64, size: u64) -> Result<u64> {
+pub fn sigtimedwait(
+    thread: &mut Thread,
+    set: u64,
+    info: u64,
+    timeout: u64,
+    size: u64,
+) -> Result<u64> {
     if size != 8 {
         return Err(Errno::EINVAL);
     }
     let set = memory::read::<u64>(set)? & !HELD;
     let mut got = Info([0; 128]);
-    let result = arch::wait(__NR_rt_sigtimedwait, [&raw const set as u64, &raw mut got as u64, timeout, 8, 0, 0], thread.mask() & !HELD);
+    let result = arch::wait(
+        __NR_rt_sigtimedwait,
+        [&raw const set as u64, &raw mut got as u64, timeout, 8, 0, 0],
+        thread.mask() & !HELD,
+    );
     let signal = crate::dispatch::checked_or_restart(result)?;
     crate::process::info_to_zone(signal as u32, &mut got);
     if info != 0 {

@@ -19,13 +19,31 @@ pub fn refuse_family(nr: u32, family: u64) -> Result<u64> {
     if let Some(counter) = crate::monitor::commons().refused.get(nr as usize) {
         counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
     }
-    Err(if u16::try_from(family).is_ok_and(|f| matches!(f, AF_UNIX | AF_INET | AF_INET6)) { Errno::EPROTONOSUPPORT } else { Errno::EAFNOSUPPORT })
+    Err(
+        if u16::try_from(family).is_ok_and(|f| matches!(f, AF_UNIX | AF_INET | AF_INET6)) {
+            Errno::EPROTONOSUPPORT
+        } else {
+            Errno::EAFNOSUPPORT
+        },
+    )
 }
 
 fn option(fd: u64, level: u64, name: u64) -> Result<u32> {
     let mut value = 0u32;
     let mut length = 4u32;
-    checked(unsafe { syscall6(__NR_getsockopt, [fd, level, name, &raw mut value as u64, &raw mut length as u64, 0]) })?;
+    checked(unsafe {
+        syscall6(
+            __NR_getsockopt,
+            [
+                fd,
+                level,
+                name,
+                &raw mut value as u64,
+                &raw mut length as u64,
+                0,
+            ],
+        )
+    })?;
     Ok(value)
 }
 
@@ -38,7 +56,11 @@ fn family(fd: u64) -> Result<u16> {
 }
 
 fn protocol(fd: u64) -> Result<Protocol> {
-    Ok(if option(fd, SOL_SOCKET, SO_TYPE)? == 2 { Protocol::Udp } else { Protocol::Tcp })
+    Ok(if option(fd, SOL_SOCKET, SO_TYPE)? == 2 {
+        Protocol::Udp
+    } else {
+        Protocol::Tcp
+    })
 }
 
 fn read_address(from: u64, length: u64) -> Result<(Address, usize)> {
@@ -80,12 +102,31 @@ fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
     let cookie = u64::from(thread.host_tid);
     let control = [20u64, 1 | (1 << 32), fd & 0xffff_ffff];
     let iov = [&raw const cookie as u64, 8];
-    let message = Message { iov: iov.as_ptr() as u64, iov_len: 1, control: control.as_ptr() as u64, control_len: 24, ..Message::default() };
-    checked(unsafe { syscall3(__NR_sendmsg, u64::from(FD_HAND), &raw const message as u64, 0) })?;
+    let message = Message {
+        iov: iov.as_ptr() as u64,
+        iov_len: 1,
+        control: control.as_ptr() as u64,
+        control_len: 24,
+        ..Message::default()
+    };
+    checked(unsafe {
+        syscall3(
+            __NR_sendmsg,
+            u64::from(FD_HAND),
+            &raw const message as u64,
+            0,
+        )
+    })?;
     Ok(cookie)
 }
 
-fn with_monitor(thread: &Thread, request: Request, fd: u64, address: &Address, length: usize) -> Result<u64> {
+fn with_monitor(
+    thread: &Thread,
+    request: Request,
+    fd: u64,
+    address: &Address,
+    length: usize,
+) -> Result<u64> {
     let cookie = hand_over(thread, fd)?;
     thread.mailbox().b[..length].copy_from_slice(&address.0[..length]);
     thread.ask(request, &[length as u64, cookie])
@@ -105,7 +146,14 @@ pub fn bind(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
 fn raw_name(nr: u32, fd: u64) -> Result<(Address, usize)> {
     let mut address = Address([0; LENGTH]);
     let mut length = LENGTH as u32;
-    checked(unsafe { syscall3(nr, fd, address.0.as_mut_ptr() as u64, &raw mut length as u64) })?;
+    checked(unsafe {
+        syscall3(
+            nr,
+            fd,
+            address.0.as_mut_ptr() as u64,
+            &raw mut length as u64,
+        )
+    })?;
     Ok((address, length as usize))
 }
 
@@ -118,8 +166,16 @@ fn choose_source(fd: u64, slot: usize) {
         const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
         let one = 1u32;
         unsafe {
-            syscall6(__NR_setsockopt, [fd, 0, IP_BIND_ADDRESS_NO_PORT, &raw const one as u64, 4, 0]);
-            syscall3(__NR_bind, fd, core::ptr::from_ref(source) as u64, LENGTH as u64);
+            syscall6(
+                __NR_setsockopt,
+                [fd, 0, IP_BIND_ADDRESS_NO_PORT, &raw const one as u64, 4, 0],
+            );
+            syscall3(
+                __NR_bind,
+                fd,
+                core::ptr::from_ref(source) as u64,
+                LENGTH as u64,
+            );
         }
     }
 }
@@ -134,7 +190,9 @@ fn to_host(thread: &Thread, fd: u64, address: &Address) -> Result<Address> {
         return Err(Errno::EAFNOSUPPORT);
     }
     let protocol = protocol(fd)?;
-    let Some(target) = net::destination(&tables().net, &tables().ports, protocol, address) else { return Ok(*address) };
+    let Some(target) = net::destination(&tables().net, &tables().ports, protocol, address) else {
+        return Ok(*address);
+    };
     let mut host = target.address;
     if target.is_foreign {
         thread.mailbox().b[..LENGTH].copy_from_slice(&address.0);
@@ -158,7 +216,11 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         return Err(Errno::EINVAL);
     }
     let host = to_host(thread, fd, &address)?;
-    let result = arch::wait(__NR_connect, [fd, host.0.as_ptr() as u64, LENGTH as u64, 0, 0, 0], thread.mask() & !signal::HELD);
+    let result = arch::wait(
+        __NR_connect,
+        [fd, host.0.as_ptr() as u64, LENGTH as u64, 0, 0, 0],
+        thread.mask() & !signal::HELD,
+    );
     checked_or_restart(result)
 }
 
@@ -172,11 +234,33 @@ pub fn listen(_thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
 }
 
 /// A host-side address for the guest.
-fn to_zone(thread: &Thread, fd: u64, address: &mut Address, length: usize, is_local: bool) -> Result<usize> {
+fn to_zone(
+    thread: &Thread,
+    fd: u64,
+    address: &mut Address,
+    length: usize,
+    is_local: bool,
+) -> Result<usize> {
     match address.family() {
         AF_INET | AF_INET6 if length >= 16 => {
-            let other = raw_name(if is_local { __NR_getpeername } else { __NR_getsockname }, fd).ok().map(|(other, _)| other);
-            net::to_zone(&tables().net, &tables().ports, protocol(fd)?, address, other.as_ref(), is_local);
+            let other = raw_name(
+                if is_local {
+                    __NR_getpeername
+                } else {
+                    __NR_getsockname
+                },
+                fd,
+            )
+            .ok()
+            .map(|(other, _)| other);
+            net::to_zone(
+                &tables().net,
+                &tables().ports,
+                protocol(fd)?,
+                address,
+                other.as_ref(),
+                is_local,
+            );
             Ok(length)
         }
         AF_UNIX if length > 2 => {
@@ -201,8 +285,19 @@ pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64
 pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Result<u64> {
     let mut address = Address([0; LENGTH]);
     let mut length = LENGTH as u32;
-    let args = [fd, address.0.as_mut_ptr() as u64, &raw mut length as u64, flags, 0, 0];
-    let new = checked_or_restart(arch::wait(__NR_accept4, args, thread.mask() & !signal::HELD))?;
+    let args = [
+        fd,
+        address.0.as_mut_ptr() as u64,
+        &raw mut length as u64,
+        flags,
+        0,
+        0,
+    ];
+    let new = checked_or_restart(arch::wait(
+        __NR_accept4,
+        args,
+        thread.mask() & !signal::HELD,
+    ))?;
     if to != 0 {
         let length = to_zone(thread, new, &mut address, length as usize, false)?;
         write_address(&address, length, to, room)?;
@@ -217,7 +312,14 @@ pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
         return Err(Errno::EISCONN);
     }
     let host = to_host(thread, a[0], &address)?;
-    let args = [a[0], a[1], a[2], a[3], host.0.as_ptr() as u64, LENGTH as u64];
+    let args = [
+        a[0],
+        a[1],
+        a[2],
+        a[3],
+        host.0.as_ptr() as u64,
+        LENGTH as u64,
+    ];
     checked_or_restart(arch::wait(__NR_sendto, args, thread.mask() & !signal::HELD))
 }
 
@@ -225,8 +327,19 @@ pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
 pub fn recvfrom(thread: &Thread, a: [u64; 6]) -> Result<u64> {
     let mut address = Address([0; LENGTH]);
     let mut length = LENGTH as u32;
-    let args = [a[0], a[1], a[2], a[3], address.0.as_mut_ptr() as u64, &raw mut length as u64];
-    let got = checked_or_restart(arch::wait(__NR_recvfrom, args, thread.mask() & !signal::HELD))?;
+    let args = [
+        a[0],
+        a[1],
+        a[2],
+        a[3],
+        address.0.as_mut_ptr() as u64,
+        &raw mut length as u64,
+    ];
+    let got = checked_or_restart(arch::wait(
+        __NR_recvfrom,
+        args,
+        thread.mask() & !signal::HELD,
+    ))?;
     let length = to_zone(thread, a[0], &mut address, length as usize, false)?;
     write_address(&address, length, a[4], a[5])?;
     Ok(got)
@@ -245,7 +358,11 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
         copy.name = host.0.as_ptr() as u64;
         copy.name_len = LENGTH as u64;
     }
-    checked_or_restart(arch::wait(__NR_sendmsg, [fd, &raw const copy as u64, flags, 0, 0, 0], thread.mask() & !signal::HELD))
+    checked_or_restart(arch::wait(
+        __NR_sendmsg,
+        [fd, &raw const copy as u64, flags, 0, 0, 0],
+        thread.mask() & !signal::HELD,
+    ))
 }
 
 /// recvmsg(2).
@@ -257,14 +374,26 @@ pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
         copy.name = address.0.as_mut_ptr() as u64;
         copy.name_len = LENGTH as u64;
     }
-    let got = checked_or_restart(arch::wait(__NR_recvmsg, [fd, &raw mut copy as u64, flags, 0, 0, 0], thread.mask() & !signal::HELD))?;
+    let got = checked_or_restart(arch::wait(
+        __NR_recvmsg,
+        [fd, &raw mut copy as u64, flags, 0, 0, 0],
+        thread.mask() & !signal::HELD,
+    ))?;
     if guest.name != 0 {
-        let length = to_zone(thread, fd, &mut address, copy.name_len as u32 as usize, false)?;
-        memory::write_bytes(guest.name, &address.0[..length.min(guest.name_len as u32 as usize).min(LENGTH)])?;
+        let length = to_zone(
+            thread,
+            fd,
+            &mut address,
+            copy.name_len as u32 as usize,
+            false,
+        )?;
+        memory::write_bytes(
+            guest.name,
+            &address.0[..length.min(guest.name_len as u32 as usize).min(LENGTH)],
+        )?;
         copy.name_len = length as u64;
     }
     copy.name = guest.name;
     memory::write(message, &copy)?;
     Ok(got)
 }
-

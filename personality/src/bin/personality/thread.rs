@@ -97,11 +97,20 @@ impl Thread {
     }
     /// Zone id of the thread.
     pub fn zone_tid(&self) -> u32 {
-        if self.is_leader { self.process().zone_pid } else { self.host_tid + picozone_personality::layout::THREAD_BIAS }
+        if self.is_leader {
+            self.process().zone_pid
+        } else {
+            self.host_tid + picozone_personality::layout::THREAD_BIAS
+        }
     }
     /// What the kernel must hold as this thread's signal stack.
     pub fn real_stack(&self) -> Stack {
-        Stack { sp: self.region() + BLOCKS_SIZE as u64, flags: 0, pad: 0, size: (REGION_SIZE - BLOCKS_SIZE) as u64 }
+        Stack {
+            sp: self.region() + BLOCKS_SIZE as u64,
+            flags: 0,
+            pad: 0,
+            size: (REGION_SIZE - BLOCKS_SIZE) as u64,
+        }
     }
     /// Makes the region this thread's signal stack. Must run on the thread itself.
     pub fn take_stack(&self) {
@@ -113,7 +122,11 @@ impl Thread {
 impl Process {
     /// Process blocks live in shared regions: the guard borrows nothing.
     pub fn lock(&self) -> Guard {
-        while self.lock.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        while self
+            .lock
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
             core::hint::spin_loop();
         }
         Guard(&raw const self.lock)

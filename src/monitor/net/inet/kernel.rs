@@ -21,10 +21,16 @@ impl Snapshot {
     /// Reads the kernel's lists. A file that is not there (no IPv6) counts as empty.
     pub(super) fn take() -> Self {
         let mut all = Self::default();
-        for (file, protocol) in
-            [("tcp", Protocol::Tcp), ("tcp6", Protocol::Tcp), ("udp", Protocol::Udp), ("udp6", Protocol::Udp)]
-        {
-            all.add(protocol, &fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default());
+        for (file, protocol) in [
+            ("tcp", Protocol::Tcp),
+            ("tcp6", Protocol::Tcp),
+            ("udp", Protocol::Udp),
+            ("udp6", Protocol::Udp),
+        ] {
+            all.add(
+                protocol,
+                &fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default(),
+            );
         }
         all
     }
@@ -32,7 +38,9 @@ impl Snapshot {
     fn add(&mut self, protocol: Protocol, text: &str) {
         for line in text.lines().skip(1) {
             let mut columns = line.split_ascii_whitespace().skip(1);
-            let (Some(local), Some(state)) = (columns.next(), columns.nth(1)) else { continue };
+            let (Some(local), Some(state)) = (columns.next(), columns.nth(1)) else {
+                continue;
+            };
             if protocol == Protocol::Tcp && state != LISTEN {
                 continue;
             }
@@ -78,8 +86,14 @@ mod tests {
     fn both_forms_are_read() {
         let place = |text| place(text).map(|place| place.to_string());
         assert_eq!(place("02006F7F:4E70").as_deref(), Some("127.111.0.2:20080"));
-        assert_eq!(place("0000000000000000FFFF000002006F7F:0016").as_deref(), Some("127.111.0.2:22"));
-        assert_eq!(place("00000000000000000000000000000000:0016").as_deref(), Some("0.0.0.0:22"));
+        assert_eq!(
+            place("0000000000000000FFFF000002006F7F:0016").as_deref(),
+            Some("127.111.0.2:22")
+        );
+        assert_eq!(
+            place("00000000000000000000000000000000:0016").as_deref(),
+            Some("0.0.0.0:22")
+        );
         assert_eq!(place("00000000000000000000000001000000:0016"), None);
         assert_eq!(place("nonsense"), None);
     }
@@ -87,10 +101,14 @@ mod tests {
     #[test]
     fn listeners_are_found_and_bound_sockets_are_not() {
         let listener = std::net::TcpListener::bind("127.111.250.9:0").expect("bound");
-        let std::net::SocketAddr::V4(at) = listener.local_addr().expect("a name") else { panic!("IPv4") };
+        let std::net::SocketAddr::V4(at) = listener.local_addr().expect("a name") else {
+            panic!("IPv4")
+        };
         assert!(Snapshot::take().has(Protocol::Tcp, at));
         drop(listener);
-        let held = super::super::socket::hold(Protocol::Tcp, at, super::super::socket::Reuse::ADDRESS).expect("held");
+        let held =
+            super::super::socket::hold(Protocol::Tcp, at, super::super::socket::Reuse::ADDRESS)
+                .expect("held");
         assert!(!Snapshot::take().has(Protocol::Tcp, at));
         drop(held);
     }

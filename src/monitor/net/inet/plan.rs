@@ -28,6 +28,12 @@ impl Covers {
     /// Both of the zone's addresses.
     pub const PUBLIC: Self = Self(1 | 4);
 
+    /// The set as bits, in the order of the constants above.
+    #[must_use]
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
     /// Whether they have a destination in common.
     #[must_use]
     pub fn meets(self, other: Self) -> bool {
@@ -82,7 +88,10 @@ impl Row {
     #[must_use]
     pub fn overlaps(&self, protocol: Protocol, plan: &Plan, zone_port: u16) -> bool {
         let is_apart = self.covers == plan.covers && self.zone_ip != plan.zone_ip;
-        self.protocol == protocol && self.zone_port == zone_port && self.covers.meets(plan.covers) && !is_apart
+        self.protocol == protocol
+            && self.zone_port == zone_port
+            && self.covers.meets(plan.covers)
+            && !is_apart
     }
 }
 
@@ -129,20 +138,32 @@ impl Plan {
             }
             _ => return Err(Errno::EAFNOSUPPORT),
         };
-        let plan = |covers, host_ip| Self { covers, zone_ip: Ipv4Addr::UNSPECIFIED, zone_port, host_ip };
+        let plan = |covers, host_ip| Self {
+            covers,
+            zone_ip: Ipv4Addr::UNSPECIFIED,
+            zone_port,
+            host_ip,
+        };
         let public = address::host_v4(number);
         let stand_in = address::host_v6_stand_in(number);
         match ip {
             IpAddr::V4(_) if family == Family::V6Only => Err(Errno::EINVAL),
             IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ok(plan(Covers::ANY_V4, public)),
-            IpAddr::V4(ip) if ip.is_loopback() => {
-                Ok(Self { zone_ip: ip, ..plan(Covers::LOOPBACK_V4, address::host_loopback_v4(number)) })
-            }
+            IpAddr::V4(ip) if ip.is_loopback() => Ok(Self {
+                zone_ip: ip,
+                ..plan(Covers::LOOPBACK_V4, address::host_loopback_v4(number))
+            }),
             IpAddr::V4(ip) if ip == address::zone_v4(number) => Ok(plan(Covers::PUBLIC_V4, public)),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) if family == Family::Dual => Ok(plan(Covers::ANY_DUAL, public)),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) if family == Family::Dual => {
+                Ok(plan(Covers::ANY_DUAL, public))
+            }
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ok(plan(Covers::ANY_V6, stand_in)),
-            IpAddr::V6(Ipv6Addr::LOCALHOST) => Ok(plan(Covers::LOOPBACK_V6, address::host_loopback_v6(number))),
-            IpAddr::V6(ip) if ip == address::zone_v6(number) => Ok(plan(Covers::PUBLIC_V6, stand_in)),
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => {
+                Ok(plan(Covers::LOOPBACK_V6, address::host_loopback_v6(number)))
+            }
+            IpAddr::V6(ip) if ip == address::zone_v6(number) => {
+                Ok(plan(Covers::PUBLIC_V6, stand_in))
+            }
             IpAddr::V4(_) | IpAddr::V6(_) => Err(Errno::EADDRNOTAVAIL),
         }
     }
@@ -167,11 +188,16 @@ pub fn parse(bytes: &[u8]) -> Option<(IpAddr, u16)> {
 }
 
 fn family(bytes: &[u8]) -> Option<i32> {
-    bytes.first_chunk().map(|family| i32::from(u16::from_ne_bytes(*family)))
+    bytes
+        .first_chunk()
+        .map(|family| i32::from(u16::from_ne_bytes(*family)))
 }
 
 fn port(bytes: &[u8]) -> u16 {
-    bytes.get(2..).and_then(|rest| rest.first_chunk()).map_or(0, |port| u16::from_be_bytes(*port))
+    bytes
+        .get(2..)
+        .and_then(|rest| rest.first_chunk())
+        .map_or(0, |port| u16::from_be_bytes(*port))
 }
 
 /// Writes an address for the kernel, in the form that `like` has: `sockaddr_in`, or v4-mapped
@@ -185,7 +211,9 @@ pub fn write(host: SocketAddrV4, like: &[u8]) -> [u8; 128] {
     } else {
         (libc::AF_INET, host.ip().octets().to_vec())
     };
-    let family = u16::try_from(family).expect("families are small numbers").to_ne_bytes();
+    let family = u16::try_from(family)
+        .expect("families are small numbers")
+        .to_ne_bytes();
     let all = [&family[..], &host.port().to_be_bytes(), &ip].concat();
     for (to, from) in bytes.iter_mut().zip(all) {
         *to = from;
@@ -198,10 +226,11 @@ mod tests {
     use super::*;
 
     fn bytes(text: &str) -> Vec<u8> {
-        let (address, like): (std::net::SocketAddr, [u8; 2]) = match text.parse().expect("an address") {
-            v4 @ std::net::SocketAddr::V4(_) => (v4, [2, 0]),
-            v6 => (v6, [10, 0]),
-        };
+        let (address, like): (std::net::SocketAddr, [u8; 2]) =
+            match text.parse().expect("an address") {
+                v4 @ std::net::SocketAddr::V4(_) => (v4, [2, 0]),
+                v6 => (v6, [10, 0]),
+            };
         match address {
             std::net::SocketAddr::V4(v4) => write(v4, &like)[..16].to_vec(),
             std::net::SocketAddr::V6(v6) => {
@@ -229,31 +258,57 @@ mod tests {
             (Dual, "[fd6f::2]:80", Covers::PUBLIC_V6, 112),
             (Dual, "[::ffff:127.0.0.1]:80", Covers::LOOPBACK_V4, 113),
         ] {
-            assert_eq!(plan(family, zone), Ok((covers, Ipv4Addr::new(127, network, 0, 2), 80)), "{zone}");
+            assert_eq!(
+                plan(family, zone),
+                Ok((covers, Ipv4Addr::new(127, network, 0, 2), 80)),
+                "{zone}"
+            );
         }
     }
 
     #[test]
     fn what_is_not_the_zones_is_not_available() {
-        for zone in ["10.111.0.1:80", "10.111.0.3:80", "192.168.0.1:80", "224.0.0.251:5353"] {
+        for zone in [
+            "10.111.0.1:80",
+            "10.111.0.3:80",
+            "192.168.0.1:80",
+            "224.0.0.251:5353",
+        ] {
             assert_eq!(plan(Family::V4, zone), Err(Errno::EADDRNOTAVAIL), "{zone}");
         }
         for zone in ["[fd6f::1]:80", "[fe80::1]:80", "[::ffff:8.8.8.8]:80"] {
-            assert_eq!(plan(Family::Dual, zone), Err(Errno::EADDRNOTAVAIL), "{zone}");
+            assert_eq!(
+                plan(Family::Dual, zone),
+                Err(Errno::EADDRNOTAVAIL),
+                "{zone}"
+            );
         }
     }
 
     #[test]
     fn lengths_and_families() {
         assert_eq!(plan(Family::V4, "[::]:80"), Err(Errno::EAFNOSUPPORT));
-        assert_eq!(plan(Family::Dual, "0.0.0.0:80"), Err(Errno::EINVAL), "too short for AF_INET6");
-        assert_eq!(plan(Family::V6Only, "[::ffff:127.0.0.1]:80"), Err(Errno::EINVAL));
+        assert_eq!(
+            plan(Family::Dual, "0.0.0.0:80"),
+            Err(Errno::EINVAL),
+            "too short for AF_INET6"
+        );
+        assert_eq!(
+            plan(Family::V6Only, "[::ffff:127.0.0.1]:80"),
+            Err(Errno::EINVAL)
+        );
         assert_eq!(Plan::of(1, Family::V4, &[2, 0, 0, 80]), Err(Errno::EINVAL));
         assert_eq!(Plan::of(1, Family::V4, &[]), Err(Errno::EINVAL));
         let mut unspecified = bytes("0.0.0.0:80");
         unspecified[0] = 0;
-        assert_eq!(Plan::of(1, Family::V4, &unspecified).map(|plan| plan.covers), Ok(Covers::ANY_V4));
+        assert_eq!(
+            Plan::of(1, Family::V4, &unspecified).map(|plan| plan.covers),
+            Ok(Covers::ANY_V4)
+        );
         unspecified[7] = 1;
-        assert_eq!(Plan::of(1, Family::V4, &unspecified), Err(Errno::EAFNOSUPPORT));
+        assert_eq!(
+            Plan::of(1, Family::V4, &unspecified),
+            Err(Errno::EAFNOSUPPORT)
+        );
     }
 }

@@ -43,7 +43,12 @@ impl Relay {
         thread::Builder::new()
             .name(format!("relay {}", at.port()))
             .spawn(move || run(listener, open, &stopped, to))?;
-        Ok(Self { at, to, stop: Some(stop), closed })
+        Ok(Self {
+            at,
+            to,
+            stop: Some(stop),
+            closed,
+        })
     }
 
     /// Where it listens.
@@ -76,14 +81,24 @@ fn run(listener: TcpListener, open: Sender<()>, stopped: &PipeReader, to: Socket
             if let Some((listener, _)) = &door {
                 watched.push((Who::Stop, PollFd::new(stopped.as_fd(), PollFlags::POLLIN)));
                 if pairs.len() < CONNECTIONS_MAX && !is_paused {
-                    watched.push((Who::Listener, PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
+                    watched.push((
+                        Who::Listener,
+                        PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+                    ));
                 }
             }
             for (index, pair) in pairs.iter().enumerate() {
-                watched.extend(pair.interests().map(|(fd, flags)| (Who::Pair(index), PollFd::new(fd, flags))));
+                watched.extend(
+                    pair.interests()
+                        .map(|(fd, flags)| (Who::Pair(index), PollFd::new(fd, flags))),
+                );
             }
             let (who, mut fds): (Vec<Who>, Vec<PollFd<'_>>) = watched.into_iter().unzip();
-            let timeout = if is_paused { PollTimeout::from(PAUSE_MS) } else { PollTimeout::NONE };
+            let timeout = if is_paused {
+                PollTimeout::from(PAUSE_MS)
+            } else {
+                PollTimeout::NONE
+            };
             match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => {
@@ -92,7 +107,11 @@ fn run(listener: TcpListener, open: Sender<()>, stopped: &PipeReader, to: Socket
                 }
             }
             let is_ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-            who.into_iter().zip(fds.iter().map(is_ready)).filter(|(_, is_ready)| *is_ready).map(|(who, _)| who).collect::<Vec<_>>()
+            who.into_iter()
+                .zip(fds.iter().map(is_ready))
+                .filter(|(_, is_ready)| *is_ready)
+                .map(|(who, _)| who)
+                .collect::<Vec<_>>()
         };
         is_paused = false;
         for who in &ready {
@@ -151,7 +170,13 @@ struct Direction {
 impl Pair {
     /// Continues a connection; `None` if that is impossible, so that it is closed.
     fn new(from: TcpStream, to: SocketAddrV4) -> Option<Self> {
-        let onward = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None).ok()?;
+        let onward = socket(
+            AddressFamily::Inet,
+            SockType::Stream,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            None,
+        )
+        .ok()?;
         match connect(onward.as_raw_fd(), &SockaddrIn::from(to)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(_) => return None,
@@ -161,7 +186,13 @@ impl Pair {
         // Small messages were sent as such by the ends; delaying them would be ours.
         from.set_nodelay(true).ok()?;
         to.set_nodelay(true).ok()?;
-        Some(Self { from, to, there: Direction::new(), back: Direction::new(), is_over: false })
+        Some(Self {
+            from,
+            to,
+            there: Direction::new(),
+            back: Direction::new(),
+            is_over: false,
+        })
     }
 
     /// What to wait for. An end that nothing is wanted of is left out, since the kernel would report
@@ -173,21 +204,33 @@ impl Pair {
             flags.set(PollFlags::POLLOUT, written.has_bytes());
             flags
         };
-        [(self.from.as_fd(), flags(&self.there, &self.back)), (self.to.as_fd(), flags(&self.back, &self.there))]
-            .into_iter()
-            .filter(|(_, flags)| !flags.is_empty())
+        [
+            (self.from.as_fd(), flags(&self.there, &self.back)),
+            (self.to.as_fd(), flags(&self.back, &self.there)),
+        ]
+        .into_iter()
+        .filter(|(_, flags)| !flags.is_empty())
     }
 
     /// Moves what can be moved without waiting.
     fn carry(&mut self) {
-        let moved = self.there.carry(&self.from, &self.to).and_then(|()| self.back.carry(&self.to, &self.from));
+        let moved = self
+            .there
+            .carry(&self.from, &self.to)
+            .and_then(|()| self.back.carry(&self.to, &self.from));
         self.is_over = moved.is_err() || (self.there.is_shut && self.back.is_shut);
     }
 }
 
 impl Direction {
     fn new() -> Self {
-        Self { bytes: vec![0; BUFFER].into_boxed_slice(), start: 0, end: 0, has_ended: false, is_shut: false }
+        Self {
+            bytes: vec![0; BUFFER].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            has_ended: false,
+            is_shut: false,
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -226,7 +269,10 @@ impl Direction {
 }
 
 fn is_transient(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted)
+    matches!(
+        error.kind(),
+        ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::ConnectionAborted
+    )
 }
 
 #[cfg(test)]
@@ -236,7 +282,9 @@ mod tests {
 
     fn listen(at: &str) -> (TcpListener, SocketAddrV4) {
         let listener = TcpListener::bind(at).expect("bound");
-        let SocketAddr::V4(at) = listener.local_addr().expect("a name") else { panic!("IPv4") };
+        let SocketAddr::V4(at) = listener.local_addr().expect("a name") else {
+            panic!("IPv4")
+        };
         (listener, at)
     }
 
@@ -252,12 +300,16 @@ mod tests {
         let echo = thread::spawn(move || {
             let (mut stream, peer) = server.accept().expect("a connection");
             let mut all = Vec::new();
-            stream.read_to_end(&mut all).expect("read to the half close");
+            stream
+                .read_to_end(&mut all)
+                .expect("read to the half close");
             stream.write_all(&all).expect("written");
             peer
         });
         let mut client = TcpStream::connect(relay.at()).expect("connected");
-        let sent: Vec<u8> = (0..3_000_000u32).map(|number| number.to_le_bytes()[0]).collect();
+        let sent: Vec<u8> = (0..3_000_000u32)
+            .map(|number| number.to_le_bytes()[0])
+            .collect();
         let mut copy = client.try_clone().expect("a copy");
         let bytes = sent.clone();
         let writer = thread::spawn(move || {
@@ -269,7 +321,13 @@ mod tests {
         writer.join().expect("the writer ended");
         assert!(got == sent);
         // The zone must not take it for its own loopback.
-        assert!(echo.join().expect("the server ended").ip().to_string().starts_with("127.0.0."));
+        assert!(
+            echo.join()
+                .expect("the server ended")
+                .ip()
+                .to_string()
+                .starts_with("127.0.0.")
+        );
     }
 
     #[test]
@@ -289,7 +347,8 @@ mod tests {
 
     #[test]
     fn a_refused_continuation_closes_the_connection() {
-        let relay = Relay::start(free("127.111.250.14:0"), free("127.111.250.15:0")).expect("a relay");
+        let relay =
+            Relay::start(free("127.111.250.14:0"), free("127.111.250.15:0")).expect("a relay");
         let mut client = TcpStream::connect(relay.at()).expect("connected");
         let mut got = Vec::new();
         // End of file or a reset, whichever the kernel makes of it; never a wait.

@@ -28,7 +28,9 @@ impl Rows for SharedRows {
     }
 
     fn write(&self, slot: usize, row: Option<&Row>) {
-        let Some(place) = self.rows.get(slot) else { return };
+        let Some(place) = self.rows.get(slot) else {
+            return;
+        };
         place.write(row.map(to_shared));
         // Readers look at the rows below the count only: the row first, then the count.
         let used = u32::try_from(slot).map_or(u32::MAX, |slot| slot.saturating_add(1));

@@ -6,8 +6,8 @@ use crate::control::Protocol;
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname, getsockopt,
-    setsockopt, socket,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
+    getsockopt, setsockopt, socket,
 };
 use std::net::{SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -34,9 +34,15 @@ pub(super) struct Reuse {
 
 impl Reuse {
     /// None.
-    pub(super) const NO: Self = Self { is_address: false, is_port: false };
+    pub(super) const NO: Self = Self {
+        is_address: false,
+        is_port: false,
+    };
     /// What servers use: connections that linger are no obstacle.
-    pub(super) const ADDRESS: Self = Self { is_address: true, is_port: false };
+    pub(super) const ADDRESS: Self = Self {
+        is_address: true,
+        is_port: false,
+    };
 }
 
 impl<'a> Guest<'a> {
@@ -55,16 +61,30 @@ impl<'a> Guest<'a> {
             libc::AF_INET6 => Family::Dual,
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        let reuse = Reuse { is_address: getsockopt(&fd, ReuseAddr)?, is_port: getsockopt(&fd, ReusePort)? };
-        let guest = Self { fd, protocol, family, reuse };
-        if guest.port()? == 0 { Ok(guest) } else { Err(Errno::EINVAL) }
+        let reuse = Reuse {
+            is_address: getsockopt(&fd, ReuseAddr)?,
+            is_port: getsockopt(&fd, ReusePort)?,
+        };
+        let guest = Self {
+            fd,
+            protocol,
+            family,
+            reuse,
+        };
+        if guest.port()? == 0 {
+            Ok(guest)
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     /// The port that it is bound to on the host; 0 if none.
     pub(super) fn port(&self) -> Result<u16, Errno> {
         let name: SockaddrStorage = getsockname(self.fd.as_raw_fd())?;
         let v4 = name.as_sockaddr_in().map(SockaddrIn::port);
-        Ok(v4.or_else(|| name.as_sockaddr_in6().map(SockaddrIn6::port)).unwrap_or(0))
+        Ok(v4
+            .or_else(|| name.as_sockaddr_in6().map(SockaddrIn6::port))
+            .unwrap_or(0))
     }
 
     /// Sets `IPV6_V6ONLY`: on the host all is v4-mapped.
@@ -88,8 +108,15 @@ impl<'a> Guest<'a> {
         match self.family {
             Family::V4 => bind(fd, &SockaddrIn::from(to)),
             Family::Dual | Family::V6Only => {
-                let ip = if to.ip().is_unspecified() { std::net::Ipv6Addr::UNSPECIFIED } else { to.ip().to_ipv6_mapped() };
-                bind(fd, &SockaddrIn6::from(SocketAddrV6::new(ip, to.port(), 0, 0)))
+                let ip = if to.ip().is_unspecified() {
+                    std::net::Ipv6Addr::UNSPECIFIED
+                } else {
+                    to.ip().to_ipv6_mapped()
+                };
+                bind(
+                    fd,
+                    &SockaddrIn6::from(SocketAddrV6::new(ip, to.port(), 0, 0)),
+                )
             }
         }
     }
@@ -105,7 +132,7 @@ impl<'a> Guest<'a> {
 
     fn exclusive(&self) -> Reuse {
         match self.protocol {
-            Protocol::Tcp => Reuse { is_port: false, ..self.reuse },
+            Protocol::Tcp => Reuse::ADDRESS,
             Protocol::Udp => Reuse::NO,
         }
     }

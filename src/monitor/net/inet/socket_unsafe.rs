@@ -12,7 +12,13 @@ pub(super) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> Result<libc::
     let mut length: libc::socklen_t = 4;
     // SAFETY: `value` has room for `length` bytes, and both live over the call.
     let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, name, (&raw mut value).cast(), &raw mut length)
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
     };
     Errno::result(result).map(|_| value)
 }

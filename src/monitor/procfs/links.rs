@@ -1,0 +1,177 @@
+//! Magic links: descriptors, working directories, name spaces.
+
+use super::{Errno, Object, Subject, View};
+use crate::ids::HostPid;
+use nix::fcntl::{OFlag, readlink};
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+/// Entries of `/proc/PID/ns`, in the kernel's order.
+pub(super) const NAMESPACES: [&str; 10] = [
+    "cgroup",
+    "ipc",
+    "mnt",
+    "net",
+    "pid",
+    "pid_for_children",
+    "time",
+    "time_for_children",
+    "user",
+    "uts",
+];
+
+/// What a link shows for a file of the host that the zone cannot name: as the kernel says of what
+/// lies outside a root directory (getcwd(2)), without the host's path.
+pub const UNREACHABLE: &[u8] = b"(unreachable)";
+
+/// What the names of memory files with content of a zone path begin with; see [`content_name`].
+const CONTENT: &str = "zone:";
+
+/// Devices of the host that every zone sees under the same name.
+const DEVICES: [&[u8]; 7] =
+    [b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx"];
+
+/// A name for the memfd that holds the content of a zone path (such as `/proc/self/stat`): the
+/// guest's link to it then shows that path.
+#[must_use]
+pub fn content_name(zone_path: &[u8]) -> CString {
+    // memfd_create(2): at most 249 bytes.
+    let room = zone_path.len().min(249 - CONTENT.len());
+    let name = [CONTENT.as_bytes(), &zone_path[..room]].concat();
+    CString::new(name).unwrap_or_default()
+}
+
+/// The text of a host's link in the zone's terms.
+pub(super) fn translate(view: &dyn View, text: Vec<u8>) -> Result<Vec<u8>, Errno> {
+    Ok(to_zone_text(view, &text).unwrap_or_else(|| UNREACHABLE.to_vec()))
+}
+
+/// `None` if the zone cannot name it.
+pub(super) fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
+    // A pipe, a socket, an anonymous object.
+    if text.first() != Some(&b'/') {
+        return Some(text.to_vec());
+    }
+    if let Some(name) = text.strip_prefix(b"/memfd:") {
+        let path = name.strip_prefix(CONTENT.as_bytes());
+        let path = path.and_then(|path| path.strip_suffix(b" (deleted)"));
+        return Some(path.unwrap_or(text).to_vec());
+    }
+    // Shared anonymous memory, System V memory, rings: names that lie in no directory.
+    let is_memory = [&b"/dev/zero (deleted)"[..], b"/[aio] (deleted)"].contains(&text)
+        || text.starts_with(b"/SYSV")
+        || text.starts_with(b"/anon_hugepage");
+    if is_memory || DEVICES.contains(&text) {
+        return Some(text.to_vec());
+    }
+    if let Some(number) = text.strip_prefix(b"/dev/pts/") {
+        let number = super::subject::number(number)?;
+        return view.ptys().contains(&number).then(|| text.to_vec());
+    }
+    if let Some(path) = view.to_zone_path(text) {
+        return Some(path);
+    }
+    // A file of the host's /proc that was handed over.
+    let rest = text.strip_prefix(b"/proc/")?;
+    let (first, beneath) = match rest.iter().position(|&byte| byte == b'/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, &b""[..]),
+    };
+    match super::subject::number(first) {
+        None => super::system::find(rest).map(|_| text.to_vec()),
+        Some(host) => {
+            let process = view.to_zone(HostPid(host))?;
+            Some([format!("/proc/{process}").as_bytes(), beneath].concat())
+        }
+    }
+}
+
+/// The text of a name space link. The number differs between zones, and between boots.
+pub(super) fn namespace(view: &dyn View, name: &str) -> Vec<u8> {
+    let kind = name.strip_suffix("_for_children").unwrap_or(name);
+    let hash = super::inode_of(&view.booted_at().to_string(), kind.as_bytes());
+    // In the range of the kernel's own numbers (PROC_DYNAMIC_FIRST), 32 bits wide.
+    format!("{kind}:[{}]", 0xf000_0000 | hash & 0x0fff_ffff).into_bytes()
+}
+
+/// Pins what a link leads to that grants no access by itself.
+///
+/// # Errors
+/// ENOENT, EACCES: as the host's kernel says.
+pub(super) fn pin(view: &dyn View, subject: &Subject, name: &str) -> Result<Object, Errno> {
+    let pinned = subject.pin(name)?;
+    let text = text_of(view, &pinned)?;
+    Ok(Object { pinned, text, flags: OFlag::O_PATH })
+}
+
+/// Pins what a descriptor of a guest leads to.
+///
+/// # Errors
+/// ENOENT if there is no such descriptor.
+pub(super) fn pin_descriptor(view: &dyn View, subject: &Subject, fd: u32) -> Result<Object, Errno> {
+    let pinned = subject.pin(&format!("fd/{fd}"))?;
+    let text = text_of(view, &pinned)?;
+    let info = subject.read(&format!("fdinfo/{fd}"))?;
+    let own = std::fs::read(format!("/proc/self/fdinfo/{}", pinned.as_raw_fd())).map_err(|_| libc::EMFILE)?;
+    // The guest may have put another file on the number since it was pinned: then its flags say
+    // nothing about this one.
+    let is_same = ["mnt_id:", "ino:"].iter().all(|key| field(&info, key) == field(&own, key));
+    let flags = field(&info, "flags:")
+        .filter(|_| is_same)
+        .and_then(|flags| i32::from_str_radix(flags, 8).ok())
+        .map_or(OFlag::O_PATH, OFlag::from_bits_retain);
+    Ok(Object { pinned, text, flags })
+}
+
+fn text_of(view: &dyn View, pinned: &OwnedFd) -> Result<Vec<u8>, Errno> {
+    let path = format!("/proc/self/fd/{}", pinned.as_raw_fd());
+    let text = readlink(path.as_str()).map_err(|errno| errno as Errno)?;
+    translate(view, text.into_vec())
+}
+
+fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
+    let line = info.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
+    std::str::from_utf8(line.trim_ascii()).ok()
+}
+
+/// Permission bits of the link of a descriptor: what it is open for.
+///
+/// # Errors
+/// ENOENT if there is no such descriptor.
+pub(super) fn descriptor_mode(subject: &Subject, fd: u32) -> Result<u32, Errno> {
+    Ok(subject.attributes(&format!("fd/{fd}"))?.st_mode & 0o777)
+}
+
+/// `/proc/PID/fdinfo/N`, with process ids in the zone's terms (proc_pid_fdinfo(5)).
+///
+/// # Errors
+/// ENOENT if there is no such descriptor.
+pub(super) fn descriptor_info(view: &dyn View, subject: &Subject, fd: u32) -> Result<Vec<u8>, Errno> {
+    let info = subject.read(&format!("fdinfo/{fd}"))?;
+    let mut out = Vec::with_capacity(info.len());
+    for line in info.split_inclusive(|&byte| byte == b'\n') {
+        let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+            out.extend_from_slice(line);
+            continue;
+        };
+        match key {
+            // A pidfd; -1 once its process was reaped.
+            "Pid" | "NSpid" => {
+                let value = value.trim();
+                let zone = match value {
+                    "-1" => "-1".to_owned(),
+                    value => super::status::zone_number(view, value).to_string(),
+                };
+                out.extend_from_slice(format!("{key}:\t{zone}\n").as_bytes());
+            }
+            "lock" => {
+                if let Some(lock) = super::locks::translate(view, value.trim()) {
+                    out.extend_from_slice(format!("lock:\t{lock}\n").as_bytes());
+                }
+            }
+            _ => out.extend_from_slice(line),
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,65 @@
+//! `/proc/PID/status` (proc_pid_status(5)).
+
+use super::{Errno, Subject, View, maps};
+use crate::ids::HostPid;
+
+/// Every capability that the kernel knows of, as the zone's root has them.
+const ALL_CAPABILITIES: &str = "000001ffffffffff";
+const NO_CAPABILITIES: &str = "0000000000000000";
+
+/// The zone's number for the text of a host's one; 0 for what is outside, as the kernel says of
+/// processes outside a pid name space.
+pub(super) fn zone_number(view: &dyn View, host: &str) -> u32 {
+    host.parse().ok().and_then(|host| view.to_zone(HostPid(host))).map_or(0, |zone| zone.0)
+}
+
+/// The content of `status` for a process or thread.
+///
+/// # Errors
+/// As [`Subject::read`].
+pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errno> {
+    let host = subject.read("status")?;
+    let users = view.credentials(subject.process);
+    let is_root = users.uid[1] == 0;
+    let hidden_kb = maps::hidden_bytes(view, subject) / 1024;
+    let four = |ids: [u32; 4]| ids.map(|id| id.to_string()).join("\t");
+    let mut out = Vec::with_capacity(host.len());
+    for line in host.split_inclusive(|&byte| byte == b'\n') {
+        let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+            // The name may be any bytes.
+            out.extend_from_slice(line);
+            continue;
+        };
+        let value = value.trim();
+        let value = match key {
+            "Tgid" | "NStgid" => subject.process.to_string(),
+            "Pid" | "NSpid" => subject.thread.to_string(),
+            "PPid" | "TracerPid" | "NSpgid" | "NSsid" => {
+                // Where pid name spaces are nested, the first number is the one of the /proc that
+                // is read, and so the monitor's.
+                let own = value.split_ascii_whitespace().next().unwrap_or(value);
+                zone_number(view, own).to_string()
+            }
+            "Uid" => four(users.uid),
+            "Gid" => four(users.gid),
+            "Groups" => {
+                users.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + " "
+            }
+            "CapPrm" | "CapEff" if is_root => ALL_CAPABILITIES.to_owned(),
+            "CapBnd" => ALL_CAPABILITIES.to_owned(),
+            "CapInh" | "CapPrm" | "CapEff" | "CapAmb" => NO_CAPABILITIES.to_owned(),
+            // The wall is none of the zone's business.
+            "NoNewPrivs" | "Seccomp" | "Seccomp_filters" => "0".to_owned(),
+            "VmPeak" | "VmSize" => {
+                let kb: u64 = value.strip_suffix(" kB").and_then(|kb| kb.parse().ok()).unwrap_or(0);
+                format!("{:>8} kB", kb.saturating_sub(hidden_kb))
+            }
+            _ => {
+                out.extend_from_slice(line);
+                continue;
+            }
+        };
+        out.extend_from_slice(format!("{key}:\t{value}\n").as_bytes());
+    }
+    Ok(out)
+}
