@@ -10,6 +10,8 @@ pub enum Class {
     Native,
     /// The forms that are harmless from anybody go to the kernel; others to the personality.
     Guarded(Form),
+    /// The first forms go to the kernel from anybody; the personality may also make the second.
+    Split(Form, Form),
     /// Goes to the personality, which may itself make the call in these forms.
     Emulated(Form),
     /// Refused with an errno, for a reason; counted.

@@ -16,7 +16,7 @@ pub fn page() -> String {
     for row in ROWS {
         let (treatment, errno, reason) = match row.class {
             Class::Native => ("native", "", ""),
-            Class::Guarded(_) => ("checked", "", ""),
+            Class::Guarded(_) | Class::Split(..) => ("checked", "", ""),
             Class::Emulated(_) => ("translated", "", ""),
             Class::Refused(errno, reason) => ("refused", errno.name().unwrap_or(""), reason),
         };

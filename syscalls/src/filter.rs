@@ -202,6 +202,12 @@ impl Code<'_> {
                     self.unless_ours(TRAP);
                     self.put(RETURN, 0, 0, ERRNO | EPERM);
                 }
+                Some(Class::Split(direct, own)) => {
+                    self.form(direct);
+                    self.unless_ours(TRAP);
+                    self.form(own);
+                    self.put(RETURN, 0, 0, ERRNO | EPERM);
+                }
                 Some(Class::Emulated(form)) => {
                     self.unless_ours(TRAP);
                     self.form(form);

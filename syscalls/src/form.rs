@@ -115,6 +115,10 @@ pub(crate) const FCNTL: Form = &[&[
         ],
     ),
 ]];
+/// F_GETLK, which tells a process.
+pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), EqLow(1, 5)]];
+/// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.
+pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
 /// Not across the reserved descriptors.
 pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
 /// ioctl: terminals without process ids, sizes, flags of descriptors.

@@ -1,7 +1,7 @@
 //! The table: every system call of x86_64 once, one line each.
 
 use crate::Errno;
-use crate::class::Class::{Emulated, Guarded, Native, Refused};
+use crate::class::Class::{Emulated, Guarded, Native, Refused, Split};
 use crate::class::Row;
 use crate::form::*;
 
@@ -29,7 +29,7 @@ table! {
     13 rt_sigaction = Emulated(ANY);
     14 rt_sigprocmask = Emulated(ANY);
     15 rt_sigreturn = Emulated(ANY);
-    16 ioctl = Guarded(IOCTL);
+    16 ioctl = Split(IOCTL, IOCTL_IDS);
     17 pread64 = Native;
     18 pwrite64 = Native;
     19 readv = Native;
@@ -58,7 +58,7 @@ table! {
     42 connect = Emulated(CONNECT);
     43 accept = Emulated(ANY);
     44 sendto = Guarded(SENDTO);
-    45 recvfrom = Guarded(NULL4);
+    45 recvfrom = Split(NULL4, ANY);
     46 sendmsg = Emulated(ANY);
     47 recvmsg = Emulated(ANY);
     48 shutdown = Native;
@@ -85,7 +85,7 @@ table! {
     69 msgsnd = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     70 msgrcv = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     71 msgctl = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
-    72 fcntl = Guarded(FCNTL);
+    72 fcntl = Split(FCNTL, FCNTL_IDS);
     73 flock = Native;
     74 fsync = Native;
     75 fdatasync = Native;
@@ -283,8 +283,8 @@ table! {
     267 readlinkat = Emulated(EMPTY1);
     268 fchmodat = Emulated(NEVER);
     269 faccessat = Emulated(NEVER);
-    270 pselect6 = Guarded(NULL5);
-    271 ppoll = Guarded(NULL3);
+    270 pselect6 = Split(NULL5, ANY);
+    271 ppoll = Split(NULL3, ANY);
     272 unshare = Refused(Errno::EPERM, "name spaces are the host's");
     273 set_robust_list = Native;
     274 get_robust_list = Guarded(SELF0);
@@ -294,7 +294,7 @@ table! {
     278 vmsplice = Native;
     279 move_pages = Guarded(SELF0);
     280 utimensat = Emulated(NEVER);
-    281 epoll_pwait = Guarded(NULL4);
+    281 epoll_pwait = Split(NULL4, ANY);
     282 signalfd = Native;
     283 timerfd_create = Native;
     284 eventfd = Native;
@@ -365,7 +365,7 @@ table! {
     438 pidfd_getfd = Refused(Errno::EPERM, "reaches into other processes");
     439 faccessat2 = Emulated(EMPTY1);
     440 process_madvise = Refused(Errno::EPERM, "reaches into other processes");
-    441 epoll_pwait2 = Guarded(NULL4);
+    441 epoll_pwait2 = Split(NULL4, ANY);
     442 mount_setattr = Refused(Errno::EPERM, "the zone's root is less than the host's");
     443 quotactl_fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
     444 landlock_create_ruleset = Refused(Errno::ENOSYS, "nested sandboxes are not supported yet");

@@ -13,6 +13,10 @@ pub(super) fn all(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let (mut last_host, mut number) = (String::new(), 0);
     for line in String::from_utf8_lossy(&host).lines() {
         let Some((host_number, lock)) = line.split_once(':') else { continue };
+        // Whose a lock of an open file description is cannot be told here.
+        if lock.contains(" -1 ") {
+            continue;
+        }
         let Some(lock) = translate(view, lock.trim()) else { continue };
         // A lock and those that wait for it carry the same number.
         if last_host != host_number {
@@ -25,7 +29,7 @@ pub(super) fn all(view: &dyn View) -> Result<Vec<u8>, Errno> {
 }
 
 /// A lock in the zone's terms: the fields behind the number. `None` if its owner is not the zone's;
-/// a lock of an open file description has none (-1) and belongs to whoever asks.
+/// a lock of an open file description has none (-1): in `fdinfo` it is the description's own.
 pub(super) fn translate(view: &dyn View, lock: &str) -> Option<String> {
     let mut out = Vec::new();
     let mut fields = lock.split_whitespace();

@@ -53,7 +53,7 @@ fn refuse(nr: u32) -> Result<u64> {
     }
     Err(match row(nr).map(|row| row.class) {
         Some(Class::Refused(errno, _)) => errno,
-        Some(Class::Guarded(_)) => Errno::EINVAL,
+        Some(Class::Guarded(_) | Class::Split(..)) => Errno::EINVAL,
         _ => Errno::ENOSYS,
     })
 }
