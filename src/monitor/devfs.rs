@@ -3,7 +3,7 @@
 //! The same types as [`crate::monitor::procfs`]. Only what is listed here exists: never `mem`,
 //! `kmem`, `kvm` or any other device that reaches the host.
 
-use super::procfs::{Attr, Entry, Errno, Kind, Node, Stated, StatLine, View, inode_of, number};
+use super::procfs::{Attr, Entry, Errno, Kind, Node, StatLine, Stated, View, inode_of, number};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
 use std::path::{Path, PathBuf};
@@ -44,8 +44,14 @@ pub fn lookup(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Resu
         return Ok(Node::Elsewhere(path));
     }
     Ok(match what {
-        What::Top => Node::Dir { path: Vec::new(), entries: top_entries() },
-        What::Pts => Node::Dir { path: b"pts".to_vec(), entries: pts_entries(view) },
+        What::Top => Node::Dir {
+            path: Vec::new(),
+            entries: top_entries(),
+        },
+        What::Pts => Node::Dir {
+            path: b"pts".to_vec(),
+            entries: pts_entries(view),
+        },
         What::Device(name) => Node::Device(Path::new("/dev").join(name)),
         What::Tty => Node::Device(pty_path(controlling(view, caller)?)),
         What::Ptmx => Node::Ptmx,
@@ -65,7 +71,10 @@ pub fn stat(view: &dyn View, path: &[u8], last: Last) -> Result<Stated, Errno> {
     }
     let (mode, rdev) = match &what {
         What::Top | What::Pts => (libc::S_IFDIR | 0o755, 0),
-        What::Device(name) => (libc::S_IFCHR | 0o666, device_number(&Path::new("/dev").join(name))?),
+        What::Device(name) => (
+            libc::S_IFCHR | 0o666,
+            device_number(&Path::new("/dev").join(name))?,
+        ),
         // TTYAUX_MAJOR: the devices of the name, whatever stands behind it.
         What::Tty => (libc::S_IFCHR | 0o666, libc::makedev(5, 0)),
         What::Ptmx => (libc::S_IFCHR | 0o666, libc::makedev(5, 2)),
@@ -77,21 +86,36 @@ pub fn stat(view: &dyn View, path: &[u8], last: Last) -> Result<Stated, Errno> {
         What::Tty | What::Ptmx => (0, TTY_GROUP),
         _ => (0, 0),
     };
-    let size = if let What::Link(text) = &what { text.len() as u64 } else { 0 };
+    let size = if let What::Link(text) = &what {
+        text.len() as u64
+    } else {
+        0
+    };
     let names: Vec<_> = names(path).collect();
     let ino = inode_of("dev", &names.join(&b'/'));
-    Ok(Stated::Attr(Attr { mode, uid, gid, nlink: 1, size, ino, rdev }))
+    Ok(Stated::Attr(Attr {
+        mode,
+        uid,
+        gid,
+        nlink: 1,
+        size,
+        ino,
+        rdev,
+    }))
 }
 
 fn names(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".")
+    path.split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".")
 }
 
 /// What the path names, and what is left of it behind a link.
 fn find<'a>(view: &dyn View, path: &'a [u8]) -> Result<(What, Vec<&'a [u8]>), Errno> {
     let must_be_dir = path.ends_with(b"/") || path.ends_with(b"/.");
     let mut names = names(path);
-    let Some(first) = names.next() else { return Ok((What::Top, Vec::new())) };
+    let Some(first) = names.next() else {
+        return Ok((What::Top, Vec::new()));
+    };
     let rest: Vec<_> = names.collect();
     if let Some((_, text)) = LINKS.iter().find(|(name, _)| name.as_bytes() == first) {
         return Ok((What::Link(text), rest));
@@ -110,7 +134,11 @@ fn find<'a>(view: &dyn View, path: &'a [u8]) -> Result<(What, Vec<&'a [u8]>), Er
             (What::Device(device.ok_or(libc::ENOENT)?), left)
         }
     };
-    if left.is_empty() && !must_be_dir { Ok((what, Vec::new())) } else { Err(libc::ENOTDIR) }
+    if left.is_empty() && !must_be_dir {
+        Ok((what, Vec::new()))
+    } else {
+        Err(libc::ENOTDIR)
+    }
 }
 
 /// Where a link leads that is passed or followed.
@@ -129,7 +157,10 @@ fn elsewhere(what: &What, rest: Vec<&[u8]>, path: &[u8], last: Last) -> Option<V
 }
 
 fn top_entries() -> Vec<Entry> {
-    let devices = DEVICES.iter().chain(&["ptmx", "tty"]).map(|name| Entry::new(name, Kind::Device));
+    let devices = DEVICES
+        .iter()
+        .chain(&["ptmx", "tty"])
+        .map(|name| Entry::new(name, Kind::Device));
     let links = LINKS.iter().map(|(name, _)| Entry::new(name, Kind::Link));
     let others = [Entry::new("pts", Kind::Dir), Entry::new("shm", Kind::Mount)];
     devices.chain(links).chain(others).collect()
@@ -138,8 +169,12 @@ fn top_entries() -> Vec<Entry> {
 fn pts_entries(view: &dyn View) -> Vec<Entry> {
     let mut numbers = view.ptys();
     numbers.sort_unstable();
-    let terminals = numbers.iter().map(|number| Entry::new(&number.to_string(), Kind::Device));
-    terminals.chain([Entry::new("ptmx", Kind::Device)]).collect()
+    let terminals = numbers
+        .iter()
+        .map(|number| Entry::new(&number.to_string(), Kind::Device));
+    terminals
+        .chain([Entry::new("ptmx", Kind::Device)])
+        .collect()
 }
 
 fn pty_path(number: u32) -> PathBuf {
@@ -156,6 +191,12 @@ fn device_number(path: &Path) -> Result<u64, Errno> {
 /// The controlling terminal of a thread, if it is one of the zone's.
 fn controlling(view: &dyn View, caller: HostPid) -> Result<u32, Errno> {
     let line = std::fs::read(format!("/proc/{caller}/stat")).map_err(|_| libc::ENXIO)?;
-    let number = StatLine::parse(&line).and_then(|line| line.pty()).ok_or(libc::ENXIO)?;
-    if view.ptys().contains(&number) { Ok(number) } else { Err(libc::ENXIO) }
+    let number = StatLine::parse(&line)
+        .and_then(|line| line.pty())
+        .ok_or(libc::ENXIO)?;
+    if view.ptys().contains(&number) {
+        Ok(number)
+    } else {
+        Err(libc::ENXIO)
+    }
 }

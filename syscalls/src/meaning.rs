@@ -109,7 +109,11 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
     match row.class {
         Class::Native => Verdict::Allow,
         Class::Guarded(form) | Class::Split(form, _) if fits(form) => Verdict::Allow,
-        Class::Guarded(_) | Class::Split(..) | Class::Emulated(_) | Class::Refused(..) if !is_ours => Verdict::Trap,
+        Class::Guarded(_) | Class::Split(..) | Class::Emulated(_) | Class::Refused(..)
+            if !is_ours =>
+        {
+            Verdict::Trap
+        }
         Class::Emulated(form) | Class::Split(_, form) if fits(form) => Verdict::Allow,
         Class::Guarded(_) | Class::Split(..) | Class::Emulated(_) => Verdict::Errno(EPERM),
         Class::Refused(errno, _) => Verdict::Errno(errno.raw()),

@@ -29,8 +29,15 @@ pub const UNREACHABLE: &[u8] = b"(unreachable)";
 const CONTENT: &str = "zone:";
 
 /// Devices of the host that every zone sees under the same name.
-const DEVICES: [&[u8]; 7] =
-    [b"/dev/null", b"/dev/zero", b"/dev/full", b"/dev/random", b"/dev/urandom", b"/dev/tty", b"/dev/ptmx"];
+const DEVICES: [&[u8]; 7] = [
+    b"/dev/null",
+    b"/dev/zero",
+    b"/dev/full",
+    b"/dev/random",
+    b"/dev/urandom",
+    b"/dev/tty",
+    b"/dev/ptmx",
+];
 
 /// A name for the memfd that holds the content of a zone path (such as `/proc/self/stat`): the
 /// guest's link to it then shows that path.
@@ -102,7 +109,11 @@ pub(super) fn namespace(view: &dyn View, name: &str) -> Vec<u8> {
 pub(super) fn pin(view: &dyn View, subject: &Subject, name: &str) -> Result<Object, Errno> {
     let pinned = subject.pin(name)?;
     let text = text_of(view, &pinned)?;
-    Ok(Object { pinned, text, flags: OFlag::O_PATH })
+    Ok(Object {
+        pinned,
+        text,
+        flags: OFlag::O_PATH,
+    })
 }
 
 /// Pins what a descriptor of a guest leads to.
@@ -113,15 +124,22 @@ pub(super) fn pin_descriptor(view: &dyn View, subject: &Subject, fd: u32) -> Res
     let pinned = subject.pin(&format!("fd/{fd}"))?;
     let text = text_of(view, &pinned)?;
     let info = subject.read(&format!("fdinfo/{fd}"))?;
-    let own = std::fs::read(format!("/proc/self/fdinfo/{}", pinned.as_raw_fd())).map_err(|_| libc::EMFILE)?;
+    let own = std::fs::read(format!("/proc/self/fdinfo/{}", pinned.as_raw_fd()))
+        .map_err(|_| libc::EMFILE)?;
     // The guest may have put another file on the number since it was pinned: then its flags say
     // nothing about this one.
-    let is_same = ["mnt_id:", "ino:"].iter().all(|key| field(&info, key) == field(&own, key));
+    let is_same = ["mnt_id:", "ino:"]
+        .iter()
+        .all(|key| field(&info, key) == field(&own, key));
     let flags = field(&info, "flags:")
         .filter(|_| is_same)
         .and_then(|flags| i32::from_str_radix(flags, 8).ok())
         .map_or(OFlag::O_PATH, OFlag::from_bits_retain);
-    Ok(Object { pinned, text, flags })
+    Ok(Object {
+        pinned,
+        text,
+        flags,
+    })
 }
 
 fn text_of(view: &dyn View, pinned: &OwnedFd) -> Result<Vec<u8>, Errno> {
@@ -131,7 +149,9 @@ fn text_of(view: &dyn View, pinned: &OwnedFd) -> Result<Vec<u8>, Errno> {
 }
 
 fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
-    let line = info.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(key.as_bytes()))?;
+    let line = info
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(key.as_bytes()))?;
     std::str::from_utf8(line.trim_ascii()).ok()
 }
 
@@ -147,11 +167,18 @@ pub(super) fn descriptor_mode(subject: &Subject, fd: u32) -> Result<u32, Errno> 
 ///
 /// # Errors
 /// ENOENT if there is no such descriptor.
-pub(super) fn descriptor_info(view: &dyn View, subject: &Subject, fd: u32) -> Result<Vec<u8>, Errno> {
+pub(super) fn descriptor_info(
+    view: &dyn View,
+    subject: &Subject,
+    fd: u32,
+) -> Result<Vec<u8>, Errno> {
     let info = subject.read(&format!("fdinfo/{fd}"))?;
     let mut out = Vec::with_capacity(info.len());
     for line in info.split_inclusive(|&byte| byte == b'\n') {
-        let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+        let Some((key, value)) = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once(':'))
+        else {
             out.extend_from_slice(line);
             continue;
         };

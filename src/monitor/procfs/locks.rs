@@ -12,12 +12,16 @@ pub(super) fn all(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let mut out = String::new();
     let (mut last_host, mut number) = (String::new(), 0);
     for line in String::from_utf8_lossy(&host).lines() {
-        let Some((host_number, lock)) = line.split_once(':') else { continue };
+        let Some((host_number, lock)) = line.split_once(':') else {
+            continue;
+        };
         // Whose a lock of an open file description is cannot be told here.
         if lock.contains(" -1 ") {
             continue;
         }
-        let Some(lock) = translate(view, lock.trim()) else { continue };
+        let Some(lock) = translate(view, lock.trim()) else {
+            continue;
+        };
         // A lock and those that wait for it carry the same number.
         if last_host != host_number {
             number += 1;

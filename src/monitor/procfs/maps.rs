@@ -30,8 +30,11 @@ pub(super) fn smaps_rollup(view: &dyn View, subject: &Subject) -> Result<Vec<u8>
     for line in pattern.split_inclusive(|&byte| byte == b'\n') {
         match amount(line) {
             Some((key, _)) => {
-                let sum: u64 =
-                    lines(&all).filter_map(amount).filter(|(other, _)| *other == key).map(|(_, kb)| kb).sum();
+                let sum: u64 = lines(&all)
+                    .filter_map(amount)
+                    .filter(|(other, _)| *other == key)
+                    .map(|(_, kb)| kb)
+                    .sum();
                 let key = String::from_utf8_lossy(key) + ":";
                 out.extend_from_slice(format!("{key:<16}{sum:>8} kB\n").as_bytes());
             }
@@ -44,7 +47,9 @@ pub(super) fn smaps_rollup(view: &dyn View, subject: &Subject) -> Result<Vec<u8>
 /// How many bytes of a process' address space are hidden; 0 if that cannot be found out.
 pub(super) fn hidden_bytes(view: &dyn View, subject: &Subject) -> u64 {
     let hidden = view.hidden_addresses();
-    let Ok(maps) = subject.read("maps") else { return 0 };
+    let Ok(maps) = subject.read("maps") else {
+        return 0;
+    };
     lines(&maps)
         .filter_map(range)
         .filter(|range| hidden.contains(&range.start))
@@ -60,7 +65,10 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn amount(line: &[u8]) -> Option<(&[u8], u64)> {
     let colon = line.iter().position(|&byte| byte == b':')?;
     let (key, rest) = line.split_at(colon);
-    let number = std::str::from_utf8(&rest[1..]).ok()?.trim().strip_suffix(" kB")?;
+    let number = std::str::from_utf8(&rest[1..])
+        .ok()?
+        .trim()
+        .strip_suffix(" kB")?;
     Some((key, number.trim().parse().ok()?))
 }
 
@@ -95,10 +103,15 @@ fn translate(view: &dyn View, line: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     for _ in 0..5 {
         at += line[at..].iter().take_while(|&&byte| byte == b' ').count();
-        at += line[at..].iter().take_while(|&&byte| byte != b' ' && byte != b'\n').count();
+        at += line[at..]
+            .iter()
+            .take_while(|&&byte| byte != b' ' && byte != b'\n')
+            .count();
     }
     let name_at = at + line[at..].iter().take_while(|&&byte| byte == b' ').count();
-    let name = line[name_at..].strip_suffix(b"\n").unwrap_or(&line[name_at..]);
+    let name = line[name_at..]
+        .strip_suffix(b"\n")
+        .unwrap_or(&line[name_at..]);
     if name.first() != Some(&b'/') {
         out.extend_from_slice(line);
         return;

@@ -8,7 +8,15 @@ pub(super) fn mounts(view: &dyn View) -> Vec<u8> {
     let mut out = Vec::new();
     for mount in view.mounts() {
         let rest = format!(" {} {} 0 0\n", mount.fstype, mount.options);
-        out.extend([&escape(mount.source.as_bytes())[..], b" ", &escape(&mount.path), rest.as_bytes()].concat());
+        out.extend(
+            [
+                &escape(mount.source.as_bytes())[..],
+                b" ",
+                &escape(&mount.path),
+                rest.as_bytes(),
+            ]
+            .concat(),
+        );
     }
     out
 }
@@ -56,11 +64,19 @@ fn id(at: usize) -> usize {
 fn parent(mounts: &[Mount], of: usize) -> usize {
     let path = &mounts[of].path;
     let is_above = |other: &Mount| {
-        other.path == b"/" || path.strip_prefix(&other.path[..]).is_some_and(|rest| rest.first() == Some(&b'/'))
+        other.path == b"/"
+            || path
+                .strip_prefix(&other.path[..])
+                .is_some_and(|rest| rest.first() == Some(&b'/'))
     };
-    let above = mounts.iter().enumerate().filter(|&(at, other)| at != of && path != b"/" && is_above(other));
+    let above = mounts
+        .iter()
+        .enumerate()
+        .filter(|&(at, other)| at != of && path != b"/" && is_above(other));
     // The root's parent is what no mount has, as in a root that was pivoted to.
-    above.max_by_key(|&(at, other)| (other.path.len(), at)).map_or(1, |(at, _)| id(at))
+    above
+        .max_by_key(|&(at, other)| (other.path.len(), at))
+        .map_or(1, |(at, _)| id(at))
 }
 
 /// Blanks and backslashes as octal (getmntent(3)).

@@ -22,29 +22,98 @@ enum Source {
 
 /// Sorted by name.
 static ROWS: &[NetRow] = &[
-    NetRow { name: "arp", source: Source::Header(1) },
-    NetRow { name: "dev", source: Source::Made(dev) },
-    NetRow { name: "icmp", source: Source::Header(1) },
-    NetRow { name: "icmp6", source: Source::Header(1) },
-    NetRow { name: "if_inet6", source: Source::Made(if_inet6) },
-    NetRow { name: "ipv6_route", source: Source::Header(0) },
-    NetRow { name: "netlink", source: Source::Header(1) },
-    NetRow { name: "netstat", source: Source::Host },
-    NetRow { name: "packet", source: Source::Header(1) },
-    NetRow { name: "raw", source: Source::Header(1) },
-    NetRow { name: "raw6", source: Source::Header(1) },
-    NetRow { name: "route", source: Source::Header(1) },
-    NetRow { name: "snmp", source: Source::Host },
-    NetRow { name: "snmp6", source: Source::Host },
-    NetRow { name: "sockstat", source: Source::Made(sockets::sockstat) },
-    NetRow { name: "sockstat6", source: Source::Made(sockets::sockstat6) },
-    NetRow { name: "tcp", source: Source::Made(|view| sockets::table(view, Protocol::Tcp, false)) },
-    NetRow { name: "tcp6", source: Source::Made(|view| sockets::table(view, Protocol::Tcp, true)) },
-    NetRow { name: "udp", source: Source::Made(|view| sockets::table(view, Protocol::Udp, false)) },
-    NetRow { name: "udp6", source: Source::Made(|view| sockets::table(view, Protocol::Udp, true)) },
-    NetRow { name: "udplite", source: Source::Header(1) },
-    NetRow { name: "udplite6", source: Source::Header(1) },
-    NetRow { name: "unix", source: Source::Made(sockets::unix) },
+    NetRow {
+        name: "arp",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "dev",
+        source: Source::Made(dev),
+    },
+    NetRow {
+        name: "icmp",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "icmp6",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "if_inet6",
+        source: Source::Made(if_inet6),
+    },
+    NetRow {
+        name: "ipv6_route",
+        source: Source::Header(0),
+    },
+    NetRow {
+        name: "netlink",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "netstat",
+        source: Source::Host,
+    },
+    NetRow {
+        name: "packet",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "raw",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "raw6",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "route",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "snmp",
+        source: Source::Host,
+    },
+    NetRow {
+        name: "snmp6",
+        source: Source::Host,
+    },
+    NetRow {
+        name: "sockstat",
+        source: Source::Made(sockets::sockstat),
+    },
+    NetRow {
+        name: "sockstat6",
+        source: Source::Made(sockets::sockstat6),
+    },
+    NetRow {
+        name: "tcp",
+        source: Source::Made(|view| sockets::table(view, Protocol::Tcp, false)),
+    },
+    NetRow {
+        name: "tcp6",
+        source: Source::Made(|view| sockets::table(view, Protocol::Tcp, true)),
+    },
+    NetRow {
+        name: "udp",
+        source: Source::Made(|view| sockets::table(view, Protocol::Udp, false)),
+    },
+    NetRow {
+        name: "udp6",
+        source: Source::Made(|view| sockets::table(view, Protocol::Udp, true)),
+    },
+    NetRow {
+        name: "udplite",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "udplite6",
+        source: Source::Header(1),
+    },
+    NetRow {
+        name: "unix",
+        source: Source::Made(sockets::unix),
+    },
 ];
 
 /// The row of a file.
@@ -54,7 +123,9 @@ pub(super) fn find(name: &[u8]) -> Option<&'static NetRow> {
 
 /// What the directory holds.
 pub(super) fn entries() -> Vec<Entry> {
-    ROWS.iter().map(|row| Entry::new(row.name, Kind::File)).collect()
+    ROWS.iter()
+        .map(|row| Entry::new(row.name, Kind::File))
+        .collect()
 }
 
 /// The file itself.
@@ -73,7 +144,11 @@ pub(super) fn open(view: &dyn View, row: &NetRow) -> Result<Node, Errno> {
 /// The first lines of a host's file; nothing where the host has none.
 pub(super) fn header(path: &str, lines: usize) -> Vec<u8> {
     let host = read(path).unwrap_or_default();
-    host.split_inclusive(|&byte| byte == b'\n').take(lines).flatten().copied().collect()
+    host.split_inclusive(|&byte| byte == b'\n')
+        .take(lines)
+        .flatten()
+        .copied()
+        .collect()
 }
 
 /// Interfaces: a zone knows the loopback one only, whose counters are the host's.

@@ -45,10 +45,18 @@ pub struct HostFile {
 
 impl HostFile {
     pub(super) fn global(path: PathBuf) -> Self {
-        Self { at: None, path, is_writable: false }
+        Self {
+            at: None,
+            path,
+            is_writable: false,
+        }
     }
     pub(super) fn of_process(at: OwnedFd, path: &str, is_writable: bool) -> Self {
-        Self { at: Some(at), path: path.into(), is_writable }
+        Self {
+            at: Some(at),
+            path: path.into(),
+            is_writable,
+        }
     }
     /// Opens it; `O_CLOEXEC` is added.
     ///
@@ -189,6 +197,9 @@ pub fn inode_of(tree: &str, path: &[u8]) -> u64 {
 
 impl Entry {
     pub(in crate::monitor) fn new(name: &str, kind: Kind) -> Self {
-        Self { name: name.as_bytes().to_vec(), kind }
+        Self {
+            name: name.as_bytes().to_vec(),
+            kind,
+        }
     }
 }

@@ -86,15 +86,26 @@ fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Wal
     let must_be_dir = path.ends_with(b"/") || path.ends_with(b"/.");
     let last = if must_be_dir { Last::Follow } else { last };
     let Some(first) = names.first() else {
-        return Ok(Walked::Here(Place { path: Vec::new(), what: What::Top }));
+        return Ok(Walked::Here(Place {
+            path: Vec::new(),
+            what: What::Top,
+        }));
     };
     if let Some(target) = top_link(view, caller, first) {
         let target = target?;
         if names.len() == 1 && last == Last::NoFollow {
-            return Ok(Walked::Here(Place { path: names.concat(), what: What::Link(target) }));
+            return Ok(Walked::Here(Place {
+                path: names.concat(),
+                what: What::Link(target),
+            }));
         }
         let target = match target.strip_prefix(b"self/") {
-            Some(rest) => [&caller_process(view, caller)?.0.to_string().into_bytes(), &b"/"[..], rest].concat(),
+            Some(rest) => [
+                &caller_process(view, caller)?.0.to_string().into_bytes(),
+                &b"/"[..],
+                rest,
+            ]
+            .concat(),
             None => target,
         };
         names.splice(..1, target.split(|&byte| byte == b'/').map(<[u8]>::to_vec));
@@ -110,7 +121,10 @@ fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Wal
         if must_be_dir && !step.part.is_dir() {
             return Err(libc::ENOTDIR);
         }
-        return Ok(Walked::Here(Place { path: joined, what: What::Process(step.subject, step.part) }));
+        return Ok(Walked::Here(Place {
+            path: joined,
+            what: What::Process(step.subject, step.part),
+        }));
     }
     if !step.part.is_link() {
         return Err(libc::ENOTDIR);
@@ -154,11 +168,17 @@ const TOP_LINKS: [&str; 4] = ["mounts", "net", "self", "thread-self"];
 
 fn system_place(path: Vec<u8>, must_be_dir: bool) -> Result<Place, Errno> {
     if system::is_dir(&path) {
-        return Ok(Place { path, what: What::SystemDir });
+        return Ok(Place {
+            path,
+            what: What::SystemDir,
+        });
     }
     match system::find(&path) {
         Some(_) if must_be_dir => Err(libc::ENOTDIR),
-        Some(row) => Ok(Place { path, what: What::System(row) }),
+        Some(row) => Ok(Place {
+            path,
+            what: What::System(row),
+        }),
         None if system::passes_file(&path) => Err(libc::ENOTDIR),
         None => Err(libc::ENOENT),
     }
@@ -174,7 +194,11 @@ struct Step {
 
 fn process_place(view: &dyn View, subject: Subject, names: &[Vec<u8>]) -> Result<Step, Errno> {
     let Some((first, rest)) = names.split_first() else {
-        return Ok(Step { subject, part: Part::Top, left: 0 });
+        return Ok(Step {
+            subject,
+            part: Part::Top,
+            left: 0,
+        });
     };
     let (part, left) = match first.as_slice() {
         b"cwd" => (Part::Cwd, rest.len()),
@@ -182,7 +206,11 @@ fn process_place(view: &dyn View, subject: Subject, names: &[Vec<u8>]) -> Result
         b"exe" => (Part::Exe, rest.len()),
         b"task" if !subject.is_task => {
             let Some((tid, beneath)) = rest.split_first() else {
-                return Ok(Step { subject, part: Part::Tasks, left: 0 });
+                return Ok(Step {
+                    subject,
+                    part: Part::Tasks,
+                    left: 0,
+                });
             };
             let task = subject.task(ZonePid(number(tid).ok_or(libc::ENOENT)?))?;
             return process_place(view, task, beneath);
@@ -190,12 +218,23 @@ fn process_place(view: &dyn View, subject: Subject, names: &[Vec<u8>]) -> Result
         b"fd" | b"fdinfo" => {
             let is_info = first == b"fdinfo";
             match rest.split_first() {
-                None => (if is_info { Part::DescriptorInfos } else { Part::Descriptors }, 0),
+                None => (
+                    if is_info {
+                        Part::DescriptorInfos
+                    } else {
+                        Part::Descriptors
+                    },
+                    0,
+                ),
                 Some((fd, beneath)) => {
                     let fd = number(fd)
                         .filter(|fd| !view.hidden_descriptors().contains(fd))
                         .ok_or(libc::ENOENT)?;
-                    let part = if is_info { Part::DescriptorInfo(fd) } else { Part::Descriptor(fd) };
+                    let part = if is_info {
+                        Part::DescriptorInfo(fd)
+                    } else {
+                        Part::Descriptor(fd)
+                    };
                     (part, beneath.len())
                 }
             }
@@ -203,26 +242,38 @@ fn process_place(view: &dyn View, subject: Subject, names: &[Vec<u8>]) -> Result
         b"ns" => match rest.split_first() {
             None => (Part::Namespaces, 0),
             Some((name, beneath)) => {
-                let name = links::NAMESPACES.iter().find(|known| known.as_bytes() == name);
+                let name = links::NAMESPACES
+                    .iter()
+                    .find(|known| known.as_bytes() == name);
                 (Part::Namespace(name.ok_or(libc::ENOENT)?), beneath.len())
             }
         },
         b"net" => match rest.split_first() {
             None => (Part::Net, 0),
-            Some((name, beneath)) => {
-                (Part::NetFile(net::find(name).ok_or(libc::ENOENT)?), beneath.len())
-            }
+            Some((name, beneath)) => (
+                Part::NetFile(net::find(name).ok_or(libc::ENOENT)?),
+                beneath.len(),
+            ),
         },
         name => {
             let row = process::find(name, subject.is_task).ok_or(libc::ENOENT)?;
             (Part::File(row), rest.len())
         }
     };
-    Ok(Step { subject, part, left })
+    Ok(Step {
+        subject,
+        part,
+        left,
+    })
 }
 
 /// The text of a magic link, after a check that the caller may read it.
-fn link_text(view: &dyn View, caller: HostPid, subject: &Subject, part: Part) -> Result<Vec<u8>, Errno> {
+fn link_text(
+    view: &dyn View,
+    caller: HostPid,
+    subject: &Subject,
+    part: Part,
+) -> Result<Vec<u8>, Errno> {
     if !subject.may_be_inspected(view, caller) {
         return Err(libc::EACCES);
     }
@@ -242,12 +293,20 @@ fn link_text(view: &dyn View, caller: HostPid, subject: &Subject, part: Part) ->
 
 impl Part {
     fn is_link(self) -> bool {
-        matches!(self, Self::Cwd | Self::Root | Self::Exe | Self::Descriptor(_) | Self::Namespace(_))
+        matches!(
+            self,
+            Self::Cwd | Self::Root | Self::Exe | Self::Descriptor(_) | Self::Namespace(_)
+        )
     }
     fn is_dir(self) -> bool {
         matches!(
             self,
-            Self::Top | Self::Descriptors | Self::DescriptorInfos | Self::Tasks | Self::Namespaces | Self::Net
+            Self::Top
+                | Self::Descriptors
+                | Self::DescriptorInfos
+                | Self::Tasks
+                | Self::Namespaces
+                | Self::Net
         )
     }
 }
@@ -255,10 +314,16 @@ impl Part {
 impl Place {
     fn open(self, view: &dyn View, caller: HostPid, last: Last) -> Result<Node, Errno> {
         match self.what {
-            What::Top => Ok(Node::Dir { path: self.path, entries: top_entries(view) }),
+            What::Top => Ok(Node::Dir {
+                path: self.path,
+                entries: top_entries(view),
+            }),
             What::SystemDir => {
                 let entries = system::entries(&self.path);
-                Ok(Node::Dir { path: self.path, entries })
+                Ok(Node::Dir {
+                    path: self.path,
+                    entries,
+                })
             }
             What::System(row) => system::open(view, row),
             What::Link(text) => Ok(Node::Link(text)),
@@ -273,31 +338,58 @@ impl Place {
             What::Link(_) => (libc::S_IFLNK | 0o777, 0, 0),
             What::Process(subject, part) => {
                 if part.is_link() && last == Last::Follow {
-                    return Ok(match open_part(view, caller, Vec::new(), subject, part, last)? {
-                        Node::Object(object) => Stated::Object(object),
-                        Node::Elsewhere(path) => Stated::Elsewhere(path),
-                        _ => return Err(libc::ENOENT),
-                    });
+                    return Ok(
+                        match open_part(view, caller, Vec::new(), subject, part, last)? {
+                            Node::Object(object) => Stated::Object(object),
+                            Node::Elsewhere(path) => Stated::Elsewhere(path),
+                            _ => return Err(libc::ENOENT),
+                        },
+                    );
                 }
                 let users = view.credentials(subject.process);
-                (part_mode(view, caller, &subject, part)?, users.uid[1], users.gid[1])
+                (
+                    part_mode(view, caller, &subject, part)?,
+                    users.uid[1],
+                    users.gid[1],
+                )
             }
         };
         // One link only: programs that count a directory's links then do not trust the number.
-        Ok(Stated::Attr(Attr { mode, uid, gid, nlink: 1, size: 0, ino: inode_of("proc", &self.path), rdev: 0 }))
+        Ok(Stated::Attr(Attr {
+            mode,
+            uid,
+            gid,
+            nlink: 1,
+            size: 0,
+            ino: inode_of("proc", &self.path),
+            rdev: 0,
+        }))
     }
 }
 
 fn top_entries(view: &dyn View) -> Vec<Entry> {
     let mut entries = system::entries(b"");
     entries.extend(TOP_LINKS.iter().map(|name| Entry::new(name, Kind::Link)));
-    let mut processes: Vec<_> = view.processes().into_iter().map(|(process, _)| process).collect();
+    let mut processes: Vec<_> = view
+        .processes()
+        .into_iter()
+        .map(|(process, _)| process)
+        .collect();
     processes.sort_unstable();
-    entries.extend(processes.iter().map(|process| Entry::new(&process.to_string(), Kind::Dir)));
+    entries.extend(
+        processes
+            .iter()
+            .map(|process| Entry::new(&process.to_string(), Kind::Dir)),
+    );
     entries
 }
 
-fn part_mode(view: &dyn View, caller: HostPid, subject: &Subject, part: Part) -> Result<u32, Errno> {
+fn part_mode(
+    view: &dyn View,
+    caller: HostPid,
+    subject: &Subject,
+    part: Part,
+) -> Result<u32, Errno> {
     Ok(match part {
         Part::Top | Part::Tasks | Part::Net => libc::S_IFDIR | 0o555,
         Part::Descriptors | Part::DescriptorInfos => libc::S_IFDIR | 0o500,
@@ -318,10 +410,21 @@ fn part_mode(view: &dyn View, caller: HostPid, subject: &Subject, part: Part) ->
 }
 
 fn must_inspect(view: &dyn View, caller: HostPid, subject: &Subject) -> Result<(), Errno> {
-    if subject.may_be_inspected(view, caller) { Ok(()) } else { Err(libc::EACCES) }
+    if subject.may_be_inspected(view, caller) {
+        Ok(())
+    } else {
+        Err(libc::EACCES)
+    }
 }
 
-fn open_part(view: &dyn View, caller: HostPid, path: Vec<u8>, subject: Subject, part: Part, last: Last) -> Result<Node, Errno> {
+fn open_part(
+    view: &dyn View,
+    caller: HostPid,
+    path: Vec<u8>,
+    subject: Subject,
+    part: Part,
+    last: Last,
+) -> Result<Node, Errno> {
     if part.is_link() {
         let text = link_text(view, caller, &subject, part)?;
         return match (last, part) {
@@ -346,7 +449,11 @@ fn open_part(view: &dyn View, caller: HostPid, path: Vec<u8>, subject: Subject, 
                 Some(name) => {
                     let is_own = zone_process_of(view, caller) == Ok(subject.process);
                     let is_writable = is_own && row.mode & 0o200 != 0;
-                    Ok(Node::Host(HostFile::of_process(subject.dir()?, name, is_writable)))
+                    Ok(Node::Host(HostFile::of_process(
+                        subject.dir()?,
+                        name,
+                        is_writable,
+                    )))
                 }
                 None => (row.make)(view, caller, &subject).map(Node::Bytes),
             }
@@ -354,9 +461,18 @@ fn open_part(view: &dyn View, caller: HostPid, path: Vec<u8>, subject: Subject, 
         Part::Descriptors | Part::DescriptorInfos => {
             must_inspect(view, caller, &subject)?;
             let hidden = view.hidden_descriptors();
-            let kind = if matches!(part, Part::Descriptors) { Kind::Link } else { Kind::File };
-            let numbers = subject.numbers("fd")?.into_iter().filter(|fd| !hidden.contains(fd));
-            dir(numbers.map(|fd| Entry::new(&fd.to_string(), kind)).collect())
+            let kind = if matches!(part, Part::Descriptors) {
+                Kind::Link
+            } else {
+                Kind::File
+            };
+            let numbers = subject
+                .numbers("fd")?
+                .into_iter()
+                .filter(|fd| !hidden.contains(fd));
+            dir(numbers
+                .map(|fd| Entry::new(&fd.to_string(), kind))
+                .collect())
         }
         Part::DescriptorInfo(fd) => {
             must_inspect(view, caller, &subject)?;
@@ -364,14 +480,22 @@ fn open_part(view: &dyn View, caller: HostPid, path: Vec<u8>, subject: Subject, 
         }
         Part::Tasks => {
             let threads = subject.threads()?;
-            dir(threads.iter().map(|thread| Entry::new(&thread.to_string(), Kind::Dir)).collect())
+            dir(threads
+                .iter()
+                .map(|thread| Entry::new(&thread.to_string(), Kind::Dir))
+                .collect())
         }
         Part::Namespaces => {
             must_inspect(view, caller, &subject)?;
-            dir(links::NAMESPACES.iter().map(|name| Entry::new(name, Kind::Link)).collect())
+            dir(links::NAMESPACES
+                .iter()
+                .map(|name| Entry::new(name, Kind::Link))
+                .collect())
         }
         Part::Net => dir(net::entries()),
         Part::NetFile(row) => net::open(view, row),
-        Part::Cwd | Part::Root | Part::Exe | Part::Descriptor(_) | Part::Namespace(_) => Err(libc::EINVAL),
+        Part::Cwd | Part::Root | Part::Exe | Part::Descriptor(_) | Part::Namespace(_) => {
+            Err(libc::EINVAL)
+        }
     }
 }

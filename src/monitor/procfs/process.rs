@@ -31,17 +31,32 @@ enum PlaceOf {
 
 /// A row whose content is made by `make`.
 const fn made(name: &'static str, make: Make) -> ProcessRow {
-    ProcessRow { name, mode: 0o444, is_private: false, place: PlaceOf::Both, pass: None, make }
+    ProcessRow {
+        name,
+        mode: 0o444,
+        is_private: false,
+        place: PlaceOf::Both,
+        pass: None,
+        make,
+    }
 }
 
 /// A row that hands the host's file over.
 const fn passed(name: &'static str, mode: u32) -> ProcessRow {
-    ProcessRow { mode, pass: Some(name), ..made(name, |_, _, _| Err(libc::EIO)) }
+    ProcessRow {
+        mode,
+        pass: Some(name),
+        ..made(name, |_, _, _| Err(libc::EIO))
+    }
 }
 
 /// The row, for who may look into the process only.
 const fn private(row: ProcessRow, mode: u32) -> ProcessRow {
-    ProcessRow { mode, is_private: true, ..row }
+    ProcessRow {
+        mode,
+        is_private: true,
+        ..row
+    }
 }
 
 /// The row, in one place only.
@@ -77,10 +92,16 @@ static ROWS: &[ProcessRow] = &[
     private(same!("io"), 0o400),
     same!("limits"),
     made("loginuid", text!(b"4294967295")),
-    private(made("maps", |view, _, subject| maps::maps(view, subject)), 0o444),
+    private(
+        made("maps", |view, _, subject| maps::maps(view, subject)),
+        0o444,
+    ),
     made("mountinfo", |view, _, _| Ok(mounts::mountinfo(view))),
     made("mounts", |view, _, _| Ok(mounts::mounts(view))),
-    only(PlaceOf::Process, made("mountstats", |view, _, _| Ok(mounts::mountstats(view)))),
+    only(
+        PlaceOf::Process,
+        made("mountstats", |view, _, _| Ok(mounts::mountstats(view))),
+    ),
     same!("oom_score"),
     same!("oom_score_adj"),
     private(same!("personality"), 0o400),
@@ -88,8 +109,16 @@ static ROWS: &[ProcessRow] = &[
     same!("schedstat"),
     made("sessionid", text!(b"4294967295")),
     made("setgroups", text!(b"allow\n")),
-    private(made("smaps", |view, _, subject| maps::smaps(view, subject)), 0o444),
-    private(made("smaps_rollup", |view, _, subject| maps::smaps_rollup(view, subject)), 0o444),
+    private(
+        made("smaps", |view, _, subject| maps::smaps(view, subject)),
+        0o444,
+    ),
+    private(
+        made("smaps_rollup", |view, _, subject| {
+            maps::smaps_rollup(view, subject)
+        }),
+        0o444,
+    ),
     made("stat", stat_line::stat),
     made("statm", |view, _, subject| statm(view, subject)),
     made("status", |view, _, subject| status::status(view, subject)),
@@ -114,12 +143,16 @@ fn is_in(row: &ProcessRow, is_task: bool) -> bool {
 
 /// The row of a file.
 pub(super) fn find(name: &[u8], is_task: bool) -> Option<&'static ProcessRow> {
-    ROWS.iter().find(|row| row.name.as_bytes() == name && is_in(row, is_task))
+    ROWS.iter()
+        .find(|row| row.name.as_bytes() == name && is_in(row, is_task))
 }
 
 /// What the directory of a process or thread holds.
 pub(super) fn entries(is_task: bool) -> Vec<Entry> {
-    let files = ROWS.iter().filter(|row| is_in(row, is_task)).map(|row| Entry::new(row.name, Kind::File));
+    let files = ROWS
+        .iter()
+        .filter(|row| is_in(row, is_task))
+        .map(|row| Entry::new(row.name, Kind::File));
     let others = OTHERS.iter().map(|&(name, kind)| Entry::new(name, kind));
     let task = (!is_task).then(|| Entry::new("task", Kind::Dir));
     files.chain(others).chain(task).collect()
@@ -147,15 +180,27 @@ fn auxv(view: &dyn View, _: HostPid, subject: &Subject) -> Result<Vec<u8>, Errno
 fn children(view: &dyn View, _: HostPid, subject: &Subject) -> Result<Vec<u8>, Errno> {
     let host = subject.read("children")?;
     let children = String::from_utf8_lossy(&host);
-    let zone = children.split_ascii_whitespace().map(|child| status::zone_number(view, child));
-    Ok(zone.filter(|&child| child != 0).map(|child| format!("{child} ")).collect::<String>().into_bytes())
+    let zone = children
+        .split_ascii_whitespace()
+        .map(|child| status::zone_number(view, child));
+    Ok(zone
+        .filter(|&child| child != 0)
+        .map(|child| format!("{child} "))
+        .collect::<String>()
+        .into_bytes())
 }
 
 /// Figures of the scheduler; the first line ends in `(PID, #threads: N)`.
 fn sched(_: &dyn View, _: HostPid, subject: &Subject) -> Result<Vec<u8>, Errno> {
     let host = subject.read("sched")?;
-    let end = host.windows(11).position(|part| part == b", #threads:").ok_or(libc::ESRCH)?;
-    let begin = host[..end].iter().rposition(|&byte| byte == b'(').ok_or(libc::ESRCH)?;
+    let end = host
+        .windows(11)
+        .position(|part| part == b", #threads:")
+        .ok_or(libc::ESRCH)?;
+    let begin = host[..end]
+        .iter()
+        .rposition(|&byte| byte == b'(')
+        .ok_or(libc::ESRCH)?;
     let thread = subject.thread.to_string();
     Ok([&host[..=begin], thread.as_bytes(), &host[end..]].concat())
 }

@@ -42,7 +42,10 @@ impl Skeleton {
             Err(errno) => return Err(errno as Errno),
         }
         let top = open(directory, DIRECTORY, Mode::empty()).map_err(|errno| errno as Errno)?;
-        Ok(Self { top, updating: Mutex::new(()) })
+        Ok(Self {
+            top,
+            updating: Mutex::new(()),
+        })
     }
 
     /// The real directory for `path` (relative to the tree, without `.` and `..`), holding exactly
@@ -51,9 +54,15 @@ impl Skeleton {
     /// # Errors
     /// ENOSPC and what else the kernel says; EINVAL for a name that no directory can hold.
     pub fn dir(&self, path: &[u8], entries: &[Entry]) -> Result<OwnedFd, Errno> {
-        let _updating = self.updating.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _updating = self
+            .updating
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut at = openat(&self.top, ".", DIRECTORY, Mode::empty()).map_err(|e| e as Errno)?;
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        for name in path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+        {
             check(name)?;
             at = enter(at.as_fd(), OsStr::from_bytes(name))?;
         }
@@ -63,8 +72,10 @@ impl Skeleton {
     }
 }
 
-const DIRECTORY: OFlag =
-    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NOFOLLOW);
 
 fn check(name: &[u8]) -> Result<(), Errno> {
     let is_good = !name.is_empty() && name != b"." && name != b".." && !name.contains(&b'/');

@@ -16,13 +16,17 @@ pub(super) fn held(view: &dyn View) -> HashMap<u64, ZonePid> {
     let hidden = view.hidden_descriptors();
     for (process, _) in view.processes() {
         // A process that dies meanwhile holds nothing.
-        let Ok(subject) = Subject::find(view, process) else { continue };
+        let Ok(subject) = Subject::find(view, process) else {
+            continue;
+        };
         for fd in subject.numbers("fd").unwrap_or_default() {
             if hidden.contains(&fd) {
                 continue;
             }
             let text = subject.readlink(&format!("fd/{fd}")).unwrap_or_default();
-            let inode = text.strip_prefix(b"socket:[").and_then(|rest| rest.strip_suffix(b"]"));
+            let inode = text
+                .strip_prefix(b"socket:[")
+                .and_then(|rest| rest.strip_suffix(b"]"));
             let inode = inode.and_then(|inode| std::str::from_utf8(inode).ok()?.parse().ok());
             if let Some(inode) = inode {
                 held.entry(inode).or_insert(process);
@@ -51,10 +55,22 @@ impl Row {
     /// Takes a row apart; `None` for the header and what is no row.
     pub(super) fn parse(line: &str) -> Option<Self> {
         let fields: Vec<_> = line.split_ascii_whitespace().collect();
-        let [number, local, peer, before @ ..] = fields.as_slice() else { return None };
+        let [number, local, peer, before @ ..] = fields.as_slice() else {
+            return None;
+        };
         number.strip_suffix(':')?;
-        let [state, queues, timer, retransmissions, _uid, timeout, inode, references, _address, after @ ..] =
-            before
+        let [
+            state,
+            queues,
+            timer,
+            retransmissions,
+            _uid,
+            timeout,
+            inode,
+            references,
+            _address,
+            after @ ..,
+        ] = before
         else {
             return None;
         };
@@ -74,7 +90,9 @@ impl Row {
     /// address of the socket left out.
     fn print(&self, number: usize, uid: u32, protocol: Protocol) -> String {
         let (local, peer) = (print_address(self.local), print_address(self.peer));
-        let [state, queues, timer, retransmissions] = self.before.as_slice() else { return String::new() };
+        let [state, queues, timer, retransmissions] = self.before.as_slice() else {
+            return String::new();
+        };
         let (timeout, inode, references) = (&self.timeout, self.inode, &self.references);
         let (width, padded) = match protocol {
             Protocol::Tcp => (4, 149),
@@ -116,7 +134,12 @@ fn parse_address(text: &str) -> Option<SocketAddr> {
 
 fn print_address(address: SocketAddr) -> String {
     let words = |octets: &[u8]| {
-        octets.as_chunks::<4>().0.iter().map(|&word| format!("{:08X}", u32::from_ne_bytes(word))).collect::<String>()
+        octets
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&word| format!("{:08X}", u32::from_ne_bytes(word)))
+            .collect::<String>()
     };
     let text = match address.ip() {
         IpAddr::V4(address) => words(&address.octets()),
@@ -128,22 +151,39 @@ fn print_address(address: SocketAddr) -> String {
 /// An address as a socket of IPv6 shows it.
 fn in_version(address: SocketAddr, is_v6: bool) -> SocketAddr {
     match address.ip() {
-        IpAddr::V4(ip) if is_v6 && ip.is_unspecified() => (Ipv6Addr::UNSPECIFIED, address.port()).into(),
+        IpAddr::V4(ip) if is_v6 && ip.is_unspecified() => {
+            (Ipv6Addr::UNSPECIFIED, address.port()).into()
+        }
         IpAddr::V4(ip) if is_v6 => (ip.to_ipv6_mapped(), address.port()).into(),
         _ => address,
     }
 }
 
 /// The rows of the zone in one table, each with its holder, in the zone's terms.
-fn rows(view: &dyn View, protocol: Protocol, is_v6: bool, held: &HashMap<u64, ZonePid>) -> Vec<(Row, ZonePid)> {
+fn rows(
+    view: &dyn View,
+    protocol: Protocol,
+    is_v6: bool,
+    held: &HashMap<u64, ZonePid>,
+) -> Vec<(Row, ZonePid)> {
     let name = name_of(protocol);
     // What the zone sees as a socket of IPv6 may be one of IPv4 on the host.
-    let host: Vec<u8> = ["", "6"].iter().flat_map(|version| read(&format!("/proc/net/{name}{version}")).unwrap_or_default()).collect();
+    let host: Vec<u8> = ["", "6"]
+        .iter()
+        .flat_map(|version| read(&format!("/proc/net/{name}{version}")).unwrap_or_default())
+        .collect();
     let mut seen = HashSet::new();
     let mut rows = Vec::new();
-    for mut row in String::from_utf8_lossy(&host).lines().filter_map(Row::parse) {
-        let Some(&holder) = held.get(&row.inode) else { continue };
-        let Some((local, peer)) = view.socket_to_zone(protocol, row.local, row.peer) else { continue };
+    for mut row in String::from_utf8_lossy(&host)
+        .lines()
+        .filter_map(Row::parse)
+    {
+        let Some(&holder) = held.get(&row.inode) else {
+            continue;
+        };
+        let Some((local, peer)) = view.socket_to_zone(protocol, row.local, row.peer) else {
+            continue;
+        };
         if local.is_ipv6() == is_v6 && seen.insert(row.inode) {
             row.local = local;
             row.peer = in_version(peer, is_v6);
@@ -184,19 +224,26 @@ pub(super) fn unix(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let host = read("/proc/net/unix")?;
     let mut out = header("/proc/net/unix", 1);
     for line in host.split(|&byte| byte == b'\n').skip(1) {
-        let Some((inode, name_at)) = unix_inode(line) else { continue };
+        let Some((inode, name_at)) = unix_inode(line) else {
+            continue;
+        };
         if !held.contains_key(&inode) {
             continue;
         }
         let name = &line[name_at..];
         let fields = line[..name_at].trim_ascii_end();
         // The first field is an address of the kernel's.
-        let fields = fields.iter().position(|&byte| byte == b':').map_or(fields, |colon| &fields[colon..]);
+        let fields = fields
+            .iter()
+            .position(|&byte| byte == b':')
+            .map_or(fields, |colon| &fields[colon..]);
         out.extend_from_slice(b"0000000000000000");
         out.extend_from_slice(fields);
         let name = match name.first() {
             None => None,
-            Some(b'@') => view.abstract_to_zone(&name[1..]).map(|name| [b"@", &name[..]].concat()),
+            Some(b'@') => view
+                .abstract_to_zone(&name[1..])
+                .map(|name| [b"@", &name[..]].concat()),
             Some(b'/') => links::to_zone_text(view, name),
             // A relative name, as it was given to bind(2).
             Some(_) => Some(name.to_vec()),
@@ -230,7 +277,8 @@ fn unix_inode(line: &[u8]) -> Option<(u64, usize)> {
 /// None.
 pub(super) fn sockstat(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let held = held(view);
-    let [tcp, udp] = [Protocol::Tcp, Protocol::Udp].map(|protocol| rows(view, protocol, false, &held).len());
+    let [tcp, udp] =
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| rows(view, protocol, false, &held).len());
     let used = held.len();
     Ok(format!(
         "sockets: used {used}\nTCP: inuse {tcp} orphan 0 tw 0 alloc {tcp} mem 0\nUDP: inuse {udp} mem 0\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 0 memory 0\n"
@@ -244,7 +292,8 @@ pub(super) fn sockstat(view: &dyn View) -> Result<Vec<u8>, Errno> {
 /// None.
 pub(super) fn sockstat6(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let held = held(view);
-    let [tcp, udp] = [Protocol::Tcp, Protocol::Udp].map(|protocol| rows(view, protocol, true, &held).len());
+    let [tcp, udp] =
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| rows(view, protocol, true, &held).len());
     Ok(format!("TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n")
         .into_bytes())
 }

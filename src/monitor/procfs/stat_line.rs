@@ -34,7 +34,15 @@ impl StatLine {
     /// The line again.
     pub(super) fn print(&self) -> Vec<u8> {
         let rest = self.rest.join(" ");
-        [self.pid.as_bytes(), b" (", &self.comm, b") ", rest.as_bytes(), b"\n"].concat()
+        [
+            self.pid.as_bytes(),
+            b" (",
+            &self.comm,
+            b") ",
+            rest.as_bytes(),
+            b"\n",
+        ]
+        .concat()
     }
 
     fn field(&mut self, number: usize) -> Option<&mut String> {
@@ -60,10 +68,14 @@ impl StatLine {
 
     fn translate(&mut self, view: &dyn View, subject: &Subject) {
         self.pid = subject.thread.to_string();
-        let is_ours = self.pty().is_some_and(|number| view.ptys().contains(&number));
+        let is_ours = self
+            .pty()
+            .is_some_and(|number| view.ptys().contains(&number));
         // Parent, group, session, the terminal's foreground group.
         for number in [4, 5, 6, 8] {
-            let Some(field) = self.field(number) else { continue };
+            let Some(field) = self.field(number) else {
+                continue;
+            };
             *field = match (number, field.as_str()) {
                 (8, _) if !is_ours => "-1".to_owned(),
                 (_, "-1") => "-1".to_owned(),

@@ -10,7 +10,10 @@ const NO_CAPABILITIES: &str = "0000000000000000";
 /// The zone's number for the text of a host's one; 0 for what is outside, as the kernel says of
 /// processes outside a pid name space.
 pub(super) fn zone_number(view: &dyn View, host: &str) -> u32 {
-    host.parse().ok().and_then(|host| view.to_zone(HostPid(host))).map_or(0, |zone| zone.0)
+    host.parse()
+        .ok()
+        .and_then(|host| view.to_zone(HostPid(host)))
+        .map_or(0, |zone| zone.0)
 }
 
 /// The content of `status` for a process or thread.
@@ -25,7 +28,10 @@ pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errn
     let four = |ids: [u32; 4]| ids.map(|id| id.to_string()).join("\t");
     let mut out = Vec::with_capacity(host.len());
     for line in host.split_inclusive(|&byte| byte == b'\n') {
-        let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+        let Some((key, value)) = std::str::from_utf8(line)
+            .ok()
+            .and_then(|line| line.split_once(':'))
+        else {
             // The name may be any bytes.
             out.extend_from_slice(line);
             continue;
@@ -43,7 +49,13 @@ pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errn
             "Uid" => four(users.uid),
             "Gid" => four(users.gid),
             "Groups" => {
-                users.groups.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + " "
+                users
+                    .groups
+                    .iter()
+                    .map(u32::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" ")
+                    + " "
             }
             "CapPrm" | "CapEff" if is_root => ALL_CAPABILITIES.to_owned(),
             "CapBnd" => ALL_CAPABILITIES.to_owned(),
@@ -51,7 +63,10 @@ pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errn
             // The wall is none of the zone's business.
             "NoNewPrivs" | "Seccomp" | "Seccomp_filters" => "0".to_owned(),
             "VmPeak" | "VmSize" => {
-                let kb: u64 = value.strip_suffix(" kB").and_then(|kb| kb.parse().ok()).unwrap_or(0);
+                let kb: u64 = value
+                    .strip_suffix(" kB")
+                    .and_then(|kb| kb.parse().ok())
+                    .unwrap_or(0);
                 format!("{:>8} kB", kb.saturating_sub(hidden_kb))
             }
             _ => {

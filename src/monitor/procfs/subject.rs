@@ -40,7 +40,11 @@ impl Subject {
                 return Err(libc::ENOENT);
             }
             let dir = directory(&format!("/proc/{}/task/{thread}", leader.host))?;
-            return Ok(Self { thread: number, dir, ..leader });
+            return Ok(Self {
+                thread: number,
+                dir,
+                ..leader
+            });
         }
         let host = view.to_host(number).ok_or(libc::ENOENT)?;
         let dir = directory(&format!("/proc/{host}"))?;
@@ -48,7 +52,13 @@ impl Subject {
         if view.to_host(number) != Some(host) {
             return Err(libc::ENOENT);
         }
-        Ok(Self { process: number, host, thread: number, is_task: false, dir })
+        Ok(Self {
+            process: number,
+            host,
+            thread: number,
+            is_task: false,
+            dir,
+        })
     }
 
     /// One thread of this process.
@@ -60,16 +70,30 @@ impl Subject {
             self.host
         } else {
             // The leader's host id plus the bias is no second name of it.
-            let host = thread.0.checked_sub(THREAD_BIAS).map(HostPid).ok_or(libc::ENOENT)?;
+            let host = thread
+                .0
+                .checked_sub(THREAD_BIAS)
+                .map(HostPid)
+                .ok_or(libc::ENOENT)?;
             if host == self.host {
                 return Err(libc::ENOENT);
             }
             host
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = openat(&self.dir, format!("task/{host}").as_str(), flags, Mode::empty())
-            .map_err(|_| libc::ENOENT)?;
-        Ok(Self { thread, is_task: true, dir, ..self })
+        let dir = openat(
+            &self.dir,
+            format!("task/{host}").as_str(),
+            flags,
+            Mode::empty(),
+        )
+        .map_err(|_| libc::ENOENT)?;
+        Ok(Self {
+            thread,
+            is_task: true,
+            dir,
+            ..self
+        })
     }
 
     /// The threads, by the zone's numbers.
@@ -78,7 +102,10 @@ impl Subject {
     /// ENOENT or ESRCH if the process is gone.
     pub(super) fn threads(&self) -> Result<Vec<ZonePid>, Errno> {
         let threads = self.numbers("task")?;
-        Ok(threads.into_iter().map(|host| zone_thread(self.process, self.host, HostPid(host))).collect())
+        Ok(threads
+            .into_iter()
+            .map(|host| zone_thread(self.process, self.host, HostPid(host)))
+            .collect())
     }
 
     /// The content of one of its files on the host.
@@ -134,7 +161,9 @@ impl Subject {
     /// # Errors
     /// EMFILE if the monitor has too many.
     pub(super) fn dir(&self) -> Result<OwnedFd, Errno> {
-        self.dir.try_clone().map_err(|error| error.raw_os_error().unwrap_or(libc::EMFILE))
+        self.dir
+            .try_clone()
+            .map_err(|error| error.raw_os_error().unwrap_or(libc::EMFILE))
     }
 
     /// Opens what one of its magic links leads to, as `O_PATH`.
@@ -149,7 +178,9 @@ impl Subject {
     /// Whether the caller may look into the process: the rule of ptrace(2), "Ptrace access mode
     /// checking", with the zone's users.
     pub(super) fn may_be_inspected(&self, view: &dyn View, caller: HostPid) -> bool {
-        let Ok(asking) = zone_process_of(view, caller) else { return false };
+        let Ok(asking) = zone_process_of(view, caller) else {
+            return false;
+        };
         if asking == self.process {
             return true;
         }
@@ -178,12 +209,19 @@ pub(super) fn zone_process_of(view: &dyn View, thread: HostPid) -> Result<ZonePi
 
 /// The zone's number of a thread.
 pub(super) fn zone_thread(process: ZonePid, leader: HostPid, thread: HostPid) -> ZonePid {
-    if thread == leader { process } else { ZonePid(thread.0.saturating_add(THREAD_BIAS)) }
+    if thread == leader {
+        process
+    } else {
+        ZonePid(thread.0.saturating_add(THREAD_BIAS))
+    }
 }
 
 /// A number as the kernel takes it in names of `/proc`: digits without a leading zero.
 pub(in crate::monitor) fn number(name: &[u8]) -> Option<u32> {
-    if name.is_empty() || (name.len() > 1 && name[0] == b'0') || !name.iter().all(u8::is_ascii_digit) {
+    if name.is_empty()
+        || (name.len() > 1 && name[0] == b'0')
+        || !name.iter().all(u8::is_ascii_digit)
+    {
         return None;
     }
     std::str::from_utf8(name).ok()?.parse().ok()

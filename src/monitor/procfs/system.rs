@@ -26,7 +26,11 @@ enum Source {
 }
 
 const fn row(path: &'static str, source: Source) -> SystemRow {
-    SystemRow { path, mode: 0o444, source }
+    SystemRow {
+        path,
+        mode: 0o444,
+        source,
+    }
 }
 
 const fn host(path: &'static str) -> SystemRow {
@@ -35,11 +39,17 @@ const fn host(path: &'static str) -> SystemRow {
 
 /// A setting that Linux lets root change. Zones refuse that: the setting is the host's.
 const fn setting(path: &'static str) -> SystemRow {
-    SystemRow { mode: 0o644, ..host(path) }
+    SystemRow {
+        mode: 0o644,
+        ..host(path)
+    }
 }
 
 const fn fixed_setting(path: &'static str, text: &'static str) -> SystemRow {
-    SystemRow { mode: 0o644, ..row(path, Source::Text(text)) }
+    SystemRow {
+        mode: 0o644,
+        ..row(path, Source::Text(text))
+    }
 }
 
 static ROWS: &[SystemRow] = &[
@@ -93,8 +103,20 @@ static ROWS: &[SystemRow] = &[
     fixed_setting("sys/kernel/core_pattern", "core\n"),
     fixed_setting("sys/kernel/core_uses_pid", "0\n"),
     setting("sys/kernel/dmesg_restrict"),
-    SystemRow { mode: 0o644, ..row("sys/kernel/domainname", Source::Made(|view| Ok(line(view.domainname())))) },
-    SystemRow { mode: 0o644, ..row("sys/kernel/hostname", Source::Made(|view| Ok(line(view.hostname())))) },
+    SystemRow {
+        mode: 0o644,
+        ..row(
+            "sys/kernel/domainname",
+            Source::Made(|view| Ok(line(view.domainname()))),
+        )
+    },
+    SystemRow {
+        mode: 0o644,
+        ..row(
+            "sys/kernel/hostname",
+            Source::Made(|view| Ok(line(view.hostname()))),
+        )
+    },
     setting("sys/kernel/kptr_restrict"),
     setting("sys/kernel/msgmax"),
     setting("sys/kernel/msgmnb"),
@@ -107,10 +129,19 @@ static ROWS: &[SystemRow] = &[
     setting("sys/kernel/panic"),
     setting("sys/kernel/panic_on_oops"),
     setting("sys/kernel/perf_event_paranoid"),
-    SystemRow { mode: 0o644, ..row("sys/kernel/pid_max", Source::Made(|_| Ok(line(ZONE_PID_LIMIT.to_string())))) },
+    SystemRow {
+        mode: 0o644,
+        ..row(
+            "sys/kernel/pid_max",
+            Source::Made(|_| Ok(line(ZONE_PID_LIMIT.to_string()))),
+        )
+    },
     setting("sys/kernel/printk"),
     setting("sys/kernel/pty/max"),
-    row("sys/kernel/pty/nr", Source::Made(|view| Ok(line(view.ptys().len().to_string())))),
+    row(
+        "sys/kernel/pty/nr",
+        Source::Made(|view| Ok(line(view.ptys().len().to_string()))),
+    ),
     row("sys/kernel/random/boot_id", Source::Made(boot_id)),
     host("sys/kernel/random/entropy_avail"),
     host("sys/kernel/random/poolsize"),
@@ -195,13 +226,15 @@ static ROWS: &[SystemRow] = &[
 
 /// File systems that a zone may be told of: those that its mounts can show.
 const FILESYSTEMS: [&str; 16] = [
-    "btrfs", "devpts", "devtmpfs", "erofs", "ext2", "ext3", "ext4", "overlay", "pipefs", "proc", "ramfs",
-    "sockfs", "squashfs", "tmpfs", "vfat", "xfs",
+    "btrfs", "devpts", "devtmpfs", "erofs", "ext2", "ext3", "ext4", "overlay", "pipefs", "proc",
+    "ramfs", "sockfs", "squashfs", "tmpfs", "vfat", "xfs",
 ];
 
 /// The row of a file that this host has.
 pub(super) fn find(path: &[u8]) -> Option<&'static SystemRow> {
-    ROWS.iter().find(|row| row.path.as_bytes() == path).filter(|row| exists(row))
+    ROWS.iter()
+        .find(|row| row.path.as_bytes() == path)
+        .filter(|row| exists(row))
 }
 
 fn exists(row: &SystemRow) -> bool {
@@ -213,32 +246,45 @@ fn exists(row: &SystemRow) -> bool {
 
 /// Whether files lie beneath this path.
 pub(super) fn is_dir(path: &[u8]) -> bool {
-    ROWS.iter().any(|row| beneath(row, path).is_some_and(|rest| !rest.is_empty()))
+    ROWS.iter()
+        .any(|row| beneath(row, path).is_some_and(|rest| !rest.is_empty()))
 }
 
 /// Whether the path goes on behind a file.
 pub(super) fn passes_file(path: &[u8]) -> bool {
-    ROWS.iter().any(|row| path.strip_prefix(row.path.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/')))
+    ROWS.iter().any(|row| {
+        path.strip_prefix(row.path.as_bytes())
+            .is_some_and(|rest| rest.first() == Some(&b'/'))
+    })
 }
 
 /// The row's path relative to a directory; the top directory's path is empty.
 fn beneath<'a>(row: &'a SystemRow, dir: &[u8]) -> Option<&'a [u8]> {
     let path = row.path.as_bytes();
-    if dir.is_empty() { Some(path) } else { path.strip_prefix(dir)?.strip_prefix(b"/") }
+    if dir.is_empty() {
+        Some(path)
+    } else {
+        path.strip_prefix(dir)?.strip_prefix(b"/")
+    }
 }
 
 /// What a directory holds.
 pub(super) fn entries(dir: &[u8]) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for row in ROWS {
-        let Some(rest) = beneath(row, dir) else { continue };
+        let Some(rest) = beneath(row, dir) else {
+            continue;
+        };
         let slash = rest.iter().position(|&byte| byte == b'/');
         let (name, kind) = match slash {
             Some(slash) => (&rest[..slash], Kind::Dir),
             None => (rest, Kind::File),
         };
         if (kind == Kind::Dir || exists(row)) && !entries.iter().any(|entry| entry.name == name) {
-            entries.push(Entry { name: name.to_vec(), kind });
+            entries.push(Entry {
+                name: name.to_vec(),
+                kind,
+            });
         }
     }
     entries
@@ -276,7 +322,11 @@ fn filesystems(_: &dyn View) -> Result<Vec<u8>, Errno> {
     let host = read("/proc/filesystems")?;
     let shown = String::from_utf8_lossy(&host)
         .lines()
-        .filter(|line| line.split_ascii_whitespace().next_back().is_some_and(|name| FILESYSTEMS.contains(&name)))
+        .filter(|line| {
+            line.split_ascii_whitespace()
+                .next_back()
+                .is_some_and(|name| FILESYSTEMS.contains(&name))
+        })
         .map(|line| format!("{line}\n"))
         .collect::<String>();
     Ok(shown.into_bytes())
@@ -284,11 +334,19 @@ fn filesystems(_: &dyn View) -> Result<Vec<u8>, Errno> {
 
 /// A number for this boot of this zone, in the form of a version 4 UUID.
 fn boot_id(view: &dyn View) -> Result<Vec<u8>, Errno> {
-    let host = String::from_utf8(read("/proc/sys/kernel/random/boot_id")?).map_err(|_| libc::EIO)?;
+    let host =
+        String::from_utf8(read("/proc/sys/kernel/random/boot_id")?).map_err(|_| libc::EIO)?;
     let booted = view.booted_at().to_string();
     let half = |salt: &str| inode_of(&format!("{salt}{host}"), booted.as_bytes());
     // 44 of the 52 bits of each hash: the others are fixed.
     let bits = u128::from(half("first") << 20) << 64 | u128::from(half("second") << 20);
     let hex = format!("{bits:032x}");
-    Ok(line(format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[1..4], &hex[17..20], &hex[20..32])))
+    Ok(line(format!(
+        "{}-{}-4{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[1..4],
+        &hex[17..20],
+        &hex[20..32]
+    )))
 }

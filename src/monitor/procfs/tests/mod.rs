@@ -1,5 +1,4 @@
 //! A zone made of the test process and children of it, against the host's `/proc`.
-#![expect(clippy::unwrap_used, reason = "a test that unwraps a failure fails")]
 
 mod dev;
 mod parsers;
@@ -11,7 +10,7 @@ use super::{Credentials, Errno, Mount, Node, Protocol, Stated, View, lookup, sta
 use crate::ids::{HostPid, ZonePid};
 use picozone_fsmap::Last;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::process::{Child, Command, Stdio};
@@ -55,13 +54,24 @@ impl Fake {
 impl View for Fake {
     fn processes(&self) -> Vec<(ZonePid, HostPid)> {
         let processes = self.processes.lock().expect("no panic");
-        processes.iter().map(|(&zone, &host)| (ZonePid(zone), HostPid(host))).collect()
+        processes
+            .iter()
+            .map(|(&zone, &host)| (ZonePid(zone), HostPid(host)))
+            .collect()
     }
     fn to_zone(&self, host: HostPid) -> Option<ZonePid> {
-        self.processes().into_iter().find(|(_, other)| *other == host).map(|(zone, _)| zone)
+        self.processes()
+            .into_iter()
+            .find(|(_, other)| *other == host)
+            .map(|(zone, _)| zone)
     }
     fn to_host(&self, zone: ZonePid) -> Option<HostPid> {
-        self.processes.lock().expect("no panic").get(&zone.0).copied().map(HostPid)
+        self.processes
+            .lock()
+            .expect("no panic")
+            .get(&zone.0)
+            .copied()
+            .map(HostPid)
     }
     fn credentials(&self, zone: ZonePid) -> Credentials {
         self.users.get(&zone.0).cloned().unwrap_or_default()
@@ -107,9 +117,17 @@ impl View for Fake {
         self.hidden_addresses.clone()
     }
     fn addresses(&self) -> Vec<IpAddr> {
-        vec!["10.111.0.2".parse().expect("an address"), "fd6f::2".parse().expect("an address")]
+        vec![
+            "10.111.0.2".parse().expect("an address"),
+            "fd6f::2".parse().expect("an address"),
+        ]
     }
-    fn socket_to_zone(&self, _: Protocol, local: SocketAddr, peer: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
+    fn socket_to_zone(
+        &self,
+        _: Protocol,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<(SocketAddr, SocketAddr)> {
         (self.translate_socket)(local, peer)
     }
 }
@@ -118,10 +136,35 @@ impl View for Fake {
 struct Guest(Child);
 
 impl Guest {
-    fn sleep() -> Self {
-        let mut child = Command::new("sleep").arg("1000").stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("sleep starts");
-        // spawn() returns when the exec is done, so that the name is already the program's.
-        drop(child.stdin.take());
+    /// A `cat` that waits for input. It has answered once, so that the dynamic linker is done with it:
+    /// a parent goes on while its child's exec is still under way.
+    fn start() -> Self {
+        let mut child = Command::new("cat")
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        child
+            .stdin
+            .as_mut()
+            .expect("a pipe")
+            .write_all(b"?")
+            .expect("cat lives");
+        child
+            .stdout
+            .as_mut()
+            .expect("a pipe")
+            .read_exact(&mut [0])
+            .expect("cat answers");
+        let stat = format!("/proc/{}/stat", child.id());
+        // Its figures stand still once it waits again.
+        while !std::fs::read_to_string(&stat)
+            .expect("cat lives")
+            .contains(") S ")
+        {
+            std::thread::yield_now();
+        }
         Self(child)
     }
     fn pid(&self) -> u32 {
@@ -174,9 +217,10 @@ fn readlink(view: &dyn View, path: &str) -> Result<String, Errno> {
 
 fn names(view: &dyn View, path: &str) -> Vec<String> {
     match open(view, path) {
-        Ok(Node::Dir { entries, .. }) => {
-            entries.into_iter().map(|entry| String::from_utf8(entry.name).expect("text")).collect()
-        }
+        Ok(Node::Dir { entries, .. }) => entries
+            .into_iter()
+            .map(|entry| String::from_utf8(entry.name).expect("text"))
+            .collect(),
         other => panic!("{path} is no directory: {other:?}"),
     }
 }

@@ -67,8 +67,17 @@ fn a_lock_of_a_stranger_is_no_lock() {
     let view = Fake::default();
     let own = std::process::id();
     let lock = format!("POSIX  ADVISORY  WRITE {own} 08:01:1234 0 EOF");
-    assert_eq!(locks::translate(&view, &lock).as_deref(), Some("POSIX  ADVISORY  WRITE 1 08:01:1234 0 EOF"));
+    assert_eq!(
+        locks::translate(&view, &lock).as_deref(),
+        Some("POSIX  ADVISORY  WRITE 1 08:01:1234 0 EOF")
+    );
     let lock = format!("-> FLOCK  ADVISORY  READ {own} 08:01:1234 0 EOF");
-    assert_eq!(locks::translate(&view, &lock).as_deref(), Some("-> FLOCK  ADVISORY  READ  1 08:01:1234 0 EOF"));
-    assert_eq!(locks::translate(&view, "POSIX  ADVISORY  WRITE 2 08:01:1234 0 EOF"), None);
+    assert_eq!(
+        locks::translate(&view, &lock).as_deref(),
+        Some("-> FLOCK  ADVISORY  READ  1 08:01:1234 0 EOF")
+    );
+    assert_eq!(
+        locks::translate(&view, "POSIX  ADVISORY  WRITE 2 08:01:1234 0 EOF"),
+        None
+    );
 }

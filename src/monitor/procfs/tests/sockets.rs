@@ -18,13 +18,26 @@ fn shifted(local: SocketAddr, peer: SocketAddr) -> Option<(SocketAddr, SocketAdd
 }
 
 fn rows(text: &str) -> Vec<Vec<String>> {
-    text.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    text.lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
 }
 
 #[test]
 fn sockets_of_the_zone_are_listed_in_its_terms() {
-    let mut view = Fake { translate_socket: shifted, ..Fake::default() };
-    view.users.insert(1, Credentials { uid: [33; 4], gid: [33; 4], groups: Vec::new() });
+    let mut view = Fake {
+        translate_socket: shifted,
+        ..Fake::default()
+    };
+    view.users.insert(
+        1,
+        Credentials {
+            uid: [33; 4],
+            gid: [33; 4],
+            groups: Vec::new(),
+        },
+    );
     let _v4 = TcpListener::bind("127.111.0.2:0").unwrap();
     let _v6 = TcpListener::bind("127.112.0.2:0").unwrap();
     let _hidden = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -36,10 +49,16 @@ fn sockets_of_the_zone_are_listed_in_its_terms() {
     assert_eq!(own[0][7], "33");
     let host = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let inode = &own[0][9];
-    let original = host.lines().find(|line| line.split_whitespace().nth(9) == Some(inode)).unwrap();
+    let original = host
+        .lines()
+        .find(|line| line.split_whitespace().nth(9) == Some(inode))
+        .unwrap();
     let shown = tcp.lines().nth(1).unwrap();
     assert_eq!(shown.len(), original.len(), "{shown:?} {original:?}");
-    assert_eq!(shown.split_whitespace().count(), original.split_whitespace().count());
+    assert_eq!(
+        shown.split_whitespace().count(),
+        original.split_whitespace().count()
+    );
     let tcp6 = rows(&text(&view, "net/tcp6"));
     assert_eq!(tcp6.len(), 1);
     assert_eq!(tcp6[0][1], "00006FFD000000000000000002000000:0050");
@@ -48,20 +67,28 @@ fn sockets_of_the_zone_are_listed_in_its_terms() {
     assert!(text(&view, "net/sockstat").contains("\nTCP: inuse 1 "));
     assert!(text(&view, "net/sockstat6").contains("TCP6: inuse 1\n"));
 
-    view.processes = Mutex::default();
-    view.add(1, Guest::sleep().pid());
-    assert_eq!(read(&view, "self/net/tcp"), Err(libc::ENOENT), "the caller is not the zone's any more");
+    view.remove(1);
+    view.add(1, Guest::start().pid());
+    assert_eq!(
+        read(&view, "self/net/tcp"),
+        Err(libc::ENOENT),
+        "the caller is not the zone's any more"
+    );
 }
 
 #[test]
 fn sockets_of_others_are_not_listed() {
     let view = Fake::default();
     view.remove(1);
-    let guest = Guest::sleep();
+    let guest = Guest::start();
     view.add(7, guest.pid());
     let _listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for name in ["tcp", "tcp6", "udp", "udp6", "unix"] {
-        assert_eq!(text(&view, &format!("7/net/{name}")).lines().count(), 1, "{name}");
+        assert_eq!(
+            text(&view, &format!("7/net/{name}")).lines().count(),
+            1,
+            "{name}"
+        );
     }
 }
 
@@ -69,7 +96,8 @@ fn sockets_of_others_are_not_listed() {
 fn unix_sockets_are_listed_by_the_zones_names() {
     let mut view = Fake::default();
     let dir = tempfile::tempdir().unwrap();
-    view.shared.push((dir.path().to_str().unwrap().to_owned(), "/run"));
+    view.shared
+        .push((dir.path().to_str().unwrap().to_owned(), "/run"));
     let _socket = UnixListener::bind(dir.path().join("with blank.sock")).unwrap();
     let outside = tempfile::tempdir().unwrap();
     let _outside = UnixListener::bind(outside.path().join("sock")).unwrap();
@@ -77,7 +105,10 @@ fn unix_sockets_are_listed_by_the_zones_names() {
     assert!(shown.contains(" /run/with blank.sock\n"), "{shown}");
     assert!(!shown.contains(outside.path().to_str().unwrap()), "{shown}");
     for row in rows(&shown) {
-        assert_eq!(row[0], "0000000000000000:", "the kernel's addresses stay the host's secret");
+        assert_eq!(
+            row[0], "0000000000000000:",
+            "the kernel's addresses stay the host's secret"
+        );
         assert!(row.len() >= 7);
     }
 }
@@ -88,7 +119,10 @@ fn the_network_is_the_loopback_interface() {
     let dev = text(&view, "net/dev");
     assert_eq!(dev.lines().count(), 3, "{dev}");
     assert!(dev.lines().nth(2).unwrap().trim_start().starts_with("lo:"));
-    assert!(text(&view, "net/if_inet6").contains("fd6f0000000000000000000000000002 01 80 00 80       lo\n"));
+    assert!(
+        text(&view, "net/if_inet6")
+            .contains("fd6f0000000000000000000000000002 01 80 00 80       lo\n")
+    );
     assert_eq!(text(&view, "net/route").lines().count(), 1);
     for name in names(&view, "net") {
         assert!(read(&view, &format!("net/{name}")).is_ok(), "{name}");

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 /// Visits everything that is listed.
 fn visit(view: &dyn View, path: &str, seen: &mut usize) {
-    let Ok(Node::Dir { entries, .. }) = lookup(view, caller(), path.as_bytes(), Last::Follow) else {
+    let Ok(Node::Dir { entries, .. }) = lookup(view, caller(), path.as_bytes(), Last::Follow)
+    else {
         panic!("{path} is a directory");
     };
     let mut names: Vec<_> = entries.iter().map(|entry| &entry.name).collect();
@@ -19,12 +20,18 @@ fn visit(view: &dyn View, path: &str, seen: &mut usize) {
     assert_eq!(names.len(), entries.len(), "no name twice in {path}");
     for Entry { name, kind } in entries {
         let name = String::from_utf8(name).expect("text");
-        let below = if path.is_empty() { name } else { format!("{path}/{name}") };
+        let below = if path.is_empty() {
+            name
+        } else {
+            format!("{path}/{name}")
+        };
         *seen += 1;
         let attributes = match stat(view, caller(), below.as_bytes(), Last::NoFollow) {
             Ok(Stated::Attr(attributes)) => attributes,
             // Other tests open descriptors and end threads meanwhile.
-            Err(libc::ENOENT | libc::ESRCH) if below.contains("fd") || below.contains("task") => continue,
+            Err(libc::ENOENT | libc::ESRCH) if below.contains("fd") || below.contains("task") => {
+                continue;
+            }
             other => panic!("{below}: {other:?}"),
         };
         let expected = match kind {
@@ -36,7 +43,8 @@ fn visit(view: &dyn View, path: &str, seen: &mut usize) {
         assert_eq!(attributes.mode & libc::S_IFMT, expected, "{below}");
         let node = lookup(view, caller(), below.as_bytes(), Last::NoFollow);
         match (kind, node) {
-            (_, Err(libc::ENOENT | libc::ESRCH)) if below.contains("fd") || below.contains("task") => {}
+            (_, Err(libc::ENOENT | libc::ESRCH))
+                if below.contains("fd") || below.contains("task") => {}
             (Kind::Dir, Ok(Node::Dir { .. })) if below.starts_with("1/task/") && *seen > 3000 => {}
             (Kind::Dir, Ok(Node::Dir { .. })) => visit(view, &below, seen),
             (Kind::File, Ok(Node::Bytes(_) | Node::Host(_))) | (Kind::Link, Ok(Node::Link(_))) => {}
@@ -48,14 +56,17 @@ fn visit(view: &dyn View, path: &str, seen: &mut usize) {
 #[test]
 fn everything_that_is_listed_is_there() {
     let view = Fake::default();
-    let guest = Guest::sleep();
+    let guest = Guest::start();
     view.add(7, guest.pid());
     let mut seen = 0;
     visit(&view, "7", &mut seen);
     visit(&view, "sys", &mut seen);
     assert!(seen > 200, "{seen}");
     for name in names(&view, "") {
-        assert!(stat(&view, caller(), name.as_bytes(), Last::NoFollow).is_ok(), "{name}");
+        assert!(
+            stat(&view, caller(), name.as_bytes(), Last::NoFollow).is_ok(),
+            "{name}"
+        );
     }
 }
 
@@ -75,8 +86,19 @@ fn system_files() {
     let view = Fake::default();
     assert_eq!(text(&view, "sys/kernel/hostname"), "web1\n");
     assert_eq!(text(&view, "sys/kernel/pid_max"), "32768\n");
-    assert_eq!(text(&view, "sys/net/ipv4/ip_unprivileged_port_start"), "0\n");
-    for name in ["meminfo", "cpuinfo", "version", "stat", "uptime", "loadavg", "sys/kernel/ostype"] {
+    assert_eq!(
+        text(&view, "sys/net/ipv4/ip_unprivileged_port_start"),
+        "0\n"
+    );
+    for name in [
+        "meminfo",
+        "cpuinfo",
+        "version",
+        "stat",
+        "uptime",
+        "loadavg",
+        "sys/kernel/ostype",
+    ] {
         assert!(matches!(open(&view, name), Ok(Node::Host(_))), "{name}");
         assert!(!read(&view, name).unwrap().is_empty(), "{name}");
     }
@@ -85,11 +107,24 @@ fn system_files() {
     assert!(text(&view, "swaps").starts_with("Filename"));
     assert_eq!(text(&view, "swaps").lines().count(), 1);
     let id = text(&view, "sys/kernel/random/boot_id");
-    assert_eq!(id.trim().split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{id}");
+    assert_eq!(
+        id.trim().split('-').map(str::len).collect::<Vec<_>>(),
+        [8, 4, 4, 4, 12],
+        "{id}"
+    );
     assert_eq!(id, text(&view, "sys/kernel/random/boot_id"));
-    assert_ne!(id, std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap());
-    let Ok(Node::Host(file)) = open(&view, "sys/vm/swappiness") else { panic!("it is passed") };
-    assert_eq!(file.open(OFlag::O_WRONLY).err(), Some(libc::EACCES), "the setting is the host's");
+    assert_ne!(
+        id,
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap()
+    );
+    let Ok(Node::Host(file)) = open(&view, "sys/vm/swappiness") else {
+        panic!("it is passed")
+    };
+    assert_eq!(
+        file.open(OFlag::O_WRONLY).err(),
+        Some(libc::EACCES),
+        "the setting is the host's"
+    );
 }
 
 #[test]
@@ -97,7 +132,13 @@ fn locks_of_the_zone_only() {
     use nix::fcntl::{FcntlArg, fcntl};
     let view = Fake::default();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let lock = libc::flock { l_type: i16::try_from(libc::F_WRLCK).unwrap(), l_whence: 0, l_start: 5, l_len: 10, l_pid: 0 };
+    let lock = libc::flock {
+        l_type: i16::try_from(libc::F_WRLCK).unwrap(),
+        l_whence: 0,
+        l_start: 5,
+        l_len: 10,
+        l_pid: 0,
+    };
     fcntl(file.as_file(), FcntlArg::F_SETLK(&lock)).unwrap();
     let description = tempfile::NamedTempFile::new().unwrap();
     fcntl(description.as_file(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
@@ -105,9 +146,14 @@ fn locks_of_the_zone_only() {
     assert!(!shown.contains("OFDLCK"), "{shown}");
     let fd = std::os::fd::AsRawFd::as_raw_fd(description.as_file());
     assert!(text(&view, &format!("self/fdinfo/{fd}")).contains("OFDLCK ADVISORY  WRITE -1 "));
-    assert!(shown.lines().any(|line| line.contains(": POSIX  ADVISORY  WRITE 1 ") && line.ends_with(" 5 14")), "{shown}");
+    assert!(
+        shown
+            .lines()
+            .any(|line| line.contains(": POSIX  ADVISORY  WRITE 1 ") && line.ends_with(" 5 14")),
+        "{shown}"
+    );
     view.remove(1);
-    view.add(7, Guest::sleep().pid());
+    view.add(7, Guest::start().pid());
     assert_eq!(read(&view, "locks"), Ok(Vec::new()));
 }
 
@@ -121,11 +167,19 @@ fn the_mount_table_names_parents_and_escapes() {
                     24 20 8:1 / /srv/with\\040blank rw,nosuid - ext4 zone rw\n";
     assert_eq!(text(&view, "self/mountinfo"), expected);
     assert!(text(&view, "self/mounts").ends_with("zone /srv/with\\040blank ext4 rw,nosuid 0 0\n"));
-    assert!(text(&view, "self/mountstats").starts_with("device zone mounted on / with fstype ext4\n"));
+    assert!(
+        text(&view, "self/mountstats").starts_with("device zone mounted on / with fstype ext4\n")
+    );
 }
 
 fn entries(names: &[(&str, Kind)]) -> Vec<Entry> {
-    names.iter().map(|&(name, kind)| Entry { name: name.into(), kind }).collect()
+    names
+        .iter()
+        .map(|&(name, kind)| Entry {
+            name: name.into(),
+            kind,
+        })
+        .collect()
 }
 
 fn on_disk(path: &std::path::Path) -> Vec<String> {
@@ -134,7 +188,11 @@ fn on_disk(path: &std::path::Path) -> Vec<String> {
         .map(|entry| {
             let entry = entry.unwrap();
             let name = entry.file_name().into_string().unwrap();
-            if entry.file_type().unwrap().is_dir() { name + "/" } else { name }
+            if entry.file_type().unwrap().is_dir() {
+                name + "/"
+            } else {
+                name
+            }
         })
         .collect();
     names.sort();
@@ -146,26 +204,51 @@ fn the_skeleton_follows_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let top = dir.path().join("proc");
     let skeleton = Skeleton::open(&top).unwrap();
-    let first = entries(&[("1", Kind::Dir), ("77", Kind::Dir), ("stat", Kind::File), ("self", Kind::Link)]);
+    let first = entries(&[
+        ("1", Kind::Dir),
+        ("77", Kind::Dir),
+        ("stat", Kind::File),
+        ("self", Kind::Link),
+    ]);
     skeleton.dir(b"", &first).unwrap();
     assert_eq!(on_disk(&top), ["1/", "77/", "self", "stat"]);
-    assert_eq!(std::fs::read_link(top.join("stat")).unwrap().to_str(), Some(PLACEHOLDER));
-    let inner = skeleton.dir(b"77/fd", &entries(&[("0", Kind::Link)])).unwrap();
+    assert_eq!(
+        std::fs::read_link(top.join("stat")).unwrap().to_str(),
+        Some(PLACEHOLDER)
+    );
+    let inner = skeleton
+        .dir(b"77/fd", &entries(&[("0", Kind::Link)]))
+        .unwrap();
     assert_eq!(on_disk(&top.join("77")), ["fd/"]);
     assert_eq!(on_disk(&top.join("77/fd")), ["0"]);
     // A process ends, another begins; a name changes its kind.
-    skeleton.dir(b"", &entries(&[("1", Kind::Link), ("78", Kind::Dir), ("stat", Kind::Dir)])).unwrap();
+    skeleton
+        .dir(
+            b"",
+            &entries(&[("1", Kind::Link), ("78", Kind::Dir), ("stat", Kind::Dir)]),
+        )
+        .unwrap();
     assert_eq!(on_disk(&top), ["1", "78/", "stat/"]);
-    assert_eq!(nix::sys::stat::fstat(&inner).unwrap().st_nlink, 0, "a guest in there is in a dead directory");
+    assert_eq!(
+        nix::sys::stat::fstat(&inner).unwrap().st_nlink,
+        0,
+        "a guest in there is in a dead directory"
+    );
     skeleton.dir(b"1", &[]).unwrap();
     assert_eq!(on_disk(&top), ["1/", "78/", "stat/"]);
     for bad in ["", ".", "..", "a/b"] {
-        assert_eq!(skeleton.dir(b"", &entries(&[(bad, Kind::File)])).err(), Some(libc::EINVAL), "{bad:?}");
+        assert_eq!(
+            skeleton.dir(b"", &entries(&[(bad, Kind::File)])).err(),
+            Some(libc::EINVAL),
+            "{bad:?}"
+        );
     }
     assert_eq!(skeleton.dir(b"..", &[]).err(), Some(libc::EINVAL));
     // A later boot finds what an earlier one left.
     let skeleton = Skeleton::open(&top).unwrap();
-    skeleton.dir(b"", &entries(&[("stat", Kind::File)])).unwrap();
+    skeleton
+        .dir(b"", &entries(&[("stat", Kind::File)]))
+        .unwrap();
     assert_eq!(on_disk(&top), ["stat"]);
 }
 
@@ -173,9 +256,13 @@ fn the_skeleton_follows_what_is_there() {
 fn a_confined_walk_into_a_placeholder_fails_with_exdev() {
     let dir = tempfile::tempdir().unwrap();
     let skeleton = Skeleton::open(dir.path()).unwrap();
-    let top = skeleton.dir(b"", &entries(&[("stat", Kind::File), ("1", Kind::Dir)])).unwrap();
+    let top = skeleton
+        .dir(b"", &entries(&[("stat", Kind::File), ("1", Kind::Dir)]))
+        .unwrap();
     let walk = |path: &str| {
-        let how = OpenHow::new().flags(OFlag::O_RDONLY).resolve(ResolveFlag::RESOLVE_BENEATH);
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY)
+            .resolve(ResolveFlag::RESOLVE_BENEATH);
         openat2(top.as_fd(), path, how).err()
     };
     assert_eq!(walk("stat"), Some(Os::EXDEV));
@@ -194,9 +281,17 @@ fn the_skeleton_is_safe_for_several_threads() {
             std::thread::spawn(move || {
                 for round in 0..50 {
                     let name = format!("{}", (at + round) % 7);
-                    let kind = if round % 2 == 0 { Kind::Dir } else { Kind::File };
-                    skeleton.dir(b"", &entries(&[(&name, kind), ("self", Kind::Link)])).unwrap();
-                    skeleton.dir(name.as_bytes(), &entries(&[("fd", Kind::Dir)])).unwrap();
+                    let kind = if round % 2 == 0 {
+                        Kind::Dir
+                    } else {
+                        Kind::File
+                    };
+                    skeleton
+                        .dir(b"", &entries(&[(&name, kind), ("self", Kind::Link)]))
+                        .unwrap();
+                    skeleton
+                        .dir(name.as_bytes(), &entries(&[("fd", Kind::Dir)]))
+                        .unwrap();
                 }
             })
         })
