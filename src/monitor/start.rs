@@ -6,8 +6,8 @@ use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
 use super::zone::{Mount, Zone};
-use super::{control, guests, requests};
-use crate::engine::Boot;
+use super::{control, requests};
+use crate::engine::{Boot, end};
 use crate::error::{Doing, Error, Result};
 use crate::tree::{self, Kind};
 use crate::wall::{descriptors, rules, seccomp};
@@ -27,7 +27,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
 const SERVERS: usize = 3;
@@ -99,6 +99,8 @@ fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
 pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let run_dir = boot.zone_dir.join("run");
     let alive = Alive::take(&run_dir)?;
+    let (halt, halted) = crossbeam::channel::unbounded();
+    halt_by_signal(halt.clone()).doing("take", "signals")?;
     let _claim = claim::take(boot.number)
         .doing("claim", "the zone's address")?
         .ok_or(Error::AddressClaimed {
@@ -171,7 +173,6 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         ));
     }
     let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
-    let (halt, halted) = crossbeam::channel::unbounded();
     let ended = halt.clone();
     std::thread::spawn(move || {
         // Init's end is the zone's end.
@@ -190,40 +191,26 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// Ends every process of the zone: SIGTERM, then SIGKILL after the grace period.
+/// Ends every process of the zone, init last.
 fn end_all(init: i32, grace: Duration) {
-    let send = |signal: Signal| {
-        for pid in guests::descendants(init.cast_unsigned()) {
-            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-        }
-    };
-    send(Signal::SIGTERM);
-    let end = Instant::now() + grace;
-    while Instant::now() < end && !guests::descendants(init.cast_unsigned()).is_empty() {
-        // Waiting for processes that are not our children: there is nothing to block on.
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = kill(Pid::from_raw(init), Signal::SIGSTOP);
-    for _ in 0..100 {
-        send(Signal::SIGKILL);
-        if guests::descendants(init.cast_unsigned())
-            .iter()
-            .all(|pid| is_dead(*pid))
-        {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    end::descendants_of(init.cast_unsigned(), grace);
     let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
 }
 
-fn is_dead(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    stat.rfind(')')
-        .and_then(|at| stat.get(at + 2..at + 3))
-        .is_none_or(|state| state == "Z" || state == "X")
+/// The signals that end a daemon halt the zone; so the guardian's death does.
+fn halt_by_signal(halt: crossbeam::channel::Sender<Duration>) -> nix::Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    // Every thread that is made from here on inherits this.
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            let _ = halt.send(Duration::ZERO);
+        }
+    });
+    Ok(())
 }
 
 /// Takes what guests have handed over.
@@ -332,8 +319,6 @@ fn become_init(
     socket: &OwnedFd,
 ) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
-    // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None) {
         return step("block signals", &error);
     }

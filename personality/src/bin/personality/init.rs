@@ -82,8 +82,12 @@ pub fn run(thread: &mut Thread) -> ! {
             )
         };
         if got > 0 && !serve(thread) {
-            // The monitor is gone.
-            unsafe { syscall1(__NR_exit_group, 0) };
+            // The monitor is gone. Should the guardian be too, nobody else ends the zone: Landlock
+            // holds this signal within it.
+            unsafe {
+                syscall2(__NR_kill, u64::MAX, u64::from(SIGKILL));
+                syscall1(__NR_exit_group, 0);
+            }
         }
     }
 }
