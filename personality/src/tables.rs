@@ -3,7 +3,7 @@
 //! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
 //! rows are append-only or guarded by a sequence number.
 
-use crate::layout::MOUNTS_MAX;
+use crate::layout::MOUNT_ROWS_MAX;
 use crate::net::{PortRow, ZoneNet};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use picozone_fsmap::MountRow;
@@ -93,7 +93,7 @@ pub struct Tables {
     /// Approved ways to open.
     pub hows: [How; HOWS_MAX],
     /// The mount table, longest prefix first, the root last.
-    pub mounts: [MountRow; MOUNTS_MAX],
+    pub mounts: [MountRow; MOUNT_ROWS_MAX],
     /// Ports of the zone that are bound.
     pub ports: [PortRow; PORTS_MAX],
     /// Owners by (dev, ino).

@@ -2,7 +2,7 @@
 
 use super::programs::{Event, Program};
 use super::zone::Zone;
-use super::{guests, requests};
+use super::{guests, paths};
 use crate::control::{Exec, Reply, Request, Stat, Status};
 use crate::zone::channel::Channel;
 use nix::sys::signal::{Signal, kill};
@@ -94,7 +94,7 @@ fn stat(zone: &Zone) -> Stat {
 
 fn read_file(zone: &Zone, path: &str) -> String {
     let mut text = String::new();
-    if let Ok(fd) = requests::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
+    if let Ok(fd) = paths::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
         let _ = File::from(fd).take(1 << 20).read_to_string(&mut text);
     }
     text
@@ -151,7 +151,7 @@ fn search(zone: &Zone, exec: &Exec) -> Option<String> {
     path.split(':')
         .map(|directory| format!("{directory}/{name}"))
         .find(|path| {
-            requests::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
+            paths::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
                 use std::os::unix::fs::MetadataExt;
                 File::from(fd)
                     .metadata()

@@ -356,7 +356,7 @@ impl Net {
         full.extend(path);
         let cut = full.iter().rposition(|&b| b == b'/').ok_or(libc::ENOENT)?;
         let (directory, name) = full.split_at(cut);
-        let parent = super::requests::open_in_zone(
+        let parent = super::paths::open_in_zone(
             zone,
             if directory.is_empty() {
                 b"/"

@@ -1,91 +1,32 @@
 //! From nothing to a serving monitor.
 
+use super::mounts::{self, Mount};
 use super::net::Net;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
-use super::zone::{Mount, Zone};
+use super::zone::Zone;
 use super::{control, requests};
 use crate::engine::{Boot, end};
 use crate::error::{Doing, Error, Result};
-use crate::tree::{self, Kind};
+use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
-use picozone_fsmap::{MountRow, kind};
-use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
 use picozone_personality::tables::TABLES_SIZE;
-use std::fs::OpenOptions;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
 const SERVERS: usize = 3;
-
-fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(path)
-        .map(OwnedFd::from)
-        .doing("open", path.display())
-}
-
-fn mounts(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
-    let (mut mounts, mut rows) = (Vec::new(), Vec::new());
-    let specs = tree::mounts(&boot.config, &boot.zone_dir);
-    let root = specs
-        .last()
-        .map(|spec| spec.host_path.clone())
-        .unwrap_or_default();
-    for (index, spec) in specs.into_iter().enumerate() {
-        let directory = open_directory(&spec.host_path)?;
-        let too_long = |_| {
-            Error::refused(
-                "mount",
-                spec.zone_path.display(),
-                "its path is too long",
-                "choose a shorter one",
-            )
-        };
-        let host = spec
-            .host_path
-            .canonicalize()
-            .doing("resolve", spec.host_path.display())?;
-        let mut row = MountRow::new(
-            spec.zone_path.as_os_str().as_bytes(),
-            host.as_os_str().as_bytes(),
-        )
-        .map_err(too_long)?;
-        if spec.kind == Kind::Monitor {
-            row.kind = kind::MONITOR;
-        }
-        row.read_only = u32::from(spec.read_only);
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        row.fd = FD_MOUNT0.saturating_add(number).cast_signed();
-        let data = std::fs::metadata(&host).doing("look at", host.display())?;
-        row.root_ino = data.ino();
-        let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
-        if let Ok(data) = std::fs::symlink_metadata(&place)
-            && data.is_symlink()
-        {
-            (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());
-        }
-        rows.push(row);
-        mounts.push(Mount { spec, directory });
-    }
-    Ok((mounts, rows))
-}
 
 fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
@@ -107,7 +48,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
             number: boot.number,
         })?;
     let shared = Shared::make()?;
-    let (mounts, rows) = mounts(boot)?;
+    let (mounts, rows) = mounts::open(boot)?;
     {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
@@ -121,14 +62,6 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         tables.net = net;
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
             to.0 = from.0;
-        }
-        if rows.len() > tables.mounts.len() {
-            return Err(Error::refused(
-                "boot",
-                &boot.name,
-                "it has too many mounts",
-                "take binds out of its configuration",
-            ));
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);

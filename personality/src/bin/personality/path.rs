@@ -65,7 +65,8 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
 fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     let mut path = PathBuf::new();
-    path.set(if rest.is_empty() { b"." } else { rest })
+    mounts()
+        .beneath(mount, rest, &mut path)
         .map_err(from_error)?;
     openat2_raw(row.fd as u64, path.as_c_str().as_ptr() as u64, how)
 }
@@ -479,7 +480,7 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
     if last.len() > 255 {
         return Err(Errno::ENAMETOOLONG);
     }
-    if bytes[0] == b'/' && mounts().top(&bytes[..end]).is_some() {
+    if bytes[0] == b'/' && mounts().is_held(&bytes[..end]) {
         return Err(Errno::EBUSY);
     }
     let mut name = [0u8; 260];
