@@ -262,8 +262,8 @@ pub(crate) const NULL3: Form = &[&[Null(3)]];
 pub(crate) const NULL4: Form = &[&[Null(4)]];
 /// No mask.
 pub(crate) const NULL5: Form = &[&[Null(5)]];
-/// To no address; or one of a length that no unix socket accepts.
-pub(crate) const SENDTO: Form = &[&[Null(4)], &[EqLow(5, 128)]];
+/// To an address of a length that no unix socket accepts.
+pub(crate) const SENDTO: Form = &[&[EqLow(5, 128)]];
 /// A length that no unix socket accepts (unix_validate_addr, net/unix/af_unix.c).
 pub(crate) const CONNECT: Form = &[&[EqLow(2, 128)]];
 /// An own address without a port.

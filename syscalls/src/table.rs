@@ -57,7 +57,7 @@ table! {
     41 socket = Guarded(SOCKET);
     42 connect = Emulated(CONNECT);
     43 accept = Emulated(ANY);
-    44 sendto = Guarded(SENDTO);
+    44 sendto = Split(NULL4, SENDTO);
     45 recvfrom = Split(NULL4, ANY);
     46 sendmsg = Emulated(ANY);
     47 recvmsg = Emulated(ANY);

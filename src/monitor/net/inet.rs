@@ -58,6 +58,7 @@ use published::Publication;
 use relay::Relay;
 use rows::Rows;
 use socket::{Guest, Reuse, hold};
+pub(super) use socket_unsafe::option as socket_option;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};

@@ -7,7 +7,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 ///
 /// # Errors
 /// `ENOTSOCK`: the descriptor is none of a socket. `ENOPROTOOPT`: there is no such option.
-pub(super) fn option(socket: BorrowedFd<'_>, name: libc::c_int) -> Result<libc::c_int, Errno> {
+pub(in crate::monitor::net) fn option(
+    socket: BorrowedFd<'_>,
+    name: libc::c_int,
+) -> Result<libc::c_int, Errno> {
     let mut value: libc::c_int = 0;
     let mut length: libc::socklen_t = 4;
     // SAFETY: `value` has room for `length` bytes, and both live over the call.

@@ -1,0 +1,171 @@
+//! Unix sockets. The monitor binds, connects and sends on the socket that the guest hands over: only
+//! it can name a path.
+//!
+//! Datagram sockets do not exist here, since no wall sees the address in a `struct msghdr`. A
+//! `SOCK_SEQPACKET` socket, which ignores it, stands for one; [`DATAGRAM`] as its `SO_PRIORITY`
+//! (which has no meaning for unix sockets) tells the monitor. It keeps messages apart and in order;
+//! different are: `SO_TYPE`, the end of the other end shows (a read of 0 bytes), a receiver is not
+//! told the sender's name, and a bound socket cannot be connected.
+
+use super::{Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, set_option, with_monitor};
+use crate::arch::{self, syscall3, syscall6};
+use crate::dispatch::{RESTART_ERRNO, checked, refuse};
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids, signal};
+use linux_raw_sys::general::*;
+use picozone_personality::mailbox::{DATAGRAM, Request, TEXT_MAX};
+use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
+
+const SO_PRIORITY: u64 = 12;
+const SO_PEERCRED: u64 = 17;
+const SOCK_DGRAM: u64 = 2;
+const SOCK_RAW: u64 = 3;
+const SOCK_SEQPACKET: u64 = 5;
+const SOCK_TYPE_MASK: u64 = 0xf;
+
+fn is_datagram(family: u64, kind: u64) -> bool {
+    family as u32 == u32::from(AF_UNIX) && matches!(kind & SOCK_TYPE_MASK, SOCK_DGRAM | SOCK_RAW)
+}
+
+fn as_packets(kind: u64) -> u64 {
+    kind & !SOCK_TYPE_MASK | SOCK_SEQPACKET
+}
+
+/// socket(2) of a kind that the filter does not let through.
+pub fn socket(nr: u32, family: u64, kind: u64) -> Result<u64> {
+    if !is_datagram(family, kind) {
+        return refuse_family(nr, family);
+    }
+    let fd = checked(unsafe { syscall3(nr, u64::from(AF_UNIX), as_packets(kind), 0) })?;
+    // Unmarked, it cannot receive; nothing else depends on it.
+    let _ = set_option(fd, SOL_SOCKET, SO_PRIORITY, DATAGRAM);
+    Ok(fd)
+}
+
+/// socketpair(2), likewise.
+pub fn socketpair(nr: u32, family: u64, kind: u64, to: u64) -> Result<u64> {
+    if !is_datagram(family, kind) {
+        return refuse_family(nr, family);
+    }
+    let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
+    checked(unsafe { syscall6(nr, args) })
+}
+
+fn refuse_family(nr: u32, family: u64) -> Result<u64> {
+    // For the count.
+    let _ = refuse(nr);
+    let is_known =
+        u16::try_from(family).is_ok_and(|family| matches!(family, AF_UNIX | AF_INET | AF_INET6));
+    Err(if is_known {
+        Errno::EPROTONOSUPPORT
+    } else {
+        Errno::EAFNOSUPPORT
+    })
+}
+
+fn is_nonblocking(fd: u64) -> Result<bool> {
+    let flags = checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETFL), 0) })?;
+    Ok(flags & u64::from(O_NONBLOCK) != 0)
+}
+
+/// Repeats what the monitor answers with EAGAIN, since it does not wait: a full backlog or queue. The
+/// pauses grow from 1 to 32 ms. There is nothing to poll for.
+fn patiently(thread: &Thread, is_patient: bool, ask: impl Fn() -> Result<u64>) -> Result<u64> {
+    let mut pause_ms = 1;
+    loop {
+        match ask() {
+            Err(Errno::EAGAIN) if is_patient => {}
+            other => return other,
+        }
+        let time = [0u64, pause_ms * 1_000_000];
+        let args = [time.as_ptr() as u64, 0, 0, 0, 0, 0];
+        let mask = thread.mask() & !signal::HELD;
+        if arch::wait(__NR_nanosleep, args, mask) != 0 {
+            return Err(RESTART_ERRNO);
+        }
+        pause_ms = (pause_ms * 2).min(32);
+    }
+}
+
+/// connect(2).
+pub(super) fn connect(thread: &Thread, fd: u64, address: &Address) -> Result<u64> {
+    let is_patient = !is_nonblocking(fd)?;
+    patiently(thread, is_patient, || {
+        with_monitor(thread, Request::ConnectUnix, fd, address)
+    })
+}
+
+/// sendto(2) with an address: `a` = descriptor, bytes, their length, flags. At most
+/// [`TEXT_MAX`] bytes, else EMSGSIZE.
+pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<u64> {
+    let [fd, from, length, flags] = a;
+    let count = usize::try_from(length).map_err(|_| Errno::EMSGSIZE)?;
+    if count > TEXT_MAX {
+        return Err(Errno::EMSGSIZE);
+    }
+    let is_patient = flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)?;
+    patiently(thread, is_patient, || {
+        let cookie = hand_over(thread, fd)?;
+        let mailbox = thread.mailbox();
+        memory::read_bytes(from, &mut mailbox.a[..count])?;
+        mailbox.b[..address.len].copy_from_slice(address.as_bytes());
+        thread.ask(Request::SendUnix, &[address.len as u64, cookie, length])
+    })
+}
+
+/// The zone's name of a unix socket.
+pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> {
+    if address.len > 2 {
+        thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
+        let length = thread.ask(Request::UnixName, &[address.len as u64])?;
+        address.len = (length as usize).min(address.bytes.len());
+        let name = &thread.mailbox().b[..address.len];
+        address.bytes[..address.len].copy_from_slice(name);
+    }
+    Ok(address)
+}
+
+/// getsockopt(2) of an option that the filter does not let through: `SO_PEERCRED`.
+pub fn peer(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
+    const UCRED: usize = 12;
+    let [fd, level, name, to, room] = a;
+    if (level as u32, name as u32) != (SOL_SOCKET as u32, SO_PEERCRED as u32) {
+        let _ = refuse(nr);
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let have = memory::read::<i32>(room)?;
+    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
+    super::family(fd)?;
+    let cookie = hand_over(thread, fd)?;
+    thread.ask(Request::PeerCred, &[0, cookie])?;
+    let length = have.min(UCRED);
+    memory::write_bytes(to, &thread.mailbox().b[..length])?;
+    memory::write(room, &(length as u32))?;
+    Ok(0)
+}
+
+/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers (unix(7),
+/// `SCM_CREDENTIALS`). A process that the zone does not have is pid 0 and nobody.
+pub(super) fn received(message: &Message) -> Result<()> {
+    const HEADER: u64 = 16;
+    const SCM_CREDENTIALS: u64 = 2;
+    const NOBODY: u32 = 65534;
+    let mut at = message.control;
+    let end = at.wrapping_add(message.control_len);
+    while message.control != 0 && at.wrapping_add(HEADER) <= end {
+        let [length, kind] = memory::read::<[u64; 2]>(at)?;
+        if length < HEADER {
+            break;
+        }
+        if kind == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= HEADER + 12 {
+            let [host, _, _] = memory::read::<[u32; 3]>(at + HEADER)?;
+            let ucred = pids::to_zone(host).map_or([0, NOBODY, NOBODY], |zone| {
+                let who = pids::load_credentials(zone);
+                [zone, who.uid[0], who.gid[0]]
+            });
+            memory::write(at + HEADER, &ucred)?;
+        }
+        at = at.wrapping_add((length + 7) & !7);
+    }
+    Ok(())
+}
