@@ -61,7 +61,7 @@ table! {
     45 recvfrom = Split(NULL4, ANY);
     46 sendmsg = Emulated(ANY);
     47 recvmsg = Emulated(ANY);
-    48 shutdown = Native;
+    48 shutdown = Guarded(FD0);
     49 bind = Emulated(BIND);
     50 listen = Emulated(ANY);
     51 getsockname = Emulated(ANY);

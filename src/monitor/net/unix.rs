@@ -162,7 +162,7 @@ fn family() -> [u8; FAMILY] {
         .to_ne_bytes()
 }
 
-/// `AF_UNSPEC` with a name that only this process can follow.
+/// Names the very inode of a descriptor: only this process can follow it.
 fn by_descriptor(fd: &OwnedFd) -> Result<UnixAddr, Errno> {
     UnixAddr::new(&super::own_path(fd))
 }

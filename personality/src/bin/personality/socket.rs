@@ -177,17 +177,61 @@ fn host_end(nr: u32, fd: u64) -> Result<Address> {
     Ok(address)
 }
 
-/// Gives an unbound socket an own source address before it speaks to zones or the host.
-fn choose_source(fd: u64, slot: usize) {
-    if let Ok(own) = host_end(__NR_getsockname, fd)
-        && own.bytes[2..4] == [0, 0]
-        && let Some(source) = tables().sources.get(slot)
-    {
-        const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
-        // Where the bind fails, the kernel chooses: the other end sees the host.
-        let _ = set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 1);
-        let source = core::ptr::from_ref(source) as u64;
-        unsafe { syscall3(__NR_bind, fd, source, LEN_MAX as u64) };
+/// Gives an unbound socket an own source address before it speaks to zones or the host. One that is
+/// bound to the host's wildcard has none to tell: that is to ride along with each datagram.
+fn choose_source(fd: u64, slot: u8) -> Option<u8> {
+    const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
+    let own = host_end(__NR_getsockname, fd).ok()?;
+    if own.bytes[2..4] != [0, 0] {
+        let is_any = match own.family()? {
+            AF_INET => own.bytes[4..8] == [0; 4],
+            _ => own.bytes[8..24] == [0; 16],
+        };
+        return is_any.then_some(slot);
+    }
+    // Where the bind fails, the kernel chooses: the other end sees the host.
+    let _ = set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 1);
+    let source = core::ptr::from_ref(tables().sources.get(usize::from(slot))?) as u64;
+    unsafe { syscall3(__NR_bind, fd, source, LEN_MAX as u64) };
+    None
+}
+
+/// A destination on the host.
+struct Destination {
+    bytes: [u8; LEN_MAX],
+    /// `IP_PKTINFO` or `IPV6_PKTINFO` with the source to send from; 0 bytes long if there is none.
+    control: [u64; 5],
+    control_len: u64,
+}
+
+impl Destination {
+    /// ip(7) and ipv6(7): the control message that names the source of one datagram.
+    fn with_source(bytes: [u8; LEN_MAX], slot: Option<u8>) -> Destination {
+        const IP_PKTINFO: u64 = 8;
+        const IPV6_PKTINFO: u64 = 50;
+        let mut to = Destination {
+            bytes,
+            control: [0; 5],
+            control_len: 0,
+        };
+        let Some(source) = slot.and_then(|slot| tables().sources.get(usize::from(slot))) else {
+            return to;
+        };
+        let word = |at: usize| {
+            let bytes = source.0.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        if u16::from_ne_bytes([source.0[0], source.0[1]]) == AF_INET {
+            // struct in_pktinfo: interface, ipi_spec_dst, ipi_addr.
+            to.control = [28, IP_PKTINFO << 32, word(4) << 32, 0, 0];
+            to.control_len = 32;
+        } else {
+            // struct in6_pktinfo: address, interface.
+            let kind = IPPROTO_IPV6 | IPV6_PKTINFO << 32;
+            to.control = [36, kind, word(8), word(16), 0];
+            to.control_len = 40;
+        }
+        to
     }
 }
 
@@ -198,7 +242,7 @@ fn to_host(
     family: u16,
     address: &Address,
     translate: Translate,
-) -> Result<[u8; LEN_MAX]> {
+) -> Result<Destination> {
     let proto = protocol(fd)?;
     let target = translate(&tables().net, ports(), proto, family, address.as_bytes())
         .map_err(Errno::from_raw)?;
@@ -212,10 +256,9 @@ fn to_host(
         // Fails on a bound socket, which the monitor has prepared.
         let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
-    if let Some(slot) = target.source {
-        choose_source(fd, usize::from(slot));
-    }
-    Ok(host)
+    let source = target.source.and_then(|slot| choose_source(fd, slot));
+    let source = source.filter(|_| proto == Proto::Udp);
+    Ok(Destination::with_source(host, source))
 }
 
 /// [`net::connect_target`] or [`net::send_target`].
@@ -234,7 +277,7 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
     let host = to_host(thread, fd, family, &address, net::connect_target)?;
     let result = arch::wait(
         __NR_connect,
-        [fd, host.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
+        [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
         thread.mask() & !signal::HELD,
     );
     checked_or_restart(result)
@@ -247,7 +290,7 @@ pub fn listen(_thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
         if family == AF_INET6 {
             let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
         }
-        choose_source(fd, usize::from(Own::Public.source(family)));
+        choose_source(fd, Own::Public.source(family));
     }
     checked(unsafe { syscall2(__NR_listen, fd, backlog) })
 }
@@ -325,7 +368,22 @@ pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
         return unix::sendto(thread, [a[0], a[1], a[2], a[3]], &address);
     }
     let host = to_host(thread, a[0], family, &address, net::send_target)?;
-    let to = host.as_ptr() as u64;
+    let to = host.bytes.as_ptr() as u64;
+    if host.control_len != 0 {
+        let iov = [a[1], a[2]];
+        let message = Message {
+            name: to,
+            name_len: LEN_MAX as u64,
+            iov: iov.as_ptr() as u64,
+            iov_len: 1,
+            control: host.control.as_ptr() as u64,
+            control_len: host.control_len,
+            flags: 0,
+        };
+        let args = [a[0], &raw const message as u64, a[3], 0, 0, 0];
+        let mask = thread.mask() & !signal::HELD;
+        return checked_or_restart(arch::wait(__NR_sendmsg, args, mask));
+    }
     let args = [a[0], a[1], a[2], a[3], to, LEN_MAX as u64];
     checked_or_restart(arch::wait(__NR_sendto, args, thread.mask() & !signal::HELD))
 }
@@ -359,7 +417,10 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
             return unix::sendto(thread, [fd, iov[0], iov[1], flags], &address);
         }
         host = to_host(thread, fd, family, &address, net::send_target)?;
-        (copy.name, copy.name_len) = (host.as_ptr() as u64, LEN_MAX as u64);
+        (copy.name, copy.name_len) = (host.bytes.as_ptr() as u64, LEN_MAX as u64);
+        if copy.control_len == 0 {
+            (copy.control, copy.control_len) = (host.control.as_ptr() as u64, host.control_len);
+        }
     }
     checked_or_restart(arch::wait(
         __NR_sendmsg,

@@ -194,10 +194,12 @@ impl State {
 
     /// Where a program of the host finds publications of a row.
     pub(super) fn published(&self, row: &Row) -> Vec<SocketAddrV4> {
+        if self.public_row(row.protocol, row.zone_port) != Some(*row) {
+            return Vec::new();
+        }
         let of_row = |known: &&Publication| {
             known.what.protocol == row.protocol
                 && known.what.zone_port == row.zone_port
-                && row.covers.meets(Covers::PUBLIC)
                 && matches!(known.way, Way::Direct | Way::Relay(_))
         };
         self.publications

@@ -517,6 +517,12 @@ fn zones_find_each_other() {
         Ok("127.112.253.246:20080".into()),
         "that number is unbound there"
     );
+    let answer = two.peer_port(Protocol::Udp, &bytes("[fd6f::fdf5]:40000"));
+    assert_eq!(
+        answer.map(|host| plan::parse(&host).map(|(ip, _)| ip.to_string())),
+        Ok(Some("127.112.253.245".into())),
+        "to a client that never bound"
+    );
     assert_eq!(find("10.111.0.1:631"), Ok("127.0.0.1:631".into()));
     assert_eq!(find("[fd6f::1]:631"), Ok("127.0.0.1:631".into()));
     assert_eq!(find("10.111.253.245:80"), Err(Errno::ECONNREFUSED));
