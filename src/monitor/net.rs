@@ -147,6 +147,11 @@ impl Net {
         self.inet.peer_port(protocol, address).map_err(number)
     }
 
+    /// The zone has ended.
+    pub fn end(&self) {
+        self.inet.end();
+    }
+
     /// See [`Inet::ports`].
     #[must_use]
     pub fn ports(&self) -> Vec<Port> {

@@ -199,6 +199,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let grace = halted.recv().unwrap_or_default();
     alive.mark_halting();
     end_all(init, grace);
+    zone.net.end();
     alive.end();
     Ok(())
 }

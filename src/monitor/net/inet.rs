@@ -40,6 +40,7 @@ mod peers;
 pub mod plan;
 mod published;
 mod relay;
+mod remote;
 pub mod rows;
 mod socket;
 mod socket_unsafe;
@@ -56,6 +57,7 @@ use peers::{Book, Cache};
 use plan::{Covers, Plan, Row};
 use published::Publication;
 use relay::Relay;
+use remote::Remote;
 use rows::Rows;
 use socket::{Guest, Reuse, hold};
 pub(super) use socket_unsafe::option as socket_option;
@@ -89,6 +91,8 @@ struct State {
     publications: Vec<Publication>,
     /// Counts binds, to tell the oldest.
     turn: u64,
+    /// Where ports of other zones lie, in the first slots of the shared table.
+    remote: Remote,
 }
 
 /// A row and what only the monitor knows of it.
@@ -111,6 +115,7 @@ impl Inet {
             bound: Vec::new(),
             publications: Vec::new(),
             turn: 0,
+            remote: Remote::default(),
         };
         Self {
             number,
@@ -228,11 +233,35 @@ impl Inet {
                     .parent()
                     .and_then(Path::parent)
                     .unwrap_or(&self.run_dir);
-                let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-                peers.find(zones, other, protocol, port, wants)
+                let found = {
+                    let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+                    peers.find(zones, other, protocol, port, wants)
+                };
+                let addresses = [address::host_v4(other), address::host_v6_stand_in(other)];
+                let is_natural = found.port() == port && addresses.contains(found.ip());
+                if !is_natural {
+                    let mut state = self.lock();
+                    let State { remote, rows, .. } = &mut *state;
+                    remote.tell(
+                        rows.as_ref(),
+                        Row {
+                            protocol,
+                            covers: Covers::REMOTE,
+                            zone_ip: address::zone_v4(other),
+                            zone_port: port,
+                            host: found,
+                        },
+                    );
+                }
+                found
             }
         };
         Ok(plan::write(host, zone_addr))
+    }
+
+    /// Tells the other zones that this one has ended.
+    pub fn end(&self) {
+        peers::remove(&self.run_dir);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -265,7 +294,7 @@ impl Inet {
 
 impl Drop for Inet {
     fn drop(&mut self) {
-        peers::remove(&self.run_dir);
+        self.end();
     }
 }
 
@@ -398,7 +427,7 @@ impl State {
                 turn: self.turn,
                 door: None,
             });
-            self.rows.write(slot, Some(&row));
+            self.rows.write(self.remote_slots() + slot, Some(&row));
         }
     }
 
@@ -409,7 +438,8 @@ impl State {
         let free = |state: &Self| {
             let hole = state.bound.iter().position(Option::is_none);
             hole.or_else(|| {
-                (state.bound.len() < state.rows.capacity()).then_some(state.bound.len())
+                let room = state.rows.capacity() - state.remote_slots();
+                (state.bound.len() < room).then_some(state.bound.len())
             })
         };
         if let Some(slot) = free(self) {
@@ -435,6 +465,10 @@ impl State {
         let slot = oldest.map(|(slot, _)| slot)?;
         self.remove(slot);
         Some(slot)
+    }
+
+    fn remote_slots(&self) -> usize {
+        Remote::slots(self.rows.as_ref())
     }
 
     /// Drops the rows whose sockets are gone; whether there were any.
@@ -463,7 +497,7 @@ impl State {
     fn remove(&mut self, slot: usize) {
         if let Some(place) = self.bound.get_mut(slot) {
             *place = None;
-            self.rows.write(slot, None);
+            self.rows.write(self.remote_slots() + slot, None);
         }
     }
 

@@ -174,6 +174,13 @@ impl Unix {
     /// The directory cannot be made.
     pub fn new(number: u16, run_dir: &Path) -> crate::error::Result<Self> {
         let path = run_dir.join("sockets");
+        // What a killed monitor left would be in the way.
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).doing("clear", path.display());
+            }
+            _ => {}
+        }
         DirBuilder::new()
             .mode(0o700)
             .recursive(true)

@@ -167,12 +167,14 @@ impl State {
         self.doors();
     }
 
-    /// Frees the places where a fresh bind of this port could go, for the caller to try in turn.
+    /// Frees the places where a fresh bind of this port could go, for the caller to try in turn. What
+    /// another socket of the port has already (over the other protocol version) stays with it.
     pub(super) fn vacate(&mut self, protocol: Protocol, zone_port: u16) -> Vec<SocketAddrV4> {
         let waiting = self
             .publications
             .iter_mut()
-            .filter(|known| known.what.protocol == protocol && known.what.zone_port == zone_port);
+            .filter(|known| known.what.protocol == protocol && known.what.zone_port == zone_port)
+            .filter(|known| matches!(known.way, Way::Waiting(_) | Way::Lost));
         waiting
             .map(|known| {
                 known.way = Way::Lost;

@@ -10,12 +10,12 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// What was told to the guests.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Option<Row>>>>);
+#[derive(Clone)]
+struct Told(Arc<Mutex<Vec<Option<Row>>>>, usize);
 
 impl Rows for Told {
     fn capacity(&self) -> usize {
-        4
+        self.1
     }
 
     fn write(&self, slot: usize, row: Option<&Row>) {
@@ -57,7 +57,7 @@ fn zone(number: u16) -> Zone {
 fn in_home(number: u16, home: &Path) -> (Inet, Told) {
     let run_dir = home.join(format!("zones/zone{number}/run"));
     std::fs::create_dir_all(&run_dir).expect("made");
-    let told = Told::default();
+    let told = Told(Arc::default(), if number == 65_008 { 4 } else { 1024 });
     let inet = Inet::new(number, Box::new(told.clone()), &run_dir);
     // As for an ordinary user, whoever runs the tests.
     inet.lock().first_port = 1024;
@@ -496,7 +496,7 @@ fn publications_that_cannot_be() {
 #[test]
 fn zones_find_each_other() {
     let home = tempfile::tempdir().expect("a directory");
-    let (one, _) = in_home(65_012, home.path());
+    let (one, told) = in_home(65_012, home.path());
     let (two, _) = in_home(65_013, home.path());
     let find = |zone: &str| {
         one.peer_port(Protocol::Tcp, &bytes(zone)).map(|host| {
@@ -510,6 +510,14 @@ fn zones_find_each_other() {
     let listener = bind(&two, "[::]:80").expect("bound");
     let mapped = Ok("127.111.253.246:20080".to_owned());
     assert_eq!(find("10.111.253.246:80"), mapped);
+    let way_back = Row {
+        protocol: Protocol::Tcp,
+        covers: Covers::REMOTE,
+        zone_ip: address::zone_v4(65_013),
+        zone_port: 80,
+        host: "127.111.253.246:20080".parse().expect("an address"),
+    };
+    assert_eq!(told.rows(), [way_back]);
     assert_eq!(find("[fd6f::fdf6]:80"), mapped);
     assert_eq!(find("[::ffff:10.111.253.246]:80"), mapped);
     assert_eq!(
