@@ -17,11 +17,12 @@
 //! `127.113.x.y`, one to `::1` from `127.114.x.y`, one to `fd6f::x:y` from `127.112.x.y`.
 //!
 //! Key types: [`ZoneNet`] (the addresses), [`PortRow`] and [`Ports`] (which zone port lies where),
-//! [`Target`] (where a connect or send really goes), [`BindPlan`] (what a bind means), [`Role`].
+//! [`Target`] (where a connect or send really goes), [`Role`].
 //!
 //! - [`connect_target`] and [`send_target`] translate an address that a guest passes in,
-//! - [`to_zone`] one that the kernel hands out,
-//! - [`bind_plan`] one to bind; only the monitor binds, except to [`ZoneNet::sources`].
+//! - [`to_zone`] one that the kernel hands out.
+//!
+//! Only the monitor binds, except to [`ZoneNet::sources`].
 //!
 //! Deliberately absent: any authority. A guest can connect natively to whatever the filter lets it;
 //! what this module gives is agreement between all calls that take or return an address.
@@ -38,10 +39,10 @@ mod tests;
 
 pub use ports::{Covers, PortEntry, PortRow, Ports, Proto};
 pub use sockaddr::{Address, Form, Ip, LEN_MAX, ZoneAddr};
-pub use to_host::{BindPlan, Stack, Target, bind_plan, connect_target, send_target};
+pub use to_host::{Target, connect_target, send_target};
 pub use to_zone::{Role, peer_needs_local, to_zone};
 
-/// `EINVAL`: the address is too short, or v4-mapped on an IPv6-only socket.
+/// `EINVAL`: the address is too short.
 pub const EINVAL: u16 = 22;
 /// `EAFNOSUPPORT`: the address is of another family than the socket.
 pub const EAFNOSUPPORT: u16 = 97;

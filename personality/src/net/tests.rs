@@ -3,8 +3,9 @@
 
 extern crate std;
 
+mod properties;
+
 use super::*;
-use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -51,28 +52,53 @@ fn ports(rows: &[PortRow]) -> Ports<'_> {
     Ports::new(rows, u32::try_from(rows.len()).expect("a short table"))
 }
 
-/// A row for a bind of zone 1, at its natural address.
-fn bound(family: u16, zone: &str, stack: Stack, host_port: u16) -> PortEntry {
-    let plan = bind_plan(&NET, family, &bytes(zone), stack).expect("an address of the zone");
-    plan.entry(Proto::Tcp, plan.zone_port, NET.host(plan.host), host_port)
+/// What an IPv6 wildcard takes.
+#[derive(Clone, Copy, PartialEq)]
+enum Stack {
+    Dual,
+    V6Only,
+}
+
+/// The row that the monitor writes for a bind of zone 1, at its natural address.
+fn bound(zone: &str, stack: Stack, host_port: u16) -> PortEntry {
+    let (address, _) = Address::parse(&bytes(zone)).expect("an address");
+    let (covers, zone_addr, own) = match address.ip {
+        Ip::V4([0, 0, 0, 0]) => (Covers::ANY_V4, [0; 4], Own::Public),
+        Ip::V4(ip @ [127, ..]) => (Covers::LOOPBACK_V4, ip, Own::Loop4),
+        Ip::V4(_) => (Covers::PUBLIC_V4, [0; 4], Own::Public),
+        Ip::V6(ip) if ip != [0; 16] && ip == NET.zone_v6() => {
+            (Covers::PUBLIC_V6, [0; 4], Own::StandIn)
+        }
+        Ip::V6(ip) if ip != [0; 16] => (Covers::LOOPBACK_V6, [0; 4], Own::Loop6),
+        Ip::V6(_) if stack == Stack::V6Only => (Covers::ANY_V6, [0; 4], Own::StandIn),
+        Ip::V6(_) => (Covers::ANY_DUAL, [0; 4], Own::Public),
+    };
+    PortEntry {
+        proto: Proto::Tcp,
+        covers,
+        zone_addr,
+        zone_port: address.port,
+        host_addr: NET.host(own),
+        host_port,
+    }
 }
 
 /// The table of most tests: apache on a substitute, PostgreSQL on the loopback, something published.
 fn table() -> Vec<PortRow> {
     rows(&[
-        bound(AF_INET6, "[::]:80", Stack::Dual, 20080),
-        bound(AF_INET, "127.0.0.1:5432", Stack::Dual, 5432),
-        bound(AF_INET, "127.0.0.53:53", Stack::Dual, 20053),
-        bound(AF_INET6, "[::1]:6379", Stack::Dual, 6379),
-        bound(AF_INET6, "[::]:22", Stack::V6Only, 20022),
-        bound(AF_INET, "0.0.0.0:22", Stack::Dual, 20022),
+        bound("[::]:80", Stack::Dual, 20080),
+        bound("127.0.0.1:5432", Stack::Dual, 5432),
+        bound("127.0.0.53:53", Stack::Dual, 20053),
+        bound("[::1]:6379", Stack::Dual, 6379),
+        bound("[::]:22", Stack::V6Only, 20022),
+        bound("0.0.0.0:22", Stack::Dual, 20022),
         PortEntry {
             host_addr: [0; 4],
-            ..bound(AF_INET, "0.0.0.0:443", Stack::Dual, 8443)
+            ..bound("0.0.0.0:443", Stack::Dual, 8443)
         },
         PortEntry {
             host_addr: [127, 0, 0, 1],
-            ..bound(AF_INET, "0.0.0.0:81", Stack::Dual, 8081)
+            ..bound("0.0.0.0:81", Stack::Dual, 8081)
         },
         PortEntry {
             proto: Proto::Tcp,
@@ -261,98 +287,6 @@ fn sources_lie_where_targets_say() {
     }
 }
 
-#[test]
-fn binds() {
-    let plan = |family, zone: &str, stack| {
-        bind_plan(&NET, family, &bytes(zone), stack)
-            .map(|plan| (plan.covers, plan.host, plan.zone_port))
-    };
-    let dual = Stack::Dual;
-    for (family, zone, stack, covers, host) in [
-        (AF_INET, "0.0.0.0:80", dual, Covers::ANY_V4, Own::Public),
-        (
-            AF_INET,
-            "10.111.0.2:80",
-            dual,
-            Covers::PUBLIC_V4,
-            Own::Public,
-        ),
-        (
-            AF_INET,
-            "127.0.0.1:80",
-            dual,
-            Covers::LOOPBACK_V4,
-            Own::Loop4,
-        ),
-        (
-            AF_INET,
-            "127.1.2.3:80",
-            dual,
-            Covers::LOOPBACK_V4,
-            Own::Loop4,
-        ),
-        (AF_INET6, "[::]:80", dual, Covers::ANY_DUAL, Own::Public),
-        (
-            AF_INET6,
-            "[::]:80",
-            Stack::V6Only,
-            Covers::ANY_V6,
-            Own::StandIn,
-        ),
-        (AF_INET6, "[::1]:80", dual, Covers::LOOPBACK_V6, Own::Loop6),
-        (
-            AF_INET6,
-            "[fd6f::2]:80",
-            dual,
-            Covers::PUBLIC_V6,
-            Own::StandIn,
-        ),
-        (
-            AF_INET6,
-            "[::ffff:127.0.0.1]:80",
-            dual,
-            Covers::LOOPBACK_V4,
-            Own::Loop4,
-        ),
-        (
-            AF_INET6,
-            "[::ffff:0.0.0.0]:80",
-            dual,
-            Covers::ANY_V4,
-            Own::Public,
-        ),
-    ] {
-        assert_eq!(plan(family, zone, stack), Ok((covers, host, 80)), "{zone}");
-    }
-    for (family, zone) in [
-        (AF_INET, "10.111.0.1:80"),
-        (AF_INET, "10.111.0.3:80"),
-        (AF_INET, "192.168.0.1:80"),
-        (AF_INET, "224.0.0.251:5353"),
-        (AF_INET6, "[fd6f::1]:80"),
-        (AF_INET6, "[fe80::1]:80"),
-    ] {
-        assert_eq!(plan(family, zone, dual), Err(EADDRNOTAVAIL), "{zone}");
-    }
-    assert_eq!(plan(AF_INET, "[::]:80", dual), Err(EAFNOSUPPORT));
-    assert_eq!(
-        plan(AF_INET6, "[::ffff:127.0.0.1]:80", Stack::V6Only),
-        Err(EINVAL)
-    );
-    assert_eq!(
-        plan(AF_INET6, "127.0.0.1:80", dual),
-        Err(EINVAL),
-        "too short for AF_INET6"
-    );
-    let unspecified = |ip: &str| {
-        let mut bytes = bytes(ip);
-        bytes[0] = 0;
-        bind_plan(&NET, AF_INET, &bytes, dual).map(|plan| plan.covers)
-    };
-    assert_eq!(unspecified("0.0.0.0:80"), Ok(Covers::ANY_V4));
-    assert_eq!(unspecified("127.0.0.1:80"), Err(EAFNOSUPPORT));
-}
-
 fn local(host: &str, peer: Option<&str>) -> Option<String> {
     let rows = table();
     let peer = peer.map(bytes);
@@ -519,7 +453,7 @@ fn peers() {
 #[test]
 fn readers_see_whole_rows_only() {
     let row = PortRow::default();
-    let one = bound(AF_INET, "127.0.0.1:1", Stack::Dual, 1);
+    let one = bound("127.0.0.1:1", Stack::Dual, 1);
     let two = PortEntry {
         covers: Covers::ANY_DUAL,
         zone_addr: [2; 4],
@@ -546,176 +480,4 @@ fn readers_see_whole_rows_only() {
             }
         }
     });
-}
-
-/// Binds that do not clash with one another, each at its natural address with some host port.
-fn arbitrary_table() -> impl Strategy<Value = Vec<PortEntry>> {
-    let bind = (0usize..9, 1u16..6, 1u16..6, any::<bool>());
-    prop::collection::vec(bind, 0..8).prop_map(|binds| {
-        let mut entries: Vec<PortEntry> = Vec::new();
-        for (kind, zone_port, host_port, is_published) in binds {
-            let (family, ip, stack) = [
-                (AF_INET, "0.0.0.0", Stack::Dual),
-                (AF_INET, "127.0.0.1", Stack::Dual),
-                (AF_INET, "127.0.0.9", Stack::Dual),
-                (AF_INET, "10.111.0.2", Stack::Dual),
-                (AF_INET6, "[::]", Stack::Dual),
-                (AF_INET6, "[::]", Stack::V6Only),
-                (AF_INET6, "[::1]", Stack::Dual),
-                (AF_INET6, "[fd6f::2]", Stack::Dual),
-                (AF_INET6, "[::ffff:127.0.0.1]", Stack::Dual),
-            ][kind];
-            let mut entry = bound(family, &std::format!("{ip}:{zone_port}"), stack, host_port);
-            if is_published && entry.covers.is_any() {
-                entry.host_addr = [[0; 4], [127, 0, 0, 1]][usize::from(host_port % 2)];
-            }
-            let clashes = entries.iter().any(|other| {
-                let same_zone = other.zone_port == entry.zone_port
-                    && other.covers.meets(entry.covers)
-                    && !(other.covers == entry.covers && other.zone_addr != entry.zone_addr);
-                let same_host = other.host_port == entry.host_port
-                    && (other.host_addr == entry.host_addr
-                        || other.host_addr == [0; 4]
-                        || entry.host_addr == [0; 4]);
-                same_zone || same_host
-            });
-            if !clashes {
-                entries.push(entry);
-            }
-        }
-        entries
-    })
-}
-
-const OWN_V4: [&str; 5] = [
-    "127.0.0.1",
-    "127.0.0.9",
-    "127.111.0.3",
-    "0.0.0.0",
-    "10.111.0.2",
-];
-const OWN_V6: [&str; 5] = [
-    "[::1]",
-    "[::]",
-    "[fd6f::2]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:10.111.0.2]",
-];
-
-/// How an address that was asked for shows afterwards.
-fn canonical(ip: &str) -> &str {
-    match ip {
-        "127.0.0.9" | "127.111.0.3" | "0.0.0.0" => "127.0.0.1",
-        "[::]" => "[::1]",
-        other => other,
-    }
-}
-
-proptest! {
-    #[test]
-    fn both_ends_of_a_connection_agree(
-        entries in arbitrary_table(),
-        which in 0usize..5,
-        is_v6 in any::<bool>(),
-        port in 1u16..6,
-    ) {
-        let rows = rows(&entries);
-        let ports = ports(&rows);
-        let (family, ip) = if is_v6 { (AF_INET6, OWN_V6[which]) } else { (AF_INET, OWN_V4[which]) };
-        let Ok(target) = connect_target(&NET, ports, Proto::Tcp, family, &bytes(&std::format!("{ip}:{port}"))) else {
-            return Ok(());
-        };
-        // The destination is the zone's, or a place where one of its ports is published.
-        let (address, form) = Address::parse(&target.bytes).expect("an address");
-        let Ip::V4(host) = address.ip else { panic!("a v4-mapped address") };
-        let is_rows = entries.iter().any(|entry| entry.host_addr == host && entry.host_port == address.port);
-        prop_assert!(NET.own(host).is_some() || is_rows);
-
-        let mut client = NET.sources()[usize::from(target.source.expect("own addresses have a source"))];
-        client[2..4].copy_from_slice(&40000u16.to_be_bytes());
-        let client = &client[..];
-        let server = &target.bytes[..];
-        let show = |host: &[u8], role| to_zone(&NET, ports, Proto::Tcp, host, role).map(|zone| text(zone.as_bytes()));
-        let asked = show(server, Role::Peer { local: Some(client) }).expect("translated");
-        let served = entries.iter().any(|entry| entry.host_addr == host || entry.host_addr == [0; 4]);
-        let accepted = show(server, Role::Local { peer: Some(client) }).expect("translated");
-        // A listener on one address of 127.0.0.0/8 shows that one.
-        if !asked.contains("127.0.0.9") && !accepted.contains("127.0.0.9") {
-            let is_receiver = entries.iter().any(|entry| entry.zone_port == port && (entry.host_addr == host || entry.host_addr == [0; 4]) && entry.host_port == address.port);
-            if served && is_receiver {
-                prop_assert_eq!(&asked, &std::format!("{}:{port}", canonical(ip)));
-            }
-            prop_assert_eq!(&asked, &accepted);
-        }
-        let from = show(client, Role::Peer { local: Some(server) });
-        let own = show(client, Role::Local { peer: Some(server) });
-        prop_assert_eq!(from, own);
-        prop_assert_eq!(form == Form::V6, is_v6);
-        if !peer_needs_local(&NET, ports, Proto::Tcp, client) {
-            let alone = show(client, Role::Peer { local: None });
-            prop_assert_eq!(alone, show(client, Role::Peer { local: Some(server) }));
-        }
-    }
-
-    #[test]
-    fn nobody_else_is_the_loopback(
-        entries in arbitrary_table(),
-        host in any::<[u8; 4]>(),
-        is_local in any::<bool>(),
-        is_v6 in any::<bool>(),
-        port in any::<u16>(),
-        own in 0usize..4,
-    ) {
-        let rows = rows(&entries);
-        let host = if is_local { [127, host[1], host[2], host[3]] } else { host };
-        prop_assume!(!matches!(NET.own(host), Some(Own::Loop4 | Own::Loop6)));
-        let form = if is_v6 { Form::V6 } else { Form::V4 };
-        // A connection of the zone itself has a loopback source; any other end is a public one.
-        let own = [Own::Public, Own::StandIn, Own::Public, Own::StandIn][own];
-        let local = Address::v4(NET.host(own), 80).padded(form);
-        let host = Address::v4(host, port).padded(form);
-        if let Some(zone) = to_zone(&NET, ports(&rows), Proto::Tcp, &host, Role::Peer { local: Some(&local) }) {
-            let zone = text(zone.as_bytes());
-            let is_loopback = ["127.", "[::ffff:127.", "[::1]"].iter().any(|start| zone.starts_with(start));
-            prop_assert!(!is_loopback, "{}", zone);
-        } else {
-            prop_assert!(!is_local);
-        }
-    }
-
-    #[test]
-    fn any_bytes_are_survived(data in prop::collection::vec(any::<u8>(), 0..130), family in 0u8..12, entries in arbitrary_table()) {
-        let rows = rows(&entries);
-        let ports = ports(&rows);
-        let mut data = data;
-        if data.len() >= 2 {
-            data[..2].copy_from_slice(&u16::from(family).to_ne_bytes());
-        }
-        for socket_family in [AF_INET, AF_INET6] {
-            for proto in [Proto::Tcp, Proto::Udp, Proto::Other] {
-                let _ = connect_target(&NET, ports, proto, socket_family, &data);
-                let _ = send_target(&NET, ports, proto, socket_family, &data);
-                let _ = to_zone(&NET, ports, proto, &data, Role::Local { peer: Some(&data) });
-                let _ = to_zone(&NET, ports, proto, &data, Role::Peer { local: None });
-                let _ = peer_needs_local(&NET, ports, proto, &data);
-            }
-            let _ = bind_plan(&NET, socket_family, &data, Stack::V6Only);
-        }
-    }
-
-    #[test]
-    fn structures_round_trip(v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>(), port in any::<u16>()) {
-        for (address, form) in [
-            (Address::v4(v4, port), Form::V4),
-            (Address::v4(v4, port), Form::V6),
-            (Address::v6(v6, port), Form::V6),
-        ] {
-            let written = address.compact(form);
-            prop_assert_eq!(written.as_bytes().len(), if form == Form::V4 { 16 } else { 28 });
-            if !v6.starts_with(&[0; 10]) {
-                prop_assert_eq!(Address::parse(written.as_bytes()), Some((address, form)));
-                prop_assert_eq!(Address::parse(&address.padded(form)), Some((address, form)));
-            }
-        }
-    }
 }

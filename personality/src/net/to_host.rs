@@ -1,7 +1,7 @@
-//! From the zone's terms to the host's: connect, send and bind.
+//! From the zone's terms to the host's: connect and send. The monitor binds.
 
-use super::ports::{Covers, PortEntry, Ports, Proto};
-use super::sockaddr::{Address, Form, Ip, LEN_MAX, LEN_V4, LEN_V6, LEN_V6_MIN, family, put};
+use super::ports::{Covers, Ports, Proto};
+use super::sockaddr::{Address, Form, Ip, LEN_MAX, LEN_V4, LEN_V6_MIN, family, put};
 use super::{
     AF_INET, AF_INET6, AF_UNSPEC, EADDRNOTAVAIL, EAFNOSUPPORT, ECONNREFUSED, EINVAL, Own, Place,
     ZoneNet,
@@ -186,110 +186,5 @@ fn echo_v6(place: Place, zone: &[u8], port: u16) -> Result<Target, u16> {
         }
         Place::Host | Place::Other(_) => Err(EADDRNOTAVAIL),
         Place::Outside => Ok(Target::unchanged(zone)),
-    }
-}
-
-/// What a `bind(2)` in a zone means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BindPlan {
-    /// What the socket is to receive for.
-    pub covers: Covers,
-    /// See [`PortEntry::zone_addr`].
-    pub zone_addr: [u8; 4],
-    /// Port in the zone; 0 leaves the choice to us.
-    pub zone_port: u16,
-    /// Its natural address on the host. A publication may put it elsewhere.
-    pub host: Own,
-    /// The structure that the socket takes: [`Form::V6`] for an IPv6 socket, v4-mapped.
-    pub form: Form,
-}
-
-impl BindPlan {
-    /// The row for it, once it lies at a place on the host.
-    #[must_use]
-    pub const fn entry(
-        &self,
-        proto: Proto,
-        zone_port: u16,
-        host_addr: [u8; 4],
-        host_port: u16,
-    ) -> PortEntry {
-        PortEntry {
-            proto,
-            covers: self.covers,
-            zone_addr: self.zone_addr,
-            zone_port,
-            host_addr,
-            host_port,
-        }
-    }
-}
-
-/// Whether an IPv6 socket takes IPv4 as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stack {
-    /// `IPV6_V6ONLY` is off, or an IPv4 socket.
-    Dual,
-    /// `IPV6_V6ONLY` is on.
-    V6Only,
-}
-
-/// Decides what binding a socket to an address of the zone means.
-///
-/// # Errors
-/// [`EINVAL`]: too short, or v4-mapped on an IPv6-only socket. [`EAFNOSUPPORT`]: not the socket's
-/// family (`AF_UNSPEC` with the wildcard is taken for `AF_INET`). [`EADDRNOTAVAIL`]: not an address
-/// of the zone; multicast addresses are not.
-pub fn bind_plan(
-    net: &ZoneNet,
-    socket_family: u16,
-    zone: &[u8],
-    stack: Stack,
-) -> Result<BindPlan, u16> {
-    let (least, form) = if socket_family == AF_INET6 {
-        (LEN_V6_MIN, Form::V6)
-    } else {
-        (LEN_V4, Form::V4)
-    };
-    if zone.len() < least {
-        return Err(EINVAL);
-    }
-    let mut bytes = [0; LEN_V6];
-    put(&mut bytes, zone);
-    let given = family(zone).ok_or(EINVAL)?;
-    if given == AF_UNSPEC && form == Form::V4 {
-        put(&mut bytes, &AF_INET.to_ne_bytes());
-    }
-    let (address, given) = Address::parse(&bytes).ok_or(EAFNOSUPPORT)?;
-    if given != form || (family(zone) == Some(AF_UNSPEC) && address.ip != Ip::V4([0; 4])) {
-        return Err(EAFNOSUPPORT);
-    }
-    let plan = |covers, host| BindPlan {
-        covers,
-        zone_addr: [0; 4],
-        zone_port: address.port,
-        host,
-        form,
-    };
-    match address.ip {
-        Ip::V4(_) if form == Form::V6 && stack == Stack::V6Only => Err(EINVAL),
-        Ip::V4([0, 0, 0, 0]) => Ok(plan(Covers::ANY_V4, Own::Public)),
-        Ip::V4(ip) => match net.classify(ip) {
-            Place::Loopback => Ok(BindPlan {
-                zone_addr: ip,
-                ..plan(Covers::LOOPBACK_V4, Own::Loop4)
-            }),
-            Place::Public => Ok(plan(Covers::PUBLIC_V4, Own::Public)),
-            Place::Host | Place::Other(_) | Place::Outside => Err(EADDRNOTAVAIL),
-        },
-        Ip::V6(ip) if ip == [0; 16] => Ok(match stack {
-            Stack::Dual => plan(Covers::ANY_DUAL, Own::Public),
-            Stack::V6Only => plan(Covers::ANY_V6, Own::StandIn),
-        }),
-        Ip::V6(ip) => match net.classify_v6(ip) {
-            Place::Loopback => Ok(plan(Covers::LOOPBACK_V6, Own::Loop6)),
-            Place::Public => Ok(plan(Covers::PUBLIC_V6, Own::StandIn)),
-            Place::Host | Place::Other(_) | Place::Outside => Err(EADDRNOTAVAIL),
-        },
     }
 }

@@ -21,6 +21,7 @@
 //! kept by the socket's inode ([`peers`]). Datagram sockets: [`datagrams`].
 
 pub mod datagrams;
+mod name;
 mod peers;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::zone::address;
 use datagrams::Datagrams;
+use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
 use nix::sys::socket::{
@@ -49,8 +51,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many names are kept before those of closed sockets go.
 const NAMES_MAX: usize = 1024;
-/// Length of `sa_family_t`.
-const FAMILY: usize = 2;
 
 /// Who a process of the zone is, in the zone's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,49 +117,6 @@ pub struct Unix {
 /// `ENOTSOCK`.
 pub fn is_unix(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     Ok(option(fd, libc::SO_DOMAIN)? == libc::AF_UNIX)
-}
-
-/// What an address of a guest says.
-enum Name<'a> {
-    Unnamed,
-    Abstract(&'a [u8]),
-    Path(&'a [u8]),
-}
-
-impl<'a> Name<'a> {
-    /// As unix_mkname (Linux, net/unix/af_unix.c) takes it. `EINVAL`: another family's, or too long.
-    fn parse(address: &'a [u8]) -> Result<Self, Errno> {
-        let (family, name) = address.split_first_chunk().ok_or(Errno::EINVAL)?;
-        if i32::from(u16::from_ne_bytes(*family)) != libc::AF_UNIX || name.len() > 108 {
-            return Err(Errno::EINVAL);
-        }
-        match name {
-            [] => Ok(Name::Unnamed),
-            [0, rest @ ..] => Ok(Name::Abstract(rest)),
-            path => {
-                let length = path.iter().position(|byte| *byte == 0);
-                Ok(Name::Path(
-                    path.get(..length.unwrap_or(path.len())).unwrap_or(path),
-                ))
-            }
-        }
-    }
-
-    /// As the kernel tells it afterwards.
-    fn told(&self) -> Vec<u8> {
-        let name = match self {
-            Name::Unnamed => Vec::new(),
-            Name::Abstract(name) => [&[0][..], name].concat(),
-            Name::Path(path) => [path, &[0][..]].concat(),
-        };
-        [&family()[..], &name].concat()
-    }
-}
-
-fn family() -> [u8; FAMILY] {
-    u16::try_from(libc::AF_UNIX)
-        .expect("families are small numbers")
-        .to_ne_bytes()
 }
 
 /// Names the very inode of a descriptor: only this process can follow it.
@@ -442,24 +399,6 @@ impl Unix {
             Ok(pid) if pid == std::process::id() => Ok(self.peers.of(socket)),
             Ok(pid) => Ok(caller.credentials_of(pid)),
         }
-    }
-}
-
-/// Directory and last component. A name that ends in a slash, or that is there in any case, cannot
-/// be bound.
-fn split(path: &[u8]) -> Result<(&[u8], &[u8]), Errno> {
-    let (parent, last) = match path.iter().rposition(|byte| *byte == b'/') {
-        None => (&b"."[..], path),
-        Some(0) => (&b"/"[..], path.get(1..).unwrap_or_default()),
-        Some(at) => (
-            path.get(..at).unwrap_or_default(),
-            path.get(at + 1..).unwrap_or_default(),
-        ),
-    };
-    match last {
-        b"" => Err(Errno::ENOENT),
-        b"." | b".." => Err(Errno::EADDRINUSE),
-        last => Ok((parent, last)),
     }
 }
 

@@ -407,6 +407,10 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     copy.name_len = u64::from(copy.name_len as u32);
     let family = family(fd)?;
     let host;
+    let mut control = [0; unix::CONTROL_MAX];
+    if family == AF_UNIX {
+        unix::sent(thread, &mut copy, &mut control)?;
+    }
     if copy.name != 0 && copy.name_len != 0 {
         let address = Address::read(copy.name, copy.name_len)?;
         if family == AF_UNIX {

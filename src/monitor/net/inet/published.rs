@@ -5,10 +5,10 @@
 //! that comes later, or is the second of its port, is carried by a relay until the program binds
 //! again. While nothing is bound, a TCP port is reserved, so that a clash shows when it is published.
 
-use super::State;
 use super::plan::{Covers, Row};
 use super::relay::Relay;
 use super::socket::{Reuse, hold};
+use super::state::State;
 use crate::control::{Protocol, Publish};
 use crate::error::{Error, Result};
 use nix::errno::Errno;

@@ -1,6 +1,7 @@
 //! With real sockets, at 127.x only. Each test has a zone number of its own, and so addresses.
 
 use super::plan::Family;
+use super::state::{EPHEMERAL, chosen_ip};
 use super::*;
 use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket as make};

@@ -7,14 +7,15 @@
 //! guest: a full queue holds up that queue's senders, as natively.
 
 use super::packets;
+use crate::monitor::net::inet::accept;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    Backlog, MsgFlags, SockFlag, UnixAddr, accept4, connect, getsockname, getsockopt, listen, recv,
-    send, sockopt::PeerCredentials,
+    Backlog, MsgFlags, UnixAddr, connect, getsockname, getsockopt, listen, recv, send,
+    sockopt::PeerCredentials,
 };
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -85,13 +86,6 @@ fn joined(guest: &OwnedFd) -> Result<OwnedFd, Errno> {
     } else {
         Err(Errno::EAGAIN)
     }
-}
-
-fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = accept4(listener.as_raw_fd(), flags)?;
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 fn start() -> Result<Carrier, Errno> {

@@ -1,5 +1,6 @@
 //! With real sockets, in a directory that stands for the zone's root.
 
+use super::name::family;
 use super::*;
 use nix::fcntl::{OpenHow, ResolveFlag, openat2};
 use nix::sys::socket::{Backlog, getsockname, listen, recv};

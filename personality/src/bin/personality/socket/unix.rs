@@ -10,6 +10,7 @@
 use super::{Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, set_option, with_monitor};
 use crate::arch::{self, syscall3, syscall6};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
+use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
@@ -144,28 +145,100 @@ pub fn peer(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     Ok(0)
 }
 
-/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers (unix(7),
-/// `SCM_CREDENTIALS`). A process that the zone does not have is pid 0 and nobody.
-pub(super) fn received(message: &Message) -> Result<()> {
-    const HEADER: u64 = 16;
-    const SCM_CREDENTIALS: u64 = 2;
-    const NOBODY: u32 = 65534;
-    let mut at = message.control;
-    let end = at.wrapping_add(message.control_len);
-    while message.control != 0 && at.wrapping_add(HEADER) <= end {
-        let [length, kind] = memory::read::<[u64; 2]>(at)?;
-        if length < HEADER {
-            break;
+/// `struct cmsghdr`, and the whole of `SCM_CREDENTIALS` (unix(7)).
+const HEADER: usize = 16;
+const CREDENTIALS: usize = HEADER + 12;
+const SCM_CREDENTIALS: u64 = 2;
+/// Longest control message in which credentials are looked for, in bytes.
+pub(super) const CONTROL_MAX: usize = 512;
+
+/// Where credentials lie in control messages.
+fn credentials_in(control: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(header) = control
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<HEADER>())
+    {
+        let word = |at: usize| {
+            let bytes = header.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        let length = usize::try_from(word(0))
+            .ok()
+            .filter(|length| *length >= HEADER)?;
+        if word(8) == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= CREDENTIALS {
+            return (control.len() >= at + CREDENTIALS).then_some(at + HEADER);
         }
-        if kind == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= HEADER + 12 {
-            let [host, _, _] = memory::read::<[u32; 3]>(at + HEADER)?;
-            let ucred = pids::to_zone(host).map_or([0, NOBODY, NOBODY], |zone| {
-                let who = pids::load_credentials(zone);
-                [zone, who.uid[0], who.gid[0]]
-            });
-            memory::write(at + HEADER, &ucred)?;
-        }
-        at = at.wrapping_add((length + 7) & !7);
+        at = at.checked_add(length)?.next_multiple_of(8);
     }
+    None
+}
+
+fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
+    let bytes = ucred.map(u32::to_ne_bytes);
+    for (to, from) in control[at..].iter_mut().zip(bytes.as_flattened()) {
+        *to = *from;
+    }
+}
+
+/// Puts the credentials that a message carries into the host's numbers, in a copy of its control
+/// messages. EPERM: not the sender's own, and it is not the zone's root.
+pub(super) fn sent(
+    thread: &Thread,
+    message: &mut Message,
+    copy: &mut [u8; CONTROL_MAX],
+) -> Result<()> {
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    if length < CREDENTIALS || length > CONTROL_MAX {
+        return Ok(());
+    }
+    memory::read_bytes(message.control, &mut copy[..length])?;
+    let Some(at) = credentials_in(&copy[..length]) else {
+        return Ok(());
+    };
+    let word = |index: usize| {
+        let bytes = copy[at + 4 * index..].first_chunk();
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    };
+    let own = &thread.credentials;
+    let is_own = word(0) == thread.process().zone_pid
+        && own.uid[..3].contains(&word(1))
+        && own.gid[..3].contains(&word(2));
+    if !is_own && !own.is_root() {
+        return Err(Errno::EPERM);
+    }
+    let host = [
+        pids::to_host(word(0))?,
+        tables().host_uid,
+        tables().host_gid,
+    ];
+    put(copy, at, host);
+    message.control = copy.as_ptr() as u64;
     Ok(())
+}
+
+/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers. A process that the
+/// zone does not have is pid 0 and nobody.
+pub(super) fn received(message: &Message) -> Result<()> {
+    const NOBODY: u32 = 65534;
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    if message.control == 0 || length < CREDENTIALS {
+        return Ok(());
+    }
+    // The kernel puts them before descriptors.
+    let mut control = [0; CONTROL_MAX];
+    let control = &mut control[..length.min(CONTROL_MAX)];
+    memory::read_bytes(message.control, control)?;
+    let Some(at) = credentials_in(control) else {
+        return Ok(());
+    };
+    let host = control[at..].first_chunk();
+    let host = host.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let ucred = pids::to_zone(host).map_or([0, NOBODY, NOBODY], |zone| {
+        let who = pids::load_credentials(zone);
+        [zone, who.uid[0], who.gid[0]]
+    });
+    put(control, at, ucred);
+    let place = message.control.wrapping_add(at as u64);
+    memory::write_bytes(place, &control[at..at + 12])
 }
