@@ -8,6 +8,7 @@ pub mod unix;
 
 use super::descriptors::own_path;
 use super::files;
+use super::owners::{Owner, identify};
 use super::zone::Zone;
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
@@ -15,10 +16,12 @@ use crate::ids::HostPid;
 use inet::Inet;
 use inet::rows::Rows;
 use nix::errno::Errno;
+use picozone_personality::commons::Process;
 use picozone_personality::net::Proto;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use unix::{Credentials, Unix};
 
 /// The network side of a zone.
@@ -187,6 +190,44 @@ impl Caller<'_> {
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(line.trim().to_owned())
     }
+
+    fn process_of(&self, host: u32) -> Option<(u32, &Process)> {
+        let shared = &self.zone.shared;
+        let zone_pid = super::guests::to_zone(shared, HostPid(host))?;
+        let process = shared.commons().processes.get(zone_pid.0 as usize)?;
+        Some((zone_pid.0, process))
+    }
+
+    fn own_process(&self) -> Option<(u32, &Process)> {
+        self.process_of(self.status("Tgid:")?.parse().ok()?)
+    }
+}
+
+fn credentials(found: Option<(u32, &Process)>) -> Credentials {
+    found.map_or(Credentials::UNKNOWN, |(pid, process)| Credentials {
+        pid,
+        uid: process.uid[1].load(Relaxed),
+        gid: process.gid[1].load(Relaxed),
+    })
+}
+
+/// Whether a file's mode lets a process write. The users of a zone are its own affair: they hold for
+/// programs that do not attack the personality, which tells them.
+fn may_write(process: &Process, owner: Owner) -> bool {
+    let count = process.group_count.load(Relaxed) as usize;
+    let is_member = process.gid[3].load(Relaxed) == owner.gid
+        || process
+            .groups
+            .iter()
+            .take(count)
+            .any(|group| group.load(Relaxed) == owner.gid);
+    let bit = match process.uid[3].load(Relaxed) {
+        0 => return true,
+        uid if uid == owner.uid => 0o200,
+        _ if is_member => 0o020,
+        _ => 0o002,
+    };
+    owner.mode & bit != 0
 }
 
 impl unix::Caller for Caller<'_> {
@@ -212,22 +253,39 @@ impl unix::Caller for Caller<'_> {
             .unwrap_or(0o077)
     }
 
+    fn may_connect(&self, inode: &OwnedFd) -> bool {
+        let (Ok((id, mode)), Some((_, process))) = (identify(inode), self.own_process()) else {
+            return false;
+        };
+        let known = self.zone.owners.get(&self.zone.shared, id);
+        let by_host = Owner {
+            uid: 0,
+            gid: 0,
+            mode,
+        };
+        may_write(process, known.unwrap_or(by_host))
+    }
+
+    fn made(&self, inode: &OwnedFd, mode: u32) {
+        let (Ok((id, host_mode)), Some((_, process))) = (identify(inode), self.own_process())
+        else {
+            return;
+        };
+        let owner = Owner {
+            uid: process.uid[3].load(Relaxed),
+            gid: process.gid[3].load(Relaxed),
+            mode: host_mode & libc::S_IFMT | mode,
+        };
+        if (owner.uid, owner.gid, owner.mode) != (0, 0, host_mode) {
+            self.zone.owners.set(&self.zone.shared, id, owner);
+        }
+    }
+
     fn credentials(&self) -> Credentials {
-        let process = self.status("Tgid:").and_then(|pid| pid.parse().ok());
-        process.map_or(Credentials::UNKNOWN, |pid| self.credentials_of(pid))
+        credentials(self.own_process())
     }
 
     fn credentials_of(&self, host: u32) -> Credentials {
-        use std::sync::atomic::Ordering::Relaxed;
-        let shared = &self.zone.shared;
-        let Some(zone_pid) = super::guests::to_zone(shared, HostPid(host)) else {
-            return Credentials::UNKNOWN;
-        };
-        let process = shared.commons().processes.get(zone_pid.0 as usize);
-        process.map_or(Credentials::UNKNOWN, |process| Credentials {
-            pid: zone_pid.0,
-            uid: process.uid[1].load(Relaxed),
-            gid: process.gid[1].load(Relaxed),
-        })
+        credentials(self.process_of(host))
     }
 }

@@ -68,7 +68,7 @@ table! {
     52 getpeername = Emulated(ANY);
     53 socketpair = Guarded(SOCKET);
     54 setsockopt = Guarded(SETSOCKOPT);
-    55 getsockopt = Guarded(GETSOCKOPT);
+    55 getsockopt = Split(GETSOCKOPT, SO_TYPE);
     56 clone = Emulated(CLONE);
     57 fork = Emulated(ANY);
     58 vfork = Emulated(ANY);

@@ -94,6 +94,10 @@ pub trait Caller {
     fn may_write(&self, directory: &OwnedFd) -> bool;
     /// The process' umask.
     fn umask(&self) -> u32;
+    /// Whether the mode of a socket's inode lets it connect.
+    fn may_connect(&self, inode: &OwnedFd) -> bool;
+    /// Records owner and mode of a socket's inode that it has just made.
+    fn made(&self, inode: &OwnedFd, mode: u32);
     /// Who asks.
     fn credentials(&self) -> Credentials;
     /// Who a process of the host is in the zone.
@@ -234,10 +238,6 @@ impl Unix {
             Ok(_) => return Err(Errno::EADDRINUSE),
             Err(errno) => return Err(errno),
         }
-        let mode = Mode::from_bits_truncate(0o777 & !caller.umask());
-        let chmod = |directory: &OwnedFd, name: &[u8]| {
-            fchmodat(directory, name, mode, FchmodatFlags::FollowSymlink)
-        };
         let is_near =
             mount_of(&parent).is_some_and(|mount| mount_of(&self.directory) == Some(mount));
         let (directory, own) = if is_near {
@@ -247,18 +247,19 @@ impl Unix {
         };
         bind_in(socket, directory, &own)?;
         self.note(socket, told);
+        let mode = 0o777 & !caller.umask();
+        // The host's user keeps what it needs to serve the zone.
+        let host_mode = Mode::from_bits_truncate(mode | 0o600);
+        fchmodat(directory, &own[..], host_mode, FchmodatFlags::FollowSymlink)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty()) {
+            caller.made(&inode, mode);
+        }
         if !is_near {
             return Ok(());
         }
-        let moved = chmod(directory, &own).and_then(|()| {
-            renameat2(
-                directory,
-                &own[..],
-                &parent,
-                last,
-                RenameFlags::RENAME_NOREPLACE,
-            )
-        });
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        let moved = renameat2(directory, &own[..], &parent, last, flags);
         if moved.is_err() {
             let _ = unlinkat(directory, &own[..], UnlinkatFlags::NoRemoveDir);
         }
@@ -317,6 +318,9 @@ impl Unix {
                 } else {
                     caller.open(path, libc::O_PATH)?
                 };
+                if !caller.may_connect(&inode) {
+                    return Err(Errno::EACCES);
+                }
                 Ok((by_descriptor(&inode)?, Some(inode)))
             }
         }

@@ -220,7 +220,7 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         // Sockets.
         __NR_socket => socket::unix::socket(nr, a[0], a[1]),
         __NR_socketpair => socket::unix::socketpair(nr, a[0], a[1], a[3]),
-        __NR_getsockopt => socket::unix::peer(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
+        __NR_getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
         __NR_bind => socket::bind(thread, a[0], a[1], a[2]),
         __NR_connect => socket::connect(thread, a[0], a[1], a[2]),
         __NR_listen => socket::listen(thread, a[0], a[1]),

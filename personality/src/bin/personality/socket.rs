@@ -19,7 +19,6 @@ use picozone_personality::net::{
 };
 
 const SOL_SOCKET: u64 = 1;
-const SO_TYPE: u64 = 3;
 const SO_PROTOCOL: u64 = 38;
 const SO_DOMAIN: u64 = 39;
 const IPPROTO_IPV6: u64 = 41;

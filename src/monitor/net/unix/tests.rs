@@ -20,6 +20,8 @@ struct Zone {
     home: TempDir,
     root: OwnedFd,
     is_read_only: bool,
+    /// Not the owner of any socket.
+    is_other: bool,
 }
 
 fn zone(number: u16) -> Zone {
@@ -32,6 +34,7 @@ fn zone(number: u16) -> Zone {
         root: root.into(),
         home,
         is_read_only: false,
+        is_other: false,
     }
 }
 
@@ -51,6 +54,13 @@ impl Caller for Zone {
     }
     fn umask(&self) -> u32 {
         0o027
+    }
+    fn may_connect(&self, inode: &OwnedFd) -> bool {
+        nix::sys::stat::fstat(inode).is_ok_and(|data| data.st_mode & 0o020 != 0 || !self.is_other)
+    }
+    fn made(&self, inode: &OwnedFd, mode: u32) {
+        let data = nix::sys::stat::fstat(inode).expect("there");
+        assert_eq!((data.st_mode & 0o777, mode), (0o750, 0o750));
     }
     fn credentials(&self) -> Credentials {
         WHO
@@ -173,6 +183,14 @@ fn what_is_read_only_stays_so() {
         ..zone(64_004)
     };
     assert_eq!(zone.bind(&stream(), b"sock"), Err(Errno::EROFS));
+}
+
+#[test]
+fn the_mode_decides_who_connects() {
+    let mut zone = zone(64_011);
+    let _listener = zone.listener(b"sock", 4);
+    zone.is_other = true;
+    assert_eq!(zone.connect(b"sock").err(), Some(Errno::EACCES));
 }
 
 #[test]

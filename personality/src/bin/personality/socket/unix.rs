@@ -4,10 +4,12 @@
 //! Datagram sockets do not exist here, since no wall sees the address in a `struct msghdr`. A
 //! `SOCK_SEQPACKET` socket, which ignores it, stands for one; [`DATAGRAM`] as its `SO_PRIORITY`
 //! (which has no meaning for unix sockets) tells the monitor. It keeps messages apart and in order;
-//! different are: `SO_TYPE`, the end of the other end shows (a read of 0 bytes), a receiver is not
-//! told the sender's name, and a bound socket cannot be connected.
+//! different are: the end of the other end shows (a read of 0 bytes), a receiver is not told the
+//! sender's name, and a bound socket cannot be connected.
 
-use super::{Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, set_option, with_monitor};
+use super::{
+    Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, option, set_option, with_monitor,
+};
 use crate::arch::{self, syscall3, syscall6};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
 use crate::monitor::tables;
@@ -17,6 +19,7 @@ use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{DATAGRAM, Request, TEXT_MAX};
 use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
 
+const SO_TYPE: u64 = 3;
 const SO_PRIORITY: u64 = 12;
 const SO_PEERCRED: u64 = 17;
 const SOCK_DGRAM: u64 = 2;
@@ -49,7 +52,11 @@ pub fn socketpair(nr: u32, family: u64, kind: u64, to: u64) -> Result<u64> {
         return refuse_family(nr, family);
     }
     let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
-    checked(unsafe { syscall6(nr, args) })
+    checked(unsafe { syscall6(nr, args) })?;
+    for fd in memory::read::<[u32; 2]>(to)? {
+        let _ = set_option(u64::from(fd), SOL_SOCKET, SO_PRIORITY, DATAGRAM);
+    }
+    Ok(0)
 }
 
 fn refuse_family(nr: u32, family: u64) -> Result<u64> {
@@ -126,23 +133,47 @@ pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> 
     Ok(address)
 }
 
-/// getsockopt(2) of an option that the filter does not let through: `SO_PEERCRED`.
-pub fn peer(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
+/// getsockopt(2) of an option that the filter does not let through: `SO_TYPE`, `SO_PEERCRED`.
+pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     const UCRED: usize = 12;
     let [fd, level, name, to, room] = a;
-    if (level as u32, name as u32) != (SOL_SOCKET as u32, SO_PEERCRED as u32) {
+    if level as u32 != SOL_SOCKET as u32 {
         let _ = refuse(nr);
         return Err(Errno::ENOPROTOOPT);
     }
+    let mut value = [0; UCRED];
+    let value = match u64::from(name as u32) {
+        SO_TYPE => {
+            value[..4].copy_from_slice(&kind(fd)?.to_ne_bytes());
+            &value[..4]
+        }
+        SO_PEERCRED => {
+            super::family(fd)?;
+            let cookie = hand_over(thread, fd)?;
+            thread.ask(Request::PeerCred, &[0, cookie])?;
+            value.copy_from_slice(&thread.mailbox().b[..UCRED]);
+            &value[..]
+        }
+        _ => {
+            let _ = refuse(nr);
+            return Err(Errno::ENOPROTOOPT);
+        }
+    };
     let have = memory::read::<i32>(room)?;
     let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
-    super::family(fd)?;
-    let cookie = hand_over(thread, fd)?;
-    thread.ask(Request::PeerCred, &[0, cookie])?;
-    let length = have.min(UCRED);
-    memory::write_bytes(to, &thread.mailbox().b[..length])?;
+    let length = have.min(value.len());
+    memory::write_bytes(to, &value[..length])?;
     memory::write(room, &(length as u32))?;
     Ok(0)
+}
+
+/// `SO_TYPE` in the zone.
+fn kind(fd: u64) -> Result<u32> {
+    let kind = option(fd, SOL_SOCKET, SO_TYPE)?;
+    if u64::from(kind) == SOCK_SEQPACKET && option(fd, SOL_SOCKET, SO_PRIORITY)? == DATAGRAM {
+        return Ok(SOCK_DGRAM as u32);
+    }
+    Ok(kind)
 }
 
 /// `struct cmsghdr`, and the whole of `SCM_CREDENTIALS` (unix(7)).
