@@ -182,8 +182,10 @@ impl Shared {
         let Some(mailbox) = self.mailbox(host_tid) else {
             return Vec::new();
         };
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw const (*mailbox).a };
         // SAFETY: in bounds; any byte is valid.
-        let bytes = unsafe { (&raw const (*mailbox).a).read_volatile() };
+        let bytes = unsafe { field.read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
     }
 
