@@ -49,6 +49,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(super) use tests::eventually;
+
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
 use crate::zone::address;
