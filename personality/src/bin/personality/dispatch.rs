@@ -47,7 +47,7 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 }
 
 /// Refuses by the table's row, and counts it.
-fn refuse(nr: u32) -> Result<u64> {
+pub fn refuse(nr: u32) -> Result<u64> {
     if let Some(counter) = commons().refused.get(nr as usize) {
         counter.fetch_add(1, Relaxed);
     }
@@ -218,7 +218,9 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_close | __NR_dup | __NR_dup2 | __NR_dup3 => Err(Errno::EBADF),
 
         // Sockets.
-        __NR_socket | __NR_socketpair => socket::refuse_family(nr, a[0]),
+        __NR_socket => socket::unix::socket(nr, a[0], a[1]),
+        __NR_socketpair => socket::unix::socketpair(nr, a[0], a[1], a[3]),
+        __NR_getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
         __NR_bind => socket::bind(thread, a[0], a[1], a[2]),
         __NR_connect => socket::connect(thread, a[0], a[1], a[2]),
         __NR_listen => socket::listen(thread, a[0], a[1]),
@@ -229,6 +231,7 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_recvfrom => socket::recvfrom(thread, a),
         __NR_sendmsg => socket::sendmsg(thread, a[0], a[1], a[2]),
         __NR_recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
+        __NR_sendmmsg | __NR_recvmmsg => socket::many(thread, nr, a[0], a[1], a[2], a[3]),
         __NR_timer_create => checked(unsafe { syscall6(nr, a) }),
         _ => refuse(nr),
     }
