@@ -7,6 +7,7 @@ use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
+use super::used::Used;
 use super::zone::Zone;
 use super::{control, requests};
 use crate::engine::{Boot, end};
@@ -93,6 +94,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
         shared,
+        used: Used::default(),
         mounts,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),

@@ -38,7 +38,7 @@ fn id_to_zone(id: u32, own: u32) -> u32 {
 
 /// What the ownership table says about a file. The birth time tells an inode number used again.
 fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
-    if tables().owner_count.load(Relaxed) == 0 {
+    if !tables().may_have_owner(dev, ino) {
         return None;
     }
     let mut at = owner_slot(dev, ino);

@@ -30,10 +30,7 @@ fn map_shared(base: u64, size: u64, fd: u32, prot: u64) {
     if at as u64 != base {
         die("picozone: the zone's tables cannot be mapped\n");
     }
-    unsafe {
-        syscall3(NR_MSEAL, base, size, 0);
-        syscall3(__NR_madvise, base, size, u64::from(MADV_DONTDUMP));
-    }
+    unsafe { syscall3(NR_MSEAL, base, size, 0) };
 }
 
 /// Called by `_start` on the first thread's region, with the kernel's stack.
@@ -53,6 +50,10 @@ pub extern "C" fn start(stack: u64) -> ! {
         FD_MAILBOXES,
         read_write,
     );
+
+    // All three at once: the holes between them only make it answer ENOMEM.
+    let length = MAILBOXES_BASE + u64::from(PID_LIMIT) * MAILBOX_STRIDE - TABLES_BASE;
+    unsafe { syscall3(__NR_madvise, TABLES_BASE, length, u64::from(MADV_DONTDUMP)) };
 
     let thread = me();
     thread.process = &raw mut thread.own_process;
