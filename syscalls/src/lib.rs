@@ -1,7 +1,8 @@
 //! The one table of system calls, and what is derived from it.
 //!
-//! [`table::ROWS`] declares every x86_64 call once: number, name, class. The seccomp program, the
-//! dispatch's refusals and the compatibility page follow from it; there is no second list.
+//! [`ROWS`] declares every x86_64 call once: number, name, arguments with their kinds, result,
+//! class. The seccomp program, the dispatch, the decoder and the compatibility page follow from it;
+//! there is no second list.
 //! Deliberately absent: any I/O, and how a call is intercepted.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -10,8 +11,10 @@
 extern crate std;
 
 mod class;
+mod decode;
 mod errno;
 mod form;
+mod kind;
 mod table;
 
 #[cfg(feature = "std")]
@@ -22,9 +25,11 @@ pub mod filter;
 pub mod meaning;
 
 pub use class::{Class, Row};
+pub use decode::{Memory, decode};
 pub use errno::Errno;
 pub use form::{FilterLayout, Form, Test};
-pub use table::ROWS;
+pub use kind::{Arg, Direction, Kind, Outcome, Space};
+pub use table::{ROWS, nr};
 
 /// The row of a number.
 #[must_use]
@@ -35,11 +40,17 @@ pub fn row(nr: u32) -> Option<&'static Row> {
 }
 
 const _: () = {
-    let mut i = 1;
+    let mut i = 0;
     while i < ROWS.len() {
+        let row = &ROWS[i];
         assert!(
-            ROWS[i - 1].nr < ROWS[i].nr,
+            i == 0 || ROWS[i - 1].nr < row.nr,
             "the table is sorted and without doubles"
+        );
+        assert!(row.args.len() <= 6, "a call has six arguments at most");
+        assert!(
+            !(matches!(row.class, Class::Native) && row.is_zoned()),
+            "a call that passes untouched holds nothing that a zone has of its own"
         );
         i += 1;
     }

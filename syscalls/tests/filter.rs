@@ -136,6 +136,33 @@ fn numbers_are_libcs() {
 }
 
 #[test]
+fn numbers_are_the_kernels() {
+    let header = "/usr/include/x86_64-linux-gnu/asm/unistd_64.h";
+    let Ok(text) = std::fs::read_to_string(header) else {
+        eprintln!("skipped: {header} is not installed");
+        return;
+    };
+    let mut highest = 0;
+    let mut known = 0;
+    for line in text.lines() {
+        let mut words = line.split_whitespace().skip(1);
+        let (Some(name), Some(nr)) = (words.next(), words.next()) else {
+            continue;
+        };
+        let (Some(name), Ok(nr)) = (name.strip_prefix("__NR_"), nr.parse::<u32>()) else {
+            continue;
+        };
+        let row = picozone_syscalls::row(nr).unwrap_or_else(|| panic!("{name} has no row"));
+        assert_eq!(row.name, name);
+        (highest, known) = (highest.max(nr), known + 1);
+    }
+    // An older header lacks the newest calls.
+    let ours = ROWS.iter().filter(|row| row.nr <= highest).count();
+    assert!(known > 330);
+    assert_eq!(ours, known);
+}
+
+#[test]
 fn the_compatibility_page_is_fresh() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/COMPATIBILITY.md");
     let page = picozone_syscalls::compat::page();

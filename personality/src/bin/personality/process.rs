@@ -1,10 +1,13 @@
 //! Processes and threads: clone, fork, vfork, exit, wait, kill, groups and sessions.
 
-use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall5};
+use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
+
+/// `si_code` of sigqueue(3).
+const SI_QUEUE: i32 = -1;
 
 /// Everything that would make another name space, or let the child be traced.
 const REFUSED_FLAGS: u64 = (CLONE_NEWNS
@@ -321,8 +324,9 @@ fn outside_is_esrch(result: i64) -> Result<u64> {
     }
 }
 
-/// tgkill(2). libc names its threads by what the kernel wrote, so host ids of own threads count too.
-pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> {
+/// Sends to a thread of a process by `send(group, thread)`. libc names its threads by what the kernel
+/// wrote, so host ids of own threads count too.
+fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i64) -> Result<u64> {
     let process = thread.process();
     let (tgid, tid) = (tgid as i32, tid as i32);
     if tgid <= 0 || tid <= 0 {
@@ -338,13 +342,48 @@ pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> 
     } else {
         pids::thread_to_host(tid as u32).unwrap_or(tid as u32)
     };
-    let send =
-        |host: u32| unsafe { syscall3(__NR_tgkill, u64::from(group), u64::from(host), signal) };
-    let mut result = send(named);
+    let mut result = send(u64::from(group), u64::from(named));
     if result == -3 && named != tid as u32 {
-        result = send(tid as u32);
+        result = send(u64::from(group), u64::from(tid as u32));
     }
     outside_is_esrch(result)
+}
+
+/// tgkill(2).
+pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> {
+    to_thread(thread, tgid, tid, |group, host| unsafe {
+        syscall3(__NR_tgkill, group, host, signal)
+    })
+}
+
+/// The guest's siginfo with the sender in the host's terms; [`info_to_zone`] is the way back.
+fn info_to_host(thread: &Thread, info: u64) -> Result<Info> {
+    let mut info = memory::read::<Info>(info)?;
+    if info.code() == SI_QUEUE && info.i32_at(12) as u32 == thread.process().zone_pid {
+        info.set_u32(12, thread.process().host_pid);
+    }
+    Ok(info)
+}
+
+/// rt_sigqueueinfo(2).
+pub fn sigqueueinfo(thread: &Thread, tgid: u64, signal: u64, info: u64) -> Result<u64> {
+    let info = info_to_host(thread, info)?;
+    let tgid = tgid as i32;
+    if tgid <= 0 {
+        return Err(Errno::ESRCH);
+    }
+    let host = target_to_host(tgid)?;
+    let info = &raw const info as u64;
+    outside_is_esrch(unsafe { syscall3(__NR_rt_sigqueueinfo, host as u64, signal, info) })
+}
+
+/// rt_tgsigqueueinfo(2).
+pub fn tgsigqueueinfo(thread: &Thread, tgid: u64, tid: u64, signal: u64, info: u64) -> Result<u64> {
+    let info = info_to_host(thread, info)?;
+    let info = &raw const info as u64;
+    to_thread(thread, tgid, tid, |group, host| unsafe {
+        syscall4(__NR_rt_tgsigqueueinfo, group, host, signal, info)
+    })
 }
 
 /// tkill(2).

@@ -1,0 +1,302 @@
+//! Names of constants, for the kinds that have them.
+
+use crate::kind::Kind;
+use core::fmt::{Result, Write};
+
+/// Prints a word of a kind that has names; what has none is left as a number.
+pub(super) fn write(kind: Kind, word: u64, out: &mut impl Write) -> Result {
+    // All of these are `int` in the calls.
+    let word = word & 0xffff_ffff;
+    match kind {
+        Kind::OpenFlags => {
+            let mode = match word & 3 {
+                0 => "O_RDONLY",
+                1 => "O_WRONLY",
+                2 => "O_RDWR",
+                _ => "O_ACCMODE",
+            };
+            out.write_str(mode)?;
+            flags(OPEN, word & !3, true, out)
+        }
+        Kind::AtFlags => zero_or_flags(AT, word, "0", out),
+        Kind::AccessMode => zero_or_flags(ACCESS, word, "F_OK", out),
+        Kind::Prot => zero_or_flags(PROT, word, "PROT_NONE", out),
+        Kind::WaitOptions => zero_or_flags(WAIT, word, "0", out),
+        Kind::SocketFlags => zero_or_flags(SOCKET_FLAGS, word, "0", out),
+        Kind::MapFlags => {
+            match word & 0xf {
+                1 => out.write_str("MAP_SHARED")?,
+                2 => out.write_str("MAP_PRIVATE")?,
+                3 => out.write_str("MAP_SHARED_VALIDATE")?,
+                other => write!(out, "{other:#x}")?,
+            }
+            flags(MAP, word & !0xf, true, out)
+        }
+        Kind::CloneFlags => {
+            let (bits, signal) = (word & !0xff, word & 0xff);
+            if bits != 0 {
+                flags(CLONE, bits, false, out)?;
+            }
+            match (bits, signal) {
+                (0, 0) => out.write_str("0"),
+                (_, 0) => Ok(()),
+                (bits, signal) => {
+                    out.write_str(if bits == 0 { "" } else { "|" })?;
+                    one(SIGNALS, signal, out)
+                }
+            }
+        }
+        Kind::SocketType => {
+            const TYPE: u64 = 0xf;
+            one(SOCKET_TYPES, word & TYPE, out)?;
+            flags(SOCKET_FLAGS, word & !TYPE, true, out)
+        }
+        Kind::SocketDomain => one(DOMAINS, word, out),
+        Kind::FcntlCommand => one(FCNTL, word, out),
+        Kind::EpollOp => one(EPOLL, word, out),
+        Kind::Clock => one(CLOCKS, word, out),
+        Kind::Signal if (32..65).contains(&word) => match word - 32 {
+            0 => out.write_str("SIGRTMIN"),
+            above => write!(out, "SIGRT_{above}"),
+        },
+        Kind::Signal => one(SIGNALS, word, out),
+        _ => write!(out, "{word:#x}"),
+    }
+}
+
+fn one(table: &[(u64, &str)], word: u64, out: &mut impl Write) -> Result {
+    match table.iter().find(|(value, _)| *value == word) {
+        Some((_, name)) => out.write_str(name),
+        None => write!(out, "{word:#x}"),
+    }
+}
+
+fn zero_or_flags(table: &[(u64, &str)], word: u64, zero: &str, out: &mut impl Write) -> Result {
+    if word == 0 {
+        out.write_str(zero)
+    } else {
+        flags(table, word, false, out)
+    }
+}
+
+/// Names joined by `|`; `follows` if something stands before them.
+fn flags(table: &[(u64, &str)], mut word: u64, mut follows: bool, out: &mut impl Write) -> Result {
+    for (value, name) in table {
+        if *value != 0 && word & value == *value {
+            write!(out, "{}{name}", if follows { "|" } else { "" })?;
+            follows = true;
+            word &= !value;
+        }
+    }
+    if word != 0 {
+        write!(out, "{}{word:#x}", if follows { "|" } else { "" })?;
+    }
+    Ok(())
+}
+
+/// open(2), without the access mode; a value of several bits stands before its parts.
+const OPEN: &[(u64, &str)] = &[
+    (0x410000, "O_TMPFILE"),
+    (0x101000, "O_SYNC"),
+    (0x40, "O_CREAT"),
+    (0x80, "O_EXCL"),
+    (0x100, "O_NOCTTY"),
+    (0x200, "O_TRUNC"),
+    (0x400, "O_APPEND"),
+    (0x800, "O_NONBLOCK"),
+    (0x1000, "O_DSYNC"),
+    (0x2000, "O_ASYNC"),
+    (0x4000, "O_DIRECT"),
+    (0x8000, "O_LARGEFILE"),
+    (0x10000, "O_DIRECTORY"),
+    (0x20000, "O_NOFOLLOW"),
+    (0x40000, "O_NOATIME"),
+    (0x80000, "O_CLOEXEC"),
+    (0x200000, "O_PATH"),
+];
+/// `AT_*` flags of paths.
+const AT: &[(u64, &str)] = &[
+    (0x100, "AT_SYMLINK_NOFOLLOW"),
+    (0x200, "AT_REMOVEDIR"),
+    (0x400, "AT_SYMLINK_FOLLOW"),
+    (0x800, "AT_NO_AUTOMOUNT"),
+    (0x1000, "AT_EMPTY_PATH"),
+    (0x2000, "AT_STATX_FORCE_SYNC"),
+    (0x4000, "AT_STATX_DONT_SYNC"),
+    (0x8000, "AT_RECURSIVE"),
+];
+/// mmap(2).
+const PROT: &[(u64, &str)] = &[
+    (0x1, "PROT_READ"),
+    (0x2, "PROT_WRITE"),
+    (0x4, "PROT_EXEC"),
+    (0x1000000, "PROT_GROWSDOWN"),
+    (0x2000000, "PROT_GROWSUP"),
+];
+/// mmap(2), without the type.
+const MAP: &[(u64, &str)] = &[
+    (0x10, "MAP_FIXED"),
+    (0x20, "MAP_ANONYMOUS"),
+    (0x40, "MAP_32BIT"),
+    (0x100, "MAP_GROWSDOWN"),
+    (0x800, "MAP_DENYWRITE"),
+    (0x1000, "MAP_EXECUTABLE"),
+    (0x2000, "MAP_LOCKED"),
+    (0x4000, "MAP_NORESERVE"),
+    (0x8000, "MAP_POPULATE"),
+    (0x10000, "MAP_NONBLOCK"),
+    (0x20000, "MAP_STACK"),
+    (0x40000, "MAP_HUGETLB"),
+    (0x80000, "MAP_SYNC"),
+    (0x100000, "MAP_FIXED_NOREPLACE"),
+];
+/// clone(2).
+const CLONE: &[(u64, &str)] = &[
+    (0x100, "CLONE_VM"),
+    (0x200, "CLONE_FS"),
+    (0x400, "CLONE_FILES"),
+    (0x800, "CLONE_SIGHAND"),
+    (0x1000, "CLONE_PIDFD"),
+    (0x2000, "CLONE_PTRACE"),
+    (0x4000, "CLONE_VFORK"),
+    (0x8000, "CLONE_PARENT"),
+    (0x10000, "CLONE_THREAD"),
+    (0x20000, "CLONE_NEWNS"),
+    (0x40000, "CLONE_SYSVSEM"),
+    (0x80000, "CLONE_SETTLS"),
+    (0x100000, "CLONE_PARENT_SETTID"),
+    (0x200000, "CLONE_CHILD_CLEARTID"),
+    (0x400000, "CLONE_DETACHED"),
+    (0x800000, "CLONE_UNTRACED"),
+    (0x1000000, "CLONE_CHILD_SETTID"),
+    (0x2000000, "CLONE_NEWCGROUP"),
+    (0x4000000, "CLONE_NEWUTS"),
+    (0x8000000, "CLONE_NEWIPC"),
+    (0x10000000, "CLONE_NEWUSER"),
+    (0x20000000, "CLONE_NEWPID"),
+    (0x40000000, "CLONE_NEWNET"),
+    (0x80000000, "CLONE_IO"),
+];
+/// wait4(2).
+const WAIT: &[(u64, &str)] = &[
+    (0x1, "WNOHANG"),
+    (0x2, "WUNTRACED"),
+    (0x4, "WEXITED"),
+    (0x8, "WCONTINUED"),
+    (0x1000000, "WNOWAIT"),
+    (0x20000000, "__WNOTHREAD"),
+    (0x40000000, "__WALL"),
+    (0x80000000, "__WCLONE"),
+];
+/// access(2).
+const ACCESS: &[(u64, &str)] = &[(0x4, "R_OK"), (0x2, "W_OK"), (0x1, "X_OK")];
+/// socket(2), beside the type.
+const SOCKET_FLAGS: &[(u64, &str)] = &[(0x80000, "SOCK_CLOEXEC"), (0x800, "SOCK_NONBLOCK")];
+/// socket(2).
+const SOCKET_TYPES: &[(u64, &str)] = &[
+    (0x1, "SOCK_STREAM"),
+    (0x2, "SOCK_DGRAM"),
+    (0x3, "SOCK_RAW"),
+    (0x4, "SOCK_RDM"),
+    (0x5, "SOCK_SEQPACKET"),
+    (0x6, "SOCK_DCCP"),
+    (0xa, "SOCK_PACKET"),
+];
+/// socket(2).
+const DOMAINS: &[(u64, &str)] = &[
+    (0, "AF_UNSPEC"),
+    (0x1, "AF_UNIX"),
+    (0x2, "AF_INET"),
+    (0x3, "AF_AX25"),
+    (0x4, "AF_IPX"),
+    (0x5, "AF_APPLETALK"),
+    (0xa, "AF_INET6"),
+    (0x10, "AF_NETLINK"),
+    (0x11, "AF_PACKET"),
+    (0x1f, "AF_BLUETOOTH"),
+    (0x26, "AF_ALG"),
+    (0x28, "AF_VSOCK"),
+    (0x2c, "AF_XDP"),
+];
+/// fcntl(2).
+const FCNTL: &[(u64, &str)] = &[
+    (0, "F_DUPFD"),
+    (0x1, "F_GETFD"),
+    (0x2, "F_SETFD"),
+    (0x3, "F_GETFL"),
+    (0x4, "F_SETFL"),
+    (0x5, "F_GETLK"),
+    (0x6, "F_SETLK"),
+    (0x7, "F_SETLKW"),
+    (0x8, "F_SETOWN"),
+    (0x9, "F_GETOWN"),
+    (0xa, "F_SETSIG"),
+    (0xb, "F_GETSIG"),
+    (0xf, "F_SETOWN_EX"),
+    (0x10, "F_GETOWN_EX"),
+    (0x24, "F_OFD_GETLK"),
+    (0x25, "F_OFD_SETLK"),
+    (0x26, "F_OFD_SETLKW"),
+    (0x400, "F_SETLEASE"),
+    (0x401, "F_GETLEASE"),
+    (0x402, "F_NOTIFY"),
+    (0x406, "F_DUPFD_CLOEXEC"),
+    (0x407, "F_SETPIPE_SZ"),
+    (0x408, "F_GETPIPE_SZ"),
+    (0x409, "F_ADD_SEALS"),
+    (0x40a, "F_GET_SEALS"),
+];
+/// epoll_ctl(2).
+const EPOLL: &[(u64, &str)] = &[
+    (0x1, "EPOLL_CTL_ADD"),
+    (0x2, "EPOLL_CTL_DEL"),
+    (0x3, "EPOLL_CTL_MOD"),
+];
+/// clock_gettime(2).
+const CLOCKS: &[(u64, &str)] = &[
+    (0, "CLOCK_REALTIME"),
+    (0x1, "CLOCK_MONOTONIC"),
+    (0x2, "CLOCK_PROCESS_CPUTIME_ID"),
+    (0x3, "CLOCK_THREAD_CPUTIME_ID"),
+    (0x4, "CLOCK_MONOTONIC_RAW"),
+    (0x5, "CLOCK_REALTIME_COARSE"),
+    (0x6, "CLOCK_MONOTONIC_COARSE"),
+    (0x7, "CLOCK_BOOTTIME"),
+    (0x8, "CLOCK_REALTIME_ALARM"),
+    (0x9, "CLOCK_BOOTTIME_ALARM"),
+    (0xb, "CLOCK_TAI"),
+];
+/// signal(7).
+const SIGNALS: &[(u64, &str)] = &[
+    (0x1, "SIGHUP"),
+    (0x2, "SIGINT"),
+    (0x3, "SIGQUIT"),
+    (0x4, "SIGILL"),
+    (0x5, "SIGTRAP"),
+    (0x6, "SIGABRT"),
+    (0x7, "SIGBUS"),
+    (0x8, "SIGFPE"),
+    (0x9, "SIGKILL"),
+    (0xa, "SIGUSR1"),
+    (0xb, "SIGSEGV"),
+    (0xc, "SIGUSR2"),
+    (0xd, "SIGPIPE"),
+    (0xe, "SIGALRM"),
+    (0xf, "SIGTERM"),
+    (0x10, "SIGSTKFLT"),
+    (0x11, "SIGCHLD"),
+    (0x12, "SIGCONT"),
+    (0x13, "SIGSTOP"),
+    (0x14, "SIGTSTP"),
+    (0x15, "SIGTTIN"),
+    (0x16, "SIGTTOU"),
+    (0x17, "SIGURG"),
+    (0x18, "SIGXCPU"),
+    (0x19, "SIGXFSZ"),
+    (0x1a, "SIGVTALRM"),
+    (0x1b, "SIGPROF"),
+    (0x1c, "SIGWINCH"),
+    (0x1d, "SIGIO"),
+    (0x1e, "SIGPWR"),
+    (0x1f, "SIGSYS"),
+];

@@ -1,0 +1,317 @@
+//! A call as strace(1) prints it: `openat(AT_FDCWD, "/etc/passwd", O_RDONLY) = 3`.
+//!
+//! Pure over [`Memory`], so that it works on a stopped process, on a ring of records, and in tests.
+//! Follows the table's kinds; what a kind does not tell is printed as a number or an address.
+
+mod constants;
+mod text;
+
+use crate::kind::{Direction, Kind, Outcome};
+use crate::{Errno, row};
+use core::fmt::{Result, Write};
+
+/// The memory of a traced process.
+pub trait Memory {
+    /// Copies bytes from an address; how many could be read, from the start of `to`.
+    fn read(&self, address: u64, to: &mut [u8]) -> usize;
+}
+
+/// Longest string of bytes that is printed, as strace's `-s`.
+const STRING_MAX: usize = 32;
+/// Most elements of a list that are printed.
+const LIST_MAX: usize = 32;
+
+/// Prints a call. `result` is the kernel's result word, or `None` before the call has ended: what it
+/// is to fill is printed as an address then, as after a failure.
+///
+/// # Errors
+/// Those of `out`.
+pub fn decode(
+    nr: u32,
+    args: [u64; 6],
+    result: Option<i64>,
+    memory: &impl Memory,
+    out: &mut impl Write,
+) -> Result {
+    let Some(row) = row(nr) else {
+        write!(out, "syscall_{nr:#x}(")?;
+        for (i, arg) in args.iter().enumerate() {
+            write!(out, "{}{arg:#x}", if i == 0 { "" } else { ", " })?;
+        }
+        out.write_str(")")?;
+        return outcome(Outcome::Int, result, out);
+    };
+    write!(out, "{}(", row.name)?;
+    let mut printer = Printer {
+        args,
+        kinds: row.args.iter().map(|arg| arg.kind),
+        result: result.filter(|word| !is_error(*word)),
+        memory,
+        out,
+    };
+    for (i, arg) in row.args.iter().enumerate() {
+        if printer.is_left_out(
+            row.args.get(i.wrapping_sub(1)).map(|arg| arg.kind),
+            arg.kind,
+            i,
+        ) {
+            break;
+        }
+        if i > 0 {
+            printer.out.write_str(", ")?;
+        }
+        printer.argument(i, arg.kind)?;
+    }
+    out.write_str(")")?;
+    outcome(row.result, result, out)
+}
+
+const fn is_error(word: i64) -> bool {
+    word < 0 && word >= -4095
+}
+
+fn outcome(kind: Outcome, result: Option<i64>, out: &mut impl Write) -> Result {
+    let Some(word) = result else { return Ok(()) };
+    if is_error(word) {
+        let errno = Errno::from_raw(u16::try_from(word.unsigned_abs()).unwrap_or(0));
+        return match errno.name() {
+            Some(name) => write!(out, " = -1 {name} ({})", errno.message()),
+            None => write!(out, " = -1 (errno {})", word.unsigned_abs()),
+        };
+    }
+    match kind {
+        Outcome::Never => out.write_str(" = ?"),
+        Outcome::Addr => write!(out, " = {word:#x}"),
+        Outcome::Mode => write!(out, " = {word:#03o}").map(|()| ()),
+        _ => write!(out, " = {word}"),
+    }
+}
+
+struct Printer<'a, I, M, W> {
+    args: [u64; 6],
+    kinds: I,
+    /// Of a call that succeeded.
+    result: Option<i64>,
+    memory: &'a M,
+    out: &'a mut W,
+}
+
+/// The low half, as a call takes an `int`: what stands above does not count.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel looks at the low half"
+)]
+const fn int(word: u64) -> i32 {
+    word as u32 as i32
+}
+
+impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W> {
+    fn word(&self, i: usize) -> u64 {
+        self.args.get(i).copied().unwrap_or(0)
+    }
+
+    /// The mode of an open that makes no file is not there.
+    fn is_left_out(&self, before: Option<Kind>, kind: Kind, i: usize) -> bool {
+        const O_CREAT: u64 = 0o100;
+        const O_TMPFILE: u64 = 0o20_000_000;
+        before == Some(Kind::OpenFlags)
+            && kind == Kind::Mode
+            && self.word(i.wrapping_sub(1)) & (O_CREAT | O_TMPFILE) == 0
+    }
+
+    fn argument(&mut self, i: usize, kind: Kind) -> Result {
+        let word = self.word(i);
+        if kind.direction() == Direction::Out && self.result.is_none() {
+            return self.address(word);
+        }
+        match kind {
+            Kind::DirFd if int(word) == -100 => self.out.write_str("AT_FDCWD"),
+            Kind::Fd
+            | Kind::DirFd
+            | Kind::Int
+            | Kind::TimeoutMs
+            | Kind::Tgid
+            | Kind::Tid
+            | Kind::Pgid
+            | Kind::PidOrPgrp
+            | Kind::Who
+            | Kind::IpcId
+            | Kind::Uid
+            | Kind::Gid => self.number(kind, word),
+            Kind::Size | Kind::Count => write!(self.out, "{word}"),
+            Kind::Offset => write!(self.out, "{}", word.cast_signed()),
+            Kind::Mode => match word & 0xffff_ffff {
+                0 => self.out.write_str("000"),
+                mode => write!(self.out, "0{mode:o}"),
+            },
+            Kind::Device | Kind::Command | Kind::IpcKey | Kind::Argument => {
+                write!(self.out, "{word:#x}")
+            }
+            Kind::Flags | Kind::MapOffset => match word {
+                0 => self.out.write_str("0"),
+                flags => write!(self.out, "{flags:#x}"),
+            },
+            Kind::OpenFlags
+            | Kind::AtFlags
+            | Kind::AccessMode
+            | Kind::Prot
+            | Kind::MapFlags
+            | Kind::CloneFlags
+            | Kind::WaitOptions
+            | Kind::SocketType
+            | Kind::SocketFlags
+            | Kind::SocketDomain
+            | Kind::FcntlCommand
+            | Kind::EpollOp
+            | Kind::Clock
+            | Kind::Signal => constants::write(kind, word, self.out),
+            Kind::Path | Kind::Text | Kind::IpcName => {
+                text::string(self.memory, word, crate::decode::text::PATH_MAX, self.out)
+            }
+            Kind::Buf => self.bytes(word, self.word(i + 1)),
+            Kind::BufOut => {
+                let length = self.result.map_or(0, i64::unsigned_abs);
+                self.bytes(word, length)
+            }
+            Kind::PathOut => match self.result {
+                // getcwd(2) counts the NUL, readlink(2) writes none.
+                Some(length) => {
+                    let length = length.unsigned_abs();
+                    text::path_out(self.memory, word, length, self.out)
+                }
+                None => self.address(word),
+            },
+            Kind::Strings => self.strings(i, word),
+            Kind::FdPairOut => self.pair(word),
+            Kind::WstatusOut => self.status(word),
+            Kind::Addr
+            | Kind::Iovec
+            | Kind::IovecOut
+            | Kind::DirentsOut
+            | Kind::StatOut
+            | Kind::StatfsOut
+            | Kind::SizeInOut
+            | Kind::StructIn
+            | Kind::StructOut
+            | Kind::StructInOut
+            | Kind::TidOut
+            | Kind::Siginfo
+            | Kind::SiginfoOut
+            | Kind::Sigevent
+            | Kind::CloneArgs
+            | Kind::Capabilities
+            | Kind::SigsetIn
+            | Kind::SigsetOut
+            | Kind::UidOut
+            | Kind::GidOut
+            | Kind::Gids
+            | Kind::GidsOut
+            | Kind::SockAddr
+            | Kind::SockAddrOut
+            | Kind::Msghdr
+            | Kind::MsghdrOut
+            | Kind::UtsnameOut
+            | Kind::HostName
+            | Kind::TimeIn
+            | Kind::TimeOut
+            | Kind::TimeInOut
+            | Kind::IpcStat => self.address(word),
+        }
+    }
+
+    fn number(&mut self, kind: Kind, word: u64) -> Result {
+        match (kind, int(word)) {
+            (Kind::Uid | Kind::Gid, number) if number != -1 => {
+                write!(self.out, "{}", number.cast_unsigned())
+            }
+            (_, number) => write!(self.out, "{number}"),
+        }
+    }
+
+    fn address(&mut self, word: u64) -> Result {
+        match word {
+            0 => self.out.write_str("NULL"),
+            address => write!(self.out, "{address:#x}"),
+        }
+    }
+
+    fn bytes(&mut self, address: u64, length: u64) -> Result {
+        if address == 0 {
+            return self.address(0);
+        }
+        text::bytes(self.memory, address, length, STRING_MAX, self.out)
+    }
+
+    fn read_word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        (self.memory.read(address, &mut bytes) == 8).then(|| u64::from_ne_bytes(bytes))
+    }
+
+    fn read_int(&self, address: u64) -> Option<i32> {
+        let mut bytes = [0; 4];
+        (self.memory.read(address, &mut bytes) == 4).then(|| i32::from_ne_bytes(bytes))
+    }
+
+    /// The first list of a call in full, a second one (the environment) by its length.
+    fn strings(&mut self, i: usize, list: u64) -> Result {
+        if list == 0 || self.read_word(list).is_none() {
+            return self.address(list);
+        }
+        let earlier = self.kinds.clone().take(i);
+        if earlier.into_iter().any(|kind| kind == Kind::Strings) {
+            let mut count = 0;
+            while count < 0x10_0000 && self.read_word(list + 8 * count).is_some_and(|at| at != 0) {
+                count += 1;
+            }
+            let plural = if count == 1 { "" } else { "s" };
+            return write!(self.out, "{list:#x} /* {count} var{plural} */");
+        }
+        self.out.write_str("[")?;
+        for at in 0..=LIST_MAX {
+            let Some(pointer) = self.read_word(list + 8 * at as u64).filter(|&at| at != 0) else {
+                break;
+            };
+            if at > 0 {
+                self.out.write_str(", ")?;
+            }
+            if at == LIST_MAX {
+                self.out.write_str("...")?;
+                break;
+            }
+            text::string(self.memory, pointer, STRING_MAX, self.out)?;
+        }
+        self.out.write_str("]")
+    }
+
+    fn pair(&mut self, address: u64) -> Result {
+        match (self.read_int(address), self.read_int(address + 4)) {
+            (Some(first), Some(second)) => write!(self.out, "[{first}, {second}]"),
+            _ => self.address(address),
+        }
+    }
+
+    /// `WIFEXITED` and its like (wait(2)).
+    fn status(&mut self, address: u64) -> Result {
+        let waited = self.result.is_some_and(|pid| pid > 0);
+        let Some(status) = self.read_int(address).filter(|_| address != 0 && waited) else {
+            return self.address(address);
+        };
+        let (low, high) = (status & 0x7f, status >> 8 & 0xff);
+        if low == 0 {
+            return write!(self.out, "[{{WIFEXITED(s) && WEXITSTATUS(s) == {high}}}]");
+        }
+        let (test, value, number) = match status & 0xff {
+            0x7f => ("WIFSTOPPED", "WSTOPSIG", high),
+            _ => ("WIFSIGNALED", "WTERMSIG", low),
+        };
+        write!(self.out, "[{{{test}(s) && {value}(s) == ")?;
+        constants::write(Kind::Signal, number.unsigned_abs().into(), self.out)?;
+        if status & 0x80 != 0 && low != 0x7f {
+            self.out.write_str(" && WCOREDUMP(s)")?;
+        }
+        self.out.write_str("}]")
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests;
