@@ -102,7 +102,7 @@ struct Printer<'a, I, M, W> {
     reason = "the kernel looks at the low half"
 )]
 const fn int(word: u64) -> i32 {
-    word as u32 as i32
+    (word as u32).cast_signed()
 }
 
 impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W> {
