@@ -43,6 +43,10 @@ pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
 /// Rows of the mount table: mounts, and aliases of directories in them.
 pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 
+/// `st_mode` on the host of the directories that stand for those of `/proc` and `/dev`: no other
+/// directory of a zone should have it. One that does costs a question to the monitor, nothing more.
+pub const DIRECTORY_MODE: u32 = 0o041_755;
+
 /// The private system call number by which the personality asks the monitor.
 ///
 /// No kernel knows it; the filter turns it into a notification.

@@ -1,13 +1,15 @@
 //! The host interface: what each request of a guest does. Arguments are copied once.
 
 use super::descriptors::{CWD, open_path, own_path};
+use super::files;
 use super::notify::{Call, Listener};
 use super::paths::open_resolved;
+use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{files, special};
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
-use picozone_personality::mailbox::{Handover, Request};
+use picozone_fsmap::Last;
+use picozone_personality::mailbox::{ELSEWHERE, Handover, Request, TEXT_MAX};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::fs::File;
@@ -48,13 +50,28 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
             let flags = args[1] as i32;
-            let fd = special::open(zone, caller, &text(), flags)?;
-            listener
-                .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
-                .map(i64::from)
+            match served::open(zone, caller, &text(), flags)? {
+                Answer::Done(fd) => listener
+                    .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
+                    .map(i64::from),
+                Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+            }
         }
-        Request::Stat => put(&special::stat(zone, caller, &text(), args[1] & 0x100 != 0)?),
-        Request::Readlink => put(&special::readlink(zone, caller, &text())?),
+        Request::Stat => {
+            let last = if args[1] & libc::AT_SYMLINK_NOFOLLOW as u64 != 0 {
+                Last::NoFollow
+            } else {
+                Last::Follow
+            };
+            match served::stat(zone, caller, &text(), last)? {
+                Answer::Done(found) => put(&found),
+                Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+            }
+        }
+        Request::Readlink => match served::readlink(zone, caller, &text())? {
+            Answer::Done(target) => put(&target),
+            Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+        },
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
         Request::Exec => exec(zone, listener, call, &text(), args[0] as i32),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1]),
@@ -93,6 +110,15 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Process => group_of(zone, args[0], args[1]),
         Request::Init | Request::Prune | Request::Xattr | Request::Mknod => Err(libc::EPERM),
     }
+}
+
+/// Sends the guest on to another path.
+fn elsewhere(zone: &Zone, tid: u32, path: &[u8]) -> Result<i64, i32> {
+    if path.len() >= TEXT_MAX {
+        return Err(libc::ENAMETOOLONG);
+    }
+    zone.shared.write_bytes(tid, path);
+    i64::try_from(ELSEWHERE | path.len() as u64).map_err(|_| libc::EIO)
 }
 
 /// Approves a way to open: only confined ones, without set-id bits.

@@ -197,7 +197,10 @@ impl Subject {
 ///
 /// # Errors
 /// ENOENT if the thread is gone or not the zone's.
-pub(super) fn zone_process_of(view: &dyn View, thread: HostPid) -> Result<ZonePid, Errno> {
+pub(in crate::monitor) fn zone_process_of(
+    view: &dyn View,
+    thread: HostPid,
+) -> Result<ZonePid, Errno> {
     let status = std::fs::read(format!("/proc/{thread}/status")).map_err(|_| libc::ENOENT)?;
     let leader = status
         .split(|&byte| byte == b'\n')
