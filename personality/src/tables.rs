@@ -12,8 +12,8 @@ use picozone_fsmap::MountRow;
 pub const VERSION: u32 = 2;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
-/// How many placeholders there are: four kinds in each of two trees.
-pub const PLACEHOLDERS_MAX: usize = 8;
+/// How many placeholders there are: five kinds in each of two trees.
+pub const PLACEHOLDERS_MAX: usize = 10;
 /// How many ports of a zone can be mapped at once.
 pub const PORTS_MAX: usize = 1024;
 /// How many files may have an owner or mode that the host cannot hold.

@@ -17,7 +17,7 @@ use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content
 use super::zone::Zone;
 use super::{attributes, devfs, view};
 use crate::ids::HostPid;
-use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl, openat};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use picozone_fsmap::{LINKS_MAX, Last, Mounts};
@@ -146,7 +146,7 @@ fn follow<T>(
 /// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): there is no
 /// descriptor of one.
 pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Answer<OwnedFd>, i32> {
-    let flags = OFlag::from_bits_retain(flags);
+    let flags = without_path(OFlag::from_bits_retain(flags));
     let is_exclusive = flags.contains(OFlag::O_CREAT | OFlag::O_EXCL);
     let last = if is_exclusive || flags.contains(OFlag::O_NOFOLLOW) {
         Last::NoFollow
@@ -174,12 +174,7 @@ pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Ans
                 if is_write(flags) || flags.contains(OFlag::O_CREAT) {
                     return Err(libc::EISDIR);
                 }
-                let directory = tree.skeleton(zone).dir(&path, &entries)?;
-                if flags.contains(OFlag::O_PATH) {
-                    by_path(&directory)?
-                } else {
-                    directory
-                }
+                tree.skeleton(zone).dir(&path, &entries)?
             }
             Node::Link(_) => return Err(libc::ELOOP),
             Node::Bytes(content) => {
@@ -244,13 +239,19 @@ fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr) -> Vec<u8> {
     attributes::of_node(attr, dev, ino, zone.booted)
 }
 
-fn is_write(flags: OFlag) -> bool {
-    !flags.contains(OFlag::O_PATH) && flags & OFlag::O_ACCMODE != OFlag::O_RDONLY
+/// `O_PATH` asks for less than reading does, but no such descriptor can be installed in a guest
+/// (`SECCOMP_IOCTL_NOTIF_ADDFD` takes none): it gets one for reading.
+fn without_path(flags: OFlag) -> OFlag {
+    if flags.contains(OFlag::O_PATH) {
+        let kept = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        (flags & kept) | OFlag::O_NONBLOCK
+    } else {
+        flags
+    }
 }
 
-fn by_path(fd: &OwnedFd) -> Result<OwnedFd, i32> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    openat(fd, ".", flags, Mode::empty()).map_err(|errno| errno as i32)
+fn is_write(flags: OFlag) -> bool {
+    flags & OFlag::O_ACCMODE != OFlag::O_RDONLY
 }
 
 /// A sealed file in memory with this content, named after the zone path.
@@ -261,7 +262,7 @@ fn memfd(path: &[u8], content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
     file.write_all(content).map_err(errno)?;
     fchmod(&file, Mode::from_bits_retain(0o444)).map_err(|errno| errno as i32)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all())).map_err(|errno| errno as i32)?;
-    let kept = flags & (OFlag::O_PATH | OFlag::O_NONBLOCK);
+    let kept = flags & OFlag::O_NONBLOCK;
     // A description of its own, which is open for reading only.
     OpenOptions::new()
         .read(true)
@@ -312,7 +313,7 @@ fn must_permit(zone: &Zone, caller: HostPid, found: &Stated, flags: OFlag) -> Re
     };
     // Nothing is truncated in a device.
     let flags = flags - OFlag::O_TRUNC;
-    if flags.contains(OFlag::O_PATH) || permits(&users(zone, caller)?, owner, flags) {
+    if permits(&users(zone, caller)?, owner, flags) {
         Ok(())
     } else {
         Err(libc::EACCES)
@@ -331,7 +332,7 @@ fn device(zone: &Zone, path: &Path, flags: OFlag) -> Result<OwnedFd, i32> {
 
 fn open_device(path: &Path, flags: OFlag) -> Result<OwnedFd, i32> {
     let access = flags & OFlag::O_ACCMODE;
-    let kept = flags & (OFlag::O_NONBLOCK | OFlag::O_PATH | OFlag::O_APPEND) | OFlag::O_NOCTTY;
+    let kept = flags & (OFlag::O_NONBLOCK | OFlag::O_APPEND) | OFlag::O_NOCTTY;
     OpenOptions::new()
         .read(access != OFlag::O_WRONLY)
         .write(access != OFlag::O_RDONLY)
@@ -344,11 +345,9 @@ fn open_device(path: &Path, flags: OFlag) -> Result<OwnedFd, i32> {
 /// Opens a new terminal's master, and records the terminal as the caller's.
 fn terminal(zone: &Zone, caller: HostPid, flags: OFlag) -> Result<OwnedFd, i32> {
     let master = open_device(Path::new("/dev/ptmx"), flags)?;
-    if !flags.contains(OFlag::O_PATH) {
-        let slave = PathBuf::from(format!("/dev/pts/{}", attributes::terminal_of(&master)?));
-        let uid = users(zone, caller).map_or(0, |users| users.uid[3]);
-        zone.terminals.record(&slave, uid);
-    }
+    let slave = PathBuf::from(format!("/dev/pts/{}", attributes::terminal_of(&master)?));
+    let uid = users(zone, caller).map_or(0, |users| users.uid[3]);
+    zone.terminals.record(&slave, uid);
     Ok(master)
 }
 
@@ -377,10 +376,6 @@ fn open_object(
         if let Some(path) = served_text(zone, object) {
             return Ok(Step::Elsewhere(path));
         }
-    }
-    if flags.contains(OFlag::O_PATH) {
-        let again = object.pinned.try_clone().map_err(errno)?;
-        return Ok(Step::Done(again));
     }
     if !is_granted {
         must_permit_anew(zone, caller, object, kind, flags)?;

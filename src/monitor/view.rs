@@ -112,6 +112,10 @@ impl View for Zone {
         self.terminals.numbers()
     }
 
+    fn has_log(&self) -> bool {
+        self.run_dir.join("sockets/log").exists()
+    }
+
     fn pty_owner(&self, number: u32) -> u32 {
         self.terminals.owner(number).unwrap_or(0)
     }

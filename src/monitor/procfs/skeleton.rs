@@ -30,11 +30,12 @@ use std::sync::Mutex;
 pub const PLACEHOLDER: &str = "/.zone-mount";
 
 /// The placeholders, by what a listing shows them as (`d_type` of readdir(3)).
-const SHOWN: [(u8, &str); 4] = [
+const SHOWN: [(u8, &str); 5] = [
     (libc::DT_DIR, ".dir"),
     (libc::DT_REG, ".file"),
     (libc::DT_LNK, ".link"),
     (libc::DT_CHR, ".device"),
+    (libc::DT_SOCK, ".socket"),
 ];
 
 /// The directories of one tree.
@@ -211,6 +212,7 @@ fn placeholder_of(kind: Kind) -> usize {
         Kind::File => 1,
         Kind::Link => 2,
         Kind::Device => 3,
+        Kind::Socket => 4,
     }
 }
 

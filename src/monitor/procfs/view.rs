@@ -79,6 +79,10 @@ pub trait View: Send + Sync {
     fn booted_at(&self) -> u64;
     /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
     fn ptys(&self) -> Vec<u32>;
+    /// Whether something in the zone listens at `/dev/log`.
+    fn has_log(&self) -> bool {
+        false
+    }
     /// The zone's user who owns a terminal.
     fn pty_owner(&self, _number: u32) -> u32 {
         0

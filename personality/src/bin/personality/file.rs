@@ -386,21 +386,28 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
     const DT_LNK: u8 = 10;
     let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
     let mut device = None;
+    let mut is_served = false;
     let mut at = 0;
     while at < got {
         let record = to + at;
         let length = u64::from(memory::read::<u32>(record + 16)? & 0xffff);
         if memory::read::<u8>(record + 18)? == DT_LNK {
             let ino = memory::read::<u64>(record)?;
-            if let Some((shown, ino)) = placeholder(fd, ino, &mut device) {
+            if let Some((shown, own_ino)) = placeholder(fd, ino, &mut device) {
                 memory::write(record + 18, &shown)?;
-                memory::write(record, &ino)?;
+                memory::write(record, &own_ino)?;
+                is_served |= ino == own_ino;
             }
         }
         if length == 0 {
             break;
         }
         at += length;
+    }
+    if is_served {
+        // The kernel has just written these bytes; a guest that takes them away meanwhile ends.
+        let records = unsafe { core::slice::from_raw_parts_mut(to as *mut u8, got as usize) };
+        picozone_personality::listing::sort(records);
     }
     Ok(got)
 }
