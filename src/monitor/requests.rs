@@ -8,7 +8,7 @@ use super::served::{self, Answer};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
-use picozone_fsmap::Last;
+use picozone_fsmap::{LINKS_MAX, Last};
 use picozone_personality::mailbox::{ELSEWHERE, Handover, Request, TEXT_MAX};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
@@ -226,8 +226,7 @@ impl Files for Executables<'_> {
             } else {
                 files::path_of(self.zone, self.caller, self.directory as u64).map_err(LoadError)?
             };
-            open_resolved(self.zone, &at, path, libc::O_RDONLY | libc::O_NONBLOCK)
-                .map_err(LoadError)?
+            self.open_anywhere(at, path).map_err(LoadError)?
         };
         let file = File::from(fd);
         let data = file
@@ -261,6 +260,28 @@ impl Files for Executables<'_> {
 }
 
 impl Executables<'_> {
+    /// Opens a path, through links of the monitor's mounts too.
+    fn open_anywhere(&self, at: Vec<u8>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), i32> {
+        const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        let (mut at, mut path) = (at, path.to_vec());
+        for _ in 0..=LINKS_MAX {
+            let refused = match open_resolved(self.zone, &at, &path, FLAGS) {
+                Err(libc::EACCES) => libc::EACCES,
+                other => return other,
+            };
+            let served = super::paths::served(self.zone, &at, &path).ok_or(refused)?;
+            match served::open(self.zone, self.caller, &served, FLAGS)? {
+                Answer::Elsewhere(next) => (at, path) = (b"/".to_vec(), next),
+                Answer::Done(fd) => {
+                    let host = std::fs::read_link(own_path(&fd)).map_err(files::errno)?;
+                    let zone_path = self.zone.to_zone_path(host.as_os_str().as_bytes());
+                    return Ok((fd, zone_path.unwrap_or(served)));
+                }
+            }
+        }
+        Err(libc::ELOOP)
+    }
+
     fn may_execute(&self, file: &File, mode: u32) -> bool {
         let known = super::owners::identify(file)
             .ok()
