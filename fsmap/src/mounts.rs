@@ -118,11 +118,12 @@ impl Mounts<'_> {
         let Some((row, rest)) = best else {
             return false;
         };
-        let is_done = to
-            .append(row.prefix())
-            .and_then(|()| to.append(b"/"))
-            .and_then(|()| to.append(rest))
-            .is_ok();
+        let is_done = to.append(row.prefix()).is_ok()
+            && if row.is_monitor() {
+                unflatten(rest, to)
+            } else {
+                to.append(b"/").and_then(|()| to.append(rest)).is_ok()
+            };
         let len = if is_done {
             trimmed(to.as_bytes()).max(1)
         } else {
@@ -272,6 +273,24 @@ fn behind<'p>(path: &'p [u8], prefix: &[u8]) -> Option<&'p [u8]> {
 fn without_leading_slashes(path: &[u8]) -> &[u8] {
     let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
     path.get(start..).unwrap_or(&[])
+}
+
+/// What separates the names of a path in the flat directories of a monitor's mount.
+pub const SEPARATOR: u8 = b',';
+
+/// Appends the path that a flat directory stands for: `,1,fd` is `/1/fd`, and `,` is the top. False
+/// for anything else.
+fn unflatten(flat: &[u8], to: &mut PathBuf) -> bool {
+    if flat.is_empty() {
+        return true;
+    }
+    // What lies in such a directory has no place in the zone.
+    flat.first() == Some(&SEPARATOR)
+        && !flat.contains(&b'/')
+        && flat
+            .split(|&b| b == SEPARATOR)
+            .skip(1)
+            .all(|name| name.is_empty() || to.append(b"/").and_then(|()| to.append(name)).is_ok())
 }
 
 /// Whether a path is absolute, without slash at its end, and has neither empty components, `.`, `..`

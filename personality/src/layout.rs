@@ -43,6 +43,22 @@ pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
 /// Rows of the mount table: mounts, and aliases of directories in them.
 pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 
+/// `st_mode` on the host of the directories that stand for those of `/proc` and `/dev`: no other
+/// directory of a zone should have it. One that does costs a question to the monitor, nothing more.
+pub const DIRECTORY_MODE: u32 = 0o041_755;
+
+/// The signal mask (`SigBlk`) of a thread inside the personality: everything but faults.
+pub const OWN_MASK: u64 = {
+    const FAULTS: [u32; 6] = [31, 11, 7, 4, 8, 5];
+    let mut mask = u64::MAX;
+    let mut at = 0;
+    while at < FAULTS.len() {
+        mask &= !(1 << (FAULTS[at] - 1));
+        at += 1;
+    }
+    mask
+};
+
 /// The private system call number by which the personality asks the monitor.
 ///
 /// No kernel knows it; the filter turns it into a notification.

@@ -14,6 +14,11 @@ pub const TEXT_MAX: usize = 4096;
 /// `SO_PRIORITY` of a unix `SOCK_SEQPACKET` socket that stands for a datagram socket.
 pub const DATAGRAM: u32 = 5;
 
+/// What [`Request::Open`], [`Request::Stat`] and [`Request::Readlink`] answer where the path leads out
+/// of the monitor's mounts through a link of theirs: this plus the length of the absolute zone path
+/// that `b` receives. The guest resolves it anew, by its own rights, as a link like any other.
+pub const ELSEWHERE: u64 = 1 << 32;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.

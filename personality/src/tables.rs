@@ -9,9 +9,11 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
+/// How many placeholders there are: five kinds in each of two trees.
+pub const PLACEHOLDERS_MAX: usize = 10;
 /// How many ports of a zone can be mapped at once.
 pub const PORTS_MAX: usize = 1024;
 /// How many files may have an owner or mode that the host cannot hold.
@@ -64,6 +66,18 @@ pub struct OwnerRow {
     pub rdev: AtomicU64,
 }
 
+/// An inode that stands for all entries of one kind in the directories of a monitor's mount.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Placeholder {
+    /// Device of the file system.
+    pub dev: u64,
+    /// Inode; 0 if unused.
+    pub ino: u64,
+    /// `d_type` by which getdents64(2) shows it.
+    pub shown: u64,
+}
+
 /// The whole region.
 #[repr(C)]
 pub struct Tables {
@@ -95,6 +109,8 @@ pub struct Tables {
     pub hows: [How; HOWS_MAX],
     /// The mount table, longest prefix first, the root last.
     pub mounts: [MountRow; MOUNT_ROWS_MAX],
+    /// Placeholders of the monitor's mounts.
+    pub placeholders: [Placeholder; PLACEHOLDERS_MAX],
     /// Ports of the zone that are bound.
     pub ports: [PortRow; PORTS_MAX],
     /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as

@@ -190,15 +190,8 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
     };
     if exec.is_tty {
         for fd in [&stdin, &stdout, &stderr] {
-            if let Some(number) = std::fs::read_link(super::descriptors::own_path(fd))
-                .ok()
-                .and_then(|path| path.to_str()?.strip_prefix("/dev/pts/")?.parse().ok())
-            {
-                zone.ptys
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .insert(number);
-            }
+            let path = super::descriptors::own_path(fd);
+            zone.terminals.record(&path, user.0);
         }
     }
     let program = Program {

@@ -29,6 +29,8 @@ enum What {
     /// The controlling terminal of whoever asks.
     Tty,
     Ptmx,
+    /// Where programs send their messages for syslog(3), once there is a daemon.
+    Log,
     Pty(u32),
     Link(&'static str),
 }
@@ -46,7 +48,7 @@ pub fn lookup(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Resu
     Ok(match what {
         What::Top => Node::Dir {
             path: Vec::new(),
-            entries: top_entries(),
+            entries: top_entries(view),
         },
         What::Pts => Node::Dir {
             path: b"pts".to_vec(),
@@ -55,6 +57,7 @@ pub fn lookup(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Resu
         What::Device(name) => Node::Device(Path::new("/dev").join(name)),
         What::Tty => Node::Device(pty_path(controlling(view, caller)?)),
         What::Ptmx => Node::Ptmx,
+        What::Log => return Err(libc::ENXIO),
         What::Pty(number) => Node::Device(pty_path(number)),
         What::Link(text) => Node::Link(text.into()),
     })
@@ -78,6 +81,7 @@ pub fn stat(view: &dyn View, path: &[u8], last: Last) -> Result<Stated, Errno> {
         // TTYAUX_MAJOR: the devices of the name, whatever stands behind it.
         What::Tty => (libc::S_IFCHR | 0o666, libc::makedev(5, 0)),
         What::Ptmx => (libc::S_IFCHR | 0o666, libc::makedev(5, 2)),
+        What::Log => (libc::S_IFSOCK | 0o666, 0),
         What::Pty(number) => (libc::S_IFCHR | 0o620, device_number(&pty_path(*number))?),
         What::Link(_) => (libc::S_IFLNK | 0o777, 0),
     };
@@ -123,6 +127,7 @@ fn find<'a>(view: &dyn View, path: &'a [u8]) -> Result<(What, Vec<&'a [u8]>), Er
     let (what, left) = match (first, rest.as_slice()) {
         (b"tty", left) => (What::Tty, left),
         (b"ptmx", left) => (What::Ptmx, left),
+        (b"log", left) if view.has_log() => (What::Log, left),
         (b"pts", []) => return Ok((What::Pts, Vec::new())),
         (b"pts", [b"ptmx", left @ ..]) => (What::Ptmx, left),
         (b"pts", [name, left @ ..]) => {
@@ -156,14 +161,15 @@ fn elsewhere(what: &What, rest: Vec<&[u8]>, path: &[u8], last: Last) -> Option<V
     Some(target.join(&b'/'))
 }
 
-fn top_entries() -> Vec<Entry> {
+fn top_entries(view: &dyn View) -> Vec<Entry> {
     let devices = DEVICES
         .iter()
         .chain(&["ptmx", "tty"])
         .map(|name| Entry::new(name, Kind::Device));
     let links = LINKS.iter().map(|(name, _)| Entry::new(name, Kind::Link));
     let others = [Entry::new("pts", Kind::Dir), Entry::new("shm", Kind::Mount)];
-    devices.chain(links).chain(others).collect()
+    let log = view.has_log().then(|| Entry::new("log", Kind::Socket));
+    devices.chain(links).chain(others).chain(log).collect()
 }
 
 fn pts_entries(view: &dyn View) -> Vec<Entry> {

@@ -27,6 +27,10 @@ fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
         // A pipe, a socket, a memfd: nothing that lasts.
         return Err(libc::EINVAL);
     }
+    if bytes.starts_with(b"/dev/") {
+        // A device of the host's: what the zone says of it is not kept.
+        return Err(libc::EINVAL);
+    }
     if zone.is_writable(bytes) {
         Ok(file)
     } else {
@@ -77,8 +81,14 @@ pub fn chown(
     gid: u64,
     is_new: bool,
 ) -> Result<i64, i32> {
+    let keep = u64::from(u32::MAX);
     let file = match changeable(zone, caller, fd) {
-        Err(libc::EINVAL) => return Ok(0),
+        Err(libc::EINVAL) => {
+            if uid != keep {
+                give_terminal(zone, caller, fd, uid);
+            }
+            return Ok(0);
+        }
         other => other?,
     };
     let (id, host_mode) = identify(&file)?;
@@ -88,7 +98,6 @@ pub fn chown(
         gid: 0,
         mode: host_mode,
     });
-    let keep = u64::from(u32::MAX);
     if uid != keep {
         owner.uid = u32::try_from(uid).map_err(|_| libc::EINVAL)?;
     }
@@ -102,6 +111,16 @@ pub fn chown(
         zone.owners.set(&zone.shared, id, owner);
     }
     Ok(0)
+}
+
+/// A terminal's owner is kept as long as the terminal is there.
+fn give_terminal(zone: &Zone, caller: HostPid, fd: u64, uid: u64) {
+    let number = host_path(caller, low_int(fd))
+        .ok()
+        .and_then(|host| super::served::terminal_number(&host));
+    if let (Some(number), Ok(uid)) = (number, u32::try_from(uid)) {
+        zone.terminals.give(number, uid);
+    }
 }
 
 /// utimensat.

@@ -4,8 +4,10 @@
 //! `SECCOMP_IOCTL_NOTIF_RECV`; nothing that could block on one guest's behalf is done in them.
 //! Lock order: each state struct has one lock of its own, and none is held while another is taken.
 
+pub mod attributes;
 pub mod control;
 pub mod descriptors;
+pub mod devfs;
 pub mod files;
 pub mod guests;
 pub mod mounts;
@@ -13,10 +15,14 @@ pub mod net;
 pub mod notify;
 pub mod owners;
 pub mod paths;
+pub mod procfs;
 pub mod programs;
 pub mod requests;
+pub mod served;
 pub mod shared;
-pub mod special;
 pub mod start;
+
+pub mod terminals;
 pub mod used;
+pub mod view;
 pub mod zone;

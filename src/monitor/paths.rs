@@ -124,6 +124,15 @@ pub fn open_resolved(
     Ok((fd, buffer.as_bytes().to_vec()))
 }
 
+/// The path in a mount that the monitor serves to which a zone path leads, if it leads into one.
+#[must_use]
+pub fn served(zone: &Zone, at: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let mut buffer = PathBuf::from_bytes(at).ok()?;
+    let mounts = Mounts(zone.rows());
+    let found = resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow).ok()?;
+    found.is_monitor.then(|| buffer.as_bytes().to_vec())
+}
+
 /// The short way for absolute paths: the kernel walks beneath the mount that the text names, and only
 /// a link at the very end may lead elsewhere. `None` where this does not suffice.
 fn open_at_once(zone: &Zone, path: &[u8], flags: i32) -> Result<Option<(OwnedFd, Vec<u8>)>, i32> {

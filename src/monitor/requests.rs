@@ -1,13 +1,15 @@
 //! The host interface: what each request of a guest does. Arguments are copied once.
 
 use super::descriptors::{CWD, open_path, own_path};
+use super::files;
 use super::notify::{Call, Listener};
 use super::paths::open_resolved;
+use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{files, special};
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
-use picozone_personality::mailbox::{Handover, Request};
+use picozone_fsmap::{LINKS_MAX, Last};
+use picozone_personality::mailbox::{ELSEWHERE, Handover, Request, TEXT_MAX};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::fs::File;
@@ -49,13 +51,28 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
             let flags = files::low_int(args[1]);
-            let fd = special::open(zone, caller, &text(), flags)?;
-            listener
-                .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
-                .map(i64::from)
+            match served::open(zone, caller, &text(), flags)? {
+                Answer::Done(fd) => listener
+                    .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
+                    .map(i64::from),
+                Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+            }
         }
-        Request::Stat => put(&special::stat(zone, caller, &text(), args[1] & 0x100 != 0)?),
-        Request::Readlink => put(&special::readlink(zone, caller, &text())?),
+        Request::Stat => {
+            let last = if args[1] & libc::AT_SYMLINK_NOFOLLOW as u64 != 0 {
+                Last::NoFollow
+            } else {
+                Last::Follow
+            };
+            match served::stat(zone, caller, &text(), last)? {
+                Answer::Done(found) => put(&found),
+                Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+            }
+        }
+        Request::Readlink => match served::readlink(zone, caller, &text())? {
+            Answer::Done(target) => put(&target),
+            Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
+        },
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
         Request::Exec => exec(zone, listener, call, &text(), files::low_int(args[0])),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1]),
@@ -94,6 +111,15 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Process => group_of(zone, args[0], args[1]),
         Request::Init => Err(libc::EPERM),
     }
+}
+
+/// Sends the guest on to another path.
+fn elsewhere(zone: &Zone, tid: u32, path: &[u8]) -> Result<i64, i32> {
+    if path.len() >= TEXT_MAX {
+        return Err(libc::ENAMETOOLONG);
+    }
+    zone.shared.write_bytes(tid, path);
+    i64::try_from(ELSEWHERE | path.len() as u64).map_err(|_| libc::EIO)
 }
 
 /// Approves a way to open: only confined ones, without set-id bits.
@@ -206,8 +232,7 @@ impl Files for Executables<'_> {
                 )
                 .map_err(LoadError)?
             };
-            open_resolved(self.zone, &at, path, libc::O_RDONLY | libc::O_NONBLOCK)
-                .map_err(LoadError)?
+            self.open_anywhere(at, path).map_err(LoadError)?
         };
         let file = File::from(fd);
         let data = file
@@ -241,6 +266,28 @@ impl Files for Executables<'_> {
 }
 
 impl Executables<'_> {
+    /// Opens a path, through links of the monitor's mounts too.
+    fn open_anywhere(&self, at: Vec<u8>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), i32> {
+        const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        let (mut at, mut path) = (at, path.to_vec());
+        for _ in 0..=LINKS_MAX {
+            let refused = match open_resolved(self.zone, &at, &path, FLAGS) {
+                Err(libc::EACCES) => libc::EACCES,
+                other => return other,
+            };
+            let served = super::paths::served(self.zone, &at, &path).ok_or(refused)?;
+            match served::open(self.zone, self.caller, &served, FLAGS)? {
+                Answer::Elsewhere(next) => (at, path) = (b"/".to_vec(), next),
+                Answer::Done(fd) => {
+                    let host = std::fs::read_link(own_path(&fd)).map_err(files::errno)?;
+                    let zone_path = self.zone.to_zone_path(host.as_os_str().as_bytes());
+                    return Ok((fd, zone_path.unwrap_or(served)));
+                }
+            }
+        }
+        Err(libc::ELOOP)
+    }
+
     fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
         let shared = &self.zone.shared;
         if !shared.tables().may_have_owner(data.dev(), data.ino()) {

@@ -6,7 +6,9 @@ use super::net::inet::rows::SharedRows;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::served::Served;
 use super::shared::Shared;
+use super::terminals::Terminals;
 use super::used::Used;
 use super::zone::Zone;
 use super::{control, requests};
@@ -51,6 +53,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         })?;
     let shared = Shared::make()?;
     let (mounts, rows) = mounts::open(boot)?;
+    let served = Served::open(&run_dir)
+        .map_err(std::io::Error::from_raw_os_error)
+        .doing("make /proc and /dev in", run_dir.display())?;
     {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
@@ -64,6 +69,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         tables.net = net;
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
             to.0 = from;
+        }
+        for (to, from) in tables.placeholders.iter_mut().zip(served.placeholders()) {
+            *to = from;
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
@@ -100,7 +108,8 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         programs: Programs::new(spawn_ours),
         net,
         owners,
-        ptys: std::sync::Mutex::default(),
+        terminals: Terminals::default(),
+        served,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,
         counters: std::array::from_fn(|_| 0.into()),

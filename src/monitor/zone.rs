@@ -4,12 +4,13 @@ use super::mounts::{self, Mount};
 use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::served::Served;
 use super::shared::Shared;
+use super::terminals::Terminals;
 use super::used::Used;
 use crate::ids::HostPid;
 use picozone_fsmap::{MountRow, Mounts, PathBuf};
 use picozone_personality::mailbox::Request;
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf as HostPath;
 use std::sync::Mutex;
@@ -37,7 +38,9 @@ pub struct Zone {
     /// Owners and modes.
     pub owners: Owners,
     /// Pseudo terminals of the zone.
-    pub ptys: Mutex<HashSet<u32>>,
+    pub terminals: Terminals,
+    /// `/proc` and `/dev`.
+    pub served: Served,
     /// Sockets handed over by guests, by cookie.
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.

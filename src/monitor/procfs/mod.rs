@@ -36,4 +36,4 @@ pub use place::{lookup, stat};
 pub use view::{Credentials, Mount, Protocol, View};
 
 pub(super) use stat_line::StatLine;
-pub(super) use subject::{Subject, number};
+pub(super) use subject::{Subject, number, zone_process_of};

@@ -19,6 +19,8 @@ pub enum Kind {
     Link,
     /// A character device.
     Device,
+    /// A socket.
+    Socket,
     /// A directory that another mount covers.
     Mount,
 }

@@ -121,7 +121,7 @@ static ROWS: &[ProcessRow] = &[
     ),
     made("stat", stat_line::stat),
     made("statm", |view, _, subject| statm(view, subject)),
-    made("status", |view, _, subject| status::status(view, subject)),
+    made("status", status::status),
     made("uid_map", text!(b"         0          0 4294967295\n")),
     same!("wchan"),
 ];

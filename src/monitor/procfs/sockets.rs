@@ -3,7 +3,7 @@
 use super::net::header;
 use super::subject::Subject;
 use super::system::read;
-use super::{Errno, Protocol, View, links};
+use super::{Errno, Protocol, View};
 use crate::ids::ZonePid;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -241,12 +241,7 @@ pub(super) fn unix(view: &dyn View) -> Result<Vec<u8>, Errno> {
         out.extend_from_slice(fields);
         let name = match name.first() {
             None => None,
-            Some(b'@') => view
-                .abstract_to_zone(&name[1..])
-                .map(|name| [b"@", &name[..]].concat()),
-            Some(b'/') => links::to_zone_text(view, name),
-            // A relative name, as it was given to bind(2).
-            Some(_) => Some(name.to_vec()),
+            Some(_) => view.unix_to_zone(name),
         };
         if let Some(name) = name {
             out.push(b' ');

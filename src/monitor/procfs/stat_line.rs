@@ -116,6 +116,11 @@ impl StatLine {
 pub(super) fn stat(view: &dyn View, caller: HostPid, subject: &Subject) -> Result<Vec<u8>, Errno> {
     let mut line = StatLine::parse(&subject.read("stat")?).ok_or(libc::ESRCH)?;
     line.translate(view, subject);
+    if subject.is_asking(view, caller)
+        && let Some(state) = line.field(3).filter(|state| *state == "S")
+    {
+        "R".clone_into(state);
+    }
     if !subject.may_be_inspected(view, caller) {
         line.censor();
     }

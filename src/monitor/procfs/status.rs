@@ -2,9 +2,13 @@
 
 use super::{Errno, Subject, View, maps};
 use crate::ids::HostPid;
+use picozone_personality::layout::OWN_MASK;
 
 /// Every capability that the kernel knows of, as the zone's root has them.
 const ALL_CAPABILITIES: &str = "000001ffffffffff";
+/// What may differ from the personality's mask: SIGKILL and SIGSTOP are in none, and the kernel adds
+/// SIGSYS while its handler runs.
+const VARYING: u64 = 1 << 8 | 1 << 18 | 1 << 30;
 const NO_CAPABILITIES: &str = "0000000000000000";
 
 /// The zone's number for the text of a host's one; 0 for what is outside, as the kernel says of
@@ -20,7 +24,11 @@ pub(super) fn zone_number(view: &dyn View, host: &str) -> u32 {
 ///
 /// # Errors
 /// As [`Subject::read`].
-pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errno> {
+pub(super) fn status(
+    view: &dyn View,
+    caller: HostPid,
+    subject: &Subject,
+) -> Result<Vec<u8>, Errno> {
     let host = subject.read("status")?;
     let users = view.credentials(subject.process);
     let is_root = users.uid[1] == 0;
@@ -38,6 +46,16 @@ pub(super) fn status(view: &dyn View, subject: &Subject) -> Result<Vec<u8>, Errn
         };
         let value = value.trim();
         let value = match key {
+            "State" if value.starts_with('S') && subject.is_asking(view, caller) => {
+                "R (running)".to_owned()
+            }
+            // What the monitor sees of a thread that waits for its answer is not the guest's mask.
+            "SigBlk"
+                if u64::from_str_radix(value, 16)
+                    .is_ok_and(|mask| mask | VARYING == OWN_MASK | VARYING) =>
+            {
+                format!("{:016x}", 0)
+            }
             "Tgid" | "NStgid" => subject.process.to_string(),
             "Pid" | "NSpid" => subject.thread.to_string(),
             "PPid" | "TracerPid" | "NSpgid" | "NSsid" => {

@@ -175,6 +175,12 @@ impl Subject {
         openat(self.dir.as_fd(), name, flags, Mode::empty()).map_err(|errno| errno as Errno)
     }
 
+    /// Whether it is the caller itself: asleep only until it has its answer, and so running.
+    pub(super) fn is_asking(&self, view: &dyn View, caller: HostPid) -> bool {
+        let own = zone_process_of(view, caller);
+        own == Ok(self.process) && self.thread == zone_thread(self.process, self.host, caller)
+    }
+
     /// Whether the caller may look into the process: the rule of ptrace(2), "Ptrace access mode
     /// checking", with the zone's users.
     pub(super) fn may_be_inspected(&self, view: &dyn View, caller: HostPid) -> bool {
@@ -197,7 +203,10 @@ impl Subject {
 ///
 /// # Errors
 /// ENOENT if the thread is gone or not the zone's.
-pub(super) fn zone_process_of(view: &dyn View, thread: HostPid) -> Result<ZonePid, Errno> {
+pub(in crate::monitor) fn zone_process_of(
+    view: &dyn View,
+    thread: HostPid,
+) -> Result<ZonePid, Errno> {
     let status = std::fs::read(format!("/proc/{thread}/status")).map_err(|_| libc::ENOENT)?;
     let leader = status
         .split(|&byte| byte == b'\n')

@@ -64,9 +64,14 @@ pub trait View: Send + Sync {
     fn domainname(&self) -> Vec<u8> {
         b"(none)".to_vec()
     }
-    /// The zone's name of an abstract unix socket (without the leading NUL); `None` hides it.
-    fn abstract_to_zone(&self, host: &[u8]) -> Option<Vec<u8>> {
-        Some(host.to_vec())
+    /// The zone's name of a unix socket's, both as `/proc/net/unix` shows them: an abstract one
+    /// begins with `@`. `None` hides the name.
+    fn unix_to_zone(&self, host: &[u8]) -> Option<Vec<u8>> {
+        if host.starts_with(b"/") {
+            self.to_zone_path(host)
+        } else {
+            Some(host.to_vec())
+        }
     }
     /// The zone path of the program that a process runs; `None` before its first exec.
     fn exe(&self, host: HostPid) -> Option<Vec<u8>>;
@@ -74,6 +79,10 @@ pub trait View: Send + Sync {
     fn booted_at(&self) -> u64;
     /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
     fn ptys(&self) -> Vec<u32>;
+    /// Whether something in the zone listens at `/dev/log`.
+    fn has_log(&self) -> bool {
+        false
+    }
     /// The zone's user who owns a terminal.
     fn pty_owner(&self, _number: u32) -> u32 {
         0

@@ -4,12 +4,13 @@ use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
-use crate::path::{self, Reach};
+use crate::path::{self, Reach, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result, pids};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_fsmap::LINKS_MAX;
+use picozone_personality::layout::{DIRECTORY_MODE, FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{OWNERS_MAX, owner_slot};
 
@@ -106,8 +107,8 @@ fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
 }
 
 /// fstat(2).
-pub fn fstat(_thread: &Thread, fd: u64, to: u64) -> Result<u64> {
-    let st = stat_of(fd)?;
+pub fn fstat(thread: &Thread, fd: u64, to: u64) -> Result<u64> {
+    let st = stat_in_zone(thread, fd)?;
     memory::write(to, &st)?;
     Ok(0)
 }
@@ -120,15 +121,60 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     Ok(st)
 }
 
-/// Runs `f` on an `O_PATH` descriptor of what a path call names, or `at_monitor` with the path as
-/// the text of the next request.
+/// The same, where the descriptor may be one of a directory of the monitor's.
+pub fn stat_in_zone(thread: &Thread, fd: u64) -> Result<linux_raw_sys::general::stat> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) })?;
+    let mut zone = path::served_path(thread, fd, &st);
+    if zone.is_some()
+        && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
+    {
+        return Ok(stat_from(&x));
+    }
+    stat_to_zone(fd, &mut st);
+    Ok(st)
+}
+
+/// Runs `f` on an `O_PATH` descriptor of what a path call names, wherever that is.
+fn with_descriptor<T>(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+    f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+) -> Result<T> {
+    let mut room = PathRoom::new();
+    let guest = room.read(pathname)?;
+    if guest.is_empty() {
+        if flags & EMPTY_PATH == 0 {
+            return Err(Errno::ENOENT);
+        }
+        if dirfd as i32 != AT_FDCWD {
+            return f(thread, dirfd);
+        }
+    }
+    let is_nofollow = flags & NOFOLLOW != 0;
+    let name = match guest {
+        guest if guest.is_empty() => c".",
+        guest if is_nofollow => guest,
+        guest => path::own_exe(thread, guest),
+    };
+    let open = path::PATH_FLAGS | if is_nofollow { O_NOFOLLOW.into() } else { 0 };
+    let fd = path::open_anywhere(thread, dirfd, name, open, 0, &mut None)?;
+    let result = f(thread, fd);
+    unsafe { syscall1(__NR_close, fd) };
+    result
+}
+
+/// Runs `f` on an `O_PATH` descriptor of what a path call names, or `at_monitor` on the path in the
+/// room. That one gives nothing if the path, which it has replaced, leads elsewhere.
 fn with_node<T>(
     thread: &mut Thread,
     dirfd: u64,
     pathname: u64,
     flags: u64,
     f: impl FnOnce(&mut Thread, u64) -> Result<T>,
-    at_monitor: impl FnOnce(&mut Thread) -> Result<T>,
+    mut at_monitor: impl FnMut(&mut Thread, &mut Room) -> Result<Option<T>>,
 ) -> Result<T> {
     let mut room = PathRoom::new();
     let guest = room.read(pathname)?;
@@ -141,21 +187,60 @@ fn with_node<T>(
         }
     }
     let name = if guest.is_empty() { c"." } else { guest };
-    match path::reach(thread, dirfd, name, flags & NOFOLLOW != 0)? {
-        Reach::Node(fd) => {
-            let result = f(thread, fd);
-            unsafe { syscall1(__NR_close, fd) };
-            result
+    let mut zone = None;
+    let is_nofollow = flags & NOFOLLOW != 0;
+    let mut found = path::reach(thread, dirfd, name, is_nofollow, &mut zone)?;
+    for _ in 0..LINKS_MAX {
+        match found {
+            Reach::Node(fd) => {
+                let result = f(thread, fd);
+                unsafe { syscall1(__NR_close, fd) };
+                return result;
+            }
+            Reach::Monitor => {
+                if let Some(done) = at_monitor(thread, &mut zone)? {
+                    return Ok(done);
+                }
+                found = path::reach_again(thread, is_nofollow, &mut zone)?;
+            }
         }
-        Reach::Monitor => at_monitor(thread),
+    }
+    Err(Errno::ELOOP)
+}
+
+/// What the monitor says of the path in the room; nothing if that leads elsewhere now.
+fn monitor_stat(
+    thread: &Thread,
+    zone: &mut Room,
+    flags: u64,
+) -> Result<Option<linux_raw_sys::general::statx>> {
+    match path::ask_served(thread, Request::Stat, zone, flags, 0)? {
+        Told::Elsewhere => Ok(None),
+        Told::Answer(_) => Ok(Some(unsafe {
+            (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
+        })),
     }
 }
 
-fn monitor_stat(thread: &Thread, flags: u64) -> Result<linux_raw_sys::general::statx> {
-    thread.ask(Request::Stat, &[AT_FDCWD as u64, flags])?;
-    Ok(unsafe {
-        (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
-    })
+fn stat_from(x: &linux_raw_sys::general::statx) -> linux_raw_sys::general::stat {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+    st.st_ino = x.stx_ino;
+    st.st_mode = u32::from(x.stx_mode);
+    st.st_nlink = u64::from(x.stx_nlink);
+    st.st_uid = x.stx_uid;
+    st.st_gid = x.stx_gid;
+    st.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
+    st.st_size = x.stx_size as i64;
+    st.st_blksize = i64::from(x.stx_blksize);
+    st.st_blocks = x.stx_blocks as i64;
+    st.st_atime = x.stx_atime.tv_sec as u64;
+    st.st_atime_nsec = u64::from(x.stx_atime.tv_nsec);
+    st.st_mtime = x.stx_mtime.tv_sec as u64;
+    st.st_mtime_nsec = u64::from(x.stx_mtime.tv_nsec);
+    st.st_ctime = x.stx_ctime.tv_sec as u64;
+    st.st_ctime_nsec = u64::from(x.stx_ctime.tv_nsec);
+    st
 }
 
 fn makedev(major: u32, minor: u32) -> u64 {
@@ -170,24 +255,11 @@ pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64)
         dirfd,
         pathname,
         flags,
-        |_, fd| stat_of(fd),
-        |thread| {
-            let x = monitor_stat(thread, flags & NOFOLLOW)?;
-            let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
-            st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-            st.st_ino = x.stx_ino;
-            st.st_mode = u32::from(x.stx_mode);
-            st.st_nlink = u64::from(x.stx_nlink);
-            st.st_uid = x.stx_uid;
-            st.st_gid = x.stx_gid;
-            st.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
-            st.st_size = x.stx_size as i64;
-            st.st_blksize = i64::from(x.stx_blksize);
-            st.st_blocks = x.stx_blocks as i64;
-            st.st_atime = x.stx_atime.tv_sec as u64;
-            st.st_mtime = x.stx_mtime.tv_sec as u64;
-            st.st_ctime = x.stx_ctime.tv_sec as u64;
-            Ok(st)
+        |thread, fd| stat_in_zone(thread, fd),
+        |thread, zone| {
+            Ok(monitor_stat(thread, zone, flags & NOFOLLOW)?
+                .as_ref()
+                .map(stat_from))
         },
     )?;
     memory::write(to, &st)?;
@@ -204,7 +276,7 @@ pub fn statx(
     to: u64,
 ) -> Result<u64> {
     let sync = flags & u64::from(AT_STATX_SYNC_TYPE);
-    let by_fd = |_: &mut Thread, fd: u64| {
+    let by_fd = |thread: &mut Thread, fd: u64| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
         let empty = tables().empty.as_ptr() as u64;
         checked(unsafe {
@@ -217,6 +289,14 @@ pub fn statx(
                 &raw mut x as u64,
             )
         })?;
+        if u32::from(x.stx_mode) == DIRECTORY_MODE {
+            let mut zone = path::served_path_of(thread, fd);
+            if zone.is_some()
+                && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
+            {
+                return Ok(x);
+            }
+        }
         let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
         if let Some(owner) = owner_of(fd, dev, x.stx_ino) {
             x.stx_uid = owner.uid;
@@ -233,8 +313,8 @@ pub fn statx(
         memory::write(to, &x)?;
         return Ok(0);
     }
-    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread| {
-        monitor_stat(thread, flags & NOFOLLOW)
+    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| {
+        monitor_stat(thread, zone, flags & NOFOLLOW)
     })?;
     memory::write(to, &x)?;
     Ok(0)
@@ -286,12 +366,14 @@ pub fn access(
             }
             Ok(0)
         },
-        |thread| {
-            let x = monitor_stat(thread, flags & NOFOLLOW)?;
+        |thread, zone| {
+            let Some(x) = monitor_stat(thread, zone, flags & NOFOLLOW)? else {
+                return Ok(None);
+            };
             let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
             (st.st_uid, st.st_gid, st.st_mode) = (x.stx_uid, x.stx_gid, u32::from(x.stx_mode));
             if permits(thread, uid, &st, mode as u32) {
-                Ok(0)
+                Ok(Some(0))
             } else {
                 Err(Errno::EACCES)
             }
@@ -299,24 +381,22 @@ pub fn access(
     )
 }
 
-/// getdents64(2): mount points are directories.
+/// getdents64(2): placeholders are what they stand for.
 pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
+    const DT_LNK: u8 = 10;
     let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
+    let mut device = None;
+    let mut is_served = false;
     let mut at = 0;
     while at < got {
         let record = to + at;
         let length = u64::from(memory::read::<u32>(record + 16)? & 0xffff);
-        let kind = memory::read::<u8>(record + 18)?;
-        const DT_DIR: u8 = 4;
-        const DT_LNK: u8 = 10;
-        if kind == DT_LNK {
+        if memory::read::<u8>(record + 18)? == DT_LNK {
             let ino = memory::read::<u64>(record)?;
-            if let Some(mount) = path::mount_rows()
-                .iter()
-                .find(|m| m.placeholder_ino == ino && ino != 0)
-            {
-                memory::write(record + 18, &DT_DIR)?;
-                memory::write(record, &mount.root_ino)?;
+            if let Some((shown, own_ino)) = placeholder(fd, ino, &mut device) {
+                memory::write(record + 18, &shown)?;
+                memory::write(record, &own_ino)?;
+                is_served |= ino == own_ino;
             }
         }
         if length == 0 {
@@ -324,7 +404,34 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
         }
         at += length;
     }
+    if is_served {
+        // The kernel has just written these bytes; a guest that takes them away meanwhile ends.
+        let records = unsafe { core::slice::from_raw_parts_mut(to as *mut u8, got as usize) };
+        picozone_personality::listing::sort(records);
+    }
     Ok(got)
+}
+
+/// How a listing shows a link that is a placeholder: type and inode. `device` remembers the
+/// directory's.
+fn placeholder(fd: u64, ino: u64, device: &mut Option<u64>) -> Option<(u8, u64)> {
+    const DT_DIR: u8 = 4;
+    let mounts = path::mount_rows().iter();
+    let mount = mounts
+        .filter(|row| row.placeholder_ino == ino && ino != 0)
+        .map(|row| (row.placeholder_dev, (DT_DIR, row.root_ino)));
+    let kinds = tables().placeholders.iter();
+    let kind = kinds
+        .filter(|held| held.ino == ino && ino != 0)
+        .map(|held| (held.dev, (held.shown as u8, ino)));
+    mount.chain(kind).find_map(|(dev, shown)| {
+        let here = *device.get_or_insert_with(|| {
+            let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+            unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
+            st.st_dev
+        });
+        (here == dev).then_some(shown)
+    })
 }
 
 fn change(
@@ -335,20 +442,9 @@ fn change(
     request: Request,
     args: &[u64],
 ) -> Result<u64> {
-    with_node(
-        thread,
-        dirfd,
-        pathname,
-        flags,
-        |thread, fd| change_fd(thread, fd, request, args),
-        |_| {
-            if request == Request::Utimens {
-                Ok(0)
-            } else {
-                Err(Errno::EPERM)
-            }
-        },
-    )
+    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+        change_fd(thread, fd, request, args)
+    })
 }
 
 fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Result<u64> {
@@ -371,17 +467,10 @@ fn must_own(thread: &Thread, fd: u64) -> Result<()> {
 
 /// chmod(2), fchmodat(2), fchmodat2(2).
 pub fn chmod(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u64) -> Result<u64> {
-    with_node(
-        thread,
-        dirfd,
-        pathname,
-        flags,
-        |thread, fd| {
-            must_own(thread, fd)?;
-            change_fd(thread, fd, Request::Chmod, &[mode & 0o7777])
-        },
-        |_| Err(Errno::EPERM),
-    )
+    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+        must_own(thread, fd)?;
+        change_fd(thread, fd, Request::Chmod, &[mode & 0o7777])
+    })
 }
 
 /// fchmod(2).
@@ -414,20 +503,9 @@ pub fn chown(
     gid: u64,
     flags: u64,
 ) -> Result<u64> {
-    with_node(
-        thread,
-        dirfd,
-        pathname,
-        flags,
-        |thread, fd| fchown(thread, fd, uid, gid),
-        |thread| {
-            if thread.credentials.is_root() {
-                Ok(0)
-            } else {
-                Err(Errno::EPERM)
-            }
-        },
-    )
+    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+        fchown(thread, fd, uid, gid)
+    })
 }
 
 /// fchown(2).

@@ -14,13 +14,15 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
-use picozone_personality::layout::FD_BASE;
-use picozone_personality::mailbox::Request;
+use linux_raw_sys::ioctl::TIOCSCTTY;
+use picozone_fsmap::{Error, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
+use picozone_personality::layout::{DIRECTORY_MODE, FD_BASE};
+use picozone_personality::mailbox::{ELSEWHERE, Request};
 use picozone_personality::tables::{HOWS_MAX, how_slot};
 
 const BENEATH: u64 = (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS) as u64;
-const PATH_FLAGS: u64 = (O_PATH | O_CLOEXEC) as u64;
+/// Flags of a descriptor that only names.
+pub const PATH_FLAGS: u64 = (O_PATH | O_CLOEXEC) as u64;
 const NOFOLLOW: u64 = O_NOFOLLOW as u64;
 const AT_CWD: i32 = AT_FDCWD;
 /// How often a resolved path is tried again when the tree changes meanwhile.
@@ -197,11 +199,122 @@ fn walk(
     resolve(&mounts(), &mut Kernel(thread), at, path.to_bytes(), last).map_err(from_error)
 }
 
+/// Whether a directory is one of the monitor's: nothing beneath it is to be looked at natively.
+fn is_served(thread: &Thread, dirfd: u64) -> bool {
+    if dirfd as i32 != AT_CWD {
+        let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+        let got = unsafe { syscall2(__NR_fstat, dirfd, &raw mut st as u64) };
+        if got < 0 || st.st_mode != DIRECTORY_MODE {
+            return false;
+        }
+    }
+    let mut at = PathBuf::new();
+    zone_path_of(thread, dirfd, &mut at).is_ok() && is_monitors(at.as_bytes())
+}
+
+/// Whether a zone path lies in a mount of the monitor's.
+pub fn is_monitors(zone: &[u8]) -> bool {
+    let (mount, _) = mounts().find(zone);
+    mount_rows().get(mount).is_some_and(MountRow::is_monitor)
+}
+
+/// The zone path of a descriptor of a directory of the monitor's, by its attributes on the host.
+pub fn served_path(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) -> Option<PathBuf> {
+    if st.st_mode == DIRECTORY_MODE {
+        served_path_of(thread, fd)
+    } else {
+        None
+    }
+}
+
+/// The same, where the attributes are known to fit.
+pub fn served_path_of(thread: &Thread, fd: u64) -> Option<PathBuf> {
+    let mut at = PathBuf::new();
+    zone_path_of(thread, fd, &mut at).ok()?;
+    is_monitors(at.as_bytes()).then_some(at)
+}
+
+/// What the monitor says of a path in its mounts: an answer, or where a link of theirs leads.
+pub enum Told {
+    Answer(u64),
+    Elsewhere,
+}
+
+/// Asks the monitor about the path in the room, which is replaced where it leads elsewhere.
+pub fn ask_served(
+    thread: &Thread,
+    request: Request,
+    zone: &mut Room,
+    flags: u64,
+    mode: u64,
+) -> Result<Told> {
+    let value = thread.ask_about(request, text_of(zone), &[AT_CWD as u64, flags, mode])?;
+    if value & ELSEWHERE == 0 {
+        return Ok(Told::Answer(value));
+    }
+    let length = (value & !ELSEWHERE) as usize;
+    let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
+    zone.insert(PathBuf::new()).set(text).map_err(from_error)?;
+    Ok(Told::Elsewhere)
+}
+
+/// Opens a path wherever it leads, into the monitor's mounts and out of them again.
+pub fn open_anywhere(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    mode: u64,
+    zone: &mut Room,
+) -> Result<u64> {
+    match open_confined(thread, dirfd, path, flags, mode, zone)? {
+        Opened::Descriptor(fd) => Ok(fd),
+        Opened::Monitor => open_served(thread, flags, mode, zone),
+    }
+}
+
+/// Opens the monitor's path that is in the room.
+#[cold]
+#[inline(never)]
+fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> Result<u64> {
+    for _ in 0..LINKS_MAX {
+        match ask_served(thread, Request::Open, zone, flags, mode)? {
+            Told::Answer(fd) => {
+                if flags & u64::from(O_NOCTTY | O_PATH) == 0
+                    && text_of(zone).starts_with(b"/dev/pts/")
+                {
+                    // As the kernel does for a session leader without a terminal.
+                    unsafe { syscall3(__NR_ioctl, fd, u64::from(TIOCSCTTY), 0) };
+                }
+                return Ok(fd);
+            }
+            Told::Elsewhere => {
+                let mut path = PathBuf::new();
+                path.set(text_of(zone)).map_err(from_error)?;
+                let path = path.as_c_str();
+                match open_confined(thread, AT_CWD as u64, path, flags, mode, zone)? {
+                    Opened::Descriptor(fd) => return Ok(fd),
+                    Opened::Monitor => {}
+                }
+            }
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
 /// The result of an open.
 enum Opened {
     Descriptor(u64),
-    /// The monitor's: the resolved zone path is the text of the next request.
+    /// The monitor's: the resolved zone path is where the caller has room for it.
     Monitor,
+}
+
+/// Room for a resolved path, which most calls do without.
+pub type Room = Option<PathBuf>;
+
+/// The resolved path.
+pub fn text_of(room: &Room) -> &[u8] {
+    room.as_ref().map_or(b"", PathBuf::as_bytes)
 }
 
 #[inline]
@@ -211,6 +324,7 @@ fn open_confined(
     path: &CStr,
     flags: u64,
     mode: u64,
+    zone: &mut Room,
 ) -> Result<Opened> {
     let how = how(thread, flags, mode)?;
     let text = path.to_bytes();
@@ -227,6 +341,10 @@ fn open_confined(
     };
     match first {
         Err(Errno::EXDEV | Errno::EAGAIN) => {}
+        // A name that a directory of the monitor's does not list, or not yet.
+        Err(Errno::ENOENT) if text.first() != Some(&b'/') && is_served(thread, dirfd) => {}
+        // The directory itself, to be brought up to date.
+        Ok(fd) if matches!(text, b"." | b"./") && is_served(thread, dirfd) => close(fd),
         // Not followed: perhaps it is a mount point's placeholder.
         Err(Errno::ELOOP | Errno::ENOTDIR) if flags & NOFOLLOW != 0 => {}
         Ok(fd)
@@ -237,7 +355,7 @@ fn open_confined(
         }
         other => return other.map(Opened::Descriptor),
     }
-    open_walked(thread, dirfd, path, (flags, mode))
+    open_walked(thread, dirfd, path, (flags, mode), zone)
 }
 
 /// The long way: component by component.
@@ -248,6 +366,7 @@ fn open_walked(
     dirfd: u64,
     path: &CStr,
     (flags, mode): (u64, u64),
+    zone: &mut Room,
 ) -> Result<Opened> {
     let exclusive = u64::from(O_CREAT | O_EXCL);
     let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
@@ -255,12 +374,14 @@ fn open_walked(
     } else {
         Last::Follow
     };
-    let mut at = PathBuf::new();
+    let at = zone.insert(PathBuf::new());
     for _ in 0..TRIES {
         at.truncate(0);
-        let found = walk(thread, dirfd, path, last, &mut at)?;
+        let found = walk(thread, dirfd, path, last, at)?;
         if found.is_monitor {
-            thread.put_text(at.as_bytes())?;
+            if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
+                at.append(b"/").map_err(from_error)?;
+            }
             return Ok(Opened::Monitor);
         }
         if !found.exists && flags & u64::from(O_CREAT) == 0 {
@@ -289,24 +410,34 @@ fn is_placeholder(fd: u64) -> bool {
         return false;
     }
     mounts().is_placeholder(st.st_dev, st.st_ino).is_some()
+        || tables()
+            .placeholders
+            .iter()
+            .any(|held| held.ino == st.st_ino && held.dev == st.st_dev)
 }
 
 /// An `O_PATH` descriptor of what a path names, or the monitor's path.
 pub enum Reach {
     Node(u64),
-    /// The path is the text of the next request.
+    /// The path is in the caller's room.
     Monitor,
 }
 
 /// Reaches a path for a call on its attributes.
-pub fn reach(thread: &Thread, dirfd: u64, path: &CStr, is_nofollow: bool) -> Result<Reach> {
+pub fn reach(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    is_nofollow: bool,
+    zone: &mut Room,
+) -> Result<Reach> {
     let flags = PATH_FLAGS | if is_nofollow { NOFOLLOW } else { 0 };
     let path = if is_nofollow {
         path
     } else {
         own_exe(thread, path)
     };
-    Ok(match open_confined(thread, dirfd, path, flags, 0)? {
+    Ok(match open_confined(thread, dirfd, path, flags, 0, zone)? {
         Opened::Descriptor(fd) => Reach::Node(fd),
         Opened::Monitor => Reach::Monitor,
     })
@@ -332,6 +463,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         return Err(Errno::ENOENT);
     }
     let path = own_exe(thread, guest);
+    let mut zone = None;
     let (flags, mode) = normal_flags(flags, mode);
     // A file of a user who is not root: learn whether this call makes it.
     let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
@@ -342,7 +474,14 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         flags
     };
     let mut made = false;
-    let opened = match open_confined(thread, dirfd, path, asked, if makes { 0 } else { mode }) {
+    let opened = match open_confined(
+        thread,
+        dirfd,
+        path,
+        asked,
+        if makes { 0 } else { mode },
+        &mut zone,
+    ) {
         Ok(Opened::Descriptor(fd)) if makes && flags & u64::from(O_EXCL) != 0 => {
             close(fd);
             return Err(Errno::EEXIST);
@@ -355,7 +494,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         }
         Err(Errno::ENOENT) if makes => {
             made = true;
-            open_confined(thread, dirfd, path, flags, mode)?
+            open_confined(thread, dirfd, path, flags, mode, &mut zone)?
         }
         other => other?,
     };
@@ -366,7 +505,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
             }
             Ok(fd)
         }
-        Opened::Monitor => thread.ask(Request::Open, &[AT_CWD as u64, flags, mode]),
+        Opened::Monitor => open_served(thread, flags, mode, &mut zone),
     }
 }
 
@@ -401,11 +540,9 @@ fn chdir_to(thread: &mut Thread, path: &CStr) -> Result<u64> {
         return Err(Errno::ENOENT);
     }
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
-    let fd = match open_confined(thread, AT_CWD as u64, path, flags, 0)? {
-        Opened::Descriptor(fd) => fd,
-        Opened::Monitor => thread.ask(Request::Open, &[AT_CWD as u64, flags, 0])?,
-    };
-    let result = file::stat_of(fd).and_then(|st| {
+    let mut zone = None;
+    let fd = open_anywhere(thread, AT_CWD as u64, path, flags, 0, &mut zone)?;
+    let result = file::stat_in_zone(thread, fd).and_then(|st| {
         if file::permits(thread, thread.credentials.uid[3], &st, 1) {
             checked(unsafe { syscall1(__NR_fchdir, fd) })
         } else {
@@ -465,19 +602,33 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             read(dirfd)
         };
     }
-    match reach(thread, dirfd, path, true)? {
-        Reach::Node(fd) => {
-            let result = read(fd);
-            close(fd);
-            result
-        }
-        Reach::Monitor => {
-            let got = thread.ask(Request::Readlink, &[AT_CWD as u64])? as usize;
-            let n = got.min(size);
-            memory::write_bytes(to, thread.mailbox().b.get(..n).ok_or(Errno::EIO)?)?;
-            Ok(n as u64)
+    let mut zone = None;
+    let mut found = reach(thread, dirfd, path, true, &mut zone)?;
+    for _ in 0..LINKS_MAX {
+        match found {
+            Reach::Node(fd) => {
+                let result = read(fd);
+                close(fd);
+                return result;
+            }
+            Reach::Monitor => match ask_served(thread, Request::Readlink, &mut zone, 0, 0)? {
+                Told::Answer(length) => {
+                    let n = (length as usize).min(size);
+                    memory::write_bytes(to, thread.mailbox().b.get(..n).ok_or(Errno::EIO)?)?;
+                    return Ok(n as u64);
+                }
+                Told::Elsewhere => found = reach_again(thread, true, &mut zone)?,
+            },
         }
     }
+    Err(Errno::ELOOP)
+}
+
+/// Reaches the path in the room, to which a link of the monitor's mounts leads.
+pub fn reach_again(thread: &Thread, is_nofollow: bool, zone: &mut Room) -> Result<Reach> {
+    let mut path = PathBuf::new();
+    path.set(text_of(zone)).map_err(from_error)?;
+    reach(thread, AT_CWD as u64, path.as_c_str(), is_nofollow, zone)
 }
 
 /// The parent directory of a path, and the last name.
@@ -536,20 +687,14 @@ fn parent(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Parent> {
     }
     let mut room = PathRoom::new();
     let directory = room.set(&bytes[..start])?;
-    match open_confined(
-        thread,
-        dirfd,
-        directory,
-        PATH_FLAGS | u64::from(O_DIRECTORY),
-        0,
-    )? {
-        Opened::Descriptor(fd) => Ok(Parent {
-            fd,
-            is_ours: true,
-            name,
-        }),
-        Opened::Monitor => Err(Errno::EACCES),
-    }
+    let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
+    // The kernel refuses to change what is the monitor's own.
+    let fd = open_anywhere(thread, dirfd, directory, flags, 0, &mut None)?;
+    Ok(Parent {
+        fd,
+        is_ours: true,
+        name,
+    })
 }
 
 /// Whether the thread may change entries of a directory, by the zone's own users.
@@ -736,21 +881,39 @@ pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> 
 /// statfs(2).
 pub fn statfs(thread: &mut Thread, pathname: u64, to: u64) -> Result<u64> {
     let mut room = PathRoom::new();
-    let path = room.read(pathname)?;
-    match reach(thread, AT_CWD as u64, path, false)? {
-        Reach::Node(fd) => {
-            let result = checked(unsafe { syscall2(__NR_fstatfs, fd, to) });
-            close(fd);
-            result
-        }
-        Reach::Monitor => {
-            // struct statfs of proc: type, block size, then nothing.
+    let path = own_exe(thread, room.read(pathname)?);
+    let mut zone = None;
+    let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut zone)?;
+    let result = match served_magic(fd, text_of(&zone)) {
+        None => checked(unsafe { syscall2(__NR_fstatfs, fd, to) }),
+        Some(magic) => {
+            // struct statfs: type, block size, then nothing but the longest name.
             let mut words = [0u64; 15];
-            words[0] = 0x9fa0;
-            words[1] = 4096;
-            words[8] = 255;
-            memory::write(to, &words)?;
-            Ok(0)
+            (words[0], words[1], words[8]) = (magic, 4096, 255);
+            memory::write(to, &words).map(|()| 0)
         }
+    };
+    close(fd);
+    result
+}
+
+/// The file system type of a node of the monitor's mounts, found by this zone path.
+fn served_magic(fd: u64, zone: &[u8]) -> Option<u64> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    let got = unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
+    // A link of the monitor's may have led to a directory of the zone.
+    let is_dir = st.st_mode & 0o170_000 == 0o040_000;
+    if got < 0 || !is_monitors(zone) || (is_dir && st.st_mode != DIRECTORY_MODE) {
+        return None;
     }
+    const PROC: u64 = 0x9fa0;
+    const DEVPTS: u64 = 0x1cd1;
+    const TMPFS: u64 = 0x0102_1994;
+    Some(if zone.starts_with(b"/proc") {
+        PROC
+    } else if zone.starts_with(b"/dev/pts") {
+        DEVPTS
+    } else {
+        TMPFS
+    })
 }

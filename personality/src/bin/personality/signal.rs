@@ -34,6 +34,7 @@ pub const HELD: u64 = bit(SIGSYS) | bit(SIGSEGV) | bit(SIGBUS);
 const FAULTS: u64 = HELD | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
 /// The mask of the personality.
 pub const BLOCK_ALL: u64 = !FAULTS;
+const _: () = assert!(BLOCK_ALL == picozone_personality::layout::OWN_MASK);
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
 const SYS_SECCOMP: i32 = 1;

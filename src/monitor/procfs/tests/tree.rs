@@ -39,6 +39,7 @@ fn visit(view: &dyn View, path: &str, seen: &mut usize) {
             Kind::File => libc::S_IFREG,
             Kind::Link => libc::S_IFLNK,
             Kind::Device => libc::S_IFCHR,
+            Kind::Socket => libc::S_IFSOCK,
         };
         assert_eq!(attributes.mode & libc::S_IFMT, expected, "{below}");
         let node = lookup(view, caller(), below.as_bytes(), Last::NoFollow);
@@ -202,8 +203,8 @@ fn on_disk(path: &std::path::Path) -> Vec<String> {
 #[test]
 fn the_skeleton_follows_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
-    let top = dir.path().join("proc");
-    let skeleton = Skeleton::open(&top).unwrap();
+    let base = dir.path().join("proc");
+    let skeleton = Skeleton::open(&base).unwrap();
     let first = entries(&[
         ("1", Kind::Dir),
         ("77", Kind::Dir),
@@ -211,7 +212,8 @@ fn the_skeleton_follows_what_is_there() {
         ("self", Kind::Link),
     ]);
     skeleton.dir(b"", &first).unwrap();
-    assert_eq!(on_disk(&top), ["1/", "77/", "self", "stat"]);
+    let top = base.join(",");
+    assert_eq!(on_disk(&top), ["1", "77", "self", "stat"]);
     assert_eq!(
         std::fs::read_link(top.join("stat")).unwrap().to_str(),
         Some(PLACEHOLDER)
@@ -219,8 +221,7 @@ fn the_skeleton_follows_what_is_there() {
     let inner = skeleton
         .dir(b"77/fd", &entries(&[("0", Kind::Link)]))
         .unwrap();
-    assert_eq!(on_disk(&top.join("77")), ["fd/"]);
-    assert_eq!(on_disk(&top.join("77/fd")), ["0"]);
+    assert_eq!(on_disk(&base.join(",77,fd")), ["0"]);
     // A process ends, another begins; a name changes its kind.
     skeleton
         .dir(
@@ -228,15 +229,22 @@ fn the_skeleton_follows_what_is_there() {
             &entries(&[("1", Kind::Link), ("78", Kind::Dir), ("stat", Kind::Dir)]),
         )
         .unwrap();
-    assert_eq!(on_disk(&top), ["1", "78/", "stat/"]);
+    assert_eq!(on_disk(&top), ["1", "78", "stat"]);
     assert_eq!(
         nix::sys::stat::fstat(&inner).unwrap().st_nlink,
         0,
         "a guest in there is in a dead directory"
     );
-    skeleton.dir(b"1", &[]).unwrap();
-    assert_eq!(on_disk(&top), ["1/", "78/", "stat/"]);
-    for bad in ["", ".", "..", "a/b"] {
+    let ino = |name: &str| nix::sys::stat::lstat(&top.join(name)).unwrap().st_ino;
+    let shown = |name: &str| {
+        let held = skeleton.placeholders().iter();
+        held.filter(|held| held.ino == ino(name))
+            .map(|held| u8::try_from(held.shown).unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown("1"), [libc::DT_LNK]);
+    assert_eq!(shown("stat"), [libc::DT_DIR]);
+    for bad in ["", ".", "..", "a/b", "a,b"] {
         assert_eq!(
             skeleton.dir(b"", &entries(&[(bad, Kind::File)])).err(),
             Some(libc::EINVAL),
@@ -244,8 +252,9 @@ fn the_skeleton_follows_what_is_there() {
         );
     }
     assert_eq!(skeleton.dir(b"..", &[]).err(), Some(libc::EINVAL));
+    assert_eq!(skeleton.dir(b"a,b", &[]).err(), Some(libc::EINVAL));
     // A later boot finds what an earlier one left.
-    let skeleton = Skeleton::open(&top).unwrap();
+    let skeleton = Skeleton::open(&base).unwrap();
     skeleton
         .dir(b"", &entries(&[("stat", Kind::File)]))
         .unwrap();
@@ -253,22 +262,55 @@ fn the_skeleton_follows_what_is_there() {
 }
 
 #[test]
-fn a_confined_walk_into_a_placeholder_fails_with_exdev() {
+fn no_name_in_the_skeleton_can_be_walked() {
     let dir = tempfile::tempdir().unwrap();
     let skeleton = Skeleton::open(dir.path()).unwrap();
     let top = skeleton
         .dir(b"", &entries(&[("stat", Kind::File), ("1", Kind::Dir)]))
         .unwrap();
+    skeleton.dir(b"1", &entries(&[("fd", Kind::Dir)])).unwrap();
     let walk = |path: &str| {
         let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY)
+            .flags(OFlag::O_PATH)
             .resolve(ResolveFlag::RESOLVE_BENEATH);
         openat2(top.as_fd(), path, how).err()
     };
-    assert_eq!(walk("stat"), Some(Os::EXDEV));
-    assert_eq!(walk("stat/x"), Some(Os::EXDEV));
-    assert_eq!(walk("1"), None);
-    assert_eq!(walk("1/stat"), Some(Os::ENOENT), "never asked for");
+    for name in ["stat", "stat/x", "1", "1/", "1/fd", "..", "../,1"] {
+        assert_eq!(walk(name), Some(Os::EXDEV), "{name}");
+    }
+    assert_eq!(walk("2"), Some(Os::ENOENT), "never asked for");
+}
+
+#[test]
+fn a_directory_on_disk_has_the_path_that_the_zone_knows() {
+    use picozone_fsmap::{MountRow, Mounts, PathBuf, kind};
+    use picozone_personality::layout::DIRECTORY_MODE;
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().canonicalize().unwrap();
+    let skeleton = Skeleton::open(&base).unwrap();
+    let mut row = MountRow::new(
+        b"/proc",
+        std::os::unix::ffi::OsStrExt::as_bytes(base.as_os_str()),
+    )
+    .unwrap();
+    row.kind = kind::MONITOR;
+    let rows = [row];
+    for (path, expected) in [
+        ("", "/proc"),
+        ("7", "/proc/7"),
+        ("7/task/9", "/proc/7/task/9"),
+    ] {
+        let directory = skeleton.dir(path.as_bytes(), &[]).unwrap();
+        let mode = nix::sys::stat::fstat(&directory).unwrap().st_mode;
+        assert_eq!(mode, DIRECTORY_MODE, "the mark");
+        let host = std::fs::read_link(crate::monitor::descriptors::own_path(&directory)).unwrap();
+        let host = std::os::unix::ffi::OsStrExt::as_bytes(host.as_os_str()).to_vec();
+        let mut zone = PathBuf::new();
+        assert!(Mounts(&rows).to_zone(&host, &mut zone));
+        assert_eq!(zone.as_bytes(), expected.as_bytes());
+        let within = [&host[..], b"/x"].concat();
+        assert!(!Mounts(&rows).to_zone(&within, &mut zone));
+    }
 }
 
 #[test]

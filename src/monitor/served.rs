@@ -1,0 +1,477 @@
+//! Paths of the mounts that the monitor serves: what a guest gets that opens, looks at or reads one.
+//!
+//! [`procfs`] and [`devfs`] say what a path is; here it becomes a descriptor, attributes or a text.
+//! A path that leads out of these mounts, through a link of theirs, is given back to the guest
+//! ([`Answer::Elsewhere`]), which goes on by its own rights.
+//!
+//! Nothing here waits for anybody: content is a snapshot or a file of the host's `/proc`, and what a
+//! link leads to is opened without blocking.
+//!
+//! Neighbours: [`super::view`] tells what there is, [`super::terminals`] keeps the zone's terminals.
+
+use super::descriptors::own_path;
+use super::files::errno;
+use super::owners::{Owner, identify};
+use super::procfs::skeleton::Skeleton;
+use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content_name};
+use super::zone::Zone;
+use super::{attributes, devfs, view};
+use crate::ids::HostPid;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{Mode, fchmod};
+use picozone_fsmap::{LINKS_MAX, Last, Mounts};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Answer<T> {
+    /// It is done.
+    Done(T),
+    /// The path leads to this absolute zone path.
+    Elsewhere(Vec<u8>),
+}
+
+/// The trees.
+pub struct Served {
+    proc: Skeleton,
+    dev: Skeleton,
+}
+
+impl Served {
+    /// Opens the directories of the trees in `run_dir` (`zones/NAME/run`).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open(run_dir: &Path) -> Result<Self, i32> {
+        Ok(Self {
+            proc: Skeleton::open(&run_dir.join("proc"))?,
+            dev: Skeleton::open(&run_dir.join("dev"))?,
+        })
+    }
+
+    /// What the personality must know of the directories.
+    pub fn placeholders(
+        &self,
+    ) -> impl Iterator<Item = picozone_personality::tables::Placeholder> + '_ {
+        let all = self.proc.placeholders().iter();
+        all.chain(self.dev.placeholders()).copied()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tree {
+    Proc,
+    Dev,
+}
+
+impl Tree {
+    /// The tree of a path, and the path in it.
+    fn of<'p>(zone: &Zone, path: &'p [u8]) -> Option<(Self, &'p [u8])> {
+        let (row, rest) = Mounts(zone.rows()).find(path);
+        match zone
+            .rows()
+            .get(row)
+            .filter(|row| row.is_monitor())?
+            .prefix()
+        {
+            b"/proc" => Some((Self::Proc, rest)),
+            b"/dev" => Some((Self::Dev, rest)),
+            _ => None,
+        }
+    }
+
+    fn lookup(self, zone: &Zone, caller: HostPid, path: &[u8], last: Last) -> Result<Node, i32> {
+        match self {
+            Self::Proc => procfs::lookup(zone, caller, path, last),
+            Self::Dev => devfs::lookup(zone, caller, path, last),
+        }
+    }
+
+    fn stat(self, zone: &Zone, caller: HostPid, path: &[u8], last: Last) -> Result<Stated, i32> {
+        match self {
+            Self::Proc => procfs::stat(zone, caller, path, last),
+            Self::Dev => devfs::stat(zone, path, last),
+        }
+    }
+
+    fn skeleton(self, zone: &Zone) -> &Skeleton {
+        match self {
+            Self::Proc => &zone.served.proc,
+            Self::Dev => &zone.served.dev,
+        }
+    }
+
+    fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Proc => b"/proc",
+            Self::Dev => b"/dev",
+        }
+    }
+}
+
+/// One step along a path.
+enum Step<T> {
+    Done(T),
+    Elsewhere(Vec<u8>),
+}
+
+/// Follows links as long as they stay in the trees.
+fn follow<T>(
+    zone: &Zone,
+    path: &[u8],
+    step: impl Fn(Tree, &[u8]) -> Result<Step<T>, i32>,
+) -> Result<Answer<T>, i32> {
+    let mut path = path.to_vec();
+    for _ in 0..=LINKS_MAX {
+        let Some((tree, rest)) = Tree::of(zone, &path) else {
+            return Ok(Answer::Elsewhere(path));
+        };
+        match step(tree, rest)? {
+            Step::Done(found) => return Ok(Answer::Done(found)),
+            Step::Elsewhere(next) => path = next,
+        }
+    }
+    Err(libc::ELOOP)
+}
+
+/// Opens a path for a guest.
+///
+/// # Errors
+/// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): there is no
+/// descriptor of one.
+pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Answer<OwnedFd>, i32> {
+    let flags = without_path(OFlag::from_bits_retain(flags));
+    let is_exclusive = flags.contains(OFlag::O_CREAT | OFlag::O_EXCL);
+    let last = if is_exclusive || flags.contains(OFlag::O_NOFOLLOW) {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    };
+    if flags.contains(OFlag::O_TMPFILE) {
+        return Err(libc::EOPNOTSUPP);
+    }
+    follow(zone, path, |tree, rest| {
+        let node = tree.lookup(zone, caller, rest, last)?;
+        if is_exclusive && !matches!(node, Node::Elsewhere(_)) {
+            return Err(libc::EEXIST);
+        }
+        let is_dir = matches!(
+            node,
+            Node::Dir { .. } | Node::Object(_) | Node::Elsewhere(_)
+        );
+        if flags.contains(OFlag::O_DIRECTORY) && !is_dir {
+            return Err(libc::ENOTDIR);
+        }
+        let opened = match node {
+            Node::Elsewhere(path) => return Ok(Step::Elsewhere(path)),
+            Node::Dir { path, entries } => {
+                if is_write(flags) || flags.contains(OFlag::O_CREAT) {
+                    return Err(libc::EISDIR);
+                }
+                tree.skeleton(zone).dir(&path, &entries)?
+            }
+            Node::Link(_) => return Err(libc::ELOOP),
+            Node::Bytes(content) => {
+                if is_write(flags) {
+                    return Err(libc::EACCES);
+                }
+                memfd(&[tree.prefix(), b"/", rest].concat(), &content, flags)?
+            }
+            Node::Host(file) => file.open(flags)?,
+            Node::Device(path) => {
+                must_permit(zone, caller, &tree.stat(zone, caller, rest, last)?, flags)?;
+                device(zone, &path, flags)?
+            }
+            Node::Ptmx => terminal(zone, caller, flags)?,
+            Node::Object(object) => return open_object(zone, caller, &object, flags),
+        };
+        Ok(Step::Done(opened))
+    })
+}
+
+/// Attributes of a path, as the bytes of a `struct statx`.
+///
+/// # Errors
+/// As stat(2).
+pub fn stat(zone: &Zone, caller: HostPid, path: &[u8], last: Last) -> Result<Answer<Vec<u8>>, i32> {
+    follow(zone, path, |tree, rest| {
+        Ok(match tree.stat(zone, caller, rest, last)? {
+            Stated::Elsewhere(path) => Step::Elsewhere(path),
+            Stated::Object(object) => match served_text(zone, &object) {
+                Some(path) => Step::Elsewhere(path),
+                None => Step::Done(attributes::of_file(zone, &object.pinned)?),
+            },
+            Stated::Attr(attr) => Step::Done(of_node(zone, tree, rest, &attr)),
+        })
+    })
+}
+
+/// Text of a link.
+///
+/// # Errors
+/// As readlink(2).
+pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<Vec<u8>>, i32> {
+    follow(zone, path, |tree, rest| {
+        match tree.lookup(zone, caller, rest, Last::NoFollow)? {
+            Node::Link(text) => Ok(Step::Done(text)),
+            Node::Elsewhere(path) => Ok(Step::Elsewhere(path)),
+            _ => Err(libc::EINVAL),
+        }
+    })
+}
+
+fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr) -> Vec<u8> {
+    let mut dev = view::device_of(Path::new(std::ffi::OsStr::from_bytes(tree.prefix())));
+    let mut ino = attr.ino;
+    // What fstat(2) says of a device must be the same: ttyname(3) compares.
+    if attr.mode & libc::S_IFMT == libc::S_IFCHR {
+        let host = Path::new("/dev").join(std::ffi::OsStr::from_bytes(rest));
+        if let Ok(found) = nix::sys::stat::stat(&host) {
+            (dev, ino) = (found.st_dev, found.st_ino);
+        }
+    }
+    attributes::of_node(attr, dev, ino, zone.booted)
+}
+
+/// `O_PATH` asks for less than reading does, but no such descriptor can be installed in a guest
+/// (`SECCOMP_IOCTL_NOTIF_ADDFD` takes none): it gets one for reading.
+fn without_path(flags: OFlag) -> OFlag {
+    if flags.contains(OFlag::O_PATH) {
+        let kept = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        (flags & kept) | OFlag::O_NONBLOCK
+    } else {
+        flags
+    }
+}
+
+fn is_write(flags: OFlag) -> bool {
+    flags & OFlag::O_ACCMODE != OFlag::O_RDONLY
+}
+
+/// A sealed file in memory with this content, named after the zone path.
+fn memfd(path: &[u8], content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
+    let made = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let fd = memfd_create(content_name(path).as_c_str(), made).map_err(|errno| errno as i32)?;
+    let mut file = File::from(fd);
+    file.write_all(content).map_err(errno)?;
+    fchmod(&file, Mode::from_bits_retain(0o444)).map_err(|errno| errno as i32)?;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all())).map_err(|errno| errno as i32)?;
+    let kept = flags & OFlag::O_NONBLOCK;
+    // A description of its own, which is open for reading only.
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(kept.bits())
+        .open(own_path(&file))
+        .map(OwnedFd::from)
+        .map_err(errno)
+}
+
+/// The users of whoever asks.
+fn users(zone: &Zone, caller: HostPid) -> Result<Credentials, i32> {
+    procfs::zone_process_of(zone, caller).map(|process| zone.credentials(process))
+}
+
+/// Whether users may open a file of this owner for what the flags say.
+fn permits(users: &Credentials, owner: Owner, flags: OFlag) -> bool {
+    let want = match flags & OFlag::O_ACCMODE {
+        OFlag::O_RDONLY => 0o4,
+        OFlag::O_WRONLY => 0o2,
+        _ => 0o6,
+    };
+    let want = want
+        | if flags.contains(OFlag::O_TRUNC) {
+            0o2
+        } else {
+            0
+        };
+    let shift = if users.uid[3] == 0 {
+        return true;
+    } else if users.uid[3] == owner.uid {
+        6
+    } else if users.gid[3] == owner.gid || users.groups.contains(&owner.gid) {
+        3
+    } else {
+        0
+    };
+    owner.mode >> shift & want == want
+}
+
+fn must_permit(zone: &Zone, caller: HostPid, found: &Stated, flags: OFlag) -> Result<(), i32> {
+    let Stated::Attr(attr) = found else {
+        return Err(libc::ENOENT);
+    };
+    let owner = Owner {
+        uid: attr.uid,
+        gid: attr.gid,
+        mode: attr.mode,
+    };
+    // Nothing is truncated in a device.
+    let flags = flags - OFlag::O_TRUNC;
+    if permits(&users(zone, caller)?, owner, flags) {
+        Ok(())
+    } else {
+        Err(libc::EACCES)
+    }
+}
+
+/// Opens a device of the host, a terminal by its pin.
+fn device(zone: &Zone, path: &Path, flags: OFlag) -> Result<OwnedFd, i32> {
+    let pin = match terminal_number(path.as_os_str().as_bytes()) {
+        Some(number) => Some(zone.terminals.pin(number).ok_or(libc::ENOENT)?),
+        None => None,
+    };
+    let path = pin.as_ref().map_or_else(|| path.to_owned(), own_path);
+    open_device(&path, flags)
+}
+
+fn open_device(path: &Path, flags: OFlag) -> Result<OwnedFd, i32> {
+    let access = flags & OFlag::O_ACCMODE;
+    let kept = flags & (OFlag::O_NONBLOCK | OFlag::O_APPEND) | OFlag::O_NOCTTY;
+    OpenOptions::new()
+        .read(access != OFlag::O_WRONLY)
+        .write(access != OFlag::O_RDONLY)
+        .custom_flags(kept.bits())
+        .open(path)
+        .map(OwnedFd::from)
+        .map_err(errno)
+}
+
+/// Opens a new terminal's master, and records the terminal as the caller's.
+fn terminal(zone: &Zone, caller: HostPid, flags: OFlag) -> Result<OwnedFd, i32> {
+    let master = open_device(Path::new("/dev/ptmx"), flags)?;
+    let slave = PathBuf::from(format!("/dev/pts/{}", attributes::terminal_of(&master)?));
+    let uid = users(zone, caller).map_or(0, |users| users.uid[3]);
+    zone.terminals.record(&slave, uid);
+    Ok(master)
+}
+
+/// The zone path of an object, if it is one of the monitor's trees: then that path is opened.
+fn served_text(zone: &Zone, object: &Object) -> Option<Vec<u8>> {
+    let found = nix::sys::stat::fstat(&object.pinned).ok()?;
+    // A snapshot is no longer what its path says.
+    let is_node = [libc::S_IFDIR, libc::S_IFCHR].contains(&(found.st_mode & libc::S_IFMT));
+    (is_node && Tree::of(zone, &object.text).is_some()).then(|| object.text.clone())
+}
+
+/// Opens what a magic link leads to.
+fn open_object(
+    zone: &Zone,
+    caller: HostPid,
+    object: &Object,
+    flags: OFlag,
+) -> Result<Step<OwnedFd>, i32> {
+    let found = nix::sys::stat::fstat(&object.pinned).map_err(|errno| errno as i32)?;
+    let kind = found.st_mode & libc::S_IFMT;
+    if flags.contains(OFlag::O_DIRECTORY) && kind != libc::S_IFDIR {
+        return Err(libc::ENOTDIR);
+    }
+    let is_granted = object.grants(flags);
+    if (kind == libc::S_IFDIR || !is_granted)
+        && let Some(path) = served_text(zone, object)
+    {
+        return Ok(Step::Elsewhere(path));
+    }
+    if !is_granted {
+        must_permit_anew(zone, caller, object, kind, flags)?;
+    }
+    object.reopen(flags).map(Step::Done)
+}
+
+/// Whether the caller may open an object for more than the descriptor gives that it was found by.
+fn must_permit_anew(
+    zone: &Zone,
+    caller: HostPid,
+    object: &Object,
+    kind: u32,
+    flags: OFlag,
+) -> Result<(), i32> {
+    let host = std::fs::read_link(own_path(&object.pinned)).map_err(errno)?;
+    let host = host.as_os_str().as_bytes();
+    if host.first() != Some(&b'/') {
+        // The other end of a pipe is as open to its owner; everything else without a path has no
+        // owner that is known here.
+        return if kind == libc::S_IFIFO {
+            Ok(())
+        } else {
+            Err(libc::EACCES)
+        };
+    }
+    if zone.to_zone_path(host).is_none() {
+        return Err(libc::EACCES);
+    }
+    if (is_write(flags) || flags.contains(OFlag::O_TRUNC)) && !zone.is_writable(host) {
+        return Err(libc::EROFS);
+    }
+    let (id, mode) = identify(&object.pinned)?;
+    let owner = zone.owners.get(&zone.shared, id).unwrap_or(Owner {
+        uid: 0,
+        gid: 0,
+        mode,
+    });
+    if permits(&users(zone, caller)?, owner, flags) {
+        Ok(())
+    } else {
+        Err(libc::EACCES)
+    }
+}
+
+/// The number in the path of a terminal.
+#[must_use]
+pub fn terminal_number(host: &[u8]) -> Option<u32> {
+    let number = host.strip_prefix(b"/dev/pts/")?;
+    std::str::from_utf8(number).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_get_what_the_mode_says() {
+        let users = |uid: u32, gid: u32, groups: &[u32]| Credentials {
+            uid: [uid; 4],
+            gid: [gid; 4],
+            groups: groups.to_vec(),
+        };
+        let terminal = Owner {
+            uid: 33,
+            gid: 5,
+            mode: libc::S_IFCHR | 0o620,
+        };
+        let (read, write) = (OFlag::O_RDONLY, OFlag::O_WRONLY);
+        for (who, may_read, may_write) in [
+            (users(0, 0, &[]), true, true),
+            (users(33, 33, &[]), true, true),
+            (users(1000, 5, &[]), false, true),
+            (users(1000, 1000, &[5]), false, true),
+            (users(1000, 1000, &[]), false, false),
+        ] {
+            assert_eq!(permits(&who, terminal, read), may_read, "{who:?}");
+            assert_eq!(permits(&who, terminal, write), may_write, "{who:?}");
+            let both = may_read && may_write;
+            assert_eq!(permits(&who, terminal, OFlag::O_RDWR), both, "{who:?}");
+            assert_eq!(permits(&who, terminal, read | OFlag::O_TRUNC), both);
+        }
+    }
+
+    #[test]
+    fn content_is_sealed_and_named() {
+        let fd = memfd(b"/proc/7/stat", b"7 (x)", OFlag::O_RDONLY).expect("made");
+        let name = std::fs::read_link(own_path(&fd)).expect("a link");
+        assert_eq!(name.to_str(), Some("/memfd:zone:/proc/7/stat (deleted)"));
+        let mut file = File::from(fd);
+        assert!(file.write_all(b"x").is_err(), "open for reading only");
+        let again = OpenOptions::new().write(true).open(own_path(&file));
+        let is_refused = match again {
+            Ok(mut again) => again.write_all(b"x").is_err(),
+            Err(_) => true,
+        };
+        assert!(is_refused, "sealed");
+    }
+}

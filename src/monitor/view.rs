@@ -1,0 +1,275 @@
+//! A running zone as `/proc` and `/dev` see it.
+//!
+//! Neighbours: [`super::procfs`] says what it needs, [`super::guests`] knows the processes. No locks
+//! of its own.
+
+use super::guests;
+use super::mounts::Mount;
+use super::procfs::{Credentials, Mount as Line, Protocol, StatLine, View};
+use super::zone::Zone;
+use crate::ids::{HostPid, ZonePid};
+use crate::tree::Kind;
+use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, to_zone};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Minor numbers of the devices of mounts that the monitor serves: far above those that the kernel
+/// gives to such file systems of its own.
+const MINORS: u32 = 0xf_f000;
+
+/// The device of a mount that the monitor serves (`st_dev`).
+#[must_use]
+pub fn device_of(zone_path: &Path) -> u64 {
+    let minor = if zone_path == Path::new("/proc") {
+        MINORS
+    } else {
+        MINORS + 1
+    };
+    libc::makedev(0, minor)
+}
+
+impl View for Zone {
+    fn processes(&self) -> Vec<(ZonePid, HostPid)> {
+        guests::all(&self.shared, self.init_pid())
+    }
+
+    fn to_zone(&self, host: HostPid) -> Option<ZonePid> {
+        guests::to_zone(&self.shared, host)
+    }
+
+    fn to_host(&self, zone: ZonePid) -> Option<HostPid> {
+        guests::to_host(&self.shared, self.init_pid(), zone)
+    }
+
+    fn credentials(&self, zone: ZonePid) -> Credentials {
+        const NOBODY: u32 = 65534;
+        let Some(process) = self.shared.commons().processes.get(zone.0 as usize) else {
+            return Credentials {
+                uid: [NOBODY; 4],
+                gid: [NOBODY; 4],
+                groups: Vec::new(),
+            };
+        };
+        let count = process.group_count.load(Relaxed) as usize;
+        let groups = process.groups.iter().take(count);
+        Credentials {
+            uid: process.uid.each_ref().map(|id| id.load(Relaxed)),
+            gid: process.gid.each_ref().map(|id| id.load(Relaxed)),
+            groups: groups.map(|id| id.load(Relaxed)).collect(),
+        }
+    }
+
+    fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
+        Zone::to_zone_path(self, host)
+    }
+
+    fn mounts(&self) -> Vec<Line> {
+        self.mounts.iter().rev().map(line).collect()
+    }
+
+    fn hostname(&self) -> Vec<u8> {
+        up_to_nul(&self.shared.tables().hostname)
+    }
+
+    fn domainname(&self) -> Vec<u8> {
+        up_to_nul(&self.shared.tables().domainname)
+    }
+
+    fn unix_to_zone(&self, host: &[u8]) -> Option<Vec<u8>> {
+        let family = u16::try_from(libc::AF_UNIX).ok()?.to_ne_bytes();
+        // An abstract name begins with a NUL, shown as `@`.
+        let name = match host.strip_prefix(b"@") {
+            Some(name) => [&[0], name].concat(),
+            None => host.to_vec(),
+        };
+        let told = self.net.unix_name(&[&family[..], &name].concat());
+        match told.get(family.len()..)? {
+            [] => None,
+            [0, name @ ..] => Some([b"@", name].concat()),
+            path => Some(up_to_nul(path)),
+        }
+    }
+
+    fn exe(&self, host: HostPid) -> Option<Vec<u8>> {
+        // Init runs nothing but the personality.
+        if host == self.init_pid() {
+            // Not a name that a distribution makes a link of: scripts ask it for systemd.
+            return Some(b"/init".to_vec());
+        }
+        let stat = std::fs::read(format!("/proc/{host}/stat")).ok()?;
+        let code: u64 = StatLine::parse(&stat)?.get(START_CODE)?.parse().ok()?;
+        let maps = std::fs::read(format!("/proc/{host}/maps")).ok()?;
+        let path = mapped_at(&maps, code)?;
+        Zone::to_zone_path(self, path)
+    }
+
+    fn booted_at(&self) -> u64 {
+        nanoseconds(self.booted)
+    }
+
+    fn ptys(&self) -> Vec<u32> {
+        self.terminals.numbers()
+    }
+
+    fn has_log(&self) -> bool {
+        self.run_dir.join("sockets/log").exists()
+    }
+
+    fn pty_owner(&self, number: u32) -> u32 {
+        self.terminals.owner(number).unwrap_or(0)
+    }
+
+    fn addresses(&self) -> Vec<IpAddr> {
+        let net = &self.shared.tables().net;
+        vec![
+            Ipv4Addr::from(net.zone_v4()).into(),
+            Ipv6Addr::from(net.zone_v6()).into(),
+        ]
+    }
+
+    fn socket_to_zone(
+        &self,
+        protocol: Protocol,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> Option<(SocketAddr, SocketAddr)> {
+        let tables = self.shared.tables();
+        let ports = Ports::new(&tables.ports, tables.port_count.load(Acquire));
+        let proto = match protocol {
+            Protocol::Tcp => Proto::Tcp,
+            Protocol::Udp => Proto::Udp,
+        };
+        let (here, there) = (bytes_of(local), bytes_of(peer));
+        let is_connected = !peer.ip().is_unspecified() || peer.port() != 0;
+        let role = Role::Local {
+            peer: is_connected.then_some(&there[..]),
+        };
+        let shown = to_zone(&tables.net, ports, proto, &here, role);
+        let local = shown.map_or(Some(local), |shown| socket_of(shown.as_bytes()))?;
+        if !is_connected {
+            return Some((local, peer));
+        }
+        let role = Role::Peer { local: Some(&here) };
+        let shown = to_zone(&tables.net, ports, proto, &there, role);
+        let peer = shown.map_or(Some(peer), |shown| socket_of(shown.as_bytes()))?;
+        Some((local, peer))
+    }
+}
+
+/// `startcode` in `/proc/PID/stat`.
+const START_CODE: usize = 26;
+
+/// Nanoseconds since 1970.
+#[must_use]
+pub fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn up_to_nul(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    bytes[..end.unwrap_or(bytes.len())].to_vec()
+}
+
+/// The name of the file that is mapped at an address (`proc_pid_maps(5)`).
+fn mapped_at(maps: &[u8], address: u64) -> Option<&[u8]> {
+    let hex = |text: &[u8]| u64::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok();
+    maps.split(|&byte| byte == b'\n').find_map(|line| {
+        let end = line.iter().position(|&byte| byte == b' ')?;
+        let dash = line[..end].iter().position(|&byte| byte == b'-')?;
+        let range = hex(&line[..dash])?..hex(&line[dash + 1..end])?;
+        let name = line.iter().position(|&byte| byte == b'/')?;
+        range.contains(&address).then(|| &line[name..])
+    })
+}
+
+/// A mount as the zone's mount table shows it.
+fn line(mount: &Mount) -> Line {
+    let path = &mount.spec.zone_path;
+    let device = match mount.spec.kind {
+        Kind::Monitor => device_of(path),
+        Kind::Tree => nix::sys::stat::fstat(&mount.directory).map_or(0, |found| found.st_dev),
+    };
+    let fstype = match mount.spec.kind {
+        Kind::Monitor if path == Path::new("/proc") => "proc",
+        Kind::Monitor => "devtmpfs",
+        Kind::Tree => fstype(mount),
+    };
+    let access = if mount.spec.read_only { "ro" } else { "rw" };
+    Line {
+        path: std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec(),
+        fstype: fstype.to_owned(),
+        source: if fstype == "proc" || fstype == "devtmpfs" {
+            fstype.to_owned()
+        } else {
+            "zone".to_owned()
+        },
+        options: format!("{access},relatime"),
+        device,
+    }
+}
+
+/// Name of the file system that a mount lies on (magic numbers of `statfs(2)`).
+fn fstype(mount: &Mount) -> &'static str {
+    const NAMES: [(i64, &str); 7] = [
+        (0xef53, "ext4"),
+        (0x0102_1994, "tmpfs"),
+        (0x9123_683e, "btrfs"),
+        (0x5846_5342, "xfs"),
+        (0x794c_7630, "overlay"),
+        (0x7371_7368, "squashfs"),
+        (0xe0f5_e1e2, "erofs"),
+    ];
+    let Ok(found) = nix::sys::statfs::fstatfs(&mount.directory) else {
+        return "ext4";
+    };
+    NAMES
+        .iter()
+        .find(|(magic, _)| *magic == found.filesystem_type().0)
+        .map_or("ext4", |(_, name)| name)
+}
+
+fn bytes_of(address: SocketAddr) -> Vec<u8> {
+    let bytes = match address.ip() {
+        IpAddr::V4(ip) => Address::v4(ip.octets(), address.port()).compact(Form::V4),
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => Address::v4(ip.octets(), address.port()).compact(Form::V6),
+            None => Address::v6(ip.octets(), address.port()).compact(Form::V6),
+        },
+    };
+    bytes.as_bytes().to_vec()
+}
+
+fn socket_of(bytes: &[u8]) -> Option<SocketAddr> {
+    let (address, form) = Address::parse(bytes)?;
+    let ip: IpAddr = match (address.ip, form) {
+        (Ip::V4(ip), Form::V4) => Ipv4Addr::from(ip).into(),
+        (Ip::V4(ip), Form::V6) => Ipv4Addr::from(ip).to_ipv6_mapped().into(),
+        (Ip::V6(ip), _) => Ipv6Addr::from(ip).into(),
+    };
+    Some(SocketAddr::new(ip, address.port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_what_is_mapped_where_its_code_starts() {
+        let maps = b"1000-2000 r-xp 0 08:01 5 /usr/bin/a b\n2000-3000 rw-p 0 00:00 0\n3000-4000 r--p 0 08:01 6 /x (deleted)\n";
+        assert_eq!(mapped_at(maps, 0x1fff), Some(&b"/usr/bin/a b"[..]));
+        assert_eq!(mapped_at(maps, 0x2000), None);
+        assert_eq!(mapped_at(maps, 0x3000), Some(&b"/x (deleted)"[..]));
+        assert_eq!(mapped_at(maps, 0x4000), None);
+    }
+
+    #[test]
+    fn addresses_keep_their_form() {
+        for text in ["10.0.0.1:80", "[::1]:443", "[::ffff:127.0.0.1]:22"] {
+            let address: SocketAddr = text.parse().expect("an address");
+            assert_eq!(socket_of(&bytes_of(address)), Some(address));
+        }
+    }
+}
