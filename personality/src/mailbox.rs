@@ -11,6 +11,9 @@ pub const MAILBOX_STRIDE: u64 = 16384;
 /// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
 pub const TEXT_MAX: usize = 4096;
 
+/// `SO_PRIORITY` of a unix `SOCK_SEQPACKET` socket that stands for a datagram socket.
+pub const DATAGRAM: u32 = 5;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -90,6 +93,12 @@ requests! {
     /// Tells the monitor that init has finished its part of a boot, or that a process that init
     /// started ended: args = event, cookie, status.
     Init = 19;
+    /// Who is at the other end of a handed-over unix socket: args = unused, cookie; b receives
+    /// `struct ucred` in the zone's numbers.
+    PeerCred = 20;
+    /// Sends one datagram from a handed-over unix socket: args = address length, cookie, length of
+    /// the datagram; b = address; a = datagram.
+    SendUnix = 21;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.

@@ -43,16 +43,14 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                     .map_or(0, |since| since.as_secs()),
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
-            Request::Signal { .. } | Request::Unpublish(_) => Reply::Error {
+            Request::Signal { .. } => Reply::Error {
                 message: "nothing to do it to; start a program on this connection first".into(),
             },
             Request::Ports => Reply::Ports {
-                ports: zone.net.ports(zone),
+                ports: zone.net.ports(),
             },
-            Request::Publish(publish) => match zone.net.publish(zone, publish) {
-                Ok(()) => Reply::Ok,
-                Err(message) => Reply::Error { message },
-            },
+            Request::Publish(publish) => done(zone.net.publish(publish)),
+            Request::Unpublish(publish) => done(zone.net.unpublish(&publish)),
             Request::Halt { grace_ms } => {
                 let _ = halt.send(Duration::from_millis(grace_ms));
                 Reply::Ok
@@ -62,6 +60,15 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
         if channel.send(&reply, &[]).is_err() {
             return;
         }
+    }
+}
+
+fn done(result: crate::error::Result<()>) -> Reply {
+    match result {
+        Ok(()) => Reply::Ok,
+        Err(error) => Reply::Error {
+            message: format!("{error}; {}", error.remedy()),
+        },
     }
 }
 

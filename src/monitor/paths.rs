@@ -176,3 +176,11 @@ fn errno(error: PathError) -> i32 {
 pub fn open_in_zone(zone: &Zone, path: &[u8], flags: i32) -> Result<OwnedFd, i32> {
     open_resolved(zone, b"/", path, flags).map(|(fd, _)| fd)
 }
+
+/// The same from a directory of the zone.
+///
+/// # Errors
+/// As of [`open_in_zone`].
+pub fn open_at(zone: &Zone, at: &[u8], path: &[u8], flags: i32) -> Result<OwnedFd, i32> {
+    open_resolved(zone, at, path, flags).map(|(fd, _)| fd)
+}

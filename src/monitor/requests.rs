@@ -8,7 +8,7 @@ use super::{files, special};
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
 use picozone_personality::mailbox::{Handover, Request};
-use picozone_personality::net::{Address, LENGTH};
+use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,7 +36,15 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         i64::try_from(bytes.len()).map_err(|_| libc::EIO)
     };
     match request {
-        Request::Ping => Ok(0),
+        Request::Ping => {
+            // A guest asks that way for room in the hand-over socket.
+            let mut table = zone
+                .handed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            super::start::drain(zone, &mut table);
+            Ok(0)
+        }
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
             let flags = args[1] as i32;
@@ -54,30 +62,28 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
-        Request::Bind | Request::ConnectUnix => {
+        Request::Bind | Request::ConnectUnix | Request::SendUnix => {
             let socket = handed(zone, args[1])?;
-            let length = usize::try_from(args[0])
-                .map_err(|_| libc::EINVAL)?
-                .min(LENGTH);
-            let address = shared.read_bytes(call.tid, length);
-            if request == Request::Bind {
-                zone.net.bind(zone, &socket, &address)
-            } else {
-                zone.net.connect_unix(zone, &socket, &address)
+            let address = address(zone, call.tid, args[0])?;
+            match request {
+                Request::Bind => zone.net.bind(zone, caller, &socket, &address),
+                Request::ConnectUnix => zone.net.connect_unix(zone, caller, &socket, &address),
+                _ => {
+                    let length = usize::try_from(args[2]).map_err(|_| libc::EMSGSIZE)?;
+                    let datagram = shared.read_text_bytes(call.tid, length);
+                    zone.net
+                        .send_unix(zone, caller, &socket, &address, &datagram)
+                }
             }
         }
-        Request::UnixName => {
-            let length = usize::try_from(args[0])
-                .map_err(|_| libc::EINVAL)?
-                .min(LENGTH);
-            put(&zone.net.unix_name(&shared.read_bytes(call.tid, length)))
-        }
+        Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
-            let mut address = Address([0; LENGTH]);
-            address
-                .0
-                .copy_from_slice(&shared.read_bytes(call.tid, LENGTH));
-            put(&zone.net.peer_port(zone, &address, args[1] == 17).0)
+            let address = address(zone, call.tid, args[0])?;
+            put(&zone.net.peer_port(args[1], &address)?)
+        }
+        Request::PeerCred => {
+            let socket = handed(zone, args[1])?;
+            put(&zone.net.peer_credentials(zone, caller, &socket)?)
         }
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
@@ -114,6 +120,12 @@ fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
         at = (at + 1) % HOWS_MAX;
     }
     Err(libc::ENFILE)
+}
+
+/// A socket address in field `b`.
+fn address(zone: &Zone, tid: u32, length: u64) -> Result<Vec<u8>, i32> {
+    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    Ok(zone.shared.read_bytes(tid, length.min(LEN_MAX)))
 }
 
 fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {

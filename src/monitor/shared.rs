@@ -119,7 +119,7 @@ impl Shared {
 
     /// The tables.
     #[must_use]
-    pub fn tables(&self) -> &Tables {
+    pub fn tables(&self) -> &'static Tables {
         // SAFETY: the region is as large as `Tables`, zeroed memory is a valid value, and the mapping
         // is never undone. What changes in it are atomics.
         unsafe { &*self.tables.base.cast::<Tables>() }
@@ -174,6 +174,19 @@ impl Shared {
         let bytes = unsafe { (&raw const (*mailbox).a).read_volatile() };
         let length = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
         bytes[..length].to_vec()
+    }
+
+    /// Copies `length` bytes of field `a`, once.
+    #[must_use]
+    pub fn read_text_bytes(&self, host_tid: u32, length: usize) -> Vec<u8> {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return Vec::new();
+        };
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw const (*mailbox).a };
+        // SAFETY: in bounds; any byte is valid.
+        let bytes = unsafe { field.read_volatile() };
+        bytes[..length.min(bytes.len())].to_vec()
     }
 
     /// Copies `length` bytes of field `b`, once.

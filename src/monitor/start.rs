@@ -2,6 +2,7 @@
 
 use super::mounts::{self, Mount};
 use super::net::Net;
+use super::net::inet::rows::SharedRows;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
@@ -61,7 +62,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         let net = picozone_personality::net::ZoneNet::new(boot.number);
         tables.net = net;
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
-            to.0 = from.0;
+            to.0 = from;
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
@@ -73,9 +74,21 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         &shared,
     )?;
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
-    let (hand_ours, hand_theirs) = pair(SockType::Datagram)?;
+    // Not a datagram socket: with one, a guest could send to any path of the host.
+    let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
     let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
     drop((spawn_theirs, hand_theirs));
+    let tables = shared.tables();
+    let rows = SharedRows {
+        rows: &tables.ports,
+        count: &tables.port_count,
+    };
+    let net = Net::new(
+        boot.number,
+        Box::new(rows),
+        &run_dir,
+        &boot.config.publications,
+    )?;
     let zone = Arc::new(Zone {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
@@ -83,7 +96,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         mounts,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),
-        net: Net::new(boot.number, boot.config.publications.clone()),
+        net,
         owners,
         ptys: std::sync::Mutex::default(),
         handed: std::sync::Mutex::default(),
@@ -120,6 +133,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let grace = halted.recv().unwrap_or_default();
     alive.mark_halting();
     end_all(init, grace);
+    zone.net.end();
     alive.end();
     Ok(())
 }
@@ -162,6 +176,10 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
         ) else {
             return;
         };
+        if message.bytes == 0 {
+            // The zone has ended.
+            return;
+        }
         let mut received = Vec::new();
         if let Ok(controls) = message.cmsgs() {
             for control in controls {

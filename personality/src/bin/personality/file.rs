@@ -2,7 +2,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
-use crate::memory::{self, GuestPath};
+use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
 use crate::path::{self, Reach};
 use crate::thread::Thread;
@@ -129,7 +129,8 @@ fn with_node<T>(
     f: impl FnOnce(&mut Thread, u64) -> Result<T>,
     at_monitor: impl FnOnce(&mut Thread, &[u8]) -> Result<T>,
 ) -> Result<T> {
-    let guest = GuestPath::read(pathname)?;
+    let mut room = PathRoom::new();
+    let guest = room.read(pathname)?;
     if guest.is_empty() {
         if flags & EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
@@ -138,20 +139,15 @@ fn with_node<T>(
             return f(thread, dirfd);
         }
     }
-    let dot;
-    let name = if guest.is_empty() {
-        dot = GuestPath::of(b".")?;
-        &dot
-    } else {
-        &guest
-    };
-    match path::reach(thread, dirfd, name, flags & NOFOLLOW != 0)? {
+    let name = if guest.is_empty() { c"." } else { guest };
+    let mut zone = None;
+    match path::reach(thread, dirfd, name, flags & NOFOLLOW != 0, &mut zone)? {
         Reach::Node(fd) => {
             let result = f(thread, fd);
             unsafe { syscall1(__NR_close, fd) };
             result
         }
-        Reach::Monitor(zone) => at_monitor(thread, zone.as_bytes()),
+        Reach::Monitor => at_monitor(thread, path::text_of(&zone)),
     }
 }
 
