@@ -198,14 +198,13 @@ fn a_port_that_the_host_uses(home: &Home) {
     assert!(!text.contains(&port.to_string()), "{text}");
     assert_eq!(zone.sh("echo up"), "up\n");
     // A zone that wants it from the start says so at boot.
-    let wanting = home.zone(&["create", "y", "--publish", &wish]);
-    if wanting.status == 0 {
-        let stderr = home.zone(&["boot", "y"]).fails(125);
-        assert!(stderr.contains(&port.to_string()), "{stderr}");
-        assert_eq!(home.state("y"), "installed");
-        drop(taken);
-        home.zone(&["boot", "y"]).ok();
-    }
+    home.create_with("y", &["--publish", &wish]);
+    let stderr = home.zone(&["boot", "y"]).fails(125);
+    assert!(stderr.contains(&port.to_string()), "{stderr}");
+    assert!(stderr.contains("choose another port"), "{stderr}");
+    assert_eq!(home.state("y"), "installed");
+    drop(taken);
+    home.zone(&["boot", "y"]).ok();
 }
 
 fn a_publication_comes_and_goes(home: &Home) {

@@ -5,5 +5,8 @@
 //! neither user namespaces nor ptrace(2). What the machine cannot do is skipped with its reason
 //! on standard error.
 
+mod apache;
+mod faults;
 mod harness;
 mod lifecycle;
+mod redis;

@@ -13,7 +13,7 @@ mod same;
 pub use home::{Home, Zone};
 pub use place::Place;
 pub use process::{Output, Running, run, start};
-pub use role::Role;
+pub use role::{Role, am_root};
 pub use same::{Same, native};
 
 use std::io::Write;
