@@ -9,4 +9,5 @@ mod apache;
 mod faults;
 mod harness;
 mod lifecycle;
+mod programs;
 mod redis;
