@@ -18,4 +18,5 @@ pub mod requests;
 pub mod shared;
 pub mod special;
 pub mod start;
+pub mod used;
 pub mod zone;

@@ -7,6 +7,7 @@ use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
+use super::used::Used;
 use super::zone::Zone;
 use super::{control, requests};
 use crate::engine::{Boot, end};
@@ -93,6 +94,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
         shared,
+        used: Used::default(),
         mounts,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),
@@ -383,9 +385,11 @@ fn become_init(
     if SENT.load(Ordering::Acquire) != 1 {
         return "cannot hand the listener over".into();
     }
-    // SAFETY: from here on only calls that the filter lets through from anybody: dup2 and execveat.
+    // From here on only calls that the filter lets through from anybody: dup2 and execveat.
+    // SAFETY: takes numbers only.
+    unsafe { libc::dup2(spawn.as_raw_fd(), FD_SPAWN.cast_signed()) };
+    // SAFETY: the strings and lists end as execveat(2) asks.
     unsafe {
-        libc::dup2(spawn.as_raw_fd(), FD_SPAWN.cast_signed());
         libc::syscall(
             libc::SYS_execveat,
             picozone_personality::layout::FD_PERSONALITY,

@@ -5,6 +5,7 @@ use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
+use super::used::Used;
 use crate::ids::HostPid;
 use picozone_fsmap::{MountRow, Mounts, PathBuf};
 use picozone_personality::mailbox::Request;
@@ -23,6 +24,8 @@ pub struct Zone {
     pub run_dir: HostPath,
     /// Shared memory.
     pub shared: Shared,
+    /// Mailboxes in use.
+    pub used: Used,
     /// Mounts, by [`mounts::number`].
     pub mounts: Vec<Mount>,
     /// Host pid of zone init; 0 before it runs.
