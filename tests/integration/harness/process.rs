@@ -80,11 +80,6 @@ pub fn run(command: &mut Command, limit: Duration) -> Output {
 }
 
 impl Running {
-    /// Its process id.
-    pub fn pid(&self) -> i32 {
-        self.child.id().cast_signed()
-    }
-
     /// Waits for its end; see [`run`].
     #[track_caller]
     pub fn wait(mut self, limit: Duration) -> Output {

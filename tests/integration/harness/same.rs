@@ -69,7 +69,16 @@ impl<'a> Same<'a> {
             natively == in_zone,
             "this script differs: {script}\nnatively {natively:?}\nin the zone {in_zone:?}"
         );
-        let (natively_left, zone_left) = (self.left(&self.work), self.left(&self.work_in_zone()));
+        let list = format!("{} | LC_ALL=C sort", self.find());
+        let listed = run(native("sh", &list).current_dir(&self.work), LIMIT).ok();
+        let natively_left = describe(&self.work, &listed);
+        let mut command = self.zone.home().command(&["login", self.zone.name()]);
+        command
+            .arg("--workdir")
+            .arg(&self.work)
+            .args(["--", "sh", "-c", &list]);
+        let listed = run(&mut command, LIMIT).ok();
+        let zone_left = describe(&self.work_in_zone(), &listed);
         assert!(
             natively_left == zone_left,
             "this script leaves other files: {script}\nnatively:\n{natively_left}in the zone:\n{zone_left}"
@@ -77,29 +86,29 @@ impl<'a> Same<'a> {
         natively
     }
 
-    /// A description of every file below a directory, by find(1) of the host.
-    fn left(&self, dir: &Path) -> String {
-        let mut find = Command::new("find");
-        find.arg(".").current_dir(dir);
+    /// Names, types, modes and links, as each side sees them.
+    fn find(&self) -> String {
+        let mut find = "find .".to_owned();
         for name in self.unlike {
-            find.args(["-path", &format!("./{name}"), "-prune", "-o"]);
+            let _ = write!(find, " -path './{name}' -prune -o");
         }
-        find.args(["-printf", "%P %y %m %l\\n"]);
-        let listed = run(&mut find, LIMIT).ok();
-        let mut lines: Vec<&str> = listed.lines().collect();
-        lines.sort_unstable();
-        let mut text = String::new();
-        for line in lines {
-            let mut fields = line.split(' ');
-            let (name, kind) = (fields.next().unwrap_or(""), fields.next());
-            let _ = writeln!(text, "{line}");
-            if kind == Some("f") {
-                let bytes = std::fs::read(dir.join(name)).unwrap_or_default();
-                let _ = writeln!(text, "  {}", bytes.escape_ascii());
-            }
-        }
-        text
+        find + r" -printf '%P %y %m %l\n'"
     }
+}
+
+/// The list with the contents of its files, which the host can read on both sides.
+fn describe(dir: &Path, listed: &str) -> String {
+    let mut text = String::new();
+    for line in listed.lines() {
+        let mut fields = line.split(' ');
+        let (name, kind) = (fields.next().unwrap_or(""), fields.next());
+        let _ = writeln!(text, "{line}");
+        if kind == Some("f") {
+            let bytes = std::fs::read(dir.join(name)).unwrap_or_default();
+            let _ = writeln!(text, "  {}", bytes.escape_ascii());
+        }
+    }
+    text
 }
 
 /// A script run by the host in the environment that a zone gives to root.

@@ -147,7 +147,18 @@ fn with_node<T>(
             unsafe { syscall1(__NR_close, fd) };
             result
         }
-        Reach::Monitor => at_monitor(thread),
+        Reach::Monitor => {
+            // glibc's fchmodat(2) with AT_SYMLINK_NOFOLLOW changes an O_PATH descriptor this way.
+            if flags & NOFOLLOW == 0
+                && let Some(fd) = path::own_descriptor(name)
+            {
+                return f(thread, fd).map_err(|errno| match errno {
+                    Errno::EBADF => Errno::ENOENT,
+                    other => other,
+                });
+            }
+            at_monitor(thread)
+        }
     }
 }
 
