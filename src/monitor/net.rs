@@ -35,11 +35,11 @@ fn number(errno: Errno) -> i32 {
 }
 
 impl Net {
-    /// The network of the zone with this number. A publication that cannot be is logged: the zone
-    /// comes up without it.
+    /// The network of the zone with this number.
     ///
     /// # Errors
-    /// `run_dir` (`zones/NAME/run`) cannot be written.
+    /// `run_dir` (`zones/NAME/run`) cannot be written. A publication cannot be: the zone is not to
+    /// look as if it were reachable there.
     pub fn new(
         zone_number: u16,
         rows: Box<dyn Rows>,
@@ -51,9 +51,7 @@ impl Net {
             unix: Unix::new(zone_number, run_dir)?,
         };
         for publication in publications {
-            if let Err(error) = net.inet.publish(publication.clone()) {
-                tracing::warn!("{error}: {}", error.remedy());
-            }
+            net.inet.publish(publication.clone())?;
         }
         Ok(net)
     }

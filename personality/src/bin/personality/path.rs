@@ -829,8 +829,8 @@ pub fn link(
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 
-/// `/proc/self/fd/N`, by which libc links an `O_TMPFILE`.
-fn own_descriptor(path: &CStr) -> Option<u64> {
+/// `/proc/self/fd/N`, by which libc links an `O_TMPFILE` and changes the mode of an `O_PATH`.
+pub fn own_descriptor(path: &CStr) -> Option<u64> {
     let digits = path.to_bytes().strip_prefix(b"/proc/self/fd/")?;
     if digits.is_empty() {
         return None;

@@ -1,0 +1,92 @@
+//! Homes with zones of their own, programs with a time limit, and the roles they run in.
+//!
+//! Key types are [`Home`], a `PICOZONE_HOME` whose zones go with it, and [`Zone`], one of them.
+//! Deliberately absent are fixed sleeps: [`eventually`] asks until the answer is yes.
+
+mod home;
+mod place;
+mod process;
+mod process_unsafe;
+mod role;
+mod same;
+
+pub use home::{Home, Zone};
+pub use place::Place;
+pub use process::{Output, Running, run, start};
+pub use role::{Role, am_root};
+pub use same::Same;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Where programs are looked for, natively and in zones: what `zone login` gives to root.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long one command may take on a machine that is busy with other tests.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+/// Makes one test of each function for root and one for an ordinary user.
+macro_rules! in_each_role {
+    ($($body:ident),* $(,)?) => {
+        mod as_root { $(
+            #[test]
+            fn $body() {
+                $crate::harness::Role::Root.run(stringify!($body), super::$body);
+            }
+        )* }
+        mod as_user { $(
+            #[test]
+            fn $body() {
+                $crate::harness::Role::User.run(stringify!($body), super::$body);
+            }
+        )* }
+    };
+}
+pub(crate) use in_each_role;
+
+/// Makes one test of each function for an ordinary user without user namespaces and ptrace(2).
+macro_rules! confined {
+    ($($body:ident),* $(,)?) => {
+        mod confined { $(
+            #[test]
+            fn $body() {
+                $crate::harness::Role::Confined.run(stringify!($body), super::$body);
+            }
+        )* }
+    };
+}
+pub(crate) use confined;
+
+/// Says why something is not tested here, past the capture of the test runner.
+pub fn skip(what: &str, reason: &str) {
+    let line = format!("SKIPPED {what}: {reason}\n");
+    // A test must not fail for want of a standard error.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+/// Finds a program where zones find it, too; without it the test is skipped.
+pub fn program(what: &str, name: &str) -> Option<PathBuf> {
+    let found = PATH
+        .split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.exists());
+    if found.is_none() {
+        skip(what, &format!("this machine has no {name}"));
+    }
+    found
+}
+
+/// Asks until the answer is there, for things that happen a moment later.
+///
+/// # Panics
+/// When it does not come in [`LIMIT`].
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "never so: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

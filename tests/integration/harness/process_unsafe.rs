@@ -1,0 +1,75 @@
+//! What a child does between fork(2) and execve(2): it takes its role.
+
+use super::role::Role;
+use std::io;
+use std::mem::offset_of;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Lets the command run in `role`; `account` is the user and the group of an ordinary user if we
+/// are root.
+pub fn take_role(command: &mut Command, role: Role, account: Option<(u32, u32)>) {
+    let enter = move || {
+        // SAFETY: umask(2) takes no pointer.
+        unsafe { libc::umask(0o022) };
+        if let Some((uid, gid)) = account {
+            // SAFETY: no group is read from the null pointer.
+            check(unsafe { libc::setgroups(0, std::ptr::null()) })?;
+            // SAFETY: setresgid(2) takes no pointer.
+            check(unsafe { libc::setresgid(gid, gid, gid) })?;
+            // SAFETY: setresuid(2) takes no pointer.
+            check(unsafe { libc::setresuid(uid, uid, uid) })?;
+        }
+        if role == Role::Confined {
+            confine()?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls only and allocates nothing, so that it may run in the
+    // forked child of a process with threads.
+    unsafe { command.pre_exec(enter) };
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const ANY_BIT: u16 = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// Every `CLONE_NEW*` that clone(2) takes.
+const NAMESPACES: u32 = 0x7e02_0000;
+
+const fn row(code: u16, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+/// `EPERM` for unshare(2), setns(2), ptrace(2) and new name spaces of clone(2); `ENOSYS` for
+/// clone3(2), whose flags a filter cannot see.
+fn confine() -> io::Result<()> {
+    let rows = [
+        row(LOAD, offset_of!(libc::seccomp_data, nr) as u32, 0, 0),
+        row(EQUAL, libc::SYS_unshare as u32, 7, 0),
+        row(EQUAL, libc::SYS_setns as u32, 6, 0),
+        row(EQUAL, libc::SYS_ptrace as u32, 5, 0),
+        row(EQUAL, libc::SYS_clone3 as u32, 5, 0),
+        row(EQUAL, libc::SYS_clone as u32, 0, 2),
+        row(LOAD, offset_of!(libc::seccomp_data, args) as u32, 0, 0),
+        row(ANY_BIT, NAMESPACES, 1, 0),
+        row(RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        row(RETURN, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        row(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: rows.len() as u16,
+        filter: rows.as_ptr().cast_mut(),
+    };
+    // SAFETY: this operation of prctl(2) takes no pointer.
+    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
+    // SAFETY: `program` and the rows that it points to live until the call has returned.
+    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) })
+}

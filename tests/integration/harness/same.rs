@@ -1,0 +1,123 @@
+//! The oracle of most tests: what the same program does natively.
+
+use super::{LIMIT, Output, PATH, Zone, run};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A script that must do the same natively and in a zone.
+///
+/// It runs in an empty directory of the same name on both sides. Its standard output, standard
+/// error and exit status are compared, and afterwards the whole directory: names, types, modes,
+/// sizes, links and contents.
+pub struct Same<'a> {
+    zone: &'a Zone<'a>,
+    work: PathBuf,
+    shell: &'a str,
+    unlike: &'a [&'a str],
+}
+
+impl<'a> Same<'a> {
+    /// Compares in this zone, by scripts of sh.
+    pub fn new(zone: &'a Zone<'a>) -> Self {
+        let work = zone.home().place().work();
+        zone.run(&[Path::new("mkdir"), Path::new("-p"), &work]).ok();
+        Self {
+            zone,
+            work,
+            shell: "sh",
+            unlike: &[],
+        }
+    }
+
+    /// Uses another shell.
+    pub fn shell(mut self, shell: &'a str) -> Self {
+        self.shell = shell;
+        self
+    }
+
+    /// Leaves out what lies below these names of the directory.
+    pub fn but(mut self, unlike: &'a [&'a str]) -> Self {
+        self.unlike = unlike;
+        self
+    }
+
+    /// The directory, by its name on both sides.
+    pub fn work(&self) -> &Path {
+        &self.work
+    }
+
+    /// The directory of the zone's side, as the host names it.
+    pub fn work_in_zone(&self) -> PathBuf {
+        let below = self.work.strip_prefix("/").expect("it is absolute");
+        self.zone.root().join(below)
+    }
+
+    /// Runs the script on both sides, compares, and gives what both did.
+    ///
+    /// # Panics
+    /// They differ.
+    #[track_caller]
+    pub fn check(&self, script: &str) -> Output {
+        let mut command = native(self.shell, script);
+        let natively = run(command.current_dir(&self.work), LIMIT);
+        let mut command = self.zone.home().command(&["login", self.zone.name()]);
+        command.arg("--workdir").arg(&self.work);
+        command.args(["--env", "HOME=/nonexistent", "--"]);
+        let in_zone = run(command.args([self.shell, "-c", script]), LIMIT);
+        assert!(
+            natively == in_zone,
+            "this script differs: {script}\nnatively {natively:?}\nin the zone {in_zone:?}"
+        );
+        let list = format!("{} | LC_ALL=C sort", self.find());
+        let listed = run(native("sh", &list).current_dir(&self.work), LIMIT).ok();
+        let natively_left = describe(&self.work, &listed);
+        let mut command = self.zone.home().command(&["login", self.zone.name()]);
+        command
+            .arg("--workdir")
+            .arg(&self.work)
+            .args(["--", "sh", "-c", &list]);
+        let listed = run(&mut command, LIMIT).ok();
+        let zone_left = describe(&self.work_in_zone(), &listed);
+        assert!(
+            natively_left == zone_left,
+            "this script leaves other files: {script}\nnatively:\n{natively_left}in the zone:\n{zone_left}"
+        );
+        natively
+    }
+
+    /// Names, types, modes and links, as each side sees them.
+    fn find(&self) -> String {
+        let mut find = "find .".to_owned();
+        for name in self.unlike {
+            let _ = write!(find, " -path './{name}' -prune -o");
+        }
+        find + r" -printf '%P %y %m %l\n'"
+    }
+}
+
+/// The list with the contents of its files, which the host can read on both sides.
+fn describe(dir: &Path, listed: &str) -> String {
+    let mut text = String::new();
+    for line in listed.lines() {
+        let mut fields = line.split(' ');
+        let (name, kind) = (fields.next().unwrap_or(""), fields.next());
+        let _ = writeln!(text, "{line}");
+        if kind == Some("f") {
+            let bytes = std::fs::read(dir.join(name)).unwrap_or_default();
+            let _ = writeln!(text, "  {}", bytes.escape_ascii());
+        }
+    }
+    text
+}
+
+/// A script run by the host in the environment that a zone gives to root.
+pub fn native(shell: &str, script: &str) -> Command {
+    let mut command = Command::new(shell);
+    command.args(["-c", script]).env_clear().env("PATH", PATH);
+    command.env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
+    command.env("USER", "root").env("LOGNAME", "root");
+    command.env("SHELL", "/bin/bash");
+    super::process_unsafe::take_role(&mut command, super::Role::Root, None);
+    command
+}

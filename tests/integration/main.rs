@@ -1,0 +1,13 @@
+//! Whole zones, driven through the command line: what a user may rely on.
+//!
+//! A test body is a function of a [`harness::Home`] that is handed to [`in_each_role`], which runs
+//! it as root and as an ordinary user, or to [`confined`], which runs it where the kernel grants
+//! neither user namespaces nor ptrace(2). What the machine cannot do is skipped with its reason
+//! on standard error.
+
+mod apache;
+mod faults;
+mod harness;
+mod lifecycle;
+mod programs;
+mod redis;
