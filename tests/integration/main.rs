@@ -6,6 +6,7 @@
 //! on standard error.
 
 mod apache;
+mod escape;
 mod faults;
 mod harness;
 mod lifecycle;

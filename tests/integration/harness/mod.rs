@@ -76,6 +76,20 @@ pub fn program(what: &str, name: &str) -> Option<PathBuf> {
     found
 }
 
+/// A program of `tests/guests`, which is built with all else of the workspace.
+///
+/// # Panics
+/// If it is not there.
+pub fn guest(name: &str) -> PathBuf {
+    let zone = Path::new(env!("CARGO_BIN_EXE_zone"));
+    let path = zone.with_file_name(name);
+    assert!(
+        path.exists(),
+        "{name} is missing: cargo build -p picozone-guests"
+    );
+    path
+}
+
 /// Asks until the answer is there, for things that happen a moment later.
 ///
 /// # Panics

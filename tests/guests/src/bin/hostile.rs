@@ -1,0 +1,582 @@
+//! A guest that tries to leave its zone, with machine code of its own choice.
+//!
+//! Each attempt is made in a child and prints `refused NAME` or `ESCAPED NAME`. An attempt is
+//! refused by an errno or by the end of the process. Calls are made from here (`raw`) and from within
+//! the personality (`inside`), by jumping to a `syscall` instruction of its image: whatever the filter
+//! lets through there, it lets through for a hostile guest, too.
+//!
+//! `hostile HOST_PID HOST_SOCKET`: a process and a listening unix socket of the host, by the host's
+//! names.
+#![expect(
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "everything here is meant to do harm; the kernel is to keep it from doing so"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "registers are words"
+)]
+
+use std::arch::asm;
+use std::ffi::CString;
+
+const IMAGE: u64 = 0x6000_0000_0000;
+const TABLES: u64 = 0x6100_0000_0000;
+const COMMONS: u64 = 0x6200_0000_0000;
+const MAILBOXES: u64 = 0x6210_0000_0000;
+const FD_PERSONALITY: u64 = 1024;
+const FD_TABLES: u64 = 1025;
+const FDS: std::ops::Range<u64> = 1024..1056;
+const DOORBELL: i64 = 0x5a0f;
+const PAGE: u64 = 4096;
+
+fn raw(nr: i64, a: [u64; 6]) -> i64 {
+    let result: i64;
+    unsafe {
+        asm!("syscall", inlateout("rax") nr => result, in("rdi") a[0], in("rsi") a[1],
+            in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
+            lateout("rcx") _, lateout("r11") _);
+    }
+    result
+}
+
+/// A `syscall; add rsp, N; ret` of the personality: its address and N.
+fn gadget() -> (u64, u64) {
+    for at in IMAGE..IMAGE + 0x1f000 {
+        let bytes = unsafe { (at as *const [u8; 7]).read_unaligned() };
+        if let [0x0f, 0x05, 0x48, 0x83, 0xc4, more, 0xc3] = bytes {
+            return (at, u64::from(more));
+        }
+        if bytes[..3] == [0x0f, 0x05, 0xc3] {
+            return (at, 0);
+        }
+    }
+    panic!("the personality holds no fitting syscall instruction any more: look for another");
+}
+
+fn inside(nr: i64, a: [u64; 6]) -> i64 {
+    let (at, more) = gadget();
+    let result: i64;
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "mov rbp, rsp",
+            "lea rbx, [rip + 2f]",
+            "push rbx",
+            "sub rsp, r12",
+            "jmp r13",
+            "2:",
+            "mov rsp, rbp",
+            "pop rbp",
+            "pop rbx",
+            inlateout("rax") nr => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
+            in("r10") a[3], in("r8") a[4], in("r9") a[5], in("r12") more, in("r13") at,
+            lateout("rcx") _, lateout("r11") _,
+        );
+    }
+    result
+}
+
+/// Runs an attempt in a child of its own; what it gives tells by the exit status.
+fn attempt(name: &str, what: impl FnOnce() -> i64) {
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let status = if what() < 0 { 3 } else { 4 };
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = 0;
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 4 {
+        println!("ESCAPED {name}");
+    } else {
+        println!("refused {name}");
+    }
+}
+
+/// Shows that calls from both places can succeed at all, or all else here says nothing.
+fn controls() {
+    let own = inside(libc::SYS_getpid, [0; 6]);
+    let controls = [
+        ("raw", raw(libc::SYS_sched_yield, [0; 6])),
+        ("inside", inside(libc::SYS_sched_yield, [0; 6])),
+        (
+            "own process",
+            inside(libc::SYS_kill, [own as u64, 0, 0, 0, 0, 0]),
+        ),
+        ("doorbell", inside(DOORBELL, [0; 6])),
+        (
+            "tables",
+            i64::from(unsafe { (TABLES as *const u32).read_volatile() } > 0),
+        ),
+    ];
+    for (name, result) in controls {
+        if result < 0 {
+            println!("BROKEN control {name}: {result}");
+        }
+    }
+}
+
+/// From here and from inside the personality.
+fn both(name: &str, nr: i64, args: [u64; 6]) {
+    attempt(&format!("{name}, raw"), || raw(nr, args));
+    attempt(&format!("{name}, inside"), || inside(nr, args));
+}
+
+fn ptr<T>(value: &T) -> u64 {
+    std::ptr::from_ref(value) as u64
+}
+
+fn foreign_calls() {
+    attempt("int 0x80", || {
+        let result: i64;
+        unsafe { asm!("int 0x80", inlateout("rax") 20i64 => result) };
+        result
+    });
+    both("x32", 0x4000_0000 | libc::SYS_getpid, [0; 6]);
+    let zeroes = [0u64; 64];
+    let z = ptr(&zeroes);
+    let user = libc::CLONE_NEWUSER as u64;
+    let rows: [(&str, i64, [u64; 6]); 20] = [
+        (
+            "io_uring_setup",
+            libc::SYS_io_uring_setup,
+            [1, z, 0, 0, 0, 0],
+        ),
+        ("userfaultfd", libc::SYS_userfaultfd, [1, 0, 0, 0, 0, 0]),
+        ("bpf", libc::SYS_bpf, [0, z, 64, 0, 0, 0]),
+        ("keyctl", libc::SYS_keyctl, [0, u64::MAX - 2, 0, 0, 0, 0]),
+        (
+            "unshare a user name space",
+            libc::SYS_unshare,
+            [user, 0, 0, 0, 0, 0],
+        ),
+        (
+            "clone into one",
+            libc::SYS_clone,
+            [user | 17, 0, 0, 0, 0, 0],
+        ),
+        ("ptrace", libc::SYS_ptrace, [0, 0, 0, 0, 0, 0]),
+        (
+            "a listener of its own",
+            libc::SYS_seccomp,
+            [1, 8, z, 0, 0, 0],
+        ),
+        ("a seccomp filter", libc::SYS_prctl, [22, 2, z, 0, 0, 0]),
+        (
+            "perf_event_open",
+            libc::SYS_perf_event_open,
+            [z, 0, u64::MAX, u64::MAX, 0, 0],
+        ),
+        (
+            "open_by_handle_at",
+            libc::SYS_open_by_handle_at,
+            [3, z, 0, 0, 0, 0],
+        ),
+        ("modify_ldt", libc::SYS_modify_ldt, [0, z, 64, 0, 0, 0]),
+        (
+            "fanotify_init",
+            libc::SYS_fanotify_init,
+            [0x200, 0, 0, 0, 0, 0],
+        ),
+        ("memfd_secret", libc::SYS_memfd_secret, [0; 6]),
+        ("chroot", libc::SYS_chroot, [ptr(b"/usr\0"), 0, 0, 0, 0, 0]),
+        (
+            "mount",
+            libc::SYS_mount,
+            [z, ptr(b"/tmp\0"), ptr(b"tmpfs\0"), 0, 0, 0],
+        ),
+        ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, ptr(b"x"), 0, 0, 0]),
+        ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541c, z, 0, 0, 0]),
+        ("an unknown number", 5000, [0; 6]),
+        ("map_shadow_stack", 453, [0, PAGE, 0, 0, 0, 0]),
+    ];
+    for (name, nr, args) in rows {
+        both(name, nr, args);
+    }
+}
+
+fn reserved_descriptors() {
+    for fd in [
+        FDS.start,
+        FD_TABLES,
+        FDS.start + 4,
+        FDS.start + 8,
+        FDS.end - 1,
+    ] {
+        both(&format!("close {fd}"), libc::SYS_close, [fd, 0, 0, 0, 0, 0]);
+        both(&format!("dup {fd}"), libc::SYS_dup, [fd, 0, 0, 0, 0, 0]);
+        both(
+            &format!("dup2 onto {fd}"),
+            libc::SYS_dup2,
+            [0, fd, 0, 0, 0, 0],
+        );
+        both(
+            &format!("dup3 onto {fd}"),
+            libc::SYS_dup3,
+            [0, fd, 0, 0, 0, 0],
+        );
+        let cloexec = libc::FD_CLOEXEC as u64;
+        both(
+            &format!("F_SETFD {fd}"),
+            libc::SYS_fcntl,
+            [fd, 2, cloexec, 0, 0, 0],
+        );
+        both(
+            &format!("F_DUPFD {fd}"),
+            libc::SYS_fcntl,
+            [fd, 0, 0, 0, 0, 0],
+        );
+        both(
+            &format!("FIOCLEX {fd}"),
+            libc::SYS_ioctl,
+            [fd, 0x5451, 0, 0, 0, 0],
+        );
+        both(
+            &format!("FIONBIO {fd}"),
+            libc::SYS_ioctl,
+            [fd, 0x5421, ptr(&1u64), 0, 0, 0],
+        );
+        both(
+            &format!("shutdown {fd}"),
+            libc::SYS_shutdown,
+            [fd, 2, 0, 0, 0, 0],
+        );
+    }
+    attempt("close_range over them, inside", || {
+        inside(libc::SYS_close_range, [1000, 2000, 0, 0, 0, 0])
+    });
+    attempt("close_range over them, then exec", || {
+        raw(libc::SYS_close_range, [3, u64::from(u32::MAX), 0, 0, 0, 0]);
+        runs() - 1
+    });
+}
+
+/// 0 if a program can still be executed.
+fn runs() -> i64 {
+    let done = std::process::Command::new("/bin/true").status();
+    i64::from(!done.is_ok_and(|status| status.success()))
+}
+
+fn memory() {
+    for (name, at) in [
+        ("image", IMAGE),
+        ("tables", TABLES),
+        ("commons", COMMONS),
+        ("mailboxes", MAILBOXES),
+    ] {
+        let fixed = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+        both(
+            &format!("munmap of {name}"),
+            libc::SYS_munmap,
+            [at, PAGE, 0, 0, 0, 0],
+        );
+        both(
+            &format!("mprotect of {name}"),
+            libc::SYS_mprotect,
+            [at, PAGE, 7, 0, 0, 0],
+        );
+        both(
+            &format!("pkey_mprotect of {name}"),
+            libc::SYS_pkey_mprotect,
+            [at, PAGE, 7, u64::MAX, 0, 0],
+        );
+        both(
+            &format!("mmap over {name}"),
+            libc::SYS_mmap,
+            [at, PAGE, 3, fixed, u64::MAX, 0],
+        );
+        both(
+            &format!("mremap of {name}"),
+            libc::SYS_mremap,
+            [at, PAGE, 2 * PAGE, 1, 0, 0],
+        );
+        both(
+            &format!("MADV_DONTFORK of {name}"),
+            libc::SYS_madvise,
+            [at, PAGE, 10, 0, 0, 0],
+        );
+        both(
+            &format!("MADV_REMOVE of {name}"),
+            libc::SYS_madvise,
+            [at, PAGE, 9, 0, 0, 0],
+        );
+        both(
+            &format!("remap_file_pages of {name}"),
+            libc::SYS_remap_file_pages,
+            [at, PAGE, 0, 1, 0, 0],
+        );
+        both(
+            &format!("shmat at {name}"),
+            libc::SYS_shmat,
+            [0, at, 0o40000, 0, 0, 0],
+        );
+    }
+    let own = vec![0u8; 3 * PAGE as usize];
+    let page = (own.as_ptr() as u64 + PAGE) & !(PAGE - 1);
+    both(
+        "mremap onto the tables",
+        libc::SYS_mremap,
+        [page, PAGE, PAGE, 3, TABLES, 0],
+    );
+    let shared = libc::MAP_SHARED as u64;
+    both(
+        "tables to write",
+        libc::SYS_mmap,
+        [0, PAGE, 3, shared, FD_TABLES, 0],
+    );
+    both(
+        "a mapping without end",
+        libc::SYS_mmap,
+        [0, 0x7000_0000_0000, 0, 0x4022, u64::MAX, 0],
+    );
+    attempt("a write to the tables", || {
+        unsafe { (TABLES as *mut u64).write_volatile(0) };
+        0
+    });
+    attempt("/proc/self/mem at the tables", || {
+        let path = c"/proc/self/mem";
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR) };
+        if fd < 0 {
+            return -1;
+        }
+        let word = 0u64;
+        unsafe { libc::pwrite(fd, (&raw const word).cast(), 8, TABLES as i64) as i64 }
+    });
+    attempt("RLIMIT_AS raised", || {
+        let limit = [u64::MAX; 2];
+        raw(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0])
+    });
+}
+
+fn files() {
+    let how = [0u64; 3];
+    let path = c"/etc/passwd".as_ptr() as u64;
+    let cwd = libc::AT_FDCWD as u64;
+    let own = ptr(&how);
+    attempt("openat2 with a how of our own", || {
+        inside(libc::SYS_openat2, [cwd, path, own, 24, 0, 0])
+    });
+    // The page of approved ways lies in the tables: every place that is no slot, and empty slots.
+    let hows = (0..0x8000u64)
+        .step_by(8)
+        .map(|offset| TABLES + offset)
+        .find(|&at| unsafe { ((at + 16) as *const u64).read_volatile() } == 1 << 63);
+    if let Some(slot) = hows {
+        for (name, at) in [("an empty slot", slot), ("an unaligned one", slot + 8)] {
+            attempt(&format!("openat2 with {name}"), || {
+                inside(libc::SYS_openat2, [cwd, path, at, 24, 0, 0])
+            });
+        }
+    }
+    for (name, nr, args) in [
+        ("open", libc::SYS_open, [path, 0, 0, 0, 0, 0]),
+        ("openat", libc::SYS_openat, [cwd, path, 0, 0, 0, 0]),
+        ("stat", libc::SYS_stat, [path, own, 0, 0, 0, 0]),
+        ("chdir", libc::SYS_chdir, [path, 0, 0, 0, 0, 0]),
+        ("chmod", libc::SYS_chmod, [path, 0o777, 0, 0, 0, 0]),
+        ("truncate", libc::SYS_truncate, [path, 0, 0, 0, 0, 0]),
+        ("access", libc::SYS_access, [path, 0, 0, 0, 0, 0]),
+        ("execve", libc::SYS_execve, [path, 0, 0, 0, 0, 0]),
+        ("utimensat", libc::SYS_utimensat, [cwd, path, 0, 0, 0, 0]),
+        ("chown", libc::SYS_chown, [path, 0, 0, 0, 0, 0]),
+        ("setxattr", libc::SYS_setxattr, [path, path, path, 1, 0, 0]),
+        ("unix socket", libc::SYS_socket, [1, 2, 0, 0, 0, 0]),
+    ] {
+        attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    let empty = c"".as_ptr() as u64;
+    let flags = libc::AT_EMPTY_PATH as u64;
+    let argv = [0u64; 2];
+    let argv = ptr(&argv);
+    for (name, args) in [
+        (
+            "another empty string",
+            [FD_PERSONALITY, empty, argv, argv, flags, 0],
+        ),
+        (
+            "other flags",
+            [FD_PERSONALITY, empty, argv, argv, flags | 0x100, 0],
+        ),
+        ("another descriptor", [0, empty, argv, argv, flags, 0]),
+    ] {
+        attempt(&format!("execveat with {name}, inside"), || {
+            inside(libc::SYS_execveat, args)
+        });
+    }
+    // A file of the host, shared read-only, that the host's user may own.
+    let Ok(victim) = CString::new("/victim/file") else {
+        return;
+    };
+    let fd = unsafe { libc::open(victim.as_ptr(), libc::O_RDONLY) } as u64;
+    for (name, nr, args) in [
+        ("fchmod", libc::SYS_fchmod, [fd, 0o777, 0, 0, 0, 0]),
+        ("fchown", libc::SYS_fchown, [fd, 1, 1, 0, 0, 0]),
+        ("futimens", libc::SYS_utimensat, [fd, 0, 0, 0, 0, 0]),
+        (
+            "fsetxattr",
+            libc::SYS_fsetxattr,
+            [fd, c"user.x".as_ptr() as u64, path, 1, 0, 0],
+        ),
+        (
+            "FS_IOC_SETFLAGS",
+            libc::SYS_ioctl,
+            [fd, 0x4008_6602, own, 0, 0, 0],
+        ),
+        ("ftruncate", libc::SYS_ftruncate, [fd, 0, 0, 0, 0, 0]),
+        ("fallocate", libc::SYS_fallocate, [fd, 0, 0, 99, 0, 0]),
+    ] {
+        attempt(&format!("{name} of a shared file, inside"), || {
+            inside(nr, args)
+        });
+    }
+    let to_write = unsafe { libc::open(victim.as_ptr(), libc::O_WRONLY) };
+    attempt("a shared file to write", || i64::from(to_write));
+}
+
+fn others(pid: u64, socket: &str) {
+    let word = [0u64; 16];
+    let w = ptr(&word);
+    for (name, nr, args) in [
+        ("kill", libc::SYS_kill, [pid, 0, 0, 0, 0, 0]),
+        ("tgkill", libc::SYS_tgkill, [pid, pid, 0, 0, 0, 0]),
+        ("tkill", libc::SYS_tkill, [pid, 0, 0, 0, 0, 0]),
+        ("prlimit", libc::SYS_prlimit64, [pid, 7, 0, w, 0, 0]),
+        ("setpriority", libc::SYS_setpriority, [0, pid, 19, 0, 0, 0]),
+        ("getpriority", libc::SYS_getpriority, [0, pid, 0, 0, 0, 0]),
+        (
+            "sched_setaffinity",
+            libc::SYS_sched_setaffinity,
+            [pid, 8, ptr(&1u64), 0, 0, 0],
+        ),
+        (
+            "sched_getaffinity",
+            libc::SYS_sched_getaffinity,
+            [pid, 8, w, 0, 0, 0],
+        ),
+        (
+            "ioprio_set",
+            libc::SYS_ioprio_set,
+            [1, pid, 0x6000, 0, 0, 0],
+        ),
+        (
+            "process_vm_readv",
+            libc::SYS_process_vm_readv,
+            [pid, w, 0, w, 0, 0],
+        ),
+        ("pidfd_open", libc::SYS_pidfd_open, [pid, 0, 0, 0, 0, 0]),
+        ("getpgid", libc::SYS_getpgid, [pid, 0, 0, 0, 0, 0]),
+        ("getsid", libc::SYS_getsid, [pid, 0, 0, 0, 0, 0]),
+        (
+            "migrate_pages",
+            libc::SYS_migrate_pages,
+            [pid, 1, w, w, 0, 0],
+        ),
+        (
+            "get_robust_list",
+            libc::SYS_get_robust_list,
+            [pid, w, w + 8, 0, 0, 0],
+        ),
+        ("kcmp", libc::SYS_kcmp, [pid, pid, 0, 0, 0, 0]),
+    ] {
+        both(&format!("{name} of a host process"), nr, args);
+    }
+    for (name, domain, kind) in [
+        ("netlink", 16, 3),
+        ("packet", 17, 3),
+        ("vsock", 40, 1),
+        ("alg", 38, 5),
+        ("raw IP", 2, 3),
+        ("raw IPv6", 10, 3),
+    ] {
+        attempt(&format!("a {name} socket, raw"), || {
+            raw(libc::SYS_socket, [domain, kind, 0, 0, 0, 0])
+        });
+        attempt(&format!("a {name} socket, inside"), || {
+            inside(libc::SYS_socket, [domain, kind, 0, 0, 0, 0])
+        });
+    }
+    let mut address = [0u8; 128];
+    address[0] = 1;
+    address[2..2 + socket.len()].copy_from_slice(socket.as_bytes());
+    let at = address.as_ptr() as u64;
+    let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0) } as u64;
+    for length in [110, 128, 2 + socket.len() as u64 + 1] {
+        both(
+            &format!("a host socket by {length} bytes"),
+            libc::SYS_connect,
+            [fd, at, length, 0, 0, 0],
+        );
+        attempt(&format!("sendto it by {length} bytes"), || {
+            inside(libc::SYS_sendto, [fd, at, 1, 0, at, length])
+        });
+    }
+}
+
+fn signals() {
+    attempt("a blocked SIGSYS", || {
+        let all = u64::MAX;
+        inside(libc::SYS_rt_sigprocmask, [2, ptr(&all), 0, 8, 0, 0]);
+        // The call is trapped, and the kernel ends who blocks the trap.
+        let path = c"/etc/passwd".as_ptr() as u64;
+        raw(libc::SYS_open, [path, 0, 0, 0, 0, 0])
+    });
+    attempt("a handler of SIGSYS that lets it through", || {
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = libc::SIG_IGN;
+        unsafe { libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()) };
+        raw(libc::SYS_io_uring_setup, [1, ptr(&[0u64; 32]), 0, 0, 0, 0])
+    });
+}
+
+/// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
+/// no more than it did before.
+fn doorbell() {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+    let mailbox = MAILBOXES + tid * 16384;
+    for round in 0..4000 {
+        for word in 0..1100u64 {
+            let value = match next() % 4 {
+                0 => next(),
+                1 => next() % 64,
+                2 => u64::MAX - next() % 64,
+                _ => 0x2f2e_2e2f_2e2e_2f00 | next() % 256,
+            };
+            // Texts in full only now and then: most of the time is the monitor's.
+            if word < 16 || round % 50 == 0 {
+                unsafe { ((mailbox + 8 * word) as *mut u64).write_volatile(value) };
+            }
+        }
+        let request = next() % 24;
+        // Waiting for what never comes is no harm, but takes long: not by this.
+        inside(DOORBELL, [request, next(), next(), 0, 0, 0]);
+    }
+    println!("refused a doorbell full of garbage");
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let pid = args.next().and_then(|pid| pid.parse().ok()).unwrap_or(1);
+    let socket = args.next().unwrap_or_default();
+    controls();
+    foreign_calls();
+    reserved_descriptors();
+    memory();
+    files();
+    others(pid, &socket);
+    signals();
+    attempt("the doorbell", || {
+        doorbell();
+        -1
+    });
+    println!("{}", if runs() == 0 { "still runs" } else { "BROKEN" });
+}

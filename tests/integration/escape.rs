@@ -1,0 +1,111 @@
+//! A guest with machine code of its own choice does not leave its zone.
+//!
+//! The attempts are in `tests/guests/src/bin/hostile.rs`; here is what they aim at: a process and a
+//! socket of the same user of the host, and a file of that user that the zone sees read-only.
+
+use crate::harness::{self, Home, confined, in_each_role};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Stdio;
+
+in_each_role!(
+    attempts_are_refused,
+    set_id_bits_stay_in_the_zone,
+    another_zone_is_out_of_reach
+);
+confined!(attempts_are_refused);
+
+/// What is not to change of a file.
+fn state(path: &Path) -> (u32, u32, u32, i64, i64, u64, Vec<u8>) {
+    let data = fs::metadata(path).expect("it is there");
+    let (mtime, mtime_ns) = (data.mtime(), data.mtime_nsec());
+    let content = fs::read(path).expect("we may read it");
+    (
+        data.mode(),
+        data.uid(),
+        data.gid(),
+        mtime,
+        mtime_ns,
+        data.size(),
+        content,
+    )
+}
+
+fn attempts_are_refused(home: &Home) {
+    let owned = |path: &Path| {
+        if let Some((uid, gid)) = home.role().account() {
+            chown(path, Some(uid), Some(gid)).expect("we are root");
+        }
+    };
+    let shared = home.place().work();
+    let victim = shared.join("file");
+    fs::write(&victim, "not to be changed").expect("a file");
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o640)).expect("it is ours");
+    owned(&shared);
+    owned(&victim);
+    let bind = format!("{}:/victim:ro", shared.display());
+    let zone = home.create_with("cage", &["--bind", &bind]);
+    home.zone(&["boot", "cage"]).ok();
+
+    let socket = home.dir().join("socket");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let mut other = home
+        .host(Path::new("/bin/sleep"))
+        .arg("1000")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("sleep");
+    let before = state(&victim);
+    fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
+    let pid = other.id().to_string();
+    let socket = socket.to_str().expect("text");
+    let output = zone.run(&["/hostile", &pid, socket]);
+    let is_alive = other.try_wait().is_ok_and(|status| status.is_none());
+    let _ = other.kill();
+    let _ = other.wait();
+
+    let wrong: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with("refused "))
+        .collect();
+    assert_eq!(wrong, ["still runs"], "{}", output.stderr);
+    assert!(output.stdout.contains("refused a doorbell full of garbage"));
+    assert!(output.stdout.lines().count() > 290);
+    assert!(is_alive, "a process of the host was ended");
+    assert_eq!(state(&victim), before);
+    listener.set_nonblocking(true).expect("a socket");
+    assert!(
+        listener.accept().is_err(),
+        "a socket of the host was reached"
+    );
+    // The monitor serves on.
+    assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+}
+
+fn set_id_bits_stay_in_the_zone(home: &Home) {
+    let zone = home.boot("bits");
+    let shown = zone.sh(
+        "cd /srv && cp /bin/true tool && chown 33:33 tool && chmod 6755 tool && stat -c %a:%u tool
+         install -m 4755 /bin/true other && stat -c %a other",
+    );
+    assert_eq!(shown, "6755:33\n4755\n");
+    for name in ["tool", "other"] {
+        let mode = fs::metadata(zone.root().join("srv").join(name)).map(|data| data.mode());
+        assert_eq!(mode.expect("it is there") & 0o6000, 0, "{name}");
+    }
+}
+
+fn another_zone_is_out_of_reach(home: &Home) {
+    let [one, two] = ["one", "two"].map(|name| home.boot(name));
+    one.sh("echo secret >/srv/file; exec sleep 1000 >/dev/null 2>&1 </dev/null &");
+    // Neither its processes, nor its files, nor its sockets by name.
+    let seen = two.sh("ps ax; ls /srv; ls -d /proc/[0-9]* | wc -l");
+    assert!(!seen.contains("sleep") && !seen.contains("file"), "{seen}");
+    let pid = one.sh("pgrep sleep");
+    let killed = two.run(&["kill", pid.trim()]);
+    assert_ne!(killed.status, 0);
+    assert_eq!(one.sh("pgrep -c sleep"), "1\n");
+}
