@@ -8,6 +8,7 @@
 mod apache;
 mod escape;
 mod faults;
+mod guests;
 mod harness;
 mod lifecycle;
 mod programs;

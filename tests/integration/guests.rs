@@ -1,0 +1,112 @@
+//! The guest programs of `tests/guests` do in a zone what they do natively, section by section.
+
+use crate::harness::{self, Home, Same, in_each_role};
+use std::fs;
+
+in_each_role!(files, processes, signals, threads);
+
+fn files(home: &Home) {
+    sections(
+        home,
+        "files",
+        &[
+            "opens",
+            "creates",
+            "names",
+            "renames",
+            "links",
+            "symlinks",
+            "directories",
+            "relative",
+            "stats",
+            "access",
+            "sizes",
+            "modes",
+            "times",
+            "locks",
+            "long_names",
+            "bad_addresses",
+            "bad_descriptors",
+            "listing",
+            "special",
+            "mappings",
+            "descriptors",
+        ],
+    );
+}
+
+fn processes(home: &Home) {
+    sections(
+        home,
+        "processes",
+        &[
+            "numbers",
+            "waits",
+            "waitid",
+            "groups",
+            "group_signals",
+            "sessions",
+            "orphans",
+            "strangers",
+            "subreaper",
+            "pidfd",
+        ],
+    );
+}
+
+fn signals(home: &Home) {
+    sections(
+        home,
+        "signals",
+        &[
+            "masks",
+            "sigsys",
+            "interrupted",
+            "restarted",
+            "escapes",
+            "waits_with_masks",
+            "stacks",
+            "information",
+            "faults",
+            "kinds",
+            "exec",
+            "inherited",
+            "timed_wait",
+            "default_actions",
+        ],
+    );
+}
+
+fn threads(home: &Home) {
+    sections(
+        home,
+        "threads",
+        &[
+            "ids",
+            "stacks",
+            "signals",
+            "cancel",
+            "mutexes",
+            "vfork",
+            "spawn",
+            "fork_in_thread",
+            "exec_in_thread",
+            "exit_group",
+            "many",
+        ],
+    );
+}
+
+/// Each section in an empty directory of its own, on both sides.
+fn sections(home: &Home, program: &str, sections: &[&str]) {
+    let zone = home.boot(program);
+    let guest = harness::guest(program);
+    for section in sections {
+        let same = Same::new(&zone).but(&["guest"]);
+        for directory in [same.work().to_owned(), same.work_in_zone()] {
+            fs::copy(&guest, directory.join("guest")).expect("the guest can be copied");
+        }
+        let output = same.check(&format!("./guest {section}"));
+        assert_eq!(output.status, 0, "{program} {section}: {output:?}");
+    }
+}
