@@ -1,8 +1,8 @@
 //! Surroundings of the tests.
 //!
 //! - [`Job`]: a program with its input, directory and time limit; it runs natively, or in a zone.
-//! - [`Zone`]: a booted zone that is halted and deleted when dropped, after a panic too. A zone is
-//!   shared by the tests of one module and mode that run at the same time, or is a test's own.
+//! - [`Zone`]: a booted zone that is halted and deleted when dropped, after a panic too. It is a
+//!   test's own, or shared by the tests of one module and mode until the run ends.
 //! - [`Mode`]: who runs the command line.
 //! - [`in_zones!`], [`in_own_zones!`]: a body becomes one test a mode. [`same!`]: a job becomes
 //!   one test a mode, which holds that it does in a zone what it does natively.

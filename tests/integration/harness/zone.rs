@@ -5,8 +5,9 @@ use super::job::{Job, Output};
 use super::mode::Mode;
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::ops::Deref;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// How long a command of the harness itself may take on a loaded machine.
@@ -18,12 +19,11 @@ pub(crate) struct Zone {
     name: String,
 }
 
-type Shared = Mutex<HashMap<(&'static str, Mode), Arc<Mutex<Weak<Zone>>>>>;
+/// A zone that others use at the same time, and that lasts until the end of the run.
+pub(crate) struct Shared(&'static Zone);
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A test that failed left nothing half done in here.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The zones of each module and mode; a slot's lock is held while its zone boots.
+type Slots = HashMap<(&'static str, Mode), &'static OnceLock<Zone>>;
 
 impl Zone {
     /// A zone of the test's own.
@@ -46,22 +46,17 @@ impl Zone {
         zone
     }
 
-    /// The zone that the tests of one module and mode share while any of them runs.
-    pub(crate) fn shared(module: &'static str, mode: Mode) -> Arc<Self> {
-        static ZONES: Mutex<Option<Shared>> = Mutex::new(None);
-        // The outer lock is not held while booting.
+    /// The zone that the tests of one module and mode share; [`Base`] deletes it in the end.
+    pub(crate) fn shared(module: &'static str, mode: Mode) -> Shared {
+        static SLOTS: LazyLock<Mutex<Slots>> = LazyLock::new(Mutex::default);
         let slot = {
-            let mut zones = lock(&ZONES);
-            let mut rows = lock(zones.get_or_insert_default());
-            Arc::clone(rows.entry((module, mode)).or_default())
+            // A test that failed left nothing half done in here.
+            let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+            *slots
+                .entry((module, mode))
+                .or_insert_with(|| Box::leak(Box::default()))
         };
-        let mut slot = lock(&slot);
-        if let Some(zone) = slot.upgrade() {
-            return zone;
-        }
-        let zone = Arc::new(Self::own(mode));
-        *slot = Arc::downgrade(&zone);
-        zone
+        Shared(slot.get_or_init(|| Self::own(mode)))
     }
 
     /// Runs a program as the zone's root, in its home directory, with nothing as input.
@@ -106,20 +101,40 @@ impl Zone {
     }
 }
 
-impl Drop for Zone {
-    fn drop(&mut self) {
-        let is_panicking = std::thread::panicking();
-        if is_panicking {
+impl Zone {
+    /// Shows what the monitor has to say about a test that fails.
+    fn explain(&self) {
+        if std::thread::panicking() {
             eprintln!("log of zone {}:\n{}", self.name, self.log());
         }
+    }
+}
+
+impl Drop for Zone {
+    fn drop(&mut self) {
+        self.explain();
         let result = self
             .cli_job(["delete", "--force", "NAME"])
             .try_as_cli(self.mode);
-        if !is_panicking {
+        if !std::thread::panicking() {
             match result {
                 Ok(output) => output.succeeded(),
                 Err(expired) => panic!("zone delete does not end: {expired}"),
             }
         }
+    }
+}
+
+impl Deref for Shared {
+    type Target = Zone;
+
+    fn deref(&self) -> &Zone {
+        self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.explain();
     }
 }
