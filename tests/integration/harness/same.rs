@@ -71,26 +71,26 @@ fn compare(what: &str, native: &Output, zoned: &Output) {
     );
 }
 
-/// The first line that differs.
+/// The lines that differ, as far as their order is the same.
 fn difference(native: &Output, zoned: &Output) -> String {
     let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let (native, zoned) = (text(native), text(zoned));
-    let (mut left, mut right) = (native.lines(), zoned.lines());
-    let mut number = 1;
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return String::new(),
-            (a, b) if a == b => number += 1,
-            (a, b) => {
-                let show = |line: Option<&str>| line.unwrap_or("(end)").to_owned();
-                return format!(
-                    "line {number}\n  natively    {}\n  in the zone {}\n",
-                    show(a),
-                    show(b)
-                );
-            }
+    let (left, right): (Vec<&str>, Vec<&str>) = (native.lines().collect(), zoned.lines().collect());
+    let mut shown = String::new();
+    for index in 0..left.len().max(right.len()) {
+        let (a, b) = (left.get(index), right.get(index));
+        if a != b {
+            let show =
+                |line: Option<&&str>| line.map_or("(end)".to_owned(), |line| (*line).to_owned());
+            shown += &format!(
+                "line {}\n  natively    {}\n  in the zone {}\n",
+                index + 1,
+                show(a),
+                show(b)
+            );
         }
     }
+    shown
 }
 
 fn is_installed(program: &str) -> bool {
