@@ -2,13 +2,12 @@
 //! `OUT_DIR/personality` for the library to embed.
 
 use std::env;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Must equal `layout::PERSONALITY_BASE`.
-const BASE: &str = "0x600000000000";
-
 fn main() {
+    println!("cargo:rerun-if-changed=personality/link.ld");
     for watched in ["personality", "syscalls", "fsmap"] {
         println!("cargo:rerun-if-changed={watched}/src");
         println!("cargo:rerun-if-changed={watched}/Cargo.toml");
@@ -20,36 +19,39 @@ fn main() {
     } else {
         "x86_64-unknown-linux-gnu"
     };
+    let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let mut flags = vec![
         "-Crelocation-model=pic".to_owned(),
         "-Cpanic=abort".to_owned(),
-        format!(
-            "--remap-path-prefix={}=.",
-            env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")
-        ),
+        format!("--remap-path-prefix={root}=."),
     ];
-    let link: &[&str] = if target.ends_with("none") {
-        &["--no-pie", "-znoexecstack", "--build-id=none"]
+    let script = format!("{root}/personality/link.ld");
+    // The inner cargo does not watch the script: what it holds is part of the flags.
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(&script)
+        .expect("the linker script is there")
+        .hash(&mut hasher);
+    flags.push(format!("-Cmetadata={:x}", hasher.finish()));
+    let link = if target.ends_with("none") {
+        ["--no-pie", "--build-id=none", "-T", &script]
+            .map(str::to_owned)
+            .to_vec()
     } else {
         println!(
             "cargo:warning=the target x86_64-unknown-none is missing (rustup target add x86_64-unknown-none); the host's is used"
         );
         flags.push("-Ctarget-feature=-sse,-sse2,-mmx".to_owned());
-        &[
+        let all = [
             "-nostartfiles",
             "-nostdlib",
             "-static",
             "-no-pie",
-            "-Wl,-z,noexecstack",
             "-Wl,--build-id=none",
-        ]
+        ];
+        let script = format!("-Wl,-T,{script}");
+        all.into_iter().map(str::to_owned).chain([script]).collect()
     };
     flags.extend(link.iter().map(|argument| format!("-Clink-arg={argument}")));
-    flags.push(if target.ends_with("none") {
-        format!("-Clink-arg=--image-base={BASE}")
-    } else {
-        format!("-Clink-arg=-Wl,--image-base={BASE}")
-    });
 
     let status = Command::new(cargo)
         .args([

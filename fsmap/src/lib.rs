@@ -1,20 +1,35 @@
 //! Maps zone paths to the host: the mount list, and the resolver over it.
 //!
-//! Pure: what the resolver needs of a kernel is the [`Tree`] trait. No allocation, since the
-//! personality uses it too. Deliberately absent: permissions, and any idea of who asks.
+//! - [`MountRow`] and [`Mounts`]: which directory stands where in a zone, by text alone, in both
+//!   directions.
+//! - [`resolve`]: the walk by components (`path_resolution(7)`) over all mounts, for what the kernel
+//!   cannot finish beneath one descriptor.
+//! - [`split_last`], [`normalise`], [`pop_leading_dotdot`]: work on the text of a path.
+//! - [`PathBuf`]: a path in a buffer of fixed size.
 //!
-//! The promise: every name that a [`Tree`] is asked for is free of `..` and of links on the way that
-//! were not looked at, so that a tree which confines each step confines the whole walk.
+//! Pure: what the resolver needs of a kernel is the [`Tree`] trait. No allocation, no recursion and
+//! at most four buffers of a path's size at once, since the personality uses it too, on a small
+//! stack. Deliberately absent: permissions, any idea of who asks, and what a mount of the monitor
+//! (`/proc`, `/dev`) holds.
+//!
+//! The promise: every name that a [`Tree`] is asked for is relative, free of `..`, and belongs to a
+//! mount of kind [`kind::TREE`]; its components above the last were seen not to be links. So a tree
+//! that confines each step (`RESOLVE_BENEATH`) confines the whole walk.
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod left;
+mod lexical;
 mod mounts;
 mod path;
 mod resolve;
+mod row;
 
-pub use mounts::{MountRow, Mounts, kind};
+pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
+pub use mounts::{Fault, Mounts};
 pub use path::PathBuf;
 pub use resolve::{Last, Resolved, Tree, resolve};
+pub use row::{MountRow, kind};
 
 /// Longest path, its NUL included, as the kernel's `PATH_MAX`.
 pub const PATH_MAX: usize = 4096;
@@ -30,11 +45,13 @@ pub struct Error(pub u16);
 impl Error {
     /// A component is missing.
     pub const ENOENT: Error = Error(2);
+    /// A directory may not be searched.
+    pub const EACCES: Error = Error(13);
     /// A name crosses to another mount.
     pub const EXDEV: Error = Error(18);
     /// A component that is not the last is no directory.
     pub const ENOTDIR: Error = Error(20);
-    /// Not a link.
+    /// Not a link, or a NUL inside a path.
     pub const EINVAL: Error = Error(22);
     /// A name or path is too long.
     pub const ENAMETOOLONG: Error = Error(36);

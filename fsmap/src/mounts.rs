@@ -1,173 +1,287 @@
-//! The mount list.
+//! The mount list: from zone paths to mounts and back, by text alone.
 
-use crate::{Error, PathBuf};
+use crate::path::trimmed;
+use crate::{Error, MountRow, PathBuf, kind};
+use core::fmt;
 
-/// Who serves a mount.
-pub mod kind {
-    /// A directory of the host, reached by a descriptor.
-    pub const TREE: u32 = 1;
-    /// The monitor.
-    pub const MONITOR: u32 = 2;
-}
-
-/// One mount, in shared memory; all zero is an unused row.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct MountRow {
-    /// Where the zone sees it, without slash at the end; the root's is empty.
-    pub prefix: [u8; 256],
-    /// The directory on the host, absolute.
-    pub host: [u8; 1024],
-    /// Length of `prefix`.
-    pub prefix_len: u32,
-    /// Length of `host`.
-    pub host_len: u32,
-    /// One of [`kind`].
-    pub kind: u32,
-    /// 1 if nothing in it may change.
-    pub read_only: u32,
-    /// The guests' descriptor of it.
-    pub fd: i32,
-    /// Unused.
-    pub pad: u32,
-    /// Device and inode of the placeholder that stands for it in the directory above; 0 if none.
-    pub placeholder_dev: u64,
-    /// See `placeholder_dev`.
-    pub placeholder_ino: u64,
-    /// Inode of the mounted directory.
-    pub root_ino: u64,
-}
-
-impl MountRow {
-    /// An unused row.
-    pub const EMPTY: MountRow = MountRow {
-        prefix: [0; 256],
-        host: [0; 1024],
-        prefix_len: 0,
-        host_len: 0,
-        kind: 0,
-        read_only: 0,
-        fd: -1,
-        pad: 0,
-        placeholder_dev: 0,
-        placeholder_ino: 0,
-        root_ino: 0,
-    };
-
-    /// A row for `zone` (absolute) that shows `host`.
-    ///
-    /// # Errors
-    /// ENAMETOOLONG.
-    pub fn new(zone: &[u8], host: &[u8]) -> Result<MountRow, Error> {
-        let zone = zone.strip_suffix(b"/").unwrap_or(zone);
-        let mut row = MountRow::EMPTY;
-        row.prefix
-            .get_mut(..zone.len())
-            .ok_or(Error::ENAMETOOLONG)?
-            .copy_from_slice(zone);
-        row.host
-            .get_mut(..host.len())
-            .ok_or(Error::ENAMETOOLONG)?
-            .copy_from_slice(host);
-        row.prefix_len = u32::try_from(zone.len()).map_err(|_| Error::ENAMETOOLONG)?;
-        row.host_len = u32::try_from(host.len()).map_err(|_| Error::ENAMETOOLONG)?;
-        row.kind = kind::TREE;
-        Ok(row)
-    }
-
-    /// Where the zone sees it; empty for the root.
-    #[must_use]
-    pub fn prefix(&self) -> &[u8] {
-        self.prefix.get(..self.prefix_len as usize).unwrap_or(&[])
-    }
-
-    /// The directory on the host.
-    #[must_use]
-    pub fn host(&self) -> &[u8] {
-        self.host.get(..self.host_len as usize).unwrap_or(&[])
-    }
-
-    /// Whether the monitor serves it.
-    #[must_use]
-    pub fn is_monitor(&self) -> bool {
-        self.kind == kind::MONITOR
-    }
-}
-
-/// A mount list: longest prefix first, the root last.
+/// A mount list: a mount stands before those that hold it, so the root is last.
 #[derive(Clone, Copy)]
 pub struct Mounts<'a>(pub &'a [MountRow]);
 
-/// What is left of `path` behind `prefix`, if it lies in it.
-fn behind<'p>(path: &'p [u8], prefix: &[u8]) -> Option<&'p [u8]> {
-    let rest = path.strip_prefix(prefix)?;
-    match rest.first() {
-        None => Some(rest),
-        Some(b'/') => {
-            let start = rest.iter().position(|&b| b != b'/').unwrap_or(rest.len());
-            rest.get(start..)
-        }
-        Some(_) => None,
-    }
-}
-
 impl Mounts<'_> {
-    /// The mount of an absolute path by its text alone, and the rest of the path.
+    /// The mount of an absolute path by its text alone, and the rest of the path behind the mount's
+    /// top (empty at the top itself). Doubled slashes do not matter; `.` and `..` are taken as names,
+    /// which is sound since the kernel looks at them again beneath the mount.
+    ///
+    /// An alias is found only where the path goes on behind it, since at its very name it is a link.
+    /// The index is out of range if the path is not absolute or nothing is mounted.
     #[must_use]
     pub fn find<'p>(&self, path: &'p [u8]) -> (usize, &'p [u8]) {
-        let start = path
-            .iter()
-            .position(|&b| b != b'/')
-            .unwrap_or(path.len())
-            .saturating_sub(1);
-        let path = path.get(start..).unwrap_or(path);
-        for (index, row) in self.0.iter().enumerate() {
-            if let Some(rest) = behind(path, row.prefix()) {
-                return (index, rest);
-            }
-        }
-        (self.0.len().saturating_sub(1), path)
+        self.search(path, |row, goes_on| goes_on || !row.is_alias())
     }
 
-    /// The mount whose top is exactly this path; the root's is "/".
+    /// As [`Mounts::find`] without aliases: for paths that are free of links.
+    pub(crate) fn find_canonical<'p>(&self, path: &'p [u8]) -> (usize, &'p [u8]) {
+        self.search(path, |row, _| !row.is_alias())
+    }
+
+    fn search<'p>(&self, path: &'p [u8], fits: fn(&MountRow, bool) -> bool) -> (usize, &'p [u8]) {
+        if path.first() == Some(&b'/') {
+            for (index, row) in self.0.iter().enumerate() {
+                if row.is_used()
+                    && let Some(rest) = behind(path, row.prefix())
+                    && fits(row, !rest.is_empty())
+                {
+                    return (index, without_leading_slashes(rest));
+                }
+            }
+        }
+        (self.0.len(), path)
+    }
+
+    /// The name to open beneath a mount's descriptor for a `rest` that [`Mounts::find`] gave: "." at
+    /// the top, and an alias' own directory put in front.
+    ///
+    /// # Errors
+    /// ENOENT: no such mount. ENAMETOOLONG, EINVAL: as [`PathBuf::append`].
+    pub fn beneath(&self, mount: usize, rest: &[u8], to: &mut PathBuf) -> Result<(), Error> {
+        let row = self.0.get(mount).ok_or(Error::ENOENT)?;
+        to.set(row.sub())?;
+        to.push(rest)?;
+        if to.is_empty() { to.set(b".") } else { Ok(()) }
+    }
+
+    /// The mount whose top is exactly this absolute path; the root's is "/". Never an alias, which
+    /// is a link there.
     #[must_use]
     pub fn top(&self, path: &[u8]) -> Option<usize> {
-        let path = if path == b"/" { b"" } else { path };
-        self.0.iter().position(|row| row.prefix() == path)
+        self.row_at(path, |row| !row.is_alias())
+    }
+
+    /// Whether a mount or an alias stands at exactly this absolute path, so that the name there is
+    /// not to be changed.
+    #[must_use]
+    pub fn is_held(&self, path: &[u8]) -> bool {
+        self.row_at(path, |_| true).is_some()
+    }
+
+    /// The alias whose name is exactly this absolute path.
+    pub(crate) fn alias_at(&self, path: &[u8]) -> Option<&MountRow> {
+        let index = self.row_at(path, MountRow::is_alias)?;
+        self.0.get(index)
+    }
+
+    fn row_at(&self, path: &[u8], fits: fn(&MountRow) -> bool) -> Option<usize> {
+        if path.first() != Some(&b'/') {
+            return None;
+        }
+        self.0.iter().position(|row| {
+            row.is_used()
+                && fits(row)
+                && behind(path, row.prefix())
+                    .is_some_and(|rest| without_leading_slashes(rest).is_empty())
+        })
     }
 
     /// The mount whose placeholder this is.
     #[must_use]
     pub fn is_placeholder(&self, dev: u64, ino: u64) -> Option<usize> {
         self.0.iter().position(|row| {
-            row.placeholder_ino != 0 && row.placeholder_ino == ino && row.placeholder_dev == dev
+            row.is_used()
+                && row.placeholder_ino != 0
+                && row.placeholder_ino == ino
+                && row.placeholder_dev == dev
         })
     }
 
-    /// Host path to zone path, by the longest host prefix. False if the zone does not see it.
+    /// Host path to zone path, by the longest host prefix (the first row where two mounts show the
+    /// same directory). False if the zone does not see it, or the zone path is too long; `to` is
+    /// empty then.
     #[must_use]
     pub fn to_zone(&self, host: &[u8], to: &mut PathBuf) -> bool {
+        to.truncate(0);
+        if host.first() != Some(&b'/') {
+            return false;
+        }
         let mut best: Option<(&MountRow, &[u8])> = None;
         for row in self.0 {
-            if let Some(rest) = behind(host, row.host())
+            if row.is_used()
+                && !row.is_alias()
+                && !row.host().is_empty()
+                && let Some(rest) =
+                    behind(host, row.host().get(..trimmed(row.host())).unwrap_or(&[]))
                 && best.is_none_or(|(other, _)| other.host_len < row.host_len)
             {
-                best = Some((row, rest));
+                best = Some((row, without_leading_slashes(rest)));
             }
         }
         let Some((row, rest)) = best else {
             return false;
         };
-        let done = to.set(row.prefix()).and_then(|()| {
-            if rest.is_empty() {
-                Ok(())
-            } else {
-                to.append(b"/").and_then(|()| to.append(rest))
-            }
+        let is_done = to
+            .append(row.prefix())
+            .and_then(|()| to.append(b"/"))
+            .and_then(|()| to.append(rest))
+            .is_ok();
+        let len = if is_done {
+            trimmed(to.as_bytes()).max(1)
+        } else {
+            0
+        };
+        to.truncate(len);
+        is_done
+    }
+
+    /// Puts rows into the order that [`Mounts`] needs, longest prefix first, and checks them.
+    ///
+    /// # Errors
+    /// As [`Mounts::validate`].
+    pub fn arrange(rows: &mut [MountRow]) -> Result<(), Fault> {
+        // The text decides between equal lengths, so that the order is always the same.
+        rows.sort_unstable_by(|a, b| {
+            (b.prefix_len, a.prefix(), a.is_alias()).cmp(&(a.prefix_len, b.prefix(), b.is_alias()))
         });
-        if to.as_bytes().is_empty() && to.append(b"/").is_err() {
+        Mounts(rows).validate()
+    }
+
+    /// Whether every row can be relied on.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the index of its row.
+    pub fn validate(&self) -> Result<(), Fault> {
+        for (index, row) in self.0.iter().enumerate() {
+            if row.kind != kind::TREE && row.kind != kind::MONITOR {
+                return Err(Fault::Kind(index));
+            }
+            if !(row.prefix().is_empty() || is_normal(row.prefix()))
+                || row.prefix_len as usize > row.prefix.len()
+            {
+                return Err(Fault::Prefix(index));
+            }
+            if !(row.host() == b"/" || is_normal(row.host()))
+                || row.host_len as usize > row.host.len()
+            {
+                return Err(Fault::Host(index));
+            }
+            for later in self.0.get(index + 1..).unwrap_or(&[]) {
+                if later.prefix() == row.prefix() {
+                    return Err(Fault::Duplicate(index));
+                }
+                if behind(later.prefix(), row.prefix()).is_some() {
+                    return Err(Fault::Order(index));
+                }
+                if row.placeholder_ino != 0
+                    && (row.placeholder_dev, row.placeholder_ino)
+                        == (later.placeholder_dev, later.placeholder_ino)
+                {
+                    return Err(Fault::Placeholder(index));
+                }
+            }
+            if row.is_alias() && !self.is_sound_alias(row) {
+                return Err(Fault::Alias(index));
+            }
+        }
+        let is_root = |row: &MountRow| {
+            row.prefix_len == 0 && row.kind == kind::TREE && row.placeholder_ino == 0
+        };
+        if !self.0.last().is_some_and(is_root) {
+            return Err(Fault::Root);
+        }
+        Ok(())
+    }
+
+    /// Whether an alias leads where its canonical path does.
+    fn is_sound_alias(&self, alias: &MountRow) -> bool {
+        if !is_normal(alias.canonical()) || alias.prefix().is_empty() {
             return false;
         }
-        done.is_ok()
+        let (mount, rest) = self.find_canonical(alias.canonical());
+        let is_free_of_links = self.find(alias.canonical()).0 == mount;
+        is_free_of_links
+            && rest == alias.sub()
+            && self.0.get(mount).is_some_and(|of| {
+                of.kind == kind::TREE
+                    && alias.kind == kind::TREE
+                    && of.fd == alias.fd
+                    && of.read_only == alias.read_only
+                    && of.host() == alias.host()
+            })
     }
+}
+
+/// Why a mount list cannot be used; the number is the row's index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The last row is not the zone's root, or the root is not a tree.
+    Root,
+    /// Two rows stand at the same place.
+    Duplicate(usize),
+    /// A row stands before one that lies in it.
+    Order(usize),
+    /// The prefix is not an absolute path in normal form.
+    Prefix(usize),
+    /// The host path is not an absolute path in normal form.
+    Host(usize),
+    /// Neither a tree nor the monitor's.
+    Kind(usize),
+    /// Two rows claim the same placeholder.
+    Placeholder(usize),
+    /// An alias that does not agree with the mount that it leads into.
+    Alias(usize),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (row, what) = match *self {
+            Fault::Root => {
+                return to.write_str("the last row of the mount list is not the zone's root");
+            }
+            Fault::Duplicate(row) => (row, "stands where another one does"),
+            Fault::Order(row) => (row, "stands before one that lies in it"),
+            Fault::Prefix(row) => (row, "has a zone path that is not absolute and normal"),
+            Fault::Host(row) => (row, "has a host path that is not absolute and normal"),
+            Fault::Kind(row) => (row, "is of no known kind"),
+            Fault::Placeholder(row) => (row, "has the placeholder of another one"),
+            Fault::Alias(row) => (row, "does not agree with the mount that it leads into"),
+        };
+        write!(to, "mount {row} {what}")
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// What is left of `path` behind `prefix` (with its slashes), if it lies in it. A slash of the
+/// prefix stands for any number of them.
+fn behind<'p>(path: &'p [u8], prefix: &[u8]) -> Option<&'p [u8]> {
+    let (mut path, mut prefix) = (path, prefix);
+    while let Some((&wanted, more)) = prefix.split_first() {
+        let (&found, rest) = path.split_first()?;
+        if found != wanted {
+            return None;
+        }
+        path = if wanted == b'/' {
+            without_leading_slashes(rest)
+        } else {
+            rest
+        };
+        prefix = more;
+    }
+    matches!(path.first(), None | Some(b'/')).then_some(path)
+}
+
+fn without_leading_slashes(path: &[u8]) -> &[u8] {
+    let start = path.iter().position(|&b| b != b'/').unwrap_or(path.len());
+    path.get(start..).unwrap_or(&[])
+}
+
+/// Whether a path is absolute, without slash at its end, and has neither empty components, `.`, `..`
+/// nor a NUL.
+fn is_normal(path: &[u8]) -> bool {
+    let Some((b'/', names)) = path.split_first() else {
+        return false;
+    };
+    !path.contains(&0)
+        && names
+            .split(|&b| b == b'/')
+            .all(|name| !matches!(name, b"" | b"." | b".."))
 }

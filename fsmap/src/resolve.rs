@@ -1,27 +1,29 @@
-//! Path resolution over several mounts, component by component (path_resolution(7)).
+//! Path resolution over several mounts, component by component (`path_resolution(7)`).
 
-use crate::{Error, LINKS_MAX, Mounts, NAME_MAX, PATH_MAX, PathBuf};
+use crate::left::{Left, Name, Sort};
+use crate::{Error, LINKS_MAX, Mounts, PathBuf, kind};
 
 /// What the resolver needs of a kernel.
 pub trait Tree {
     /// An open place, as an `O_PATH` descriptor.
     type Node;
-    /// Opens a name beneath a mount without following a link at its end. `rel` is "." for the top.
+    /// Opens a name beneath a mount (`O_PATH | O_NOFOLLOW`, `RESOLVE_BENEATH`), without following a
+    /// link at its end. `rel` is "." for the top, and never holds `..`.
     ///
     /// # Errors
     /// ENOENT, ENOTDIR, EACCES and what else the kernel says.
     fn open_path(&mut self, mount: usize, rel: &PathBuf) -> Result<Self::Node, Error>;
-    /// The target of a link; its length.
+    /// The target of a link; its length, cut to the length of `to`.
     ///
     /// # Errors
-    /// EINVAL if the node is no link.
+    /// EINVAL if the node is no link (readlinkat(2) on an `O_PATH` descriptor says ENOENT for that).
     fn readlink(&mut self, node: &Self::Node, to: &mut [u8]) -> Result<usize, Error>;
     /// Whether the node is a directory.
     ///
     /// # Errors
     /// What the kernel says.
     fn is_dir(&mut self, node: &Self::Node) -> Result<bool, Error>;
-    /// Gives the node back.
+    /// Gives the node back. Called once for each node.
     fn close(&mut self, node: Self::Node);
 }
 
@@ -37,22 +39,40 @@ pub enum Last {
 /// Where a path leads; the zone path itself is in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The mount.
+    /// The mount; never an alias.
     pub mount: usize,
     /// Where in the buffer the path within the mount begins; nothing left means the mount's top.
     pub rel: usize,
-    /// False if only the last component is missing.
+    /// False if only the last component is missing. Always true where `is_monitor` is.
     pub exists: bool,
     /// The path lies in a mount that the monitor serves; only its text was looked at.
     pub is_monitor: bool,
-    /// A slash at the end asks for a directory.
+    /// A slash or `.` at the end asks for a directory. What exists in a tree is one then.
     pub must_be_dir: bool,
 }
 
-/// Resolves `path` from the link-free absolute zone directory in `at`, which receives the result.
+/// Resolves `path` from the link-free absolute zone directory in `at` (empty for the root), which
+/// receives the result: an absolute zone path free of links, `.`, `..` and doubled slashes, but for a
+/// last component that is a link not to be followed.
+///
+/// In a mount that the monitor serves, nothing is looked at: names are appended and `..` takes them
+/// away again, over the mount's top too; a tree mounted in there is walked as any other. What links
+/// there are (`/proc/self/cwd`) the monitor has to follow.
+///
+/// A tree that changes meanwhile can give ENOENT, nothing worse: in particular EXDEV by the tree
+/// (a component was swapped for a link, or moved out) means that the name is no longer there.
 ///
 /// # Errors
-/// ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, and what the tree says.
+/// - ENOENT: `path` is empty, or a component that is not the last is missing.
+/// - ENOTDIR: a component that must be a directory is none.
+/// - ELOOP: more than 40 links.
+/// - ENAMETOOLONG: `path` has more than 4095 bytes, a name more than 255, or the zone path does not
+///   fit. Unlike in the kernel, the last holds for relative paths in deep directories too, and also
+///   where targets of links leave more than 8191 bytes to walk.
+/// - EINVAL: a NUL in `path`.
+/// - What else the tree says, such as EACCES.
+///
+/// After an error `at` holds some prefix of the walk.
 pub fn resolve<T: Tree>(
     mounts: &Mounts<'_>,
     tree: &mut T,
@@ -63,191 +83,130 @@ pub fn resolve<T: Tree>(
     if path.is_empty() {
         return Err(Error::ENOENT);
     }
-    let mut left = Left::new(path)?;
-    if path.first() == Some(&b'/') || at.as_bytes().is_empty() {
+    if path.first() == Some(&b'/') || at.is_empty() {
         at.set(b"/")?;
     }
-    let mut links = 0;
+    let mut walk = Walk {
+        mounts,
+        tree,
+        at,
+        left: Left::new(path)?,
+        rel: PathBuf::new(),
+        links: 0,
+    };
     let mut exists = true;
-    let mut must_be_dir = false;
-    while let Some((name, is_last)) = left.next() {
-        must_be_dir = is_last && (name.has_slash || name.is_dot());
-        if name.len > NAME_MAX {
-            return Err(Error::ENAMETOOLONG);
-        }
-        if name.is(b".") {
-            continue;
-        }
-        if name.is(b"..") {
-            at.pop();
-            continue;
-        }
-        let before = at.as_bytes().len();
-        at.push(name.bytes(&left))?;
-        if mounts.top(at.as_bytes()).is_some() {
-            continue;
-        }
-        let (mount, rest) = mounts.find(at.as_bytes());
-        if mounts.0.get(mount).is_some_and(crate::MountRow::is_monitor) {
-            continue;
-        }
-        let mut rel = PathBuf::new();
-        rel.set(if rest.is_empty() { b"." } else { rest })?;
-        let node = match tree.open_path(mount, &rel) {
-            Err(Error::ENOENT) if is_last => {
-                exists = false;
-                break;
-            }
-            other => other?,
-        };
-        if is_last && last == Last::NoFollow && !name.has_slash {
-            tree.close(node);
-            continue;
-        }
-        let target = left.target_room();
-        match tree.readlink(&node, target) {
-            Ok(length) => {
-                tree.close(node);
-                links += 1;
-                if links > LINKS_MAX {
-                    return Err(Error::ELOOP);
-                }
-                if left.put_target(length)? {
-                    at.set(b"/")?
-                } else {
-                    at.truncate(before)
-                }
-                if at.as_bytes().is_empty() {
-                    at.set(b"/")?;
-                }
-            }
-            Err(Error::EINVAL) => {
-                let is_dir = if !is_last || must_be_dir {
-                    tree.is_dir(&node)
-                } else {
-                    Ok(true)
-                };
-                tree.close(node);
-                if !is_dir? {
-                    return Err(Error::ENOTDIR);
-                }
-            }
-            Err(error) => {
-                tree.close(node);
-                return Err(error);
-            }
-        }
+    // Nothing but slashes asks for a directory too.
+    let mut must_be_dir = true;
+    while let Some(name) = walk.left.next() {
+        must_be_dir = name.is_last && (name.has_slash || name.sort != Sort::Plain);
+        let follows = !name.is_last || name.has_slash || last == Last::Follow;
+        exists = walk.step(&name, follows)?;
     }
-    let (mount, rest) = mounts.find(at.as_bytes());
-    let rel = at.as_bytes().len() - rest.len();
-    let is_monitor = mounts.0.get(mount).is_some_and(crate::MountRow::is_monitor);
+    let (mount, rest) = mounts.find_canonical(at.as_bytes());
+    let row = mounts.0.get(mount).ok_or(Error::ENOENT)?;
     Ok(Resolved {
         mount,
-        rel,
+        rel: at.len() - rest.len(),
         exists,
-        is_monitor,
+        is_monitor: row.is_monitor(),
         must_be_dir,
     })
 }
 
-/// What of the path is left, at the end of the buffer; targets of links go in front of it.
-struct Left {
-    bytes: [u8; 2 * PATH_MAX],
-    start: usize,
+struct Walk<'w, T> {
+    mounts: &'w Mounts<'w>,
+    tree: &'w mut T,
+    at: &'w mut PathBuf,
+    left: Left,
+    rel: PathBuf,
+    links: usize,
 }
 
-/// A component, by its place in [`Left`].
-struct Name {
-    start: usize,
-    len: usize,
-    has_slash: bool,
-    dots: u8,
-}
-
-impl Name {
-    fn is(&self, text: &[u8]) -> bool {
-        usize::from(self.dots) == text.len()
-    }
-    fn is_dot(&self) -> bool {
-        self.dots > 0
-    }
-    fn bytes<'a>(&self, left: &'a Left) -> &'a [u8] {
-        left.bytes
-            .get(self.start..self.start + self.len)
-            .unwrap_or(&[])
-    }
-}
-
-impl Left {
-    fn new(path: &[u8]) -> Result<Left, Error> {
-        if path.len() >= PATH_MAX {
-            return Err(Error::ENAMETOOLONG);
+impl<T: Tree> Walk<'_, T> {
+    /// Goes on by one component. False if it is the last one and missing.
+    fn step(&mut self, name: &Name, follows: bool) -> Result<bool, Error> {
+        match name.sort {
+            Sort::Dot => return Ok(true),
+            Sort::DotDot => {
+                self.at.pop();
+                return Ok(true);
+            }
+            Sort::TooLong => return Err(Error::ENAMETOOLONG),
+            Sort::Plain => {}
         }
-        let mut left = Left {
-            bytes: [0; 2 * PATH_MAX],
-            start: 2 * PATH_MAX,
+        let before = self.at.len();
+        self.at.push(self.left.text(name))?;
+        // What stands there in the directory above is a placeholder, and not to be looked at.
+        if self.mounts.top(self.at.as_bytes()).is_some() {
+            return Ok(true);
+        }
+        // At the end of a path the link itself is read, so that what is missing is noticed.
+        if !name.is_last
+            && let Some(alias) = self.mounts.alias_at(self.at.as_bytes())
+        {
+            self.count_link()?;
+            self.at.set(alias.canonical())?;
+            return Ok(true);
+        }
+        let (mount, rest) = self.mounts.find_canonical(self.at.as_bytes());
+        let row = self.mounts.0.get(mount).ok_or(Error::ENOENT)?;
+        if row.kind != kind::TREE {
+            return if row.is_monitor() {
+                Ok(true)
+            } else {
+                Err(Error::ENOENT)
+            };
+        }
+        self.rel.set(rest)?;
+        let node = match self.tree.open_path(mount, &self.rel) {
+            Ok(node) => node,
+            Err(Error::ENOENT) if name.is_last => return Ok(false),
+            Err(Error::EXDEV) => return Err(Error::ENOENT),
+            Err(error) => return Err(error),
         };
-        left.put(path)?;
-        Ok(left)
-    }
-
-    fn put(&mut self, path: &[u8]) -> Result<(), Error> {
-        let start = self
-            .start
-            .checked_sub(path.len())
-            .ok_or(Error::ENAMETOOLONG)?;
-        self.bytes
-            .get_mut(start..self.start)
-            .ok_or(Error::ENAMETOOLONG)?
-            .copy_from_slice(path);
-        self.start = start;
-        Ok(())
-    }
-
-    /// The next component, and whether it is the last.
-    fn next(&mut self) -> Option<(Name, bool)> {
-        let rest = self.bytes.get(self.start..)?;
-        let skip = rest.iter().position(|&b| b != b'/')?;
-        let rest = rest.get(skip..)?;
-        let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-        let is_last = rest.get(len..)?.iter().all(|&b| b == b'/');
-        let text = rest.get(..len)?;
-        let dots = if text == b"." {
-            1
-        } else if text == b".." {
-            2
+        let looked = if follows {
+            self.look(&node, name)
         } else {
-            0
+            Ok(None)
         };
-        let name = Name {
-            start: self.start + skip,
-            len,
-            has_slash: len < rest.len(),
-            dots,
-        };
-        self.start += skip + len;
-        Some((name, is_last))
+        self.tree.close(node);
+        if let Some(length) = looked? {
+            self.count_link()?;
+            if self.left.put_target(length)? {
+                self.at.set(b"/")?;
+            } else {
+                // The directory that holds the link; the root's slash was there before.
+                self.at.truncate(before);
+            }
+        }
+        Ok(true)
     }
 
-    /// Room for a target, at the front of the buffer, never over what is left.
-    fn target_room(&mut self) -> &mut [u8] {
-        let room = self.start.min(PATH_MAX);
-        self.bytes.get_mut(..room).unwrap_or(&mut [])
+    /// The length of the target if the node is a link; else checks that it is a directory, where
+    /// that is needed and the kernel will not do it at the next step.
+    fn look(&mut self, node: &T::Node, name: &Name) -> Result<Option<usize>, Error> {
+        match self.tree.readlink(node, self.left.target_room()) {
+            Ok(length) => Ok(Some(length)),
+            Err(Error::EINVAL) => {
+                let is_walked_into = match self.left.peek() {
+                    None => name.has_slash,
+                    Some(next) => next.sort != Sort::Plain,
+                };
+                if is_walked_into && !self.tree.is_dir(node)? {
+                    return Err(Error::ENOTDIR);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Moves the target in front of what is left; whether it is absolute.
-    fn put_target(&mut self, length: usize) -> Result<bool, Error> {
-        let room = self.start.min(PATH_MAX);
-        if length == 0 {
-            return Err(Error::ENOENT);
+    fn count_link(&mut self) -> Result<(), Error> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            Err(Error::ELOOP)
+        } else {
+            Ok(())
         }
-        if length >= room {
-            return Err(Error::ENAMETOOLONG);
-        }
-        let is_absolute = self.bytes.first() == Some(&b'/');
-        let to = self.start - length;
-        self.bytes.copy_within(..length, to);
-        self.start = to;
-        Ok(is_absolute)
     }
 }

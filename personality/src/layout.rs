@@ -40,6 +40,8 @@ pub const FD_HAND: u32 = FD_BASE + 4;
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
 /// How many mounts a zone can have.
 pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
+/// Rows of the mount table: mounts, and aliases of directories in them.
+pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 
 /// The private system call number by which the personality asks the monitor.
 ///

@@ -11,6 +11,9 @@ pub const MAILBOX_STRIDE: u64 = 16384;
 /// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
 pub const TEXT_MAX: usize = 4096;
 
+/// `SO_PRIORITY` of a unix `SOCK_SEQPACKET` socket that stands for a datagram socket.
+pub const DATAGRAM: u32 = 5;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -64,32 +67,31 @@ requests! {
     Chown = 8;
     /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
     Utimens = 9;
-    /// Extended attributes: args = descriptor, operation (0 set, 1 get, 2 list, 3 remove), flags,
-    /// size; a = name; b carries the value both ways.
-    Xattr = 10;
     /// Binds a socket handed over by [`FD_HAND`](crate::layout::FD_HAND): args = address length,
     /// cookie; b = address.
-    Bind = 11;
+    Bind = 10;
     /// Connects a handed-over unix socket: args as for `Bind`.
-    ConnectUnix = 12;
+    ConnectUnix = 11;
     /// Zone name of a unix socket address: args = address length; b = address both ways. The value
     /// is the new length.
-    UnixName = 13;
+    UnixName = 12;
     /// Where another zone's (or the host's) address and port live on the host: args = family,
     /// protocol; b = address both ways.
-    PeerPort = 14;
+    PeerPort = 13;
     /// Sets the zone's host name (args 0 = 0) or domain name (1): args 1 = length; a = name.
-    SetName = 15;
-    /// Takes a dead process off the pid table after checking that it is dead: args = zone pid.
-    Prune = 16;
-    /// Makes a node that the host cannot hold: args = parent descriptor, mode, device; a = name.
-    Mknod = 17;
+    SetName = 14;
     /// Attributes of a process of the zone that need the monitor's eye: args = operation, zone pid,
     /// further arguments (`prlimit`, `sched_*`, `getpgid`, `getpriority`, `setpriority`).
-    Process = 18;
+    Process = 15;
     /// Tells the monitor that init has finished its part of a boot, or that a process that init
     /// started ended: args = event, cookie, status.
-    Init = 19;
+    Init = 16;
+    /// Who is at the other end of a handed-over unix socket: args = unused, cookie; b receives
+    /// `struct ucred` in the zone's numbers.
+    PeerCred = 17;
+    /// Sends one datagram from a handed-over unix socket: args = address length, cookie, length of
+    /// the datagram; b = address; a = datagram.
+    SendUnix = 18;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.
@@ -157,7 +159,7 @@ pub struct Image {
 pub struct Handover {
     /// 1: a program; 2: zone init (no program); anything else: nothing was prepared.
     pub kind: u32,
-    /// 1 if the stack is to be executable (`PT_GNU_STACK` missing or with PF_X).
+    /// 1 if the stack is to be executable (`PT_GNU_STACK` with PF_X; on x86-64 a missing one is not).
     pub exec_stack: u32,
     /// The guest's signal mask, which the start code restores last.
     pub mask: u64,
@@ -171,12 +173,13 @@ pub struct Handover {
     pub interp: Image,
     /// The program's resolved path in the zone (`AT_EXECFN` and `/proc/self/exe`).
     pub path: [u8; 1024],
-    /// `#!`: the arguments to put in front, each NUL-terminated, one after the other.
-    pub front: [u8; 1024],
     /// How many arguments `front` holds; they replace the guest's first argument.
     pub front_count: u32,
-    /// Seed for the places of position-independent images.
+    /// Unused.
     pub pad: u32,
+    /// `#!`: the arguments to put in front, each NUL-terminated, one after the other. Last, since it
+    /// is mostly empty.
+    pub front: [u8; 1024],
 }
 
 const _: () = assert!(size_of::<Mailbox>() <= MAILBOX_STRIDE as usize);

@@ -3,9 +3,9 @@
 //! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
 //! rows are append-only or guarded by a sequence number.
 
-use crate::layout::MOUNTS_MAX;
+use crate::layout::MOUNT_ROWS_MAX;
 use crate::net::{PortRow, ZoneNet};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
@@ -16,6 +16,9 @@ pub const HOWS_MAX: usize = 512;
 pub const PORTS_MAX: usize = 1024;
 /// How many files may have an owner or mode that the host cannot hold.
 pub const OWNERS_MAX: usize = 1 << 20;
+
+/// Words of [`Tables::owner_bits`].
+pub const OWNER_WORDS: usize = 1 << 13;
 
 /// An approved `struct open_how`, in a slot of 32 bytes.
 ///
@@ -76,10 +79,8 @@ pub struct Tables {
     pub names_seq: AtomicU32,
     /// How many rows of `ports` have ever been used.
     pub port_count: AtomicU32,
-    /// How many rows of `owners` are in use; 0 makes every look-up free.
-    pub owner_count: AtomicU32,
     /// Unused.
-    pub pad: u32,
+    pub pad: [u32; 2],
     /// Host name as `uname` shows it, NUL-terminated.
     pub hostname: [u8; 65],
     /// Domain name as `uname` shows it, NUL-terminated.
@@ -93,9 +94,12 @@ pub struct Tables {
     /// Approved ways to open.
     pub hows: [How; HOWS_MAX],
     /// The mount table, longest prefix first, the root last.
-    pub mounts: [MountRow; MOUNTS_MAX],
+    pub mounts: [MountRow; MOUNT_ROWS_MAX],
     /// Ports of the zone that are bound.
     pub ports: [PortRow; PORTS_MAX],
+    /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as
+    /// is so for most. Spares readers a page of the large table for each file.
+    pub owner_bits: [AtomicU64; OWNER_WORDS],
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
 }
@@ -103,11 +107,32 @@ pub struct Tables {
 /// Bytes to map for the tables: a whole number of pages.
 pub const TABLES_SIZE: u64 = (size_of::<Tables>() as u64 + 4095) & !4095;
 
+const fn owner_hash(dev: u64, ino: u64) -> u64 {
+    (ino ^ dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// Slot where a search for a file's owner begins.
 #[must_use]
 pub const fn owner_slot(dev: u64, ino: u64) -> usize {
-    let mixed = (ino ^ dev.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 44) as usize & (OWNERS_MAX - 1)
+    (owner_hash(dev, ino) >> 44) as usize & (OWNERS_MAX - 1)
+}
+
+/// A file's bit in [`Tables::owner_bits`]: its word, and the bit in it.
+#[must_use]
+pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
+    let bit = (owner_hash(dev, ino) >> 45) as usize & (OWNER_WORDS * 64 - 1);
+    (bit / 64, 1 << (bit % 64))
+}
+
+impl Tables {
+    /// Whether the ownership table may have a row of this file. `false` is certain.
+    #[must_use]
+    pub fn may_have_owner(&self, dev: u64, ino: u64) -> bool {
+        let (word, bit) = owner_bit(dev, ino);
+        self.owner_bits
+            .get(word)
+            .is_some_and(|word| word.load(Ordering::Acquire) & bit != 0)
+    }
 }
 
 /// Slot where a search for an approved `open_how` begins.

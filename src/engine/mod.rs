@@ -2,20 +2,23 @@
 //!
 //! The guardian is the parent of the monitor and the reaper of whatever the zone leaves behind: when
 //! the monitor is gone, however that came, every process of the zone is ended. When the guardian is
-//! gone, the kernel ends the monitor, and with it init.
+//! gone, the kernel sends the monitor SIGTERM, which halts the zone at once.
+
+pub mod end;
 
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
-use crate::monitor::{guests, start};
+use crate::monitor::start;
 use nix::sys::signal::{
-    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction, sigprocmask,
+    SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, pipe, setsid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, pipe, setsid};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What to boot.
 #[derive(Debug, Clone)]
@@ -127,9 +130,10 @@ fn guardian(boot: &Boot, writer: OwnedFd) -> ! {
     }
     // SAFETY: takes numbers only.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    let own = getpid();
     // SAFETY: single-threaded.
     match unsafe { fork() } {
-        Ok(ForkResult::Child) => monitor(boot, writer),
+        Ok(ForkResult::Child) => monitor(boot, own, writer),
         Ok(ForkResult::Parent { child }) => {
             drop(writer);
             watch(child)
@@ -147,26 +151,19 @@ fn watch(monitor: Pid) -> ! {
             _ => break,
         }
     }
-    let own = std::process::id();
-    for _ in 0..1000 {
-        let left = guests::descendants(own);
-        if left.is_empty() {
-            break;
-        }
-        for pid in left {
-            let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
-        }
-        while matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
-        {
-        }
-        std::thread::yield_now();
+    end::descendants_of(std::process::id(), Duration::ZERO);
+    while matches!(waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+    {
     }
     exit(0)
 }
 
-fn monitor(boot: &Boot, writer: OwnedFd) -> ! {
+fn monitor(boot: &Boot, guardian: Pid, writer: OwnedFd) -> ! {
     // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) };
+    if getppid() != guardian {
+        exit(1);
+    }
     let mut answer = Some(File::from(writer));
     let result = start::run(boot, || {
         if let Some(mut answer) = answer.take() {

@@ -2,7 +2,7 @@
 
 use super::programs::{Event, Program};
 use super::zone::Zone;
-use super::{guests, requests};
+use super::{guests, paths};
 use crate::control::{Exec, Reply, Request, Stat, Status};
 use crate::zone::channel::Channel;
 use nix::sys::signal::{Signal, kill};
@@ -43,16 +43,14 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                     .map_or(0, |since| since.as_secs()),
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
-            Request::Signal { .. } | Request::Unpublish(_) => Reply::Error {
+            Request::Signal { .. } => Reply::Error {
                 message: "nothing to do it to; start a program on this connection first".into(),
             },
             Request::Ports => Reply::Ports {
-                ports: zone.net.ports(zone),
+                ports: zone.net.ports(),
             },
-            Request::Publish(publish) => match zone.net.publish(zone, publish) {
-                Ok(()) => Reply::Ok,
-                Err(message) => Reply::Error { message },
-            },
+            Request::Publish(publish) => done(zone.net.publish(publish)),
+            Request::Unpublish(publish) => done(zone.net.unpublish(&publish)),
             Request::Halt { grace_ms } => {
                 let _ = halt.send(Duration::from_millis(grace_ms));
                 Reply::Ok
@@ -62,6 +60,15 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
         if channel.send(&reply, &[]).is_err() {
             return;
         }
+    }
+}
+
+fn done(result: crate::error::Result<()>) -> Reply {
+    match result {
+        Ok(()) => Reply::Ok,
+        Err(error) => Reply::Error {
+            message: format!("{error}; {}", error.remedy()),
+        },
     }
 }
 
@@ -94,7 +101,7 @@ fn stat(zone: &Zone) -> Stat {
 
 fn read_file(zone: &Zone, path: &str) -> String {
     let mut text = String::new();
-    if let Ok(fd) = requests::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
+    if let Ok(fd) = paths::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
         let _ = File::from(fd).take(1 << 20).read_to_string(&mut text);
     }
     text
@@ -151,7 +158,7 @@ fn search(zone: &Zone, exec: &Exec) -> Option<String> {
     path.split(':')
         .map(|directory| format!("{directory}/{name}"))
         .find(|path| {
-            requests::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
+            paths::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
                 use std::os::unix::fs::MetadataExt;
                 File::from(fd)
                     .metadata()

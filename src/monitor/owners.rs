@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::error::{Doing, Result};
 use crate::tree::owners;
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use picozone_personality::tables::{OWNERS_MAX, owner_slot};
+use picozone_personality::tables::{OWNERS_MAX, owner_bit, owner_slot};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::Path;
 use std::sync::Mutex;
@@ -143,6 +143,9 @@ impl Owners {
     /// Looks a file up.
     #[must_use]
     pub fn get(&self, shared: &Shared, id: FileId) -> Option<Owner> {
+        if !shared.tables().may_have_owner(id.dev, id.ino) {
+            return None;
+        }
         let mut at = owner_slot(id.dev, id.ino);
         for _ in 0..OWNERS_MAX {
             let row = &shared.tables().owners[at];
@@ -175,6 +178,8 @@ impl Owners {
             .writer
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (word, bit) = owner_bit(id.dev, id.ino);
+        shared.tables().owner_bits[word].fetch_or(bit, Release);
         let mut at = owner_slot(id.dev, id.ino);
         for _ in 0..OWNERS_MAX {
             let row = &shared.tables().owners[at];
@@ -190,9 +195,6 @@ impl Owners {
                 row.gid.store(owner.gid, Relaxed);
                 row.mode.store(owner.mode, Relaxed);
                 row.seq.store((seq | 1) + 1, Release);
-                if seq == 0 {
-                    shared.tables().owner_count.fetch_add(1, Release);
-                }
                 return;
             }
             at = (at + 1) % OWNERS_MAX;

@@ -2,16 +2,16 @@
 
 use super::descriptors::{CWD, open_path, own_path};
 use super::notify::{Call, Listener};
+use super::paths::open_resolved;
 use super::zone::Zone;
 use super::{files, special};
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
-use picozone_fsmap::{Error as PathError, Last, Mounts, PathBuf, Tree, resolve};
 use picozone_personality::mailbox::{Handover, Request};
-use picozone_personality::net::{Address, LENGTH};
+use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 /// Serves requests until no guest is left.
 pub fn serve(zone: &Zone, listener: &Listener) {
     while let Some(call) = listener.receive() {
+        zone.used.note(&zone.shared, call.tid);
         let result = answer(zone, listener, call);
         listener.answer(call, result);
     }
@@ -36,7 +37,15 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         i64::try_from(bytes.len()).map_err(|_| libc::EIO)
     };
     match request {
-        Request::Ping => Ok(0),
+        Request::Ping => {
+            // A guest asks that way for room in the hand-over socket.
+            let mut table = zone
+                .handed
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            super::start::drain(zone, &mut table);
+            Ok(0)
+        }
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
             let flags = args[1] as i32;
@@ -54,30 +63,28 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
-        Request::Bind | Request::ConnectUnix => {
+        Request::Bind | Request::ConnectUnix | Request::SendUnix => {
             let socket = handed(zone, args[1])?;
-            let length = usize::try_from(args[0])
-                .map_err(|_| libc::EINVAL)?
-                .min(LENGTH);
-            let address = shared.read_bytes(call.tid, length);
-            if request == Request::Bind {
-                zone.net.bind(zone, &socket, &address)
-            } else {
-                zone.net.connect_unix(zone, &socket, &address)
+            let address = address(zone, call.tid, args[0])?;
+            match request {
+                Request::Bind => zone.net.bind(zone, caller, &socket, &address),
+                Request::ConnectUnix => zone.net.connect_unix(zone, caller, &socket, &address),
+                _ => {
+                    let length = usize::try_from(args[2]).map_err(|_| libc::EMSGSIZE)?;
+                    let datagram = shared.read_text_bytes(call.tid, length);
+                    zone.net
+                        .send_unix(zone, caller, &socket, &address, &datagram)
+                }
             }
         }
-        Request::UnixName => {
-            let length = usize::try_from(args[0])
-                .map_err(|_| libc::EINVAL)?
-                .min(LENGTH);
-            put(&zone.net.unix_name(&shared.read_bytes(call.tid, length)))
-        }
+        Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
-            let mut address = Address([0; LENGTH]);
-            address
-                .0
-                .copy_from_slice(&shared.read_bytes(call.tid, LENGTH));
-            put(&zone.net.peer_port(zone, &address, args[1] == 17).0)
+            let address = address(zone, call.tid, args[0])?;
+            put(&zone.net.peer_port(args[1], &address)?)
+        }
+        Request::PeerCred => {
+            let socket = handed(zone, args[1])?;
+            put(&zone.net.peer_credentials(zone, caller, &socket)?)
         }
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
@@ -85,7 +92,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             Ok(0)
         }
         Request::Process => group_of(zone, args[0], args[1]),
-        Request::Init | Request::Prune | Request::Xattr | Request::Mknod => Err(libc::EPERM),
+        Request::Init => Err(libc::EPERM),
     }
 }
 
@@ -114,6 +121,12 @@ fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
         at = (at + 1) % HOWS_MAX;
     }
     Err(libc::ENFILE)
+}
+
+/// A socket address in field `b`.
+fn address(zone: &Zone, tid: u32, length: u64) -> Result<Vec<u8>, i32> {
+    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
+    Ok(zone.shared.read_bytes(tid, length.min(LEN_MAX)))
 }
 
 fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
@@ -159,106 +172,6 @@ fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
     super::guests::to_zone(&zone.shared, HostPid(group))
         .map(|zone| i64::from(zone.0))
         .ok_or(libc::ESRCH)
-}
-
-/// The monitor's own confined view of the zone's trees.
-struct Trees<'a>(&'a Zone);
-
-fn openat2(directory: &OwnedFd, path: &std::ffi::CStr, flags: i32) -> Result<OwnedFd, i32> {
-    let how = [u64::from(flags.unsigned_abs()), 0u64, 0x08 | 0x02];
-    // SAFETY: path and structure are ours.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            directory.as_raw_fd(),
-            path.as_ptr(),
-            how.as_ptr(),
-            24,
-        )
-    };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error()
-            .raw_os_error()
-            .unwrap_or(libc::EIO));
-    }
-    let fd = i32::try_from(fd).map_err(|_| libc::EMFILE)?;
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn path_error(errno: i32) -> PathError {
-    PathError(u16::try_from(errno).unwrap_or(5))
-}
-
-impl Tree for Trees<'_> {
-    type Node = OwnedFd;
-    fn open_path(&mut self, mount: usize, rel: &PathBuf) -> Result<OwnedFd, PathError> {
-        let mount = self.0.mounts.get(mount).ok_or(PathError::ENOENT)?;
-        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        openat2(&mount.directory, rel.as_c_str(), flags).map_err(path_error)
-    }
-    fn readlink(&mut self, node: &OwnedFd, to: &mut [u8]) -> Result<usize, PathError> {
-        // SAFETY: the buffer is ours, of that length.
-        let got = unsafe {
-            libc::readlinkat(
-                node.as_raw_fd(),
-                c"".as_ptr(),
-                to.as_mut_ptr().cast(),
-                to.len(),
-            )
-        };
-        usize::try_from(got).map_err(|_| match std::io::Error::last_os_error().raw_os_error() {
-            Some(libc::ENOENT) => PathError::EINVAL,
-            other => path_error(other.unwrap_or(libc::EIO)),
-        })
-    }
-    fn is_dir(&mut self, node: &OwnedFd) -> Result<bool, PathError> {
-        let file = File::from(node.try_clone().map_err(|_| path_error(libc::EMFILE))?);
-        file.metadata()
-            .map(|data| data.is_dir())
-            .map_err(|_| path_error(libc::EIO))
-    }
-    fn close(&mut self, node: OwnedFd) {
-        drop(node);
-    }
-}
-
-/// Opens an absolute zone path; its resolved form too.
-fn open_resolved(
-    zone: &Zone,
-    at: &[u8],
-    path: &[u8],
-    flags: i32,
-) -> Result<(OwnedFd, Vec<u8>), i32> {
-    let mut buffer = PathBuf::new();
-    buffer.set(at).map_err(|error| i32::from(error.0))?;
-    let mounts = Mounts(zone.rows());
-    let found = resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow)
-        .map_err(|error| i32::from(error.0))?;
-    if found.is_monitor {
-        return Err(libc::EACCES);
-    }
-    if !found.exists {
-        return Err(libc::ENOENT);
-    }
-    let rest = buffer.as_bytes().get(found.rel..).unwrap_or(b"");
-    let name = std::ffi::CString::new(if rest.is_empty() { b"." } else { rest })
-        .map_err(|_| libc::ENOENT)?;
-    let mount = zone.mounts.get(found.mount).ok_or(libc::ENOENT)?;
-    let fd = openat2(
-        &mount.directory,
-        &name,
-        flags | libc::O_CLOEXEC | libc::O_NOFOLLOW,
-    )?;
-    Ok((fd, buffer.as_bytes().to_vec()))
-}
-
-/// Opens an absolute zone path in the zone's trees.
-///
-/// # Errors
-/// Those of path resolution and of open(2).
-pub fn open_in_zone(zone: &Zone, path: &[u8], flags: i32) -> Result<OwnedFd, i32> {
-    open_resolved(zone, b"/", path, flags).map(|(fd, _)| fd)
 }
 
 /// The files of an exec, from the caller's place.

@@ -1,11 +1,11 @@
 //! The memory that a zone's monitor and guests share.
 
 use crate::error::{Doing, Result};
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::PID_LIMIT;
-use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox};
+use picozone_personality::mailbox::{Handover, MAILBOX_STRIDE, Mailbox, TEXT_MAX};
 use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -119,7 +119,7 @@ impl Shared {
 
     /// The tables.
     #[must_use]
-    pub fn tables(&self) -> &Tables {
+    pub fn tables(&self) -> &'static Tables {
         // SAFETY: the region is as large as `Tables`, zeroed memory is a valid value, and the mapping
         // is never undone. What changes in it are atomics.
         unsafe { &*self.tables.base.cast::<Tables>() }
@@ -170,10 +170,31 @@ impl Shared {
         let Some(mailbox) = self.mailbox(host_tid) else {
             return Vec::new();
         };
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw const (*mailbox).a };
+        // SAFETY: at most the field is looked at.
+        let length = unsafe { libc::strnlen(field.cast(), TEXT_MAX) };
+        let mut text = vec![0; length];
+        // SAFETY: in bounds; any byte is valid, and what the guest changes meanwhile may come either
+        // way: from here on the copy is the text.
+        unsafe { std::ptr::copy_nonoverlapping(field.cast(), text.as_mut_ptr(), length) };
+        if let Some(end) = text.iter().position(|&byte| byte == 0) {
+            text.truncate(end);
+        }
+        text
+    }
+
+    /// Copies `length` bytes of field `a`, once.
+    #[must_use]
+    pub fn read_text_bytes(&self, host_tid: u32, length: usize) -> Vec<u8> {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return Vec::new();
+        };
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw const (*mailbox).a };
         // SAFETY: in bounds; any byte is valid.
-        let bytes = unsafe { (&raw const (*mailbox).a).read_volatile() };
-        let length = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
-        bytes[..length].to_vec()
+        let bytes = unsafe { field.read_volatile() };
+        bytes[..length.min(bytes.len())].to_vec()
     }
 
     /// Copies `length` bytes of field `b`, once.
@@ -192,24 +213,47 @@ impl Shared {
         let Some(mailbox) = self.mailbox(host_tid) else {
             return;
         };
-        let length = bytes.len().min(picozone_personality::mailbox::TEXT_MAX);
+        let length = bytes.len().min(TEXT_MAX);
         // SAFETY: in bounds; the memory is the guest's to lose.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut (*mailbox).b).cast(), length)
         };
     }
 
-    /// Runs `fill` on a handover area and writes it to the thread's mailbox.
-    pub fn write_handover(
-        &self,
-        host_tid: u32,
-        handover: &picozone_personality::mailbox::Handover,
-    ) {
+    /// Gives the memory of a thread's mailbox back to the system; it reads as zero then.
+    pub fn forget(&self, host_tid: u32) {
+        let offset = u64::from(host_tid) * MAILBOX_STRIDE;
+        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(MAILBOX_STRIDE))
+        else {
+            return;
+        };
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        // Failing costs memory only.
+        let _ = fallocate(&self.mailboxes.fd, flags, offset, length);
+    }
+
+    /// Blocks of 512 bytes that the mailboxes hold.
+    #[cfg(test)]
+    pub fn mailbox_blocks(&self) -> i64 {
+        nix::sys::stat::fstat(&self.mailboxes.fd).map_or(0, |data| data.st_blocks)
+    }
+
+    /// Writes a handover area to the thread's mailbox: without its tail where that is unused, which
+    /// spares every process a page.
+    pub fn write_handover(&self, host_tid: u32, handover: &Handover) {
         let Some(mailbox) = self.mailbox(host_tid) else {
             return;
         };
-        // SAFETY: in bounds; the memory is the guest's to lose.
-        unsafe { (&raw mut (*mailbox).handover).write_volatile(*handover) };
+        let length = if handover.front_count == 0 {
+            std::mem::offset_of!(Handover, front)
+        } else {
+            size_of::<Handover>()
+        };
+        // SAFETY: the place lies in the region.
+        let to = unsafe { &raw mut (*mailbox).handover };
+        let from = std::ptr::from_ref(handover).cast::<u8>();
+        // SAFETY: both are as long; the memory is the guest's to lose.
+        unsafe { std::ptr::copy_nonoverlapping(from, to.cast(), length) };
     }
 
     /// The fixed reserved descriptors, in their order; `hand` is the guest's end.

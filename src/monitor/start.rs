@@ -1,91 +1,34 @@
 //! From nothing to a serving monitor.
 
+use super::mounts::{self, Mount};
 use super::net::Net;
+use super::net::inet::rows::SharedRows;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
-use super::zone::{Mount, Zone};
-use super::{control, guests, requests};
-use crate::engine::Boot;
+use super::used::Used;
+use super::zone::Zone;
+use super::{control, requests};
+use crate::engine::{Boot, end};
 use crate::error::{Doing, Error, Result};
-use crate::tree::{self, Kind};
+use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
-use picozone_fsmap::{MountRow, kind};
-use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
 use picozone_personality::tables::TABLES_SIZE;
-use std::fs::OpenOptions;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
 const SERVERS: usize = 3;
-
-fn open_directory(path: &std::path::Path) -> Result<OwnedFd> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(path)
-        .map(OwnedFd::from)
-        .doing("open", path.display())
-}
-
-fn mounts(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
-    let (mut mounts, mut rows) = (Vec::new(), Vec::new());
-    let specs = tree::mounts(&boot.config, &boot.zone_dir);
-    let root = specs
-        .last()
-        .map(|spec| spec.host_path.clone())
-        .unwrap_or_default();
-    for (index, spec) in specs.into_iter().enumerate() {
-        let directory = open_directory(&spec.host_path)?;
-        let too_long = |_| {
-            Error::refused(
-                "mount",
-                spec.zone_path.display(),
-                "its path is too long",
-                "choose a shorter one",
-            )
-        };
-        let host = spec
-            .host_path
-            .canonicalize()
-            .doing("resolve", spec.host_path.display())?;
-        let mut row = MountRow::new(
-            spec.zone_path.as_os_str().as_bytes(),
-            host.as_os_str().as_bytes(),
-        )
-        .map_err(too_long)?;
-        if spec.kind == Kind::Monitor {
-            row.kind = kind::MONITOR;
-        }
-        row.read_only = u32::from(spec.read_only);
-        let number = u32::try_from(index).unwrap_or(u32::MAX);
-        row.fd = FD_MOUNT0.saturating_add(number).cast_signed();
-        let data = std::fs::metadata(&host).doing("look at", host.display())?;
-        row.root_ino = data.ino();
-        let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
-        if let Ok(data) = std::fs::symlink_metadata(&place)
-            && data.is_symlink()
-        {
-            (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());
-        }
-        rows.push(row);
-        mounts.push(Mount { spec, directory });
-    }
-    Ok((mounts, rows))
-}
 
 fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
@@ -99,13 +42,15 @@ fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
 pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let run_dir = boot.zone_dir.join("run");
     let alive = Alive::take(&run_dir)?;
+    let (halt, halted) = crossbeam::channel::unbounded();
+    halt_by_signal(halt.clone()).doing("take", "signals")?;
     let _claim = claim::take(boot.number)
         .doing("claim", "the zone's address")?
         .ok_or(Error::AddressClaimed {
             number: boot.number,
         })?;
     let shared = Shared::make()?;
-    let (mounts, rows) = mounts(boot)?;
+    let (mounts, rows) = mounts::open(boot)?;
     {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
@@ -118,15 +63,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         let net = picozone_personality::net::ZoneNet::new(boot.number);
         tables.net = net;
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
-            to.0 = from.0;
-        }
-        if rows.len() > tables.mounts.len() {
-            return Err(Error::refused(
-                "boot",
-                &boot.name,
-                "it has too many mounts",
-                "take binds out of its configuration",
-            ));
+            to.0 = from;
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
@@ -138,17 +75,30 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         &shared,
     )?;
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
-    let (hand_ours, hand_theirs) = pair(SockType::Datagram)?;
+    // Not a datagram socket: with one, a guest could send to any path of the host.
+    let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
     let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
     drop((spawn_theirs, hand_theirs));
+    let tables = shared.tables();
+    let rows = SharedRows {
+        rows: &tables.ports,
+        count: &tables.port_count,
+    };
+    let net = Net::new(
+        boot.number,
+        Box::new(rows),
+        &run_dir,
+        &boot.config.publications,
+    )?;
     let zone = Arc::new(Zone {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
         shared,
+        used: Used::default(),
         mounts,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),
-        net: Net::new(boot.number, boot.config.publications.clone()),
+        net,
         owners,
         ptys: std::sync::Mutex::default(),
         handed: std::sync::Mutex::default(),
@@ -171,7 +121,6 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         ));
     }
     let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
-    let (halt, halted) = crossbeam::channel::unbounded();
     let ended = halt.clone();
     std::thread::spawn(move || {
         // Init's end is the zone's end.
@@ -186,44 +135,31 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let grace = halted.recv().unwrap_or_default();
     alive.mark_halting();
     end_all(init, grace);
+    zone.net.end();
     alive.end();
     Ok(())
 }
 
-/// Ends every process of the zone: SIGTERM, then SIGKILL after the grace period.
+/// Ends every process of the zone, init last.
 fn end_all(init: i32, grace: Duration) {
-    let send = |signal: Signal| {
-        for pid in guests::descendants(init.cast_unsigned()) {
-            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-        }
-    };
-    send(Signal::SIGTERM);
-    let end = Instant::now() + grace;
-    while Instant::now() < end && !guests::descendants(init.cast_unsigned()).is_empty() {
-        // Waiting for processes that are not our children: there is nothing to block on.
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = kill(Pid::from_raw(init), Signal::SIGSTOP);
-    for _ in 0..100 {
-        send(Signal::SIGKILL);
-        if guests::descendants(init.cast_unsigned())
-            .iter()
-            .all(|pid| is_dead(*pid))
-        {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    end::descendants_of(init.cast_unsigned(), grace);
     let _ = kill(Pid::from_raw(init), Signal::SIGKILL);
 }
 
-fn is_dead(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    stat.rfind(')')
-        .and_then(|at| stat.get(at + 2..at + 3))
-        .is_none_or(|state| state == "Z" || state == "X")
+/// The signals that end a daemon halt the zone; so the guardian's death does.
+fn halt_by_signal(halt: crossbeam::channel::Sender<Duration>) -> nix::Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    // Every thread that is made from here on inherits this.
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            let _ = halt.send(Duration::ZERO);
+        }
+    });
+    Ok(())
 }
 
 /// Takes what guests have handed over.
@@ -242,6 +178,10 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
         ) else {
             return;
         };
+        if message.bytes == 0 {
+            // The zone has ended.
+            return;
+        }
         let mut received = Vec::new();
         if let Ok(controls) = message.cmsgs() {
             for control in controls {
@@ -332,8 +272,6 @@ fn become_init(
     socket: &OwnedFd,
 ) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
-    // SAFETY: takes numbers only.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None) {
         return step("block signals", &error);
     }

@@ -1,11 +1,12 @@
 //! What the monitor knows of its zone.
 
+use super::mounts::{self, Mount};
 use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::shared::Shared;
+use super::used::Used;
 use crate::ids::HostPid;
-use crate::tree::MountSpec;
 use picozone_fsmap::{MountRow, Mounts, PathBuf};
 use picozone_personality::mailbox::Request;
 use std::collections::HashSet;
@@ -15,14 +16,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-/// One mount: what is configured, and the directory itself.
-pub struct Mount {
-    /// What it shows.
-    pub spec: MountSpec,
-    /// `O_PATH` descriptor of the host directory.
-    pub directory: OwnedFd,
-}
-
 /// A running zone.
 pub struct Zone {
     /// Its name.
@@ -31,7 +24,9 @@ pub struct Zone {
     pub run_dir: HostPath,
     /// Shared memory.
     pub shared: Shared,
-    /// Mounts, in the order of the table.
+    /// Mailboxes in use.
+    pub used: Used,
+    /// Mounts, by [`mounts::number`].
     pub mounts: Vec<Mount>,
     /// Host pid of zone init; 0 before it runs.
     pub init: AtomicU32,
@@ -68,6 +63,12 @@ impl Zone {
             .mounts
             .get(..tables.mount_count as usize)
             .unwrap_or(&[])
+    }
+
+    /// The mount of a row of the table.
+    #[must_use]
+    pub fn mount(&self, row: usize) -> Option<&Mount> {
+        self.mounts.get(mounts::number(self.rows().get(row)?))
     }
 
     /// The zone's name of a host path.

@@ -456,7 +456,8 @@ pub fn publish(home: &Home, name: &Name, publish: &Publish) -> Result<Outcome> {
 /// Takes a publication back, from the configuration and from the zone if it runs.
 ///
 /// # Errors
-/// The monitor cannot be reached or refuses; then nothing is changed.
+/// The monitor cannot be reached, or a program is bound at the place itself: then the configuration
+/// is changed, and the place stays open until that program is restarted.
 pub fn unpublish(home: &Home, name: &Name, publish: &Publish) -> Result<Outcome> {
     change_publications(
         home,
@@ -469,6 +470,7 @@ pub fn unpublish(home: &Home, name: &Name, publish: &Publish) -> Result<Outcome>
                 return Ok(Outcome::AlreadySo);
             }
             if is_running {
+                config.store(&zone.config_path())?;
                 zone.ask("unpublish a port of", &Request::Unpublish(publish.clone()))?;
             }
             Ok(Outcome::Done(()))

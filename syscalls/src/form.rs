@@ -213,6 +213,8 @@ pub(crate) const SETSOCKOPT: Form = &[
     ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
+/// SO_TYPE, which is another's where a packet socket stands for a datagram socket.
+pub(crate) const SO_TYPE: Form = &[&[EqLow(1, 1), EqLow(2, 3)]];
 /// Options that tell no process or user.
 pub(crate) const GETSOCKOPT: Form = &[
     &[
@@ -220,8 +222,8 @@ pub(crate) const GETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33,
-                34, 35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+                1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34,
+                35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
             ],
         ),
     ],
@@ -262,8 +264,8 @@ pub(crate) const NULL3: Form = &[&[Null(3)]];
 pub(crate) const NULL4: Form = &[&[Null(4)]];
 /// No mask.
 pub(crate) const NULL5: Form = &[&[Null(5)]];
-/// To no address; or one of a length that no unix socket accepts.
-pub(crate) const SENDTO: Form = &[&[Null(4)], &[EqLow(5, 128)]];
+/// To an address of a length that no unix socket accepts.
+pub(crate) const SENDTO: Form = &[&[EqLow(5, 128)]];
 /// A length that no unix socket accepts (unix_validate_addr, net/unix/af_unix.c).
 pub(crate) const CONNECT: Form = &[&[EqLow(2, 128)]];
 /// An own address without a port.

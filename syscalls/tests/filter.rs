@@ -168,3 +168,31 @@ proptest! {
         CODE.with(|code| assert_eq!(run(code, &call), verdict(&layout, &call), "{} {call:x?}", ROWS[at].name));
     }
 }
+
+/// With a unix datagram socket, a guest could send to any path of the host: no filter sees the
+/// address in a `struct msghdr`. And an address that goes to the kernel untranslated is the host's.
+#[test]
+fn no_unix_datagram_socket_and_no_address_of_a_guests() {
+    const SOCKET: u32 = 41;
+    const SOCKETPAIR: u32 = 53;
+    const SENDTO: u32 = 44;
+    let (layout, code) = (layout(), program(&layout()));
+    let judge = |nr, ip, args| {
+        let arch = ARCH;
+        run(&code, &Call { nr, arch, ip, args })
+    };
+    for ip in [0x40_0000, layout.personality.start + 0x100] {
+        for nr in [SOCKET, SOCKETPAIR] {
+            for kind in [2, 3, 2 | 0o2_000_000, 3 | 0o4000, (1 << 40) | 2] {
+                let verdict = judge(nr, ip, [1, kind, 0, 0, 0, 0]);
+                assert_ne!(verdict, Verdict::Allow, "kind {kind:#x} from {ip:#x}");
+            }
+        }
+        for length in [16, 110] {
+            let verdict = judge(SENDTO, ip, [3, 0x1000, 1, 0, 0x2000, length]);
+            assert_ne!(verdict, Verdict::Allow, "{length} bytes from {ip:#x}");
+        }
+    }
+    let own = judge(SENDTO, 0x40_0000, [3, 0x1000, 1, 0, 0x2000, 128]);
+    assert_eq!(own, Verdict::Trap);
+}

@@ -40,12 +40,17 @@ mod peers;
 pub mod plan;
 mod published;
 mod relay;
+mod remote;
 pub mod rows;
 mod socket;
 mod socket_unsafe;
+mod state;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(super) use tests::eventually;
 
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
@@ -54,21 +59,15 @@ use kernel::Snapshot;
 use nix::errno::Errno;
 use peers::{Book, Cache};
 use plan::{Covers, Plan, Row};
-use published::Publication;
-use relay::Relay;
+use remote::Remote;
 use rows::Rows;
-use socket::{Guest, Reuse, hold};
+use socket::Guest;
+pub(super) use socket_unsafe::{accept, option as socket_option};
+use state::State;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-/// Where substitutes begin.
-const SUBSTITUTE: u16 = 20_000;
-/// How many substitutes are tried.
-const TRIES: u16 = 2000;
-/// Where zone ports are chosen if the host's choice is taken in the zone.
-const EPHEMERAL: u16 = 49_152;
 
 /// The internet side of a running zone.
 pub struct Inet {
@@ -76,27 +75,6 @@ pub struct Inet {
     run_dir: PathBuf,
     state: Mutex<State>,
     peers: Mutex<Cache>,
-}
-
-/// What the lock holds.
-struct State {
-    number: u16,
-    first_port: u16,
-    rows: Box<dyn Rows>,
-    /// By slot of the shared table.
-    bound: Vec<Option<Bound>>,
-    publications: Vec<Publication>,
-    /// Counts binds, to tell the oldest.
-    turn: u64,
-}
-
-/// A row and what only the monitor knows of it.
-struct Bound {
-    row: Row,
-    has_listened: bool,
-    turn: u64,
-    /// Serves the zone's own address where the socket is bound elsewhere.
-    door: Option<Relay>,
 }
 
 impl Inet {
@@ -110,6 +88,7 @@ impl Inet {
             bound: Vec::new(),
             publications: Vec::new(),
             turn: 0,
+            remote: Remote::default(),
         };
         Self {
             number,
@@ -227,11 +206,35 @@ impl Inet {
                     .parent()
                     .and_then(Path::parent)
                     .unwrap_or(&self.run_dir);
-                let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
-                peers.find(zones, other, protocol, port, wants)
+                let found = {
+                    let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+                    peers.find(zones, other, protocol, port, wants)
+                };
+                let addresses = [address::host_v4(other), address::host_v6_stand_in(other)];
+                let is_natural = found.port() == port && addresses.contains(found.ip());
+                if !is_natural {
+                    let mut state = self.lock();
+                    let State { remote, rows, .. } = &mut *state;
+                    remote.tell(
+                        rows.as_ref(),
+                        Row {
+                            protocol,
+                            covers: Covers::REMOTE,
+                            zone_ip: address::zone_v4(other),
+                            zone_port: port,
+                            host: found,
+                        },
+                    );
+                }
+                found
             }
         };
         Ok(plan::write(host, zone_addr))
+    }
+
+    /// Tells the other zones that this one has ended.
+    pub fn end(&self) {
+        peers::remove(&self.run_dir);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -264,303 +267,7 @@ impl Inet {
 
 impl Drop for Inet {
     fn drop(&mut self) {
-        peers::remove(&self.run_dir);
-    }
-}
-
-impl State {
-    fn bind(&mut self, guest: &Guest<'_>, plan: &Plan) -> Result<(), Errno> {
-        let slot = self.free_slot().ok_or(Errno::ENOBUFS)?;
-        if plan.zone_port == 0 {
-            let host_ip = chosen_ip(guest.protocol, plan);
-            guest.join(SocketAddrV4::new(host_ip, 0))?;
-            let host_port = guest.port()?;
-            let zone_port = self.zone_port(guest.protocol, plan, host_port);
-            self.insert(
-                slot,
-                guest.protocol,
-                plan,
-                zone_port,
-                SocketAddrV4::new(host_ip, host_port),
-            );
-            return Ok(());
-        }
-        self.drop_dead(|row| row.overlaps(guest.protocol, plan, plan.zone_port));
-        let others = self.bound.iter().flatten().map(|bound| bound.row);
-        let others = others.filter(|row| row.overlaps(guest.protocol, plan, plan.zone_port));
-        for row in others.filter(|row| !row.is_same_bind(guest.protocol, plan)) {
-            guest.would_join(row.host)?;
-        }
-        if let Some(bound) = self
-            .bound
-            .iter_mut()
-            .flatten()
-            .find(|bound| bound.row.is_same_bind(guest.protocol, plan))
-        {
-            guest.join(bound.row.host)?;
-            bound.has_listened = false;
-            return Ok(());
-        }
-        let host = self.bind_fresh(guest, plan)?;
-        self.insert(slot, guest.protocol, plan, plan.zone_port, host);
-        Ok(())
-    }
-
-    /// Binds where nothing of the zone is: where it is published, at its own number, at a substitute.
-    fn bind_fresh(&mut self, guest: &Guest<'_>, plan: &Plan) -> Result<SocketAddrV4, Errno> {
-        if plan.covers.meets(Covers::PUBLIC) {
-            for at in self.vacate(guest.protocol, plan.zone_port) {
-                match guest.bind(at) {
-                    Ok(()) => return Ok(at),
-                    Err(errno) => tracing::warn!(
-                        "port {} is published at {at}, which cannot be bound: {}; it is bound at the zone's address only",
-                        plan.zone_port,
-                        errno.desc()
-                    ),
-                }
-            }
-        }
-        for at in self.natural_places(plan.host_ip, plan.zone_port) {
-            if self.is_occupied(guest.protocol, at) {
-                continue;
-            }
-            match guest.bind(at) {
-                Ok(()) => return Ok(at),
-                Err(Errno::EADDRINUSE | Errno::EACCES) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-        Err(Errno::EADDRINUSE)
-    }
-
-    /// Its own number, if the host's user may bind it; then substitutes.
-    fn natural_places(
-        &self,
-        ip: Ipv4Addr,
-        zone_port: u16,
-    ) -> impl Iterator<Item = SocketAddrV4> + use<> {
-        let own = (zone_port >= self.first_port).then_some(zone_port);
-        let first = SUBSTITUTE.saturating_add(zone_port % 40_000);
-        own.into_iter()
-            .chain(first..first.saturating_add(TRIES))
-            .map(move |port| SocketAddrV4::new(ip, port))
-    }
-
-    /// Whether a row of another bind lies there. With `SO_REUSEPORT` on both, the kernel would not
-    /// mind.
-    fn is_occupied(&self, protocol: Protocol, at: SocketAddrV4) -> bool {
-        self.bound.iter().flatten().any(|bound| {
-            let host = bound.row.host;
-            bound.row.protocol == protocol
-                && host.port() == at.port()
-                && (host.ip() == at.ip() || host.ip().is_unspecified() || at.ip().is_unspecified())
-        })
-    }
-
-    /// The number of a port that the host chose: the same, unless the zone has it at another place.
-    fn zone_port(&self, protocol: Protocol, plan: &Plan, host_port: u16) -> u16 {
-        let is_taken = |port: u16| {
-            self.bound
-                .iter()
-                .flatten()
-                .any(|bound| bound.row.overlaps(protocol, plan, port))
-        };
-        let mut candidates = std::iter::once(host_port).chain(EPHEMERAL..=u16::MAX);
-        candidates
-            .find(|port| !is_taken(*port))
-            .unwrap_or(host_port)
-    }
-
-    fn insert(
-        &mut self,
-        slot: usize,
-        protocol: Protocol,
-        plan: &Plan,
-        zone_port: u16,
-        host: SocketAddrV4,
-    ) {
-        let row = Row {
-            protocol,
-            covers: plan.covers,
-            zone_ip: plan.zone_ip,
-            zone_port,
-            host,
-        };
-        self.turn += 1;
-        if self.bound.len() <= slot {
-            self.bound.resize_with(slot + 1, || None);
-        }
-        if let Some(place) = self.bound.get_mut(slot) {
-            *place = Some(Bound {
-                row,
-                has_listened: false,
-                turn: self.turn,
-                door: None,
-            });
-            self.rows.write(slot, Some(&row));
-        }
-    }
-
-    /// A slot for one more row. In a full table, what is dead goes; then the oldest row that never
-    /// listened and has its own number (a client that chose its port: only how its own end shows
-    /// depends on the row).
-    fn free_slot(&mut self) -> Option<usize> {
-        let free = |state: &Self| {
-            let hole = state.bound.iter().position(Option::is_none);
-            hole.or_else(|| {
-                (state.bound.len() < state.rows.capacity()).then_some(state.bound.len())
-            })
-        };
-        if let Some(slot) = free(self) {
-            return Some(slot);
-        }
-        self.sweep(&Snapshot::take());
-        if let Some(slot) = free(self) {
-            return Some(slot);
-        }
-        let is_client = |bound: &Bound| {
-            !bound.has_listened
-                && bound.row.covers.is_any()
-                && bound.row.zone_port == bound.row.host.port()
-        };
-        let clients = self
-            .bound
-            .iter()
-            .enumerate()
-            .filter_map(|(slot, bound)| Some((slot, bound.as_ref()?)));
-        let oldest = clients
-            .filter(|(_, bound)| is_client(bound))
-            .min_by_key(|(_, bound)| bound.turn);
-        let slot = oldest.map(|(slot, _)| slot)?;
-        self.remove(slot);
-        Some(slot)
-    }
-
-    /// Drops the rows whose sockets are gone; whether there were any.
-    fn sweep(&mut self, snapshot: &Snapshot) -> bool {
-        let mut has_changed = false;
-        for slot in 0..self.bound.len() {
-            if let Some(Some(bound)) = self.bound.get_mut(slot)
-                && !bound.is_alive(snapshot)
-            {
-                self.remove(slot);
-                has_changed = true;
-            }
-        }
-        has_changed
-    }
-
-    /// The same for some rows; asks the kernel only if there are such.
-    fn drop_dead(&mut self, concerns: impl Fn(&Row) -> bool) {
-        let is_concerned =
-            |bound: &Option<Bound>| bound.as_ref().is_some_and(|bound| concerns(&bound.row));
-        if self.bound.iter().any(is_concerned) && self.sweep(&Snapshot::take()) {
-            self.reconcile();
-        }
-    }
-
-    fn remove(&mut self, slot: usize) {
-        if let Some(place) = self.bound.get_mut(slot) {
-            *place = None;
-            self.rows.write(slot, None);
-        }
-    }
-
-    /// Gives the zone's own address to rows that lie elsewhere.
-    fn doors(&mut self) {
-        for slot in 0..self.bound.len() {
-            let Some(Some(Bound {
-                row, door: None, ..
-            })) = self.bound.get(slot)
-            else {
-                continue;
-            };
-            let row = *row;
-            let natural = natural_ip(self.number, row.covers);
-            // A wildcard of UDP's is a client's.
-            if row.protocol == Protocol::Udp || *row.host.ip() == natural {
-                continue;
-            }
-            let door = self
-                .natural_places(natural, row.zone_port)
-                .filter(|at| !self.is_occupied(row.protocol, SocketAddrV4::new(natural, at.port())))
-                .find_map(|at| Relay::start(at, self.reach(&row)).ok());
-            if let Some(Some(bound)) = self.bound.get_mut(slot) {
-                bound.door = door;
-            }
-        }
-    }
-
-    /// Where a program of the host connects to a row.
-    fn reach(&self, row: &Row) -> SocketAddrV4 {
-        let ip = if row.host.ip().is_unspecified() {
-            natural_ip(self.number, row.covers)
-        } else {
-            *row.host.ip()
-        };
-        SocketAddrV4::new(ip, row.host.port())
-    }
-
-    /// A row as people read it. A wildcard shows as the address that others use.
-    fn show(&self, bound: &Bound) -> Port {
-        let row = &bound.row;
-        let host = bound
-            .door
-            .as_ref()
-            .map_or_else(|| self.reach(row), Relay::at);
-        let zone_address = if row.covers.meets(Covers::PUBLIC_V4) {
-            IpAddr::V4(address::zone_v4(self.number))
-        } else if row.covers.meets(Covers::PUBLIC_V6) {
-            IpAddr::V6(address::zone_v6(self.number))
-        } else if row.covers.is_v6() {
-            IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)
-        } else {
-            IpAddr::V4(row.zone_ip)
-        };
-        Port {
-            protocol: row.protocol,
-            zone_address,
-            zone_port: row.zone_port,
-            host_address: *host.ip(),
-            host_port: host.port(),
-            published: self.published(row),
-        }
-    }
-}
-
-impl Bound {
-    fn is_alive(&mut self, snapshot: &Snapshot) -> bool {
-        let Row { protocol, host, .. } = self.row;
-        if snapshot.has(protocol, host) {
-            self.has_listened = true;
-            return true;
-        }
-        match protocol {
-            Protocol::Udp => false,
-            Protocol::Tcp => !self.has_listened && hold(protocol, host, Reuse::NO).is_err(),
-        }
-    }
-}
-
-/// Where a socket goes whose port the host chooses.
-fn chosen_ip(protocol: Protocol, plan: &Plan) -> Ipv4Addr {
-    if protocol == Protocol::Udp && plan.covers.is_any() {
-        Ipv4Addr::UNSPECIFIED
-    } else {
-        plan.host_ip
-    }
-}
-
-/// The address on the host that serves these destinations.
-fn natural_ip(number: u16, covers: Covers) -> Ipv4Addr {
-    if covers.meets(Covers::PUBLIC_V4) {
-        address::host_v4(number)
-    } else if covers.meets(Covers::PUBLIC_V6) {
-        address::host_v6_stand_in(number)
-    } else if covers.meets(Covers::LOOPBACK_V4) {
-        address::host_loopback_v4(number)
-    } else {
-        address::host_loopback_v6(number)
+        self.end();
     }
 }
 

@@ -224,8 +224,8 @@ pub fn copy(to: u64, from: u64, length: usize) -> bool {
 }
 
 /// Copies a NUL-terminated string in. `None`: fault; `Some(room)`: too long.
-pub fn string_in(to: &mut [u8], from: u64) -> Option<usize> {
-    let n = unsafe { pz_string(to.as_mut_ptr() as u64, from, to.len() as u64) };
+pub fn string_in(to: u64, room: usize, from: u64) -> Option<usize> {
+    let n = unsafe { pz_string(to, from, room as u64) };
     usize::try_from(n).ok()
 }
 

@@ -47,7 +47,7 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 }
 
 /// Refuses by the table's row, and counts it.
-fn refuse(nr: u32) -> Result<u64> {
+pub fn refuse(nr: u32) -> Result<u64> {
     if let Some(counter) = commons().refused.get(nr as usize) {
         counter.fetch_add(1, Relaxed);
     }
@@ -61,7 +61,6 @@ fn refuse(nr: u32) -> Result<u64> {
 const AT_CWD: u64 = AT_FDCWD as u64;
 
 fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
-    let credentials = thread.credentials;
     match nr {
         // Identity.
         __NR_getpid => Ok(u64::from(thread.process().zone_pid)),
@@ -72,12 +71,12 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_setpgid => process::setpgid(a[0], a[1]),
         __NR_setsid => process::setsid(),
         __NR_set_tid_address => identity::set_tid_address(a[0]),
-        __NR_getuid => Ok(u64::from(credentials.uid[0])),
-        __NR_geteuid => Ok(u64::from(credentials.uid[1])),
-        __NR_getgid => Ok(u64::from(credentials.gid[0])),
-        __NR_getegid => Ok(u64::from(credentials.gid[1])),
-        __NR_getresuid => identity::get_three(credentials.uid, [a[0], a[1], a[2]]),
-        __NR_getresgid => identity::get_three(credentials.gid, [a[0], a[1], a[2]]),
+        __NR_getuid => Ok(u64::from(thread.credentials.uid[0])),
+        __NR_geteuid => Ok(u64::from(thread.credentials.uid[1])),
+        __NR_getgid => Ok(u64::from(thread.credentials.gid[0])),
+        __NR_getegid => Ok(u64::from(thread.credentials.gid[1])),
+        __NR_getresuid => identity::get_three(thread.credentials.uid, [a[0], a[1], a[2]]),
+        __NR_getresgid => identity::get_three(thread.credentials.gid, [a[0], a[1], a[2]]),
         __NR_setuid | __NR_setgid | __NR_setreuid | __NR_setregid | __NR_setresuid
         | __NR_setresgid | __NR_setfsuid | __NR_setfsgid => {
             identity::set_id(thread, nr, a[0], a[1], a[2])
@@ -218,7 +217,9 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_close | __NR_dup | __NR_dup2 | __NR_dup3 => Err(Errno::EBADF),
 
         // Sockets.
-        __NR_socket | __NR_socketpair => socket::refuse_family(nr, a[0]),
+        __NR_socket => socket::unix::socket(nr, a[0], a[1]),
+        __NR_socketpair => socket::unix::socketpair(nr, a[0], a[1], a[3]),
+        __NR_getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
         __NR_bind => socket::bind(thread, a[0], a[1], a[2]),
         __NR_connect => socket::connect(thread, a[0], a[1], a[2]),
         __NR_listen => socket::listen(thread, a[0], a[1]),
@@ -229,6 +230,7 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_recvfrom => socket::recvfrom(thread, a),
         __NR_sendmsg => socket::sendmsg(thread, a[0], a[1], a[2]),
         __NR_recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
+        __NR_sendmmsg | __NR_recvmmsg => socket::many(thread, nr, a[0], a[1], a[2], a[3]),
         __NR_timer_create => checked(unsafe { syscall6(nr, a) }),
         _ => refuse(nr),
     }

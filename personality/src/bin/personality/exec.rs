@@ -2,7 +2,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall5, syscall6};
 use crate::dispatch::checked;
-use crate::memory::GuestPath;
+use crate::memory::PathRoom;
 use crate::monitor::{mailbox_of, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids};
@@ -25,12 +25,13 @@ pub fn execveat(
     if flags & !u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
         return Err(Errno::EINVAL);
     }
-    let path = GuestPath::read(path)?;
+    let mut room = PathRoom::new();
+    let path = room.read(path)?;
     if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) == 0 {
         return Err(Errno::ENOENT);
     }
-    let text = crate::path::own_exe(thread, &path)?;
-    thread.ask_about(Request::Exec, text.as_bytes(), &[dirfd, flags])?;
+    let text = crate::path::own_exe(thread, path);
+    thread.ask_about(Request::Exec, text.to_bytes(), &[dirfd, flags])?;
     let result = run(thread, argv, envp);
     // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
     let handover = &mut thread.mailbox().handover;

@@ -2,7 +2,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
-use crate::memory::{self, GuestPath};
+use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
 use crate::path::{self, Reach};
 use crate::thread::Thread;
@@ -38,7 +38,7 @@ fn id_to_zone(id: u32, own: u32) -> u32 {
 
 /// What the ownership table says about a file. The birth time tells an inode number used again.
 fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
-    if tables().owner_count.load(Relaxed) == 0 {
+    if !tables().may_have_owner(dev, ino) {
         return None;
     }
     let mut at = owner_slot(dev, ino);
@@ -120,16 +120,18 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     Ok(st)
 }
 
-/// Runs `f` on an `O_PATH` descriptor of what a path call names, or `at_monitor` on the path.
+/// Runs `f` on an `O_PATH` descriptor of what a path call names, or `at_monitor` with the path as
+/// the text of the next request.
 fn with_node<T>(
     thread: &mut Thread,
     dirfd: u64,
     pathname: u64,
     flags: u64,
     f: impl FnOnce(&mut Thread, u64) -> Result<T>,
-    at_monitor: impl FnOnce(&mut Thread, &[u8]) -> Result<T>,
+    at_monitor: impl FnOnce(&mut Thread) -> Result<T>,
 ) -> Result<T> {
-    let guest = GuestPath::read(pathname)?;
+    let mut room = PathRoom::new();
+    let guest = room.read(pathname)?;
     if guest.is_empty() {
         if flags & EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
@@ -138,25 +140,19 @@ fn with_node<T>(
             return f(thread, dirfd);
         }
     }
-    let dot;
-    let name = if guest.is_empty() {
-        dot = GuestPath::of(b".")?;
-        &dot
-    } else {
-        &guest
-    };
+    let name = if guest.is_empty() { c"." } else { guest };
     match path::reach(thread, dirfd, name, flags & NOFOLLOW != 0)? {
         Reach::Node(fd) => {
             let result = f(thread, fd);
             unsafe { syscall1(__NR_close, fd) };
             result
         }
-        Reach::Monitor(zone) => at_monitor(thread, zone.as_bytes()),
+        Reach::Monitor => at_monitor(thread),
     }
 }
 
-fn monitor_stat(thread: &Thread, zone: &[u8], flags: u64) -> Result<linux_raw_sys::general::statx> {
-    thread.ask_about(Request::Stat, zone, &[AT_FDCWD as u64, flags])?;
+fn monitor_stat(thread: &Thread, flags: u64) -> Result<linux_raw_sys::general::statx> {
+    thread.ask(Request::Stat, &[AT_FDCWD as u64, flags])?;
     Ok(unsafe {
         (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
     })
@@ -175,8 +171,8 @@ pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64)
         pathname,
         flags,
         |_, fd| stat_of(fd),
-        |thread, zone| {
-            let x = monitor_stat(thread, zone, flags & NOFOLLOW)?;
+        |thread| {
+            let x = monitor_stat(thread, flags & NOFOLLOW)?;
             let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
             st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
             st.st_ino = x.stx_ino;
@@ -237,8 +233,8 @@ pub fn statx(
         memory::write(to, &x)?;
         return Ok(0);
     }
-    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| {
-        monitor_stat(thread, zone, flags & NOFOLLOW)
+    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread| {
+        monitor_stat(thread, flags & NOFOLLOW)
     })?;
     memory::write(to, &x)?;
     Ok(0)
@@ -290,8 +286,8 @@ pub fn access(
             }
             Ok(0)
         },
-        |thread, zone| {
-            let x = monitor_stat(thread, zone, flags & NOFOLLOW)?;
+        |thread| {
+            let x = monitor_stat(thread, flags & NOFOLLOW)?;
             let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
             (st.st_uid, st.st_gid, st.st_mode) = (x.stx_uid, x.stx_gid, u32::from(x.stx_mode));
             if permits(thread, uid, &st, mode as u32) {
@@ -345,7 +341,7 @@ fn change(
         pathname,
         flags,
         |thread, fd| change_fd(thread, fd, request, args),
-        |_, _| {
+        |_| {
             if request == Request::Utimens {
                 Ok(0)
             } else {
@@ -384,7 +380,7 @@ pub fn chmod(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u
             must_own(thread, fd)?;
             change_fd(thread, fd, Request::Chmod, &[mode & 0o7777])
         },
-        |_, _| Err(Errno::EPERM),
+        |_| Err(Errno::EPERM),
     )
 }
 
@@ -424,7 +420,7 @@ pub fn chown(
         pathname,
         flags,
         |thread, fd| fchown(thread, fd, uid, gid),
-        |thread, _| {
+        |thread| {
             if thread.credentials.is_root() {
                 Ok(0)
             } else {

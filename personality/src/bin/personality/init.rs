@@ -82,8 +82,12 @@ pub fn run(thread: &mut Thread) -> ! {
             )
         };
         if got > 0 && !serve(thread) {
-            // The monitor is gone.
-            unsafe { syscall1(__NR_exit_group, 0) };
+            // The monitor is gone. Should the guardian be too, nobody else ends the zone: Landlock
+            // holds this signal within it.
+            unsafe {
+                syscall2(__NR_kill, u64::MAX, u64::from(SIGKILL));
+                syscall1(__NR_exit_group, 0);
+            }
         }
     }
 }
@@ -222,7 +226,19 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
         }
         let errno = match exec::first(thread, path, argv as u64, envp as u64, 0) {
             Ok(_) => 0,
-            Err(errno) => errno.to_ret().unsigned_abs(),
+            Err(errno) => {
+                let name = errno.name().unwrap_or("unknown error");
+                for part in [
+                    "zone: cannot execute ".as_bytes(),
+                    path,
+                    b": ",
+                    name.as_bytes(),
+                    b"\n",
+                ] {
+                    syscall3(__NR_write, 2, part.as_ptr() as u64, part.len() as u64);
+                }
+                errno.to_ret().unsigned_abs()
+            }
         };
         syscall1(__NR_exit_group, if errno == 2 { 127 } else { 126 });
     }

@@ -1,7 +1,9 @@
 //! The guest's memory, copied once per call.
 
 use crate::{Errno, Result, arch};
+use core::ffi::CStr;
 use core::mem::MaybeUninit;
+use picozone_fsmap::PATH_MAX;
 
 /// A type whose every bit pattern is a value.
 pub unsafe trait Plain: Copy {}
@@ -56,46 +58,41 @@ pub fn write_bytes(to: u64, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// A path of the guest, with its NUL.
-pub struct GuestPath {
-    bytes: [u8; 4096],
-    len: usize,
-}
+/// Room for a path, not initialised: only what is used is touched.
+pub struct PathRoom(MaybeUninit<[u8; PATH_MAX]>);
 
-impl GuestPath {
-    /// Copies a path in. EFAULT, or ENAMETOOLONG beyond 4095 bytes.
-    pub fn read(from: u64) -> Result<GuestPath> {
-        let mut path = MaybeUninit::<GuestPath>::uninit();
-        unsafe {
-            let bytes = &mut (*path.as_mut_ptr()).bytes;
-            let len = arch::string_in(bytes, from).ok_or(Errno::EFAULT)?;
-            if len >= 4096 {
-                return Err(Errno::ENAMETOOLONG);
-            }
-            (*path.as_mut_ptr()).len = len;
-            Ok(path.assume_init())
+impl PathRoom {
+    #[inline(always)]
+    pub const fn new() -> PathRoom {
+        PathRoom(MaybeUninit::uninit())
+    }
+
+    /// Copies a path of the guest in. EFAULT, or ENAMETOOLONG beyond 4095 bytes.
+    pub fn read(&mut self, from: u64) -> Result<&CStr> {
+        let room = self.0.as_mut_ptr() as u64;
+        let length = arch::string_in(room, PATH_MAX, from).ok_or(Errno::EFAULT)?;
+        if length >= PATH_MAX {
+            return Err(Errno::ENAMETOOLONG);
         }
+        Ok(self.text(length))
     }
-    pub fn of(text: &[u8]) -> Result<GuestPath> {
-        let mut path = GuestPath {
-            bytes: [0; 4096],
-            len: text.len(),
-        };
-        path.bytes
-            .get_mut(..text.len())
-            .filter(|_| text.len() < 4096)
-            .ok_or(Errno::ENAMETOOLONG)?
-            .copy_from_slice(text);
-        Ok(path)
+
+    /// Copies a path of our own in.
+    pub fn set(&mut self, path: &[u8]) -> Result<&CStr> {
+        if path.len() >= PATH_MAX || path.contains(&0) {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let room = self.0.as_mut_ptr().cast::<u8>();
+        unsafe {
+            core::ptr::copy_nonoverlapping(path.as_ptr(), room, path.len());
+            room.add(path.len()).write(0);
+        }
+        Ok(self.text(path.len()))
     }
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-    /// Address of the NUL-terminated text.
-    pub fn address(&self) -> u64 {
-        self.bytes.as_ptr() as u64
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+
+    /// The first `length` bytes, which hold no NUL and are followed by one.
+    fn text(&self, length: usize) -> &CStr {
+        let bytes = unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), length + 1) };
+        unsafe { CStr::from_bytes_with_nul_unchecked(bytes) }
     }
 }

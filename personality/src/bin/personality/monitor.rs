@@ -41,14 +41,19 @@ impl Thread {
         }
         checked(result)
     }
-    /// The same with a text in field `a`.
-    pub fn ask_about(&self, request: Request, text: &[u8], args: &[u64]) -> Result<u64> {
+    /// Puts a text into field `a`, for the next request.
+    pub fn put_text(&self, text: &[u8]) -> Result<()> {
         if text.len() >= TEXT_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
         let a = &mut self.mailbox().a;
         a[..text.len()].copy_from_slice(text);
         a[text.len()] = 0;
+        Ok(())
+    }
+    /// Asks the monitor about a text.
+    pub fn ask_about(&self, request: Request, text: &[u8], args: &[u64]) -> Result<u64> {
+        self.put_text(text)?;
         self.ask(request, args)
     }
 }

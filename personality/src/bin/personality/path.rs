@@ -7,10 +7,11 @@
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
-use crate::memory::{self, GuestPath};
+use crate::memory::{self, PathRoom};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
+use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
@@ -61,11 +62,14 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
     checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) })
 }
 
-/// Opens `rest` beneath a mount.
+/// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
+#[cold]
+#[inline(never)]
 fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     let mut path = PathBuf::new();
-    path.set(if rest.is_empty() { b"." } else { rest })
+    mounts()
+        .beneath(mount, rest, &mut path)
         .map_err(from_error)?;
     openat2_raw(row.fd as u64, path.as_c_str().as_ptr() as u64, how)
 }
@@ -145,58 +149,82 @@ fn zone_path_of(thread: &Thread, dirfd: u64, to: &mut PathBuf) -> Result<()> {
 }
 
 /// `/proc/self/exe` names the guest's program, not ours.
-pub fn own_exe(thread: &Thread, path: &GuestPath) -> Result<GuestPath> {
-    let process = thread.process();
-    if path.as_bytes() == b"/proc/self/exe" {
-        return GuestPath::of(&process.exe[..process.exe_len as usize]);
+pub fn own_exe<'p>(thread: &Thread, path: &'p CStr) -> &'p CStr {
+    if path.to_bytes() == b"/proc/self/exe"
+        && let Ok(exe) = CStr::from_bytes_until_nul(&thread.process().exe)
+    {
+        return exe;
     }
-    GuestPath::of(path.as_bytes())
+    path
+}
+
+/// Opens what [`Mounts::find`] left of `path` beneath the mount. No copy where the kernel can be
+/// given the guest's text itself: an alias mostly stands for a link by the same name.
+fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Result<u64> {
+    let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+    let text = path.to_bytes();
+    let before = text.len() - rest.len();
+    let sub = row.sub();
+    if !rest.is_empty() {
+        let front = text
+            .get(..before)
+            .and_then(|front| front.strip_suffix(b"/"));
+        if sub.is_empty() {
+            return openat2_raw(row.fd as u64, rest.as_ptr() as u64, how);
+        }
+        if front.is_some_and(|front| front.strip_suffix(sub).is_some_and(|more| more == b"/")) {
+            let start = before - 1 - sub.len();
+            let name = text.get(start..).unwrap_or(rest);
+            return openat2_raw(row.fd as u64, name.as_ptr() as u64, how);
+        }
+    }
+    open_in_mount(mount, rest, how)
 }
 
 /// Where a path leads that the kernel could not finish.
 fn walk(
     thread: &Thread,
     dirfd: u64,
-    path: &GuestPath,
+    path: &CStr,
     last: Last,
     at: &mut PathBuf,
 ) -> Result<Resolved> {
-    if path.as_bytes().first() == Some(&b'/') {
+    if path.to_bytes().first() == Some(&b'/') {
         at.set(b"/").map_err(from_error)?;
     } else {
         zone_path_of(thread, dirfd, at)?;
     }
-    resolve(&mounts(), &mut Kernel(thread), at, path.as_bytes(), last).map_err(from_error)
+    resolve(&mounts(), &mut Kernel(thread), at, path.to_bytes(), last).map_err(from_error)
 }
 
 /// The result of an open.
 enum Opened {
     Descriptor(u64),
-    /// The monitor's: the resolved zone path.
-    Monitor(PathBuf),
+    /// The monitor's: the resolved zone path is the text of the next request.
+    Monitor,
 }
 
+#[inline]
 fn open_confined(
     thread: &Thread,
     dirfd: u64,
-    path: &GuestPath,
+    path: &CStr,
     flags: u64,
     mode: u64,
 ) -> Result<Opened> {
     let how = how(thread, flags, mode)?;
-    let first = if path.as_bytes().first() == Some(&b'/') {
-        let (mount, rest) = mounts().find(path.as_bytes());
+    let text = path.to_bytes();
+    let first = if text.first() == Some(&b'/') {
+        let (mount, rest) = mounts().find(text);
         let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
         if row.is_monitor() {
             Err(Errno::EXDEV)
         } else {
-            open_in_mount(mount, rest, how)
+            open_found(path, mount, rest, how)
         }
     } else {
-        openat2_raw(dirfd, path.address(), how)
+        openat2_raw(dirfd, path.as_ptr() as u64, how)
     };
-    let is_nofollow =
-        flags & NOFOLLOW != 0 || flags & u64::from(O_CREAT | O_EXCL) == u64::from(O_CREAT | O_EXCL);
     match first {
         Err(Errno::EXDEV | Errno::EAGAIN) => {}
         // Not followed: perhaps it is a mount point's placeholder.
@@ -209,31 +237,43 @@ fn open_confined(
         }
         other => return other.map(Opened::Descriptor),
     }
+    open_walked(thread, dirfd, path, (flags, mode))
+}
+
+/// The long way: component by component.
+#[cold]
+#[inline(never)]
+fn open_walked(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+) -> Result<Opened> {
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    };
+    let mut at = PathBuf::new();
     for _ in 0..TRIES {
-        let mut at = PathBuf::new();
-        let last = if is_nofollow {
-            Last::NoFollow
-        } else {
-            Last::Follow
-        };
+        at.truncate(0);
         let found = walk(thread, dirfd, path, last, &mut at)?;
         if found.is_monitor {
-            return Ok(Opened::Monitor(at));
+            thread.put_text(at.as_bytes())?;
+            return Ok(Opened::Monitor);
         }
         if !found.exists && flags & u64::from(O_CREAT) == 0 {
             return Err(Errno::ENOENT);
         }
         let rest = at.as_bytes().get(found.rel..).unwrap_or(b"");
-        let result = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
-            open_in_mount(
-                found.mount,
-                rest,
-                crate::path::how(thread, flags | u64::from(O_DIRECTORY), mode)?,
-            )
+        let directory = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
+            u64::from(O_DIRECTORY)
         } else {
-            open_in_mount(found.mount, rest, how)
+            0
         };
-        match result {
+        let how = how(thread, flags | directory, mode)?;
+        match open_in_mount(found.mount, rest, how) {
             Err(Errno::EXDEV | Errno::EAGAIN) => {}
             other => return other.map(Opened::Descriptor),
         }
@@ -254,22 +294,21 @@ fn is_placeholder(fd: u64) -> bool {
 /// An `O_PATH` descriptor of what a path names, or the monitor's path.
 pub enum Reach {
     Node(u64),
-    Monitor(PathBuf),
+    /// The path is the text of the next request.
+    Monitor,
 }
 
 /// Reaches a path for a call on its attributes.
-pub fn reach(thread: &Thread, dirfd: u64, path: &GuestPath, is_nofollow: bool) -> Result<Reach> {
+pub fn reach(thread: &Thread, dirfd: u64, path: &CStr, is_nofollow: bool) -> Result<Reach> {
     let flags = PATH_FLAGS | if is_nofollow { NOFOLLOW } else { 0 };
-    let exe;
-    let path = if !is_nofollow && path.as_bytes() == b"/proc/self/exe" {
-        exe = own_exe(thread, path)?;
-        &exe
-    } else {
+    let path = if is_nofollow {
         path
+    } else {
+        own_exe(thread, path)
     };
     Ok(match open_confined(thread, dirfd, path, flags, 0)? {
         Opened::Descriptor(fd) => Reach::Node(fd),
-        Opened::Monitor(zone) => Reach::Monitor(zone),
+        Opened::Monitor => Reach::Monitor,
     })
 }
 
@@ -287,11 +326,12 @@ fn normal_flags(flags: u64, mode: u64) -> (u64, u64) {
 
 /// open(2), openat(2), creat(2).
 pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u64) -> Result<u64> {
-    let guest = GuestPath::read(pathname)?;
+    let mut room = PathRoom::new();
+    let guest = room.read(pathname)?;
     if guest.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let path = own_exe(thread, &guest)?;
+    let path = own_exe(thread, guest);
     let (flags, mode) = normal_flags(flags, mode);
     // A file of a user who is not root: learn whether this call makes it.
     let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
@@ -302,7 +342,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         flags
     };
     let mut made = false;
-    let opened = match open_confined(thread, dirfd, &path, asked, if makes { 0 } else { mode }) {
+    let opened = match open_confined(thread, dirfd, path, asked, if makes { 0 } else { mode }) {
         Ok(Opened::Descriptor(fd)) if makes && flags & u64::from(O_EXCL) != 0 => {
             close(fd);
             return Err(Errno::EEXIST);
@@ -315,7 +355,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         }
         Err(Errno::ENOENT) if makes => {
             made = true;
-            open_confined(thread, dirfd, &path, flags, mode)?
+            open_confined(thread, dirfd, path, flags, mode)?
         }
         other => other?,
     };
@@ -326,11 +366,7 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
             }
             Ok(fd)
         }
-        Opened::Monitor(zone) => thread.ask_about(
-            Request::Open,
-            zone.as_bytes(),
-            &[AT_CWD as u64, flags, mode],
-        ),
+        Opened::Monitor => thread.ask(Request::Open, &[AT_CWD as u64, flags, mode]),
     }
 }
 
@@ -348,22 +384,26 @@ pub fn openat2(thread: &mut Thread, dirfd: u64, pathname: u64, how: u64, size: u
 
 /// chdir(2).
 pub fn chdir(thread: &mut Thread, pathname: u64) -> Result<u64> {
-    let path = GuestPath::read(pathname)?;
-    chdir_bytes(thread, path.as_bytes())
+    let mut room = PathRoom::new();
+    let path = room.read(pathname)?;
+    chdir_to(thread, path)
 }
 
 /// chdir to a path of our own.
 pub fn chdir_bytes(thread: &mut Thread, path: &[u8]) -> Result<u64> {
+    let mut room = PathRoom::new();
+    let path = room.set(path)?;
+    chdir_to(thread, path)
+}
+
+fn chdir_to(thread: &mut Thread, path: &CStr) -> Result<u64> {
     if path.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let path = GuestPath::of(path)?;
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
-    let fd = match open_confined(thread, AT_CWD as u64, &path, flags, 0)? {
+    let fd = match open_confined(thread, AT_CWD as u64, path, flags, 0)? {
         Opened::Descriptor(fd) => fd,
-        Opened::Monitor(zone) => {
-            thread.ask_about(Request::Open, zone.as_bytes(), &[AT_CWD as u64, flags, 0])?
-        }
+        Opened::Monitor => thread.ask(Request::Open, &[AT_CWD as u64, flags, 0])?,
     };
     let result = file::stat_of(fd).and_then(|st| {
         if file::permits(thread, thread.credentials.uid[3], &st, 1) {
@@ -396,9 +436,10 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
         return Err(Errno::EINVAL);
     }
     let size = (size as i32 as usize).min(4096);
-    let path = GuestPath::read(pathname)?;
+    let mut room = PathRoom::new();
+    let path = room.read(pathname)?;
     let process = thread.process();
-    if path.as_bytes() == b"/proc/self/exe" {
+    if path.to_bytes() == b"/proc/self/exe" {
         let exe = &process.exe[..process.exe_len as usize];
         let n = exe.len().min(size);
         memory::write_bytes(to, &exe[..n])?;
@@ -424,15 +465,14 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             read(dirfd)
         };
     }
-    match reach(thread, dirfd, &path, true)? {
+    match reach(thread, dirfd, path, true)? {
         Reach::Node(fd) => {
             let result = read(fd);
             close(fd);
             result
         }
-        Reach::Monitor(zone) => {
-            let got =
-                thread.ask_about(Request::Readlink, zone.as_bytes(), &[AT_CWD as u64])? as usize;
+        Reach::Monitor => {
+            let got = thread.ask(Request::Readlink, &[AT_CWD as u64])? as usize;
             let n = got.min(size);
             memory::write_bytes(to, thread.mailbox().b.get(..n).ok_or(Errno::EIO)?)?;
             Ok(n as u64)
@@ -462,8 +502,8 @@ impl Parent {
     }
 }
 
-fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
-    let bytes = path.as_bytes();
+fn parent(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Parent> {
+    let bytes = path.to_bytes();
     if bytes.is_empty() {
         return Err(Errno::ENOENT);
     }
@@ -479,7 +519,7 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
     if last.len() > 255 {
         return Err(Errno::ENAMETOOLONG);
     }
-    if bytes[0] == b'/' && mounts().top(&bytes[..end]).is_some() {
+    if bytes[0] == b'/' && mounts().is_held(&bytes[..end]) {
         return Err(Errno::EBUSY);
     }
     let mut name = [0u8; 260];
@@ -494,11 +534,12 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
             name,
         });
     }
-    let directory = GuestPath::of(&bytes[..start])?;
+    let mut room = PathRoom::new();
+    let directory = room.set(&bytes[..start])?;
     match open_confined(
         thread,
         dirfd,
-        &directory,
+        directory,
         PATH_FLAGS | u64::from(O_DIRECTORY),
         0,
     )? {
@@ -507,7 +548,7 @@ fn parent(thread: &Thread, dirfd: u64, path: &GuestPath) -> Result<Parent> {
             is_ours: true,
             name,
         }),
-        Opened::Monitor(_) => Err(Errno::EACCES),
+        Opened::Monitor => Err(Errno::EACCES),
     }
 }
 
@@ -533,8 +574,8 @@ pub fn make(
     mode: u64,
     device: u64,
 ) -> Result<u64> {
-    let path = GuestPath::read(pathname)?;
-    let parent = parent(thread, dirfd, &path)?;
+    let mut room = PathRoom::new();
+    let parent = parent(thread, dirfd, room.read(pathname)?)?;
     may_change(thread, parent.fd)?;
     let result = if nr == __NR_mkdirat {
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode & 0o1777) })
@@ -565,8 +606,8 @@ pub fn make(
 
 /// unlink(2), rmdir(2), unlinkat(2).
 pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Result<u64> {
-    let path = GuestPath::read(pathname)?;
-    let parent = parent(thread, dirfd, &path)?;
+    let mut room = PathRoom::new();
+    let parent = parent(thread, dirfd, room.read(pathname)?)?;
     may_change(thread, parent.fd)?;
     checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) })
 }
@@ -580,8 +621,9 @@ pub fn rename(
     to: u64,
     flags: u64,
 ) -> Result<u64> {
-    let from = parent(thread, from_dir, &GuestPath::read(from)?)?;
-    let to = parent(thread, to_dir, &GuestPath::read(to)?)?;
+    let mut room = PathRoom::new();
+    let from = parent(thread, from_dir, room.read(from)?)?;
+    let to = parent(thread, to_dir, room.read(to)?)?;
     may_change(thread, from.fd)?;
     may_change(thread, to.fd)?;
     checked(unsafe {
@@ -605,13 +647,14 @@ pub fn link(
     to: u64,
     flags: u64,
 ) -> Result<u64> {
-    let path = GuestPath::read(from)?;
-    let to = parent(thread, to_dir, &GuestPath::read(to)?)?;
+    let (mut room, mut other) = (PathRoom::new(), PathRoom::new());
+    let path = room.read(from)?;
+    let to = parent(thread, to_dir, other.read(to)?)?;
     may_change(thread, to.fd)?;
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
     } else {
-        own_descriptor(&path)
+        own_descriptor(path)
     };
     if let Some(fd) = by_descriptor {
         let empty = tables().empty.as_ptr() as u64;
@@ -628,22 +671,22 @@ pub fn link(
     }
     if flags & u64::from(AT_SYMLINK_FOLLOW) != 0 {
         let mut at = PathBuf::new();
-        let found = walk(thread, from_dir, &path, Last::Follow, &mut at)?;
+        let found = walk(thread, from_dir, path, Last::Follow, &mut at)?;
         if found.is_monitor {
             return Err(Errno::EXDEV);
         }
-        let from = parent(thread, AT_CWD as u64, &GuestPath::of(at.as_bytes())?)?;
+        let from = parent(thread, AT_CWD as u64, at.as_c_str())?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
         });
     }
-    let from = parent(thread, from_dir, &path)?;
+    let from = parent(thread, from_dir, path)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 
 /// `/proc/self/fd/N`, by which libc links an `O_TMPFILE`.
-fn own_descriptor(path: &GuestPath) -> Option<u64> {
-    let digits = path.as_bytes().strip_prefix(b"/proc/self/fd/")?;
+fn own_descriptor(path: &CStr) -> Option<u64> {
+    let digits = path.to_bytes().strip_prefix(b"/proc/self/fd/")?;
     if digits.is_empty() {
         return None;
     }
@@ -659,13 +702,21 @@ fn own_descriptor(path: &GuestPath) -> Option<u64> {
 
 /// symlink(2), symlinkat(2).
 pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> Result<u64> {
-    let target = GuestPath::read(target)?;
+    let (mut room, mut other) = (PathRoom::new(), PathRoom::new());
+    let target = room.read(target)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let parent = parent(thread, dirfd, &GuestPath::read(pathname)?)?;
+    let parent = parent(thread, dirfd, other.read(pathname)?)?;
     may_change(thread, parent.fd)?;
-    checked(unsafe { syscall3(__NR_symlinkat, target.address(), parent.fd, parent.name()) })
+    checked(unsafe {
+        syscall3(
+            __NR_symlinkat,
+            target.as_ptr() as u64,
+            parent.fd,
+            parent.name(),
+        )
+    })
 }
 
 /// truncate(2).
@@ -684,14 +735,15 @@ pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> 
 
 /// statfs(2).
 pub fn statfs(thread: &mut Thread, pathname: u64, to: u64) -> Result<u64> {
-    let path = GuestPath::read(pathname)?;
-    match reach(thread, AT_CWD as u64, &path, false)? {
+    let mut room = PathRoom::new();
+    let path = room.read(pathname)?;
+    match reach(thread, AT_CWD as u64, path, false)? {
         Reach::Node(fd) => {
             let result = checked(unsafe { syscall2(__NR_fstatfs, fd, to) });
             close(fd);
             result
         }
-        Reach::Monitor(_) => {
+        Reach::Monitor => {
             // struct statfs of proc: type, block size, then nothing.
             let mut words = [0u64; 15];
             words[0] = 0x9fa0;

@@ -88,7 +88,10 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
                 context.regs.rax = result as u64;
             }
         }
-        if let Some(mut pending) = thread.pending.take() {
+        // Looked at first: taking it copies a whole siginfo.
+        if thread.pending.is_some()
+            && let Some(mut pending) = thread.pending.take()
+        {
             deliver(thread, pending.signal, &mut pending.info, context);
         }
         release_held(thread, context);

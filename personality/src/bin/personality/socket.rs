@@ -1,86 +1,107 @@
 //! Sockets: addresses in the zone's terms, and in the host's.
 //!
 //! The kernel is always told an address length of 128: no unix socket accepts that, so that no
-//! host path can be named here. Unix sockets are bound and connected by the monitor, on the socket
-//! that the guest hands over.
+//! host path can be named here. What names a unix socket is in [`unix`].
+
+pub mod unix;
 
 use crate::arch::{self, syscall2, syscall3, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, signal};
+use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_HAND;
 use picozone_personality::mailbox::Request;
-use picozone_personality::net::{self, AF_INET, AF_INET6, AF_UNIX, Address, LENGTH, Protocol};
+use picozone_personality::net::{
+    self, AF_INET, AF_INET6, AF_UNIX, LEN_MAX, Own, Ports, Proto, Role, ZoneAddr,
+};
 
-/// socket(2), socketpair(2) of a kind that the filter does not let through.
-pub fn refuse_family(nr: u32, family: u64) -> Result<u64> {
-    if let Some(counter) = crate::monitor::commons().refused.get(nr as usize) {
-        counter.fetch_add(1, core::sync::atomic::Ordering::Relaxed);
-    }
-    Err(
-        if u16::try_from(family).is_ok_and(|f| matches!(f, AF_UNIX | AF_INET | AF_INET6)) {
-            Errno::EPROTONOSUPPORT
-        } else {
-            Errno::EAFNOSUPPORT
-        },
-    )
-}
+const SOL_SOCKET: u64 = 1;
+const SO_PROTOCOL: u64 = 38;
+const SO_DOMAIN: u64 = 39;
+const IPPROTO_IPV6: u64 = 41;
+const IPV6_V6ONLY: u64 = 26;
 
 fn option(fd: u64, level: u64, name: u64) -> Result<u32> {
     let mut value = 0u32;
     let mut length = 4u32;
-    checked(unsafe {
-        syscall6(
-            __NR_getsockopt,
-            [
-                fd,
-                level,
-                name,
-                &raw mut value as u64,
-                &raw mut length as u64,
-                0,
-            ],
-        )
-    })?;
+    let (to, room) = (&raw mut value as u64, &raw mut length as u64);
+    checked(unsafe { syscall6(__NR_getsockopt, [fd, level, name, to, room, 0]) })?;
     Ok(value)
 }
 
-const SOL_SOCKET: u64 = 1;
-const SO_TYPE: u64 = 3;
-const SO_DOMAIN: u64 = 39;
+fn set_option(fd: u64, level: u64, name: u64, value: u32) -> Result<()> {
+    let from = &raw const value as u64;
+    checked(unsafe { syscall6(__NR_setsockopt, [fd, level, name, from, 4, 0]) }).map(drop)
+}
 
 fn family(fd: u64) -> Result<u16> {
     Ok(option(fd, SOL_SOCKET, SO_DOMAIN)? as u16)
 }
 
-fn protocol(fd: u64) -> Result<Protocol> {
-    Ok(if option(fd, SOL_SOCKET, SO_TYPE)? == 2 {
-        Protocol::Udp
-    } else {
-        Protocol::Tcp
-    })
+fn protocol(fd: u64) -> Result<Proto> {
+    let number = option(fd, SOL_SOCKET, SO_PROTOCOL)?;
+    Ok(Proto::from_number(number.cast_signed()))
 }
 
-fn read_address(from: u64, length: u64) -> Result<(Address, usize)> {
-    let length = length as u32 as usize;
-    if length > LENGTH {
-        return Err(Errno::EINVAL);
-    }
-    let mut address = Address([0; LENGTH]);
-    memory::read_bytes(from, &mut address.0[..length])?;
-    Ok((address, length))
+fn ports() -> Ports<'static> {
+    Ports::new(&tables().ports, tables().port_count.load(Acquire))
 }
 
-fn write_address(address: &Address, length: usize, to: u64, room: u64) -> Result<()> {
-    if to == 0 {
-        return Ok(());
+/// An address and its length.
+#[derive(Clone, Copy)]
+struct Address {
+    bytes: [u8; LEN_MAX],
+    len: usize,
+}
+
+impl Address {
+    const EMPTY: Address = Address {
+        bytes: [0; LEN_MAX],
+        len: 0,
+    };
+
+    /// Copies one in. EINVAL as of move_addr_to_kernel (Linux, net/socket.c).
+    fn read(from: u64, length: u64) -> Result<Address> {
+        let len = usize::try_from((length as u32).cast_signed()).map_err(|_| Errno::EINVAL)?;
+        let mut address = Address {
+            len,
+            ..Address::EMPTY
+        };
+        let bytes = address.bytes.get_mut(..len).ok_or(Errno::EINVAL)?;
+        memory::read_bytes(from, bytes)?;
+        Ok(address)
     }
-    let have = memory::read::<i32>(room)?;
-    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
-    memory::write_bytes(to, &address.0[..length.min(have).min(LENGTH)])?;
-    memory::write(room, &(length as u32))
+
+    /// Copies as much out as there is room for, and tells the full length.
+    fn write(&self, to: u64, room: u64) -> Result<()> {
+        let have = memory::read::<i32>(room)?;
+        let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
+        memory::write_bytes(to, &self.bytes[..self.len.min(have).min(LEN_MAX)])?;
+        memory::write(room, &(self.len as u32))
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len.min(LEN_MAX)]
+    }
+
+    fn family(&self) -> Option<u16> {
+        let family = self.as_bytes().first_chunk()?;
+        Some(u16::from_ne_bytes(*family))
+    }
+}
+
+impl From<ZoneAddr> for Address {
+    fn from(zone: ZoneAddr) -> Address {
+        let mut address = Address {
+            len: zone.as_bytes().len(),
+            ..Address::EMPTY
+        };
+        address.bytes[..address.len].copy_from_slice(zone.as_bytes());
+        address
+    }
 }
 
 /// `struct msghdr`.
@@ -109,116 +130,153 @@ fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
         control_len: 24,
         ..Message::default()
     };
-    checked(unsafe {
-        syscall3(
-            __NR_sendmsg,
-            u64::from(FD_HAND),
-            &raw const message as u64,
-            0,
-        )
-    })?;
-    Ok(cookie)
+    let (to, at) = (u64::from(FD_HAND), &raw const message as u64);
+    loop {
+        match checked(unsafe { syscall3(__NR_sendmsg, to, at, u64::from(MSG_DONTWAIT)) }) {
+            // Others have handed over and not asked yet. The monitor takes all that is there.
+            Err(Errno::EAGAIN) => thread.ask(Request::Ping, &[])?,
+            other => return other.map(|_| cookie),
+        };
+    }
 }
 
-fn with_monitor(
-    thread: &Thread,
-    request: Request,
-    fd: u64,
-    address: &Address,
-    length: usize,
-) -> Result<u64> {
+const MSG_DONTWAIT: u32 = 0x40;
+
+/// Asks the monitor about a socket and an address.
+fn with_monitor(thread: &Thread, request: Request, fd: u64, address: &Address) -> Result<u64> {
     let cookie = hand_over(thread, fd)?;
-    thread.mailbox().b[..length].copy_from_slice(&address.0[..length]);
-    thread.ask(request, &[length as u64, cookie])
+    thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
+    thread.ask(request, &[address.len as u64, cookie])
 }
 
 /// bind(2).
 pub fn bind(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
     let family = family(fd)?;
-    let (address, length) = read_address(from, length)?;
-    if family != AF_UNIX && length < 16 {
-        return Err(Errno::EINVAL);
-    }
-    with_monitor(thread, Request::Bind, fd, &address, length)
-}
-
-/// The socket's own host-side address.
-fn raw_name(nr: u32, fd: u64) -> Result<(Address, usize)> {
-    let mut address = Address([0; LENGTH]);
-    let mut length = LENGTH as u32;
-    checked(unsafe {
-        syscall3(
-            nr,
-            fd,
-            address.0.as_mut_ptr() as u64,
-            &raw mut length as u64,
-        )
-    })?;
-    Ok((address, length as usize))
-}
-
-/// Gives an unbound socket an own source address before it speaks to zones or the host.
-fn choose_source(fd: u64, slot: usize) {
-    if let Ok((own, _)) = raw_name(__NR_getsockname, fd)
-        && own.port() == 0
-        && let Some(source) = tables().sources.get(slot)
-    {
-        const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
-        let one = 1u32;
-        unsafe {
-            syscall6(
-                __NR_setsockopt,
-                [fd, 0, IP_BIND_ADDRESS_NO_PORT, &raw const one as u64, 4, 0],
-            );
-            syscall3(
-                __NR_bind,
-                fd,
-                core::ptr::from_ref(source) as u64,
-                LENGTH as u64,
-            );
+    let address = Address::read(from, length)?;
+    if family == AF_INET || family == AF_INET6 {
+        let is_low = address
+            .as_bytes()
+            .get(2..4)
+            .is_some_and(|port| (1..1024).contains(&u16::from_be_bytes([port[0], port[1]])));
+        // The kernel asks for CAP_NET_BIND_SERVICE; in the zone that is root's.
+        if is_low && !thread.credentials.is_root() {
+            return Err(Errno::EACCES);
         }
+    }
+    with_monitor(thread, Request::Bind, fd, &address)
+}
+
+/// One end of a socket, as the kernel tells it.
+fn host_end(nr: u32, fd: u64) -> Result<Address> {
+    let mut address = Address::EMPTY;
+    let mut length = LEN_MAX as u32;
+    let to = address.bytes.as_mut_ptr() as u64;
+    checked(unsafe { syscall3(nr, fd, to, &raw mut length as u64) })?;
+    address.len = (length as usize).min(LEN_MAX);
+    Ok(address)
+}
+
+/// Gives an unbound socket an own source address before it speaks to zones or the host. One that is
+/// bound to the host's wildcard has none to tell: that is to ride along with each datagram.
+fn choose_source(fd: u64, slot: u8) -> Option<u8> {
+    const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
+    let own = host_end(__NR_getsockname, fd).ok()?;
+    if own.bytes[2..4] != [0, 0] {
+        let is_any = match own.family()? {
+            AF_INET => own.bytes[4..8] == [0; 4],
+            _ => own.bytes[8..24] == [0; 16],
+        };
+        return is_any.then_some(slot);
+    }
+    // Where the bind fails, the kernel chooses: the other end sees the host.
+    let _ = set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 1);
+    let source = core::ptr::from_ref(tables().sources.get(usize::from(slot))?) as u64;
+    unsafe { syscall3(__NR_bind, fd, source, LEN_MAX as u64) };
+    None
+}
+
+/// A destination on the host.
+struct Destination {
+    bytes: [u8; LEN_MAX],
+    /// `IP_PKTINFO` or `IPV6_PKTINFO` with the source to send from; 0 bytes long if there is none.
+    control: [u64; 5],
+    control_len: u64,
+}
+
+impl Destination {
+    /// ip(7) and ipv6(7): the control message that names the source of one datagram.
+    fn with_source(bytes: [u8; LEN_MAX], slot: Option<u8>) -> Destination {
+        const IP_PKTINFO: u64 = 8;
+        const IPV6_PKTINFO: u64 = 50;
+        let mut to = Destination {
+            bytes,
+            control: [0; 5],
+            control_len: 0,
+        };
+        let Some(source) = slot.and_then(|slot| tables().sources.get(usize::from(slot))) else {
+            return to;
+        };
+        let word = |at: usize| {
+            let bytes = source.0.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        if u16::from_ne_bytes([source.0[0], source.0[1]]) == AF_INET {
+            // struct in_pktinfo: interface, ipi_spec_dst, ipi_addr.
+            to.control = [28, IP_PKTINFO << 32, word(4) << 32, 0, 0];
+            to.control_len = 32;
+        } else {
+            // struct in6_pktinfo: address, interface.
+            let kind = IPPROTO_IPV6 | IPV6_PKTINFO << 32;
+            to.control = [36, kind, word(8), word(16), 0];
+            to.control_len = 40;
+        }
+        to
     }
 }
 
 /// A destination in the host's terms; the source is chosen on the way.
-fn to_host(thread: &Thread, fd: u64, address: &Address) -> Result<Address> {
-    let family = family(fd)?;
-    if address.family() == 0 {
-        return Ok(*address);
+fn to_host(
+    thread: &Thread,
+    fd: u64,
+    family: u16,
+    address: &Address,
+    translate: Translate,
+) -> Result<Destination> {
+    let proto = protocol(fd)?;
+    let target = translate(&tables().net, ports(), proto, family, address.as_bytes())
+        .map_err(Errno::from_raw)?;
+    let mut host = target.bytes;
+    if target.needs_monitor && proto != Proto::Other {
+        thread.mailbox().b[..LEN_MAX].copy_from_slice(&address.bytes);
+        thread.ask(Request::PeerPort, &[address.len as u64, proto as u64])?;
+        host.copy_from_slice(&thread.mailbox().b[..LEN_MAX]);
     }
-    if address.family() != family {
-        return Err(Errno::EAFNOSUPPORT);
+    if target.is_mapped {
+        // Fails on a bound socket, which the monitor has prepared.
+        let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
-    let protocol = protocol(fd)?;
-    let Some(target) = net::destination(&tables().net, &tables().ports, protocol, address) else {
-        return Ok(*address);
-    };
-    let mut host = target.address;
-    if target.is_foreign {
-        thread.mailbox().b[..LENGTH].copy_from_slice(&address.0);
-        thread.ask(Request::PeerPort, &[LENGTH as u64, protocol as u64])?;
-        host.0.copy_from_slice(&thread.mailbox().b[..LENGTH]);
-    }
-    choose_source(fd, target.source + if family == AF_INET6 { 4 } else { 0 });
-    Ok(host)
+    let source = target.source.and_then(|slot| choose_source(fd, slot));
+    let source = source.filter(|_| proto == Proto::Udp);
+    Ok(Destination::with_source(host, source))
 }
+
+/// [`net::connect_target`] or [`net::send_target`].
+type Translate =
+    fn(&net::ZoneNet, Ports<'_>, Proto, u16, &[u8]) -> core::result::Result<net::Target, u16>;
 
 /// connect(2).
 pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
-    let (address, length) = read_address(from, length)?;
-    if length < 2 {
-        return Err(Errno::EINVAL);
+    let family = family(fd)?;
+    let address = Address::read(from, length)?;
+    match family {
+        AF_UNIX => return unix::connect(thread, fd, &address),
+        AF_INET | AF_INET6 => {}
+        _ => return Err(Errno::EAFNOSUPPORT),
     }
-    if family(fd)? == AF_UNIX {
-        return with_monitor(thread, Request::ConnectUnix, fd, &address, length);
-    }
-    if address.family() == AF_INET && length < 16 || address.family() == AF_INET6 && length < 24 {
-        return Err(Errno::EINVAL);
-    }
-    let host = to_host(thread, fd, &address)?;
+    let host = to_host(thread, fd, family, &address, net::connect_target)?;
     let result = arch::wait(
         __NR_connect,
-        [fd, host.0.as_ptr() as u64, LENGTH as u64, 0, 0, 0],
+        [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
         thread.mask() & !signal::HELD,
     );
     checked_or_restart(result)
@@ -228,135 +286,144 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
 pub fn listen(_thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
     let family = family(fd)?;
     if family == AF_INET || family == AF_INET6 {
-        choose_source(fd, if family == AF_INET6 { 4 } else { 0 });
+        if family == AF_INET6 {
+            let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+        }
+        choose_source(fd, Own::Public.source(family));
     }
     checked(unsafe { syscall2(__NR_listen, fd, backlog) })
 }
 
-/// A host-side address for the guest.
-fn to_zone(
-    thread: &Thread,
-    fd: u64,
-    address: &mut Address,
-    length: usize,
-    is_local: bool,
-) -> Result<usize> {
-    match address.family() {
-        AF_INET | AF_INET6 if length >= 16 => {
-            let other = raw_name(
-                if is_local {
-                    __NR_getpeername
-                } else {
-                    __NR_getsockname
-                },
-                fd,
-            )
-            .ok()
-            .map(|(other, _)| other);
-            net::to_zone(
-                &tables().net,
-                &tables().ports,
-                protocol(fd)?,
-                address,
-                other.as_ref(),
-                is_local,
-            );
-            Ok(length)
+/// Which end of a socket an address is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Local,
+    Peer,
+}
+
+/// An address that the kernel told, in the zone's terms.
+fn to_zone(thread: &Thread, fd: u64, host: Address, end: End) -> Result<Address> {
+    let bytes = host.as_bytes();
+    match host.family() {
+        Some(AF_INET | AF_INET6) => {
+            let (net, ports, proto) = (&tables().net, ports(), protocol(fd)?);
+            let other = |nr| host_end(nr, fd).ok();
+            let zone = if end == End::Local {
+                let peer = other(__NR_getpeername);
+                let peer = peer.as_ref().map(Address::as_bytes);
+                net::to_zone(net, ports, proto, bytes, Role::Local { peer })
+            } else {
+                let local = net::peer_needs_local(net, ports, proto, bytes)
+                    .then(|| other(__NR_getsockname))
+                    .flatten();
+                let local = local.as_ref().map(Address::as_bytes);
+                net::to_zone(net, ports, proto, bytes, Role::Peer { local })
+            };
+            Ok(zone.map_or(host, Address::from))
         }
-        AF_UNIX if length > 2 => {
-            thread.mailbox().b[..length].copy_from_slice(&address.0[..length]);
-            let new = (thread.ask(Request::UnixName, &[length as u64])? as usize).min(LENGTH);
-            address.0[..new].copy_from_slice(&thread.mailbox().b[..new]);
-            Ok(new)
-        }
-        _ => Ok(length),
+        Some(AF_UNIX) => unix::to_zone(thread, host),
+        _ => Ok(host),
     }
 }
 
 /// getsockname(2), getpeername(2).
 pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64> {
-    let (mut address, length) = raw_name(nr, fd)?;
-    let length = to_zone(thread, fd, &mut address, length, nr == __NR_getsockname)?;
-    write_address(&address, length, to, room)?;
+    let end = if nr == __NR_getsockname {
+        End::Local
+    } else {
+        End::Peer
+    };
+    let address = to_zone(thread, fd, host_end(nr, fd)?, end)?;
+    address.write(to, room)?;
     Ok(0)
 }
 
 /// accept(2), accept4(2).
 pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Result<u64> {
-    let mut address = Address([0; LENGTH]);
-    let mut length = LENGTH as u32;
-    let args = [
-        fd,
-        address.0.as_mut_ptr() as u64,
-        &raw mut length as u64,
-        flags,
-        0,
-        0,
-    ];
-    let new = checked_or_restart(arch::wait(
-        __NR_accept4,
-        args,
-        thread.mask() & !signal::HELD,
-    ))?;
-    if to != 0 {
-        let length = to_zone(thread, new, &mut address, length as usize, false)?;
-        write_address(&address, length, to, room)?;
+    let mut address = Address::EMPTY;
+    let mut length = LEN_MAX as u32;
+    let at = address.bytes.as_mut_ptr() as u64;
+    let args = [fd, at, &raw mut length as u64, flags, 0, 0];
+    let mask = thread.mask() & !signal::HELD;
+    let new = checked_or_restart(arch::wait(__NR_accept4, args, mask))?;
+    address.len = (length as usize).min(LEN_MAX);
+    if to == 0 {
+        return Ok(new);
+    }
+    let told = to_zone(thread, new, address, End::Peer).and_then(|zone| zone.write(to, room));
+    if let Err(errno) = told {
+        // As the kernel does: the connection is lost.
+        unsafe { syscall2(__NR_close, new, 0) };
+        return Err(errno);
     }
     Ok(new)
 }
 
 /// sendto(2) with an address.
 pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
-    let (address, _) = read_address(a[4], a[5])?;
-    if family(a[0])? == AF_UNIX {
-        return Err(Errno::EISCONN);
+    let address = Address::read(a[4], a[5])?;
+    let family = family(a[0])?;
+    if family == AF_UNIX {
+        return unix::sendto(thread, [a[0], a[1], a[2], a[3]], &address);
     }
-    let host = to_host(thread, a[0], &address)?;
-    let args = [
-        a[0],
-        a[1],
-        a[2],
-        a[3],
-        host.0.as_ptr() as u64,
-        LENGTH as u64,
-    ];
+    let host = to_host(thread, a[0], family, &address, net::send_target)?;
+    let to = host.bytes.as_ptr() as u64;
+    if host.control_len != 0 {
+        let iov = [a[1], a[2]];
+        let message = Message {
+            name: to,
+            name_len: LEN_MAX as u64,
+            iov: iov.as_ptr() as u64,
+            iov_len: 1,
+            control: host.control.as_ptr() as u64,
+            control_len: host.control_len,
+            flags: 0,
+        };
+        let args = [a[0], &raw const message as u64, a[3], 0, 0, 0];
+        let mask = thread.mask() & !signal::HELD;
+        return checked_or_restart(arch::wait(__NR_sendmsg, args, mask));
+    }
+    let args = [a[0], a[1], a[2], a[3], to, LEN_MAX as u64];
     checked_or_restart(arch::wait(__NR_sendto, args, thread.mask() & !signal::HELD))
 }
 
 /// recvfrom(2) with an address.
 pub fn recvfrom(thread: &Thread, a: [u64; 6]) -> Result<u64> {
-    let mut address = Address([0; LENGTH]);
-    let mut length = LENGTH as u32;
-    let args = [
-        a[0],
-        a[1],
-        a[2],
-        a[3],
-        address.0.as_mut_ptr() as u64,
-        &raw mut length as u64,
-    ];
-    let got = checked_or_restart(arch::wait(
-        __NR_recvfrom,
-        args,
-        thread.mask() & !signal::HELD,
-    ))?;
-    let length = to_zone(thread, a[0], &mut address, length as usize, false)?;
-    write_address(&address, length, a[4], a[5])?;
+    let mut address = Address::EMPTY;
+    let mut length = LEN_MAX as u32;
+    let at = address.bytes.as_mut_ptr() as u64;
+    let args = [a[0], a[1], a[2], a[3], at, &raw mut length as u64];
+    let mask = thread.mask() & !signal::HELD;
+    let got = checked_or_restart(arch::wait(__NR_recvfrom, args, mask))?;
+    address.len = (length as usize).min(LEN_MAX);
+    to_zone(thread, a[0], address, End::Peer)?.write(a[4], a[5])?;
     Ok(got)
 }
 
 /// sendmsg(2).
 pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
     let mut copy = memory::read::<Message>(message)?;
+    copy.name_len = u64::from(copy.name_len as u32);
+    let family = family(fd)?;
     let host;
-    if copy.name != 0 && copy.name_len as u32 != 0 {
-        if family(fd)? == AF_UNIX {
-            return Err(Errno::EISCONN);
+    let mut control = [0; unix::CONTROL_MAX];
+    if family == AF_UNIX {
+        unix::sent(thread, &mut copy, &mut control)?;
+    }
+    if copy.name != 0 && copy.name_len != 0 {
+        let address = Address::read(copy.name, copy.name_len)?;
+        if family == AF_UNIX {
+            let iov = memory::read::<[u64; 2]>(copy.iov)?;
+            if copy.iov_len != 1 || copy.control_len != 0 {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            return unix::sendto(thread, [fd, iov[0], iov[1], flags], &address);
         }
-        let (address, _) = read_address(copy.name, copy.name_len)?;
-        host = to_host(thread, fd, &address)?;
-        copy.name = host.0.as_ptr() as u64;
-        copy.name_len = LENGTH as u64;
+        host = to_host(thread, fd, family, &address, net::send_target)?;
+        (copy.name, copy.name_len) = (host.bytes.as_ptr() as u64, LEN_MAX as u64);
+        if copy.control_len == 0 {
+            (copy.control, copy.control_len) = (host.control.as_ptr() as u64, host.control_len);
+        }
     }
     checked_or_restart(arch::wait(
         __NR_sendmsg,
@@ -369,31 +436,56 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
 pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
     let guest = memory::read::<Message>(message)?;
     let mut copy = guest;
-    let mut address = Address([0; LENGTH]);
-    if guest.name != 0 {
-        copy.name = address.0.as_mut_ptr() as u64;
-        copy.name_len = LENGTH as u64;
-    }
+    let mut address = Address::EMPTY;
+    copy.name = address.bytes.as_mut_ptr() as u64;
+    copy.name_len = LEN_MAX as u64;
     let got = checked_or_restart(arch::wait(
         __NR_recvmsg,
         [fd, &raw mut copy as u64, flags, 0, 0, 0],
         thread.mask() & !signal::HELD,
     ))?;
+    address.len = (copy.name_len as u32 as usize).min(LEN_MAX);
+    copy.name_len = guest.name_len;
     if guest.name != 0 {
-        let length = to_zone(
-            thread,
-            fd,
-            &mut address,
-            copy.name_len as u32 as usize,
-            false,
-        )?;
-        memory::write_bytes(
-            guest.name,
-            &address.0[..length.min(guest.name_len as u32 as usize).min(LENGTH)],
-        )?;
-        copy.name_len = length as u64;
+        let zone = to_zone(thread, fd, address, End::Peer)?;
+        let room = usize::try_from((guest.name_len as u32).cast_signed()).unwrap_or(0);
+        memory::write_bytes(guest.name, &zone.as_bytes()[..zone.len.min(room)])?;
+        copy.name_len = (guest.name_len & !0xffff_ffff) | zone.len as u64;
     }
     copy.name = guest.name;
+    unix::received(&copy)?;
     memory::write(message, &copy)?;
     Ok(got)
+}
+
+/// Bytes of `struct mmsghdr`, and where `msg_len` lies in it.
+const MMSGHDR: u64 = 64;
+const MSG_LEN: u64 = 56;
+const MSG_WAITFORONE: u64 = 0x10000;
+
+/// sendmmsg(2) and recvmmsg(2): one message after the other. What was done counts; an error shows
+/// only where it is the first.
+pub fn many(thread: &Thread, nr: u32, fd: u64, from: u64, count: u64, flags: u64) -> Result<u64> {
+    const UIO_MAXIOV: u64 = 1024;
+    let count = u64::from(count as u32).min(UIO_MAXIOV);
+    let mut flags = flags;
+    for done in 0..count {
+        let message = from.wrapping_add(done * MMSGHDR);
+        let moved = if nr == __NR_sendmmsg {
+            sendmsg(thread, fd, message, flags)
+        } else {
+            recvmsg(thread, fd, message, flags & !MSG_WAITFORONE)
+        };
+        let told =
+            moved.and_then(|moved| memory::write(message.wrapping_add(MSG_LEN), &(moved as u32)));
+        match told {
+            Ok(()) => {}
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => return Ok(done),
+        }
+        if nr == __NR_recvmmsg && flags & MSG_WAITFORONE != 0 {
+            flags |= u64::from(MSG_DONTWAIT);
+        }
+    }
+    Ok(count)
 }

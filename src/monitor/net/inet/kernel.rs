@@ -105,11 +105,15 @@ mod tests {
             panic!("IPv4")
         };
         assert!(Snapshot::take().has(Protocol::Tcp, at));
-        drop(listener);
-        let held =
-            super::super::socket::hold(Protocol::Tcp, at, super::super::socket::Reuse::ADDRESS)
-                .expect("held");
+        let ours = super::super::socket::hold(
+            Protocol::Tcp,
+            SocketAddrV4::new(*at.ip(), 0),
+            super::super::socket::Reuse::ADDRESS,
+        );
+        let held = std::net::TcpListener::from(ours.expect("held"));
+        let std::net::SocketAddr::V4(at) = held.local_addr().expect("a name") else {
+            panic!("IPv4")
+        };
         assert!(!Snapshot::take().has(Protocol::Tcp, at));
-        drop(held);
     }
 }

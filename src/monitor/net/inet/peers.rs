@@ -71,9 +71,13 @@ impl Cache {
         wants: Covers,
     ) -> SocketAddrV4 {
         let public = address::host_v4(number);
-        let natural = SocketAddrV4::new(public, port);
         let Some(book) = self.book(zones, number) else {
-            return natural;
+            // A server is at the first address in most cases; a datagram is an answer to its sender.
+            let ip = match protocol {
+                Protocol::Tcp => public,
+                Protocol::Udp => natural(number, wants),
+            };
+            return SocketAddrV4::new(ip, port);
         };
         let row = book
             .rows
@@ -87,7 +91,7 @@ impl Cache {
                 SocketAddrV4::new(public, row.host.port())
             }
             Some(row) => row.host,
-            None => refusing(book, number, protocol, port),
+            None => unbound(book, number, protocol, port, wants),
         }
     }
 
@@ -132,9 +136,18 @@ impl Cache {
     }
 }
 
+/// The address that a socket of that zone has if it never bound by name.
+fn natural(number: u16, wants: Covers) -> Ipv4Addr {
+    if wants.is_v6() {
+        address::host_v6_stand_in(number)
+    } else {
+        address::host_v4(number)
+    }
+}
+
 /// A place of that zone where nothing answers for another port: the same number at the first of its
-/// addresses that no row occupies.
-fn refusing(book: &Book, number: u16, protocol: Protocol, port: u16) -> SocketAddrV4 {
+/// addresses that no row occupies. A datagram socket that waits for an answer is there as well.
+fn unbound(book: &Book, number: u16, protocol: Protocol, port: u16, wants: Covers) -> SocketAddrV4 {
     let is_free = |ip: &Ipv4Addr| {
         !book.rows.iter().any(|row| {
             row.protocol == protocol
@@ -143,9 +156,13 @@ fn refusing(book: &Book, number: u16, protocol: Protocol, port: u16) -> SocketAd
         })
     };
     let public = address::host_v4(number);
-    let ip = [public, address::host_v6_stand_in(number)]
-        .into_iter()
-        .find(is_free)
-        .unwrap_or(public);
+    let ip = [
+        natural(number, wants),
+        public,
+        address::host_v6_stand_in(number),
+    ]
+    .into_iter()
+    .find(is_free)
+    .unwrap_or(public);
     SocketAddrV4::new(ip, port)
 }

@@ -25,6 +25,8 @@ impl Covers {
     pub const ANY_V6: Self = Self(4 | 8);
     /// `::` without.
     pub const ANY_DUAL: Self = Self(1 | 2 | 4 | 8);
+    /// Not this zone's: where a port of another zone lies, so that answers show who gave them.
+    pub const REMOTE: Self = Self(0x80);
     /// Both of the zone's addresses.
     pub const PUBLIC: Self = Self(1 | 4);
 
@@ -66,7 +68,7 @@ pub struct Row {
     pub protocol: Protocol,
     /// What it receives for.
     pub covers: Covers,
-    /// The address in 127.0.0.0/8, if it is one; else `0.0.0.0`.
+    /// The address in 127.0.0.0/8, if it is one; the other zone's of a remote row; else `0.0.0.0`.
     pub zone_ip: Ipv4Addr,
     /// Port in the zone.
     pub zone_port: u16,

@@ -5,10 +5,10 @@
 //! that comes later, or is the second of its port, is carried by a relay until the program binds
 //! again. While nothing is bound, a TCP port is reserved, so that a clash shows when it is published.
 
-use super::State;
 use super::plan::{Covers, Row};
 use super::relay::Relay;
 use super::socket::{Reuse, hold};
+use super::state::State;
 use crate::control::{Protocol, Publish};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
@@ -167,12 +167,14 @@ impl State {
         self.doors();
     }
 
-    /// Frees the places where a fresh bind of this port could go, for the caller to try in turn.
+    /// Frees the places where a fresh bind of this port could go, for the caller to try in turn. What
+    /// another socket of the port has already (over the other protocol version) stays with it.
     pub(super) fn vacate(&mut self, protocol: Protocol, zone_port: u16) -> Vec<SocketAddrV4> {
         let waiting = self
             .publications
             .iter_mut()
-            .filter(|known| known.what.protocol == protocol && known.what.zone_port == zone_port);
+            .filter(|known| known.what.protocol == protocol && known.what.zone_port == zone_port)
+            .filter(|known| matches!(known.way, Way::Waiting(_) | Way::Lost));
         waiting
             .map(|known| {
                 known.way = Way::Lost;
@@ -194,10 +196,12 @@ impl State {
 
     /// Where a program of the host finds publications of a row.
     pub(super) fn published(&self, row: &Row) -> Vec<SocketAddrV4> {
+        if self.public_row(row.protocol, row.zone_port) != Some(*row) {
+            return Vec::new();
+        }
         let of_row = |known: &&Publication| {
             known.what.protocol == row.protocol
                 && known.what.zone_port == row.zone_port
-                && row.covers.meets(Covers::PUBLIC)
                 && matches!(known.way, Way::Direct | Way::Relay(_))
         };
         self.publications

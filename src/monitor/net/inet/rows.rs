@@ -1,8 +1,8 @@
 //! The writer of the shared port table: the only place that knows its layout.
 
-use super::plan::{Covers, Row};
+use super::plan::Row;
 use crate::control::Protocol;
-use picozone_personality::net::{self, PortRow};
+use picozone_personality::net::{Covers, PortEntry, PortRow, Proto};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where rows are told to the guests. One writer at a time: [`super::Inet`] calls it under its lock.
@@ -31,30 +31,23 @@ impl Rows for SharedRows {
         let Some(place) = self.rows.get(slot) else {
             return;
         };
-        place.write(row.map(to_shared));
+        place.write(row.map(to_shared).as_ref());
         // Readers look at the rows below the count only: the row first, then the count.
         let used = u32::try_from(slot).map_or(u32::MAX, |slot| slot.saturating_add(1));
         self.count.fetch_max(used, Ordering::Release);
     }
 }
 
-fn to_shared(row: &Row) -> net::Port {
-    let scope = if row.covers.is_any() {
-        net::Scope::Any
-    } else if row.covers.meets(Covers::PUBLIC) {
-        net::Scope::Public
-    } else {
-        net::Scope::Loopback
-    };
-    net::Port {
-        protocol: match row.protocol {
-            Protocol::Tcp => net::Protocol::Tcp,
-            Protocol::Udp => net::Protocol::Udp,
+fn to_shared(row: &Row) -> PortEntry {
+    PortEntry {
+        proto: match row.protocol {
+            Protocol::Tcp => Proto::Tcp,
+            Protocol::Udp => Proto::Udp,
         },
-        scope,
-        is_v6: row.covers.is_v6(),
+        covers: Covers(row.covers.bits()),
+        zone_addr: row.zone_ip.octets(),
         zone_port: row.zone_port,
+        host_addr: row.host.ip().octets(),
         host_port: row.host.port(),
-        host: row.host.ip().octets(),
     }
 }

@@ -1,0 +1,115 @@
+//! Runs one operation many times and prints the nanoseconds that each took.
+//!
+//! The same binary runs natively and in a zone: `bench-guest OPERATION COUNT`.
+
+use std::ffi::CStr;
+use std::time::Instant;
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let (Some(name), Some(count)) = (args.next(), args.next().and_then(|n| n.parse().ok())) else {
+        eprintln!("usage: bench-guest OPERATION COUNT");
+        std::process::exit(2);
+    };
+    let operation: fn() = match name.as_str() {
+        "null" => null,
+        "getpid" => getpid,
+        "read" => read,
+        "open+close" => open_close,
+        "stat" => stat,
+        "fork+wait" => fork_wait,
+        "fork+exec+wait" => fork_exec_wait,
+        _ => {
+            eprintln!("there is no operation {name}");
+            std::process::exit(2);
+        }
+    };
+    let warm: u64 = count;
+    for _ in 0..warm / 10 + 1 {
+        operation();
+    }
+    let start = Instant::now();
+    for _ in 0..count {
+        operation();
+    }
+    println!("{}", start.elapsed().as_nanos() / u128::from(count.max(1)));
+}
+
+const FILE: &CStr = c"/etc/passwd";
+const PROGRAM: &CStr = c"/bin/true";
+
+fn check(result: i64, what: &str) -> i32 {
+    if result < 0 {
+        eprintln!("{what}: {}", std::io::Error::last_os_error());
+        std::process::exit(1);
+    }
+    i32::try_from(result).unwrap_or(0)
+}
+
+/// A call that needs no translation, and the kernel does next to nothing for it.
+fn null() {
+    // SAFETY: takes a number.
+    check(
+        unsafe { libc::syscall(libc::SYS_sched_get_priority_max, libc::SCHED_FIFO) },
+        "sched_get_priority_max",
+    );
+}
+
+fn getpid() {
+    // SAFETY: takes nothing.
+    check(unsafe { libc::syscall(libc::SYS_getpid) }, "getpid");
+}
+
+fn read() {
+    let mut byte = 0u8;
+    // SAFETY: standard input is /dev/zero here, and one byte is ours.
+    check(
+        unsafe { libc::syscall(libc::SYS_read, 0, &raw mut byte, 1) },
+        "read",
+    );
+}
+
+fn open_close() {
+    // SAFETY: the path ends with a NUL.
+    let fd = unsafe { libc::open(FILE.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    let fd = check(fd.into(), "open");
+    // SAFETY: just opened.
+    unsafe { libc::close(fd) };
+}
+
+fn stat() {
+    let mut data = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: a path that ends with a NUL, and room for the result.
+    let result = unsafe { libc::stat(FILE.as_ptr(), data.as_mut_ptr()) };
+    check(result.into(), "stat");
+}
+
+fn wait(child: i32) {
+    let mut status = 0;
+    // SAFETY: room for the status.
+    let result = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    check(result.into(), "waitpid");
+}
+
+fn fork_wait() {
+    // SAFETY: one thread; the child only ends.
+    let child = check(unsafe { libc::fork() }.into(), "fork");
+    if child == 0 {
+        // SAFETY: the child has nothing to finish.
+        unsafe { libc::_exit(0) };
+    }
+    wait(child);
+}
+
+fn fork_exec_wait() {
+    // SAFETY: one thread; the child only executes.
+    let child = check(unsafe { libc::fork() }.into(), "fork");
+    if child == 0 {
+        let argv = [PROGRAM.as_ptr(), std::ptr::null()];
+        // SAFETY: both lists end with null.
+        unsafe { libc::execve(PROGRAM.as_ptr(), argv.as_ptr(), argv[1..].as_ptr()) };
+        // SAFETY: as above.
+        unsafe { libc::_exit(127) };
+    }
+    wait(child);
+}

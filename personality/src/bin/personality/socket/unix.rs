@@ -1,0 +1,275 @@
+//! Unix sockets. The monitor binds, connects and sends on the socket that the guest hands over: only
+//! it can name a path.
+//!
+//! Datagram sockets do not exist here, since no wall sees the address in a `struct msghdr`. A
+//! `SOCK_SEQPACKET` socket, which ignores it, stands for one; [`DATAGRAM`] as its `SO_PRIORITY`
+//! (which has no meaning for unix sockets) tells the monitor. It keeps messages apart and in order;
+//! different are: the end of the other end shows (a read of 0 bytes), a receiver is not told the
+//! sender's name, and a bound socket cannot be connected.
+
+use super::{
+    Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, option, set_option, with_monitor,
+};
+use crate::arch::{self, syscall3, syscall6};
+use crate::dispatch::{RESTART_ERRNO, checked, refuse};
+use crate::monitor::tables;
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids, signal};
+use linux_raw_sys::general::*;
+use picozone_personality::mailbox::{DATAGRAM, Request, TEXT_MAX};
+use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
+
+const SO_TYPE: u64 = 3;
+const SO_PRIORITY: u64 = 12;
+const SO_PEERCRED: u64 = 17;
+const SOCK_DGRAM: u64 = 2;
+const SOCK_RAW: u64 = 3;
+const SOCK_SEQPACKET: u64 = 5;
+const SOCK_TYPE_MASK: u64 = 0xf;
+
+fn is_datagram(family: u64, kind: u64) -> bool {
+    family as u32 == u32::from(AF_UNIX) && matches!(kind & SOCK_TYPE_MASK, SOCK_DGRAM | SOCK_RAW)
+}
+
+fn as_packets(kind: u64) -> u64 {
+    kind & !SOCK_TYPE_MASK | SOCK_SEQPACKET
+}
+
+/// socket(2) of a kind that the filter does not let through.
+pub fn socket(nr: u32, family: u64, kind: u64) -> Result<u64> {
+    if !is_datagram(family, kind) {
+        return refuse_family(nr, family);
+    }
+    let fd = checked(unsafe { syscall3(nr, u64::from(AF_UNIX), as_packets(kind), 0) })?;
+    // Unmarked, it cannot receive; nothing else depends on it.
+    let _ = set_option(fd, SOL_SOCKET, SO_PRIORITY, DATAGRAM);
+    Ok(fd)
+}
+
+/// socketpair(2), likewise.
+pub fn socketpair(nr: u32, family: u64, kind: u64, to: u64) -> Result<u64> {
+    if !is_datagram(family, kind) {
+        return refuse_family(nr, family);
+    }
+    let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
+    checked(unsafe { syscall6(nr, args) })?;
+    for fd in memory::read::<[u32; 2]>(to)? {
+        let _ = set_option(u64::from(fd), SOL_SOCKET, SO_PRIORITY, DATAGRAM);
+    }
+    Ok(0)
+}
+
+fn refuse_family(nr: u32, family: u64) -> Result<u64> {
+    // For the count.
+    let _ = refuse(nr);
+    let is_known =
+        u16::try_from(family).is_ok_and(|family| matches!(family, AF_UNIX | AF_INET | AF_INET6));
+    Err(if is_known {
+        Errno::EPROTONOSUPPORT
+    } else {
+        Errno::EAFNOSUPPORT
+    })
+}
+
+fn is_nonblocking(fd: u64) -> Result<bool> {
+    let flags = checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETFL), 0) })?;
+    Ok(flags & u64::from(O_NONBLOCK) != 0)
+}
+
+/// Repeats what the monitor answers with EAGAIN, since it does not wait: a full backlog or queue. The
+/// pauses grow from 1 to 32 ms. There is nothing to poll for.
+fn patiently(thread: &Thread, is_patient: bool, ask: impl Fn() -> Result<u64>) -> Result<u64> {
+    let mut pause_ms = 1;
+    loop {
+        match ask() {
+            Err(Errno::EAGAIN) if is_patient => {}
+            other => return other,
+        }
+        let time = [0u64, pause_ms * 1_000_000];
+        let args = [time.as_ptr() as u64, 0, 0, 0, 0, 0];
+        let mask = thread.mask() & !signal::HELD;
+        if arch::wait(__NR_nanosleep, args, mask) != 0 {
+            return Err(RESTART_ERRNO);
+        }
+        pause_ms = (pause_ms * 2).min(32);
+    }
+}
+
+/// connect(2).
+pub(super) fn connect(thread: &Thread, fd: u64, address: &Address) -> Result<u64> {
+    let is_patient = !is_nonblocking(fd)?;
+    patiently(thread, is_patient, || {
+        with_monitor(thread, Request::ConnectUnix, fd, address)
+    })
+}
+
+/// sendto(2) with an address: `a` = descriptor, bytes, their length, flags. At most
+/// [`TEXT_MAX`] bytes, else EMSGSIZE.
+pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<u64> {
+    let [fd, from, length, flags] = a;
+    let count = usize::try_from(length).map_err(|_| Errno::EMSGSIZE)?;
+    if count > TEXT_MAX {
+        return Err(Errno::EMSGSIZE);
+    }
+    let is_patient = flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)?;
+    patiently(thread, is_patient, || {
+        let cookie = hand_over(thread, fd)?;
+        let mailbox = thread.mailbox();
+        memory::read_bytes(from, &mut mailbox.a[..count])?;
+        mailbox.b[..address.len].copy_from_slice(address.as_bytes());
+        thread.ask(Request::SendUnix, &[address.len as u64, cookie, length])
+    })
+}
+
+/// The zone's name of a unix socket.
+pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> {
+    if address.len > 2 {
+        thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
+        let length = thread.ask(Request::UnixName, &[address.len as u64])?;
+        address.len = (length as usize).min(address.bytes.len());
+        let name = &thread.mailbox().b[..address.len];
+        address.bytes[..address.len].copy_from_slice(name);
+    }
+    Ok(address)
+}
+
+/// getsockopt(2) of an option that the filter does not let through: `SO_TYPE`, `SO_PEERCRED`.
+pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
+    const UCRED: usize = 12;
+    let [fd, level, name, to, room] = a;
+    if level as u32 != SOL_SOCKET as u32 {
+        let _ = refuse(nr);
+        return Err(Errno::ENOPROTOOPT);
+    }
+    let mut value = [0; UCRED];
+    let value = match u64::from(name as u32) {
+        SO_TYPE => {
+            value[..4].copy_from_slice(&kind(fd)?.to_ne_bytes());
+            &value[..4]
+        }
+        SO_PEERCRED => {
+            super::family(fd)?;
+            let cookie = hand_over(thread, fd)?;
+            thread.ask(Request::PeerCred, &[0, cookie])?;
+            value.copy_from_slice(&thread.mailbox().b[..UCRED]);
+            &value[..]
+        }
+        _ => {
+            let _ = refuse(nr);
+            return Err(Errno::ENOPROTOOPT);
+        }
+    };
+    let have = memory::read::<i32>(room)?;
+    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
+    let length = have.min(value.len());
+    memory::write_bytes(to, &value[..length])?;
+    memory::write(room, &(length as u32))?;
+    Ok(0)
+}
+
+/// `SO_TYPE` in the zone.
+fn kind(fd: u64) -> Result<u32> {
+    let kind = option(fd, SOL_SOCKET, SO_TYPE)?;
+    if u64::from(kind) == SOCK_SEQPACKET && option(fd, SOL_SOCKET, SO_PRIORITY)? == DATAGRAM {
+        return Ok(SOCK_DGRAM as u32);
+    }
+    Ok(kind)
+}
+
+/// `struct cmsghdr`, and the whole of `SCM_CREDENTIALS` (unix(7)).
+const HEADER: usize = 16;
+const CREDENTIALS: usize = HEADER + 12;
+const SCM_CREDENTIALS: u64 = 2;
+/// Longest control message in which credentials are looked for, in bytes.
+pub(super) const CONTROL_MAX: usize = 512;
+
+/// Where credentials lie in control messages.
+fn credentials_in(control: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(header) = control
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<HEADER>())
+    {
+        let word = |at: usize| {
+            let bytes = header.get(at..).and_then(|bytes| bytes.first_chunk());
+            bytes.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+        };
+        let length = usize::try_from(word(0))
+            .ok()
+            .filter(|length| *length >= HEADER)?;
+        if word(8) == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= CREDENTIALS {
+            return (control.len() >= at + CREDENTIALS).then_some(at + HEADER);
+        }
+        at = at.checked_add(length)?.next_multiple_of(8);
+    }
+    None
+}
+
+fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
+    let bytes = ucred.map(u32::to_ne_bytes);
+    for (to, from) in control[at..].iter_mut().zip(bytes.as_flattened()) {
+        *to = *from;
+    }
+}
+
+/// Puts the credentials that a message carries into the host's numbers, in a copy of its control
+/// messages. EPERM: not the sender's own, and it is not the zone's root.
+pub(super) fn sent(
+    thread: &Thread,
+    message: &mut Message,
+    copy: &mut [u8; CONTROL_MAX],
+) -> Result<()> {
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    if length < CREDENTIALS || length > CONTROL_MAX {
+        return Ok(());
+    }
+    memory::read_bytes(message.control, &mut copy[..length])?;
+    let Some(at) = credentials_in(&copy[..length]) else {
+        return Ok(());
+    };
+    let word = |index: usize| {
+        let bytes = copy[at + 4 * index..].first_chunk();
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    };
+    let own = &thread.credentials;
+    let is_own = word(0) == thread.process().zone_pid
+        && own.uid[..3].contains(&word(1))
+        && own.gid[..3].contains(&word(2));
+    if !is_own && !own.is_root() {
+        return Err(Errno::EPERM);
+    }
+    let host = [
+        pids::to_host(word(0))?,
+        tables().host_uid,
+        tables().host_gid,
+    ];
+    put(copy, at, host);
+    message.control = copy.as_ptr() as u64;
+    Ok(())
+}
+
+/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers. A process that the
+/// zone does not have is pid 0 and nobody.
+pub(super) fn received(message: &Message) -> Result<()> {
+    const NOBODY: u32 = 65534;
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    if message.control == 0 || length < CREDENTIALS {
+        return Ok(());
+    }
+    // The kernel puts them before descriptors.
+    let mut control = [0; CONTROL_MAX];
+    let control = &mut control[..length.min(CONTROL_MAX)];
+    memory::read_bytes(message.control, control)?;
+    let Some(at) = credentials_in(control) else {
+        return Ok(());
+    };
+    let host = control[at..].first_chunk();
+    let host = host.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    let ucred = pids::to_zone(host).map_or([0, NOBODY, NOBODY], |zone| {
+        let who = pids::load_credentials(zone);
+        [zone, who.uid[0], who.gid[0]]
+    });
+    put(control, at, ucred);
+    let place = message.control.wrapping_add(at as u64);
+    memory::write_bytes(place, &control[at..at + 12])
+}

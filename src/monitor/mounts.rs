@@ -1,0 +1,143 @@
+//! The mount list of a booting zone: what is configured, and the rows that guests see.
+
+use crate::engine::Boot;
+use crate::error::{Doing, Error, Result};
+use crate::tree::{self, Kind, MountSpec};
+use picozone_fsmap::{MountRow, Mounts, kind};
+use picozone_personality::layout::{FD_MOUNT0, MOUNT_ROWS_MAX, MOUNTS_MAX};
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// One mount: what is configured, and the directory itself.
+pub struct Mount {
+    /// What it shows.
+    pub spec: MountSpec,
+    /// `O_PATH` descriptor of the host directory.
+    pub directory: OwnedFd,
+}
+
+/// Position of a row's mount in the list of mounts: descriptors are given out in that order.
+#[must_use]
+pub fn number(row: &MountRow) -> usize {
+    usize::try_from(row.fd.wrapping_sub(FD_MOUNT0.cast_signed())).unwrap_or(usize::MAX)
+}
+
+/// Opens all mounts of a zone, and lays out their rows: aliases for the links of the zone's root
+/// that lead into another mount (`/bin` -> `usr/bin`), so that these links need no walk.
+///
+/// # Errors
+/// A directory cannot be opened, or is too deep for a row.
+pub fn open(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
+    let (mut mounts, mut rows) = (Vec::new(), Vec::new());
+    let specs = tree::mounts(&boot.config, &boot.zone_dir);
+    if specs.len() > MOUNTS_MAX {
+        return Err(Error::refused(
+            "boot",
+            &boot.name,
+            format_args!(
+                "it has {} mounts, and {MOUNTS_MAX} is the most",
+                specs.len()
+            ),
+            "take binds out of its configuration",
+        ));
+    }
+    let root = specs
+        .last()
+        .map(|spec| spec.host_path.clone())
+        .unwrap_or_default();
+    for (index, spec) in specs.into_iter().enumerate() {
+        let directory = open_directory(&spec.host_path)?;
+        rows.push(row(&spec, index, &root)?);
+        mounts.push(Mount { spec, directory });
+    }
+    let aliases = aliases(&rows, &root);
+    rows.extend(aliases);
+    Mounts::arrange(&mut rows).map_err(|fault| {
+        Error::refused(
+            "boot",
+            &boot.name,
+            fault,
+            "look at the binds in its configuration",
+        )
+    })?;
+    Ok((mounts, rows))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(path)
+        .map(OwnedFd::from)
+        .doing("open", path.display())
+}
+
+fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
+    let host = spec
+        .host_path
+        .canonicalize()
+        .doing("resolve", spec.host_path.display())?;
+    let mut row = MountRow::new(
+        spec.zone_path.as_os_str().as_bytes(),
+        host.as_os_str().as_bytes(),
+    )
+    .map_err(|_| {
+        Error::refused(
+            "mount",
+            format_args!("{} at {}", host.display(), spec.zone_path.display()),
+            "its path is too long",
+            "choose a shorter one",
+        )
+    })?;
+    if spec.kind == Kind::Monitor {
+        row.kind = kind::MONITOR;
+    }
+    row.read_only = u32::from(spec.read_only);
+    row.fd = FD_MOUNT0
+        .saturating_add(u32::try_from(index).unwrap_or(u32::MAX))
+        .cast_signed();
+    let data = std::fs::metadata(&host).doing("look at", host.display())?;
+    (row.root_dev, row.root_ino) = (data.dev(), data.ino());
+    let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
+    if let Ok(data) = std::fs::symlink_metadata(&place)
+        && data.is_symlink()
+    {
+        (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());
+    }
+    Ok(row)
+}
+
+/// One row for each link in the zone's root directory that leads straight into another mount.
+fn aliases(rows: &[MountRow], root: &Path) -> Vec<MountRow> {
+    let Ok(entries) = std::fs::read_dir(root) else {
+        return Vec::new();
+    };
+    let alias = |entry: std::fs::DirEntry| {
+        let target = std::fs::read_link(entry.path()).ok()?;
+        let target = Path::new("/").join(target);
+        let zone_path = Path::new("/").join(entry.file_name());
+        let of = rows.iter().find(|row| {
+            row.prefix_len > 0
+                && !row.is_monitor()
+                && target.starts_with(Path::new(std::ffi::OsStr::from_bytes(row.prefix())))
+        })?;
+        let prefix = Path::new(std::ffi::OsStr::from_bytes(of.prefix()));
+        let sub = target.strip_prefix(prefix).ok()?;
+        // The way there must be free of links, or the alias' canonical path would not be.
+        let host = Path::new(std::ffi::OsStr::from_bytes(of.host())).join(sub);
+        if host.canonicalize().ok()? != host || !host.is_dir() {
+            return None;
+        }
+        MountRow::alias(
+            zone_path.as_os_str().as_bytes(),
+            of,
+            sub.as_os_str().as_bytes(),
+        )
+        .ok()
+    };
+    let room = MOUNT_ROWS_MAX - MOUNTS_MAX;
+    entries.flatten().filter_map(alias).take(room).collect()
+}

@@ -1,0 +1,455 @@
+//! Unix sockets of a zone.
+//!
+//! | in the zone | on the host |
+//! |---|---|
+//! | a path | an inode in the zone's tree, bound as `run/sockets/N` and moved to its place |
+//! | `/dev/log` | `run/sockets/log` |
+//! | an abstract name | the same behind `picozone.X.Y/`, X.Y of the zone's address |
+//! | no name (autobind) | such a name, five hexadecimal digits in the zone |
+//!
+//! Binding in a directory of our own gives each socket a name that no other has: it is what the
+//! kernel tells of it afterwards, and [`Unix::zone_name`] finds the guest's words by it. Where that
+//! directory is of another file system, the socket is bound in place, and sockets of the same name
+//! may show each other's.
+//!
+//! A connect goes to the very inode that was found beneath the zone's roots, so that no link that is
+//! put there meanwhile leads out. It is tried without waiting: a full backlog is `EAGAIN`, and the
+//! guest tries again. A guest that turns `O_NONBLOCK` off at that moment blocks a thread that serves
+//! its own zone only.
+//!
+//! Since the monitor connects, the kernel tells the other end the monitor's identity: who asked is
+//! kept by the socket's inode ([`peers`]). Datagram sockets: [`datagrams`].
+
+pub mod datagrams;
+mod name;
+mod peers;
+
+#[cfg(test)]
+mod tests;
+
+use super::inet::socket_option as option;
+use crate::error::Doing;
+use crate::zone::address;
+use datagrams::Datagrams;
+use name::{FAMILY, Name, split};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, send, sendto, socket,
+};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use peers::Peers;
+use picozone_personality::mailbox::DATAGRAM;
+use std::collections::{HashMap, HashSet};
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many names are kept before those of closed sockets go.
+const NAMES_MAX: usize = 1024;
+
+/// Who a process of the zone is, in the zone's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process; 0 for one that the zone does not have.
+    pub pid: u32,
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+impl Credentials {
+    /// Somebody outside.
+    pub const UNKNOWN: Self = Self {
+        pid: 0,
+        uid: 65534,
+        gid: 65534,
+    };
+
+    /// As `struct ucred`.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 12] {
+        let mut bytes = [0; 12];
+        let words = [self.pid, self.uid, self.gid].map(u32::to_ne_bytes);
+        for (to, from) in bytes.iter_mut().zip(words.as_flattened()) {
+            *to = *from;
+        }
+        bytes
+    }
+}
+
+/// The guest thread that asks.
+pub trait Caller {
+    /// Opens a path of the zone, links followed; a relative one from the thread's directory.
+    ///
+    /// # Errors
+    /// Those of path resolution.
+    fn open(&self, path: &[u8], flags: i32) -> Result<OwnedFd, Errno>;
+    /// Whether the zone may change that directory.
+    fn may_write(&self, directory: &OwnedFd) -> bool;
+    /// The process' umask.
+    fn umask(&self) -> u32;
+    /// Whether the mode of a socket's inode lets it connect.
+    fn may_connect(&self, inode: &OwnedFd) -> bool;
+    /// Records owner and mode of a socket's inode that it has just made.
+    fn made(&self, inode: &OwnedFd, mode: u32);
+    /// Who asks.
+    fn credentials(&self) -> Credentials;
+    /// Who a process of the host is in the zone.
+    fn credentials_of(&self, host: u32) -> Credentials;
+}
+
+/// The unix sockets of a running zone.
+pub struct Unix {
+    prefix: Vec<u8>,
+    directory: OwnedFd,
+    next: AtomicU64,
+    /// What the guest said, by what the kernel holds.
+    names: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
+    peers: Peers,
+    datagrams: Datagrams,
+}
+
+/// Whether it is a unix socket.
+///
+/// # Errors
+/// `ENOTSOCK`.
+pub fn is_unix(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(option(fd, libc::SO_DOMAIN)? == libc::AF_UNIX)
+}
+
+/// Names the very inode of a descriptor: only this process can follow it.
+fn by_descriptor(fd: &OwnedFd) -> Result<UnixAddr, Errno> {
+    UnixAddr::new(&super::own_path(fd))
+}
+
+impl Unix {
+    /// The unix sockets of zone `number`; makes `run/sockets`.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new(number: u16, run_dir: &Path) -> crate::error::Result<Self> {
+        let path = run_dir.join("sockets");
+        // What a killed monitor left would be in the way.
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).doing("clear", path.display());
+            }
+            _ => {}
+        }
+        DirBuilder::new()
+            .mode(0o700)
+            .recursive(true)
+            .create(&path)
+            .doing("make", path.display())?;
+        let directory = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+            .open(&path)
+            .doing("open", path.display())?;
+        let [_, _, x, y] = address::zone_v4(number).octets();
+        Ok(Self {
+            prefix: format!("picozone.{x}.{y}/").into_bytes(),
+            directory: directory.into(),
+            next: AtomicU64::new(1),
+            names: Mutex::default(),
+            peers: Peers::default(),
+            datagrams: Datagrams::default(),
+        })
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Vec<u8>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unique(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Binds a guest's socket.
+    ///
+    /// # Errors
+    /// Those of bind(2): `EADDRINUSE`, `EINVAL`, `EROFS`, those of the path.
+    pub fn bind(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        let name = Name::parse(address)?;
+        if is_datagram(socket.as_fd())? {
+            return self.bind_datagram(caller, socket, &name);
+        }
+        self.bind_name(caller, socket, &name)
+    }
+
+    fn bind_name(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        name: &Name<'_>,
+    ) -> Result<(), Errno> {
+        match name {
+            Name::Unnamed => loop {
+                let digits = format!("{:05x}", self.unique() & 0xf_ffff);
+                match bind(socket.as_raw_fd(), &self.abstract_name(digits.as_bytes())?) {
+                    Err(Errno::EADDRINUSE) => {}
+                    other => return other,
+                }
+            },
+            Name::Abstract(own) => bind(socket.as_raw_fd(), &self.abstract_name(own)?),
+            Name::Path(path) => self.bind_path(caller, socket, path, &name.told()),
+        }
+    }
+
+    fn abstract_name(&self, own: &[u8]) -> Result<UnixAddr, Errno> {
+        UnixAddr::new_abstract(&[&self.prefix[..], own].concat()).map_err(|_| Errno::EINVAL)
+    }
+
+    fn bind_path(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        path: &[u8],
+        told: &[u8],
+    ) -> Result<(), Errno> {
+        let (parent, last) = if path == b"/dev/log" {
+            // Left by a program that has ended: /dev is not the zone's to clean.
+            let _ = unlinkat(&self.directory, "log", UnlinkatFlags::NoRemoveDir);
+            (
+                self.directory.try_clone().map_err(|_| Errno::EMFILE)?,
+                &b"log"[..],
+            )
+        } else {
+            let (parent, last) = split(path)?;
+            let parent = caller.open(parent, libc::O_PATH | libc::O_DIRECTORY)?;
+            if !caller.may_write(&parent) {
+                return Err(Errno::EROFS);
+            }
+            (parent, last)
+        };
+        match fstatat(&parent, last, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => {}
+            Ok(_) => return Err(Errno::EADDRINUSE),
+            Err(errno) => return Err(errno),
+        }
+        let is_near =
+            mount_of(&parent).is_some_and(|mount| mount_of(&self.directory) == Some(mount));
+        let (directory, own) = if is_near {
+            (&self.directory, format!("{}", self.unique()).into_bytes())
+        } else {
+            (&parent, last.to_vec())
+        };
+        bind_in(socket, directory, &own)?;
+        self.note(socket, told);
+        let mode = 0o777 & !caller.umask();
+        // The host's user keeps what it needs to serve the zone.
+        let host_mode = Mode::from_bits_truncate(mode | 0o600);
+        fchmodat(directory, &own[..], host_mode, FchmodatFlags::FollowSymlink)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty()) {
+            caller.made(&inode, mode);
+        }
+        if !is_near {
+            return Ok(());
+        }
+        let flags = RenameFlags::RENAME_NOREPLACE;
+        let moved = renameat2(directory, &own[..], &parent, last, flags);
+        if moved.is_err() {
+            let _ = unlinkat(directory, &own[..], UnlinkatFlags::NoRemoveDir);
+        }
+        moved.map_err(|errno| match errno {
+            Errno::EEXIST => Errno::EADDRINUSE,
+            other => other,
+        })
+    }
+
+    /// Keeps the zone's name of a socket that was just bound.
+    fn note(&self, socket: &OwnedFd, told: &[u8]) {
+        let Some(host) = host_name(socket) else {
+            return;
+        };
+        let mut names = self.names();
+        if names.len() >= NAMES_MAX {
+            let list = std::fs::read("/proc/net/unix").unwrap_or_default();
+            let alive: HashSet<&[u8]> = list
+                .split(|byte| *byte == b'\n')
+                .filter_map(|line| line.rsplit(|byte| *byte == b' ').next())
+                .collect();
+            names.retain(|name, _| alive.contains(name.as_slice()));
+        }
+        names.insert(host, told.to_vec());
+    }
+
+    fn bind_datagram(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        name: &Name<'_>,
+    ) -> Result<(), Errno> {
+        let listener = packets()?;
+        self.bind_name(caller, &listener, name)?;
+        // The guest's own end gets a name of its own, which shows as the one that it asked for.
+        let own = format!("{}", self.unique()).into_bytes();
+        bind_in(socket, &self.directory, &own)?;
+        let _ = unlinkat(&self.directory, &own[..], UnlinkatFlags::NoRemoveDir);
+        self.note(socket, &name.told());
+        self.datagrams.add(listener, socket)
+    }
+
+    /// The address on the host, and what keeps it valid.
+    fn target(
+        &self,
+        caller: &impl Caller,
+        address: &[u8],
+    ) -> Result<(UnixAddr, Option<OwnedFd>), Errno> {
+        match Name::parse(address)? {
+            Name::Unnamed => Err(Errno::EINVAL),
+            Name::Abstract(own) => Ok((self.abstract_name(own)?, None)),
+            Name::Path(path) => {
+                let inode = if path == b"/dev/log" {
+                    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                    nix::fcntl::openat(&self.directory, "log", flags, Mode::empty())?
+                } else {
+                    caller.open(path, libc::O_PATH)?
+                };
+                if !caller.may_connect(&inode) {
+                    return Err(Errno::EACCES);
+                }
+                Ok((by_descriptor(&inode)?, Some(inode)))
+            }
+        }
+    }
+
+    /// Connects a guest's socket, without waiting.
+    ///
+    /// # Errors
+    /// Those of connect(2): `ECONNREFUSED`, `ENOENT`, `EPROTOTYPE`; `EAGAIN`: the backlog is full.
+    pub fn connect(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        let (target, _inode) = self.target(caller, address)?;
+        self.peers.note(socket, caller.credentials());
+        without_waiting(socket, || connect(socket.as_raw_fd(), &target))
+    }
+
+    /// Sends one datagram to an address, without waiting. A socket of the host's that was bound into
+    /// the zone may be a datagram socket proper.
+    ///
+    /// # Errors
+    /// `EISCONN`: not a datagram socket; those of [`Unix::connect`] and of sendto(2).
+    pub fn send(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        address: &[u8],
+        datagram: &[u8],
+    ) -> Result<(), Errno> {
+        if !is_datagram(socket.as_fd())? {
+            return Err(Errno::EISCONN);
+        }
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let (target, _inode) = self.target(caller, address)?;
+        let messenger = packets()?;
+        match connect(messenger.as_raw_fd(), &target) {
+            Ok(()) => send(messenger.as_raw_fd(), datagram, flags).map(drop),
+            Err(Errno::EPROTOTYPE) => {
+                let kind = SockType::Datagram;
+                let messenger =
+                    self::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+                sendto(messenger.as_raw_fd(), datagram, &target, flags).map(drop)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The zone's form of an address that the kernel told; unnamed if it is none of the zone's.
+    #[must_use]
+    pub fn zone_name(&self, address: &[u8]) -> Vec<u8> {
+        let host = address.get(FAMILY..).unwrap_or_default();
+        if let Some(own) = host
+            .strip_prefix(&[0])
+            .and_then(|host| host.strip_prefix(&self.prefix[..]))
+        {
+            return Name::Abstract(own).told();
+        }
+        let host = host.strip_suffix(&[0]).unwrap_or(host);
+        let known = self.names().get(host).cloned();
+        known.unwrap_or_else(|| Name::Unnamed.told())
+    }
+
+    /// Who is at the other end.
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn peer(&self, caller: &impl Caller, socket: &OwnedFd) -> Result<Credentials, Errno> {
+        let kernel =
+            nix::sys::socket::getsockopt(socket, nix::sys::socket::sockopt::PeerCredentials)?;
+        match u32::try_from(kernel.pid()) {
+            // Not connected.
+            Ok(0) | Err(_) => Ok(Credentials {
+                pid: 0,
+                uid: u32::MAX,
+                gid: u32::MAX,
+            }),
+            Ok(pid) if pid == std::process::id() => Ok(self.peers.of(socket)),
+            Ok(pid) => Ok(caller.credentials_of(pid)),
+        }
+    }
+}
+
+/// Binds beneath a directory, by a path that is short enough.
+fn bind_in(socket: &OwnedFd, directory: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = super::own_path(directory).join(std::ffi::OsStr::from_bytes(name));
+    bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)
+}
+
+/// What the kernel holds as the name of a bound socket, without family and final NUL.
+fn host_name(socket: &OwnedFd) -> Option<Vec<u8>> {
+    use std::os::unix::ffi::OsStrExt;
+    let name: UnixAddr = nix::sys::socket::getsockname(socket.as_raw_fd()).ok()?;
+    Some(name.path()?.as_os_str().as_bytes().to_vec())
+}
+
+/// The mount that a descriptor is on (proc(5), fdinfo): a rename does not leave it.
+fn mount_of(fd: &OwnedFd) -> Option<String> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+    Some(line.trim().to_owned())
+}
+
+/// Whether the socket stands for a datagram socket.
+fn is_datagram(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mark = u32::try_from(option(socket, libc::SO_PRIORITY)?);
+    Ok(option(socket, libc::SO_TYPE)? == libc::SOCK_SEQPACKET && mark == Ok(DATAGRAM))
+}
+
+/// A socket of ours that never waits.
+fn packets() -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
+}
+
+/// Does something to a guest's socket while `O_NONBLOCK` is set.
+fn without_waiting<T>(
+    socket: &OwnedFd,
+    act: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
+    if flags.contains(OFlag::O_NONBLOCK) {
+        return act();
+    }
+    fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    let result = act();
+    fcntl(socket, FcntlArg::F_SETFL(flags))?;
+    result
+}

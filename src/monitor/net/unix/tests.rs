@@ -1,0 +1,304 @@
+//! With real sockets, in a directory that stands for the zone's root.
+
+use super::name::family;
+use super::*;
+use crate::monitor::net::inet::eventually;
+use nix::fcntl::{OpenHow, ResolveFlag, openat2};
+use nix::sys::socket::{Backlog, getsockname, listen, recv};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixListener;
+use tempfile::TempDir;
+
+const WHO: Credentials = Credentials {
+    pid: 7,
+    uid: 33,
+    gid: 34,
+};
+
+/// A zone with a root, and a caller in `root/work`.
+struct Zone {
+    unix: Unix,
+    home: TempDir,
+    root: OwnedFd,
+    is_read_only: bool,
+    /// Not the owner of any socket.
+    is_other: bool,
+}
+
+fn zone(number: u16) -> Zone {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir_all(home.path().join("root/work")).expect("made");
+    let unix = Unix::new(number, home.path()).expect("made");
+    let root = std::fs::File::open(home.path().join("root")).expect("there");
+    Zone {
+        unix,
+        root: root.into(),
+        home,
+        is_read_only: false,
+        is_other: false,
+    }
+}
+
+impl Caller for Zone {
+    fn open(&self, path: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
+        let path = match path {
+            [b'/', ..] => path.to_vec(),
+            relative => [b"/work/", relative].concat(),
+        };
+        let how = OpenHow::new()
+            .flags(OFlag::from_bits_retain(flags | libc::O_CLOEXEC))
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        openat2(&self.root, &path[..], how)
+    }
+    fn may_write(&self, _: &OwnedFd) -> bool {
+        !self.is_read_only
+    }
+    fn umask(&self) -> u32 {
+        0o027
+    }
+    fn may_connect(&self, inode: &OwnedFd) -> bool {
+        nix::sys::stat::fstat(inode).is_ok_and(|data| data.st_mode & 0o020 != 0 || !self.is_other)
+    }
+    fn made(&self, inode: &OwnedFd, mode: u32) {
+        let data = nix::sys::stat::fstat(inode).expect("there");
+        assert_eq!((data.st_mode & 0o777, mode), (0o750, 0o750));
+    }
+    fn credentials(&self) -> Credentials {
+        WHO
+    }
+    fn credentials_of(&self, _: u32) -> Credentials {
+        Credentials::UNKNOWN
+    }
+}
+
+impl Zone {
+    fn bind(&self, socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+        self.unix.bind(self, socket, &bytes(name))
+    }
+    fn connect(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
+        let socket = stream();
+        self.unix.connect(self, &socket, &bytes(name))?;
+        Ok(socket)
+    }
+    fn listener(&self, name: &[u8], backlog: i32) -> OwnedFd {
+        let socket = stream();
+        self.bind(&socket, name).expect("bound");
+        listen(&socket, Backlog::new(backlog).expect("a number")).expect("listening");
+        socket
+    }
+    /// What getsockname(2) says in the zone.
+    fn name(&self, socket: &OwnedFd) -> Vec<u8> {
+        let name: UnixAddr = getsockname(socket.as_raw_fd()).expect("a name");
+        let host = match (name.as_abstract(), name.path()) {
+            (Some(name), _) => [b"\0", name].concat(),
+            (_, Some(path)) => [path.as_os_str().as_encoded_bytes(), b"\0"].concat(),
+            (None, None) => Vec::new(),
+        };
+        self.unix.zone_name(&bytes(&host))[FAMILY..].to_vec()
+    }
+}
+
+fn bytes(name: &[u8]) -> Vec<u8> {
+    [&family()[..], name].concat()
+}
+
+fn stream() -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Unix, SockType::Stream, flags, None).expect("a socket")
+}
+
+fn datagram() -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let made = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
+    let mark = DATAGRAM.cast_signed();
+    nix::sys::socket::setsockopt(&made, nix::sys::socket::sockopt::Priority, &mark).expect("set");
+    made
+}
+
+fn accept(listener: &OwnedFd) -> OwnedFd {
+    UnixListener::from(listener.try_clone().expect("a copy"))
+        .accept()
+        .expect("a connection")
+        .0
+        .into()
+}
+
+fn receive(socket: &OwnedFd) -> Vec<u8> {
+    let mut buffer = [0; 64];
+    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("a datagram");
+    buffer[..length].to_vec()
+}
+
+#[test]
+fn paths_are_relative_to_the_caller_and_named_in_its_words() {
+    let zone = zone(64_001);
+    let listener = zone.listener(b"sock\0rubbish", 4);
+    assert_eq!(zone.name(&listener), b"sock\0");
+    let inode = zone.home.path().join("root/work/sock");
+    let data = std::fs::metadata(&inode).expect("there");
+    assert_eq!(data.mode() & 0o777, 0o750, "by the umask");
+    for name in [&b"sock"[..], b"./sock", b"/work/sock", b"../work/sock"] {
+        drop(zone.connect(name).expect("connected"));
+        drop(accept(&listener));
+    }
+    assert_eq!(zone.bind(&stream(), b"/work/sock"), Err(Errno::EADDRINUSE));
+    assert_eq!(zone.bind(&stream(), b"."), Err(Errno::EADDRINUSE));
+    assert_eq!(zone.bind(&stream(), b"a/b"), Err(Errno::ENOENT));
+    assert_eq!(zone.bind(&stream(), b"a/"), Err(Errno::ENOENT));
+    assert_eq!(zone.bind(&stream(), &[b'x'; 109]), Err(Errno::EINVAL));
+    assert_eq!(zone.connect(b"nothing").err(), Some(Errno::ENOENT));
+    drop(listener);
+    eventually(|| zone.connect(b"sock").err() == Some(Errno::ECONNREFUSED));
+    // The longest name, although our own path is longer.
+    let long = [b'x'; 108];
+    let socket = stream();
+    zone.bind(&socket, &long).expect("bound");
+    assert_eq!(zone.name(&socket)[..108], long);
+}
+
+#[test]
+fn the_same_name_in_two_directories_is_two_names() {
+    let zone = zone(64_002);
+    let (one, two) = (stream(), stream());
+    zone.bind(&one, b"/one").expect("bound");
+    zone.bind(&two, b"one").expect("bound");
+    assert_eq!(zone.name(&one), b"/one\0");
+    assert_eq!(zone.name(&two), b"one\0");
+}
+
+#[test]
+fn no_link_leads_out() {
+    let zone = zone(64_003);
+    let outside = zone.home.path().join("outside");
+    let _host = UnixListener::bind(&outside).expect("bound");
+    let link = zone.home.path().join("root/work/link");
+    symlink(&outside, &link).expect("made");
+    assert_eq!(zone.connect(b"link").err(), Some(Errno::ENOENT));
+    assert_eq!(zone.bind(&stream(), b"link"), Err(Errno::EADDRINUSE));
+}
+
+#[test]
+fn what_is_read_only_stays_so() {
+    let zone = Zone {
+        is_read_only: true,
+        ..zone(64_004)
+    };
+    assert_eq!(zone.bind(&stream(), b"sock"), Err(Errno::EROFS));
+}
+
+#[test]
+fn the_mode_decides_who_connects() {
+    let mut zone = zone(64_011);
+    let _listener = zone.listener(b"sock", 4);
+    zone.is_other = true;
+    assert_eq!(zone.connect(b"sock").err(), Some(Errno::EACCES));
+}
+
+#[test]
+fn a_full_backlog_is_not_waited_for() {
+    let zone = zone(64_005);
+    let listener = zone.listener(b"sock", 0);
+    let _first = zone.connect(b"sock").expect("connected");
+    let second = stream();
+    let attempt = || zone.unix.connect(&zone, &second, &bytes(b"sock"));
+    assert_eq!(attempt(), Err(Errno::EAGAIN));
+    let flags = fcntl(&second, FcntlArg::F_GETFL).expect("read");
+    assert_eq!(flags & libc::O_NONBLOCK, 0, "the guest's own flags");
+    drop(accept(&listener));
+    assert_eq!(attempt(), Ok(()));
+}
+
+#[test]
+fn abstract_names_are_the_zones_own() {
+    let (one, two) = (zone(64_006), zone(64_007));
+    let first = one.listener(b"\0name", 4);
+    assert_eq!(two.connect(b"\0name").err(), Some(Errno::ECONNREFUSED));
+    let second = two.listener(b"\0name", 4);
+    assert_eq!(one.name(&first), b"\0name");
+    assert_eq!(two.name(&second), b"\0name");
+    let _client = two.connect(b"\0name").expect("connected");
+    drop(accept(&second));
+    let (host, unnamed) = (stream(), stream());
+    bind(
+        host.as_raw_fd(),
+        &UnixAddr::new_abstract(b"picozone-test-host").expect("short"),
+    )
+    .expect("bound");
+    assert_eq!(one.name(&host), b"", "none of the zone's");
+    one.bind(&unnamed, b"").expect("bound");
+    assert_eq!(one.name(&unnamed).len(), 6);
+}
+
+#[test]
+fn the_one_who_asked_is_at_the_other_end() {
+    let zone = zone(64_008);
+    let listener = zone.listener(b"sock", 4);
+    let client = zone.connect(b"sock").expect("connected");
+    let accepted = accept(&listener);
+    assert_eq!(zone.unix.peer(&zone, &accepted), Ok(WHO));
+    drop(client);
+    eventually(|| zone.unix.peer(&zone, &accepted) == Ok(Credentials::UNKNOWN));
+    let alone = zone.unix.peer(&zone, &stream()).expect("an answer");
+    assert_eq!((alone.pid, alone.uid), (0, u32::MAX));
+}
+
+#[test]
+fn datagrams_by_connection_and_without() {
+    let zone = zone(64_009);
+    let receiver = datagram();
+    zone.bind(&receiver, b"/dev/log").expect("bound");
+    assert_eq!(zone.name(&receiver), b"/dev/log\0");
+    let sender = datagram();
+    zone.unix
+        .connect(&zone, &sender, &bytes(b"/dev/log"))
+        .expect("connected");
+    for text in ["one", "two"] {
+        send(sender.as_raw_fd(), text.as_bytes(), MsgFlags::empty()).expect("sent");
+    }
+    assert_eq!(receive(&receiver), b"one");
+    assert_eq!(receive(&receiver), b"two");
+    let lone = datagram();
+    zone.unix
+        .send(&zone, &lone, &bytes(b"/dev/log"), b"lone")
+        .expect("sent");
+    assert_eq!(receive(&receiver), b"lone");
+    let refused = zone.unix.send(&zone, &stream(), &bytes(b"/dev/log"), b"x");
+    assert_eq!(refused, Err(Errno::EISCONN));
+    // A restart binds the name anew.
+    drop(receiver);
+    let receiver = datagram();
+    zone.bind(&receiver, b"/dev/log").expect("bound");
+    zone.unix
+        .send(&zone, &lone, &bytes(b"/dev/log"), b"new")
+        .expect("sent");
+    assert_eq!(receive(&receiver), b"new");
+}
+
+#[test]
+fn a_slow_receiver_loses_nothing_and_holds_up_nobody_else() {
+    let zone = zone(64_010);
+    let (slow, quick) = (datagram(), datagram());
+    zone.bind(&slow, b"slow").expect("bound");
+    zone.bind(&quick, b"quick").expect("bound");
+    let sender = datagram();
+    zone.unix
+        .connect(&zone, &sender, &bytes(b"slow"))
+        .expect("connected");
+    let mut sent = 0u32;
+    while send(
+        sender.as_raw_fd(),
+        &[&sent.to_ne_bytes()[..], &[0; 4096]].concat(),
+        MsgFlags::MSG_DONTWAIT,
+    )
+    .is_ok()
+    {
+        sent += 1;
+    }
+    zone.unix
+        .send(&zone, &quick, &bytes(b"quick"), b"past it")
+        .expect("sent");
+    assert_eq!(receive(&quick), b"past it");
+    for number in 0..sent {
+        assert_eq!(receive(&slow)[..4], number.to_ne_bytes());
+    }
+}

@@ -1,0 +1,96 @@
+//! Which mailboxes hold memory, and giving back those of threads that are gone.
+//!
+//! A mailbox belongs to a thread id of the host, of which there are millions over time; each keeps
+//! some pages from its first request on.
+
+use super::shared::Shared;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use picozone_personality::layout::PID_LIMIT;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// New mailboxes between two sweeps: at some 12 KiB each, about 12 MiB.
+const SWEEP_AFTER: u32 = 1024;
+
+/// One bit for each thread id that has asked something.
+pub struct Used {
+    bits: Box<[AtomicU64]>,
+    new: AtomicU32,
+    sweep: Mutex<()>,
+}
+
+impl Default for Used {
+    fn default() -> Self {
+        Used {
+            bits: (0..PID_LIMIT / 64).map(|_| AtomicU64::new(0)).collect(),
+            new: AtomicU32::new(0),
+            sweep: Mutex::new(()),
+        }
+    }
+}
+
+impl Used {
+    /// Notes a request of a thread; sweeps now and then.
+    pub fn note(&self, shared: &Shared, tid: u32) {
+        let bit = 1 << (tid % 64);
+        let Some(word) = self.bits.get(tid as usize / 64) else {
+            return;
+        };
+        if word.load(Relaxed) & bit == 0
+            && word.fetch_or(bit, Relaxed) & bit == 0
+            && self.new.fetch_add(1, Relaxed) + 1 >= SWEEP_AFTER
+        {
+            self.sweep(shared);
+        }
+    }
+
+    /// Gives back the mailboxes of threads that are gone. An id comes back only after all others
+    /// were given out, so that none is taken up between the look at it and the end of this.
+    fn sweep(&self, shared: &Shared) {
+        let Ok(_sweeping) = self.sweep.try_lock() else {
+            return;
+        };
+        self.new.store(0, Relaxed);
+        for (index, word) in self.bits.iter().enumerate() {
+            let mut left = word.load(Relaxed);
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                let tid = u32::try_from(index).unwrap_or(0) * 64 + bit;
+                if kill(Pid::from_raw(tid.cast_signed()), None) == Err(Errno::ESRCH) {
+                    word.fetch_and(!(1 << bit), Relaxed);
+                    shared.forget(tid);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    #[test]
+    fn mailboxes_of_the_dead_are_given_back() {
+        let shared = Shared::make().expect("shared memory");
+        let used = Used::default();
+        let mut child = Command::new("true").spawn().expect("true");
+        let (dead, own) = (child.id(), std::process::id());
+        for tid in [dead, own] {
+            shared.write_bytes(tid, b"something");
+            used.note(&shared, tid);
+        }
+        let before = shared.mailbox_blocks();
+        used.sweep(&shared);
+        // Not reaped yet: the id is still taken.
+        assert_eq!(shared.mailbox_blocks(), before);
+        child.wait().expect("reaped");
+        used.sweep(&shared);
+        assert!(shared.mailbox_blocks() < before);
+        assert_eq!(shared.read_bytes(own, 9), b"something");
+        assert_eq!(shared.read_bytes(dead, 9), [0; 9]);
+    }
+}
