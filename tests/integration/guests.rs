@@ -15,6 +15,7 @@ mod signals {
         faults = guest("signals").arg("faults");
         kinds = guest("signals").arg("kinds");
         exec = guest("signals").arg("exec");
+        inherited = guest("signals").arg("inherited");
         timed_wait = guest("signals").arg("timed_wait");
         default_actions = guest("signals").arg("default_actions");
     }

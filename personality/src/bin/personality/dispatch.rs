@@ -112,6 +112,8 @@ fn serve(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         __NR_kill => process::kill(a[0], a[1]),
         __NR_tgkill => process::tgkill(thread, a[0], a[1], a[2]),
         __NR_tkill => process::tkill(thread, a[0], a[1]),
+        __NR_rt_sigqueueinfo => process::queue(thread, a[0], None, a[1], a[2]),
+        __NR_rt_tgsigqueueinfo => process::queue(thread, a[0], Some(a[1]), a[2], a[3]),
         __NR_execve => exec::execveat(thread, AT_CWD, a[0], a[1], a[2], 0),
         __NR_execveat => exec::execveat(thread, a[0], a[1], a[2], a[3], a[4]),
 

@@ -5,11 +5,12 @@
 //! link, a `..` over the top; EAGAIN: a rename on the host during a walk with `..`) is resolved
 //! component by component, each step confined in the same way.
 
-use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
-use crate::dispatch::checked;
+use crate::arch::{self, syscall1, syscall2, syscall3, syscall4, syscall5};
+use crate::dispatch::{checked, checked_or_restart};
 use crate::memory::{self, PathRoom};
 use crate::monitor::tables;
-use crate::thread::Thread;
+use crate::signal::HELD;
+use crate::thread::{Thread, me};
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
@@ -17,7 +18,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
 use picozone_personality::layout::FD_BASE;
 use picozone_personality::mailbox::Request;
-use picozone_personality::tables::{HOWS_MAX, how_slot};
+use picozone_personality::tables::{HOWS_MAX, How, how_slot};
 
 const BENEATH: u64 = (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS) as u64;
 const PATH_FLAGS: u64 = (O_PATH | O_CLOEXEC) as u64;
@@ -58,8 +59,16 @@ fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
     Err(Errno::ENFILE)
 }
 
+/// One open in an approved way. Where it may wait (a FIFO, a device) a signal can end it.
 fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
-    checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) })
+    const AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
+    let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
+    let thread = me();
+    if flags & AT_ONCE != 0 || thread.context.is_null() {
+        return checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
+    }
+    let mask = thread.mask() & !HELD;
+    checked_or_restart(arch::wait(__NR_openat2, [dirfd, path, how, 24, 0, 0], mask))
 }
 
 /// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.

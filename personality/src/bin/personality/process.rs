@@ -1,6 +1,6 @@
 //! Processes and threads: clone, fork, vfork, exit, wait, kill, groups and sessions.
 
-use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall5};
+use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, memory, pids, signal};
@@ -15,6 +15,8 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
+/// `si_code` of tkill(2) and tgkill(2).
+const SI_TKILL: i32 = -6;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
@@ -272,15 +274,15 @@ pub fn waitid(
         thread.mask() & !signal::HELD,
     );
     checked_or_restart(result)?;
-    let child = got.i32_at(12);
+    let child = got.pid();
     if child != 0 {
         let zone = pids::to_zone_or_0(child);
         let is_dead = (1..=3).contains(&got.code());
         if is_dead && options & u64::from(WNOWAIT) == 0 {
             pids::reaped(child as u32);
         }
-        got.set_u32(12, zone);
-        got.set_u32(16, 0);
+        got.set_pid(zone);
+        got.set_uid(pids::load_credentials(zone).uid[0]);
     }
     if info != 0 {
         memory::write(info, &got)?;
@@ -369,6 +371,64 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
     })
 }
 
+/// rt_sigqueueinfo(2), and rt_tgsigqueueinfo(2) where `thread_id` is given.
+///
+/// EPERM for what poses as the kernel or as tgkill(2), as the kernel has it; the sender is put into
+/// the host's terms, from which the receiver takes it back.
+pub fn queue(
+    thread: &Thread,
+    tgid: u64,
+    thread_id: Option<u64>,
+    signal: u64,
+    info: u64,
+) -> Result<u64> {
+    let (pid, own) = (tgid as i32, thread.process());
+    let mut info = memory::read::<Info>(info)?;
+    if pid <= 0 || thread_id.is_some_and(|tid| tid as i32 <= 0) {
+        return Err(if thread_id.is_some() {
+            Errno::EINVAL
+        } else {
+            Errno::ESRCH
+        });
+    }
+    let is_own = pid as u32 == own.zone_pid;
+    if (info.code() >= 0 || info.code() == SI_TKILL) && !is_own {
+        return Err(Errno::EPERM);
+    }
+    let host = if is_own {
+        own.host_pid
+    } else {
+        pids::to_host(pid as u32)?
+    };
+    if info.code() < 0 {
+        let sender = match info.pid() as u32 {
+            me if me == own.zone_pid => own.host_pid,
+            other => pids::to_host(other).unwrap_or(0),
+        };
+        info.set_pid(sender);
+    }
+    let info = &raw const info as u64;
+    outside_is_esrch(match thread_id {
+        None => unsafe { syscall3(__NR_rt_sigqueueinfo, u64::from(host), signal, info) },
+        Some(tid) => {
+            let tid = if tid as u32 == tgid as u32 {
+                host
+            } else {
+                pids::thread_to_host(tid as u32).unwrap_or(tid as u32)
+            };
+            unsafe {
+                syscall4(
+                    __NR_rt_tgsigqueueinfo,
+                    u64::from(host),
+                    u64::from(tid),
+                    signal,
+                    info,
+                )
+            }
+        }
+    })
+}
+
 /// setpgid(2).
 pub fn setpgid(pid: u64, pgid: u64) -> Result<u64> {
     let (pid, pgid) = (pid as i32, pgid as i32);
@@ -420,9 +480,8 @@ pub fn info_to_zone(signal: u32, info: &mut Info) {
     let code = info.code();
     let from_process = matches!(code, 0 | -1 | -6) || (signal == SIGCHLD && code > 0);
     if from_process {
-        let zone = pids::to_zone_or_0(info.i32_at(12));
-        info.set_u32(12, zone);
-        let uid = pids::load_credentials(zone).uid[0];
-        info.set_u32(16, uid);
+        let zone = pids::to_zone_or_0(info.pid());
+        info.set_pid(zone);
+        info.set_uid(pids::load_credentials(zone).uid[0]);
     }
 }
