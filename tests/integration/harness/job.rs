@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a job may take where it says nothing else; the machine may be loaded.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(20);
 /// How long output may stay open after a program has ended, held by what it left behind.
 const DRAIN: Duration = Duration::from_secs(5);
 

@@ -261,6 +261,8 @@ pub fn waitid(
     rusage: u64,
 ) -> Result<u64> {
     let host = match which as u32 {
+        P_PID if id as i32 <= 0 => return Err(Errno::EINVAL),
+        P_PGID if (id as i32) < 0 => return Err(Errno::EINVAL),
         P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
         P_PGID if id as u32 != 0 => {
             u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?)
@@ -432,7 +434,7 @@ pub fn queue(
 /// setpgid(2).
 pub fn setpgid(pid: u64, pgid: u64) -> Result<u64> {
     let (pid, pgid) = (pid as i32, pgid as i32);
-    if pgid < 0 {
+    if pgid < 0 || (pgid == 0 && pid < 0) {
         return Err(Errno::EINVAL);
     }
     let host = if pid == 0 {
