@@ -1,4 +1,5 @@
 //! The resolver over one mount against the kernel's own walk, `openat2(RESOLVE_IN_ROOT)`.
+#![expect(clippy::unwrap_used, reason = "a test's own set-up fails loudly")]
 
 mod common;
 

@@ -182,4 +182,4 @@ pub struct Handover {
     pub front: [u8; 1024],
 }
 
-const _: () = assert!(size_of::<Mailbox>() <= MAILBOX_STRIDE as usize);
+const _: () = assert!(size_of::<Mailbox>() as u64 <= MAILBOX_STRIDE);

@@ -8,9 +8,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
+/// A word as the `int` that a system call takes: its low half.
+#[must_use]
+pub fn low_int(word: u64) -> i32 {
+    let [a, b, c, d, ..] = word.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
+
 /// A guest's descriptor of a file that the zone may change.
 fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
-    let number = i32::try_from(fd as i64).map_err(|_| libc::EBADF)?;
+    let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
     let file = open_path(caller, number)?;
     // The path of our own descriptor: the guest cannot swap it any more.
     let path = std::fs::read_link(own_path(&file)).map_err(|_| libc::EBADF)?;
@@ -103,7 +110,7 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
         Err(libc::EINVAL) => return Ok(0),
         other => other?,
     };
-    let [a, an, m, mn] = times.map(|word| word as i64);
+    let [a, an, m, mn] = times.map(u64::cast_signed);
     let times = [
         libc::timespec {
             tv_sec: a,
@@ -128,7 +135,7 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
 
 /// Zone path of a descriptor.
 pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
-    let number = fd as i32;
+    let number = low_int(fd);
     let host = host_path(caller, number)?;
     zone.to_zone_path(&host).ok_or(libc::ENOENT)
 }

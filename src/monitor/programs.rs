@@ -166,7 +166,7 @@ impl Programs {
             }
             2 => {
                 let pid = u32::try_from(subject).unwrap_or(0);
-                let status = value as u32 as i32;
+                let status = super::files::low_int(value);
                 if let Some(sender) = waiting.by_pid.remove(&pid) {
                     let _ = sender.send(Event::Ended(status));
                 } else if !waiting.by_cookie.is_empty() {

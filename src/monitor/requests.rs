@@ -48,7 +48,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
-            let flags = args[1] as i32;
+            let flags = files::low_int(args[1]);
             let fd = special::open(zone, caller, &text(), flags)?;
             listener
                 .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
@@ -57,7 +57,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Stat => put(&special::stat(zone, caller, &text(), args[1] & 0x100 != 0)?),
         Request::Readlink => put(&special::readlink(zone, caller, &text())?),
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
-        Request::Exec => exec(zone, listener, call, &text(), args[0] as i32),
+        Request::Exec => exec(zone, listener, call, &text(), files::low_int(args[0])),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3] == 1),
         Request::Utimens => {
@@ -162,13 +162,13 @@ fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
     let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number))
         .ok_or(libc::ESRCH)?;
     let pid = i32::try_from(host.0).map_err(|_| libc::ESRCH)?;
-    // SAFETY: both take and return numbers only.
+    let pid = Some(nix::unistd::Pid::from_raw(pid));
     let group = if nr == 121 {
-        unsafe { libc::getpgid(pid) }
+        nix::unistd::getpgid(pid)
     } else {
-        unsafe { libc::getsid(pid) }
+        nix::unistd::getsid(pid)
     };
-    let group = u32::try_from(group).map_err(|_| libc::ESRCH)?;
+    let group = group.map_err(|_| libc::ESRCH)?.as_raw().cast_unsigned();
     super::guests::to_zone(&zone.shared, HostPid(group))
         .map(|zone| i64::from(zone.0))
         .ok_or(libc::ESRCH)
@@ -199,7 +199,12 @@ impl Files for Executables<'_> {
             let at = if path.first() == Some(&b'/') {
                 b"/".to_vec()
             } else {
-                files::path_of(self.zone, self.caller, self.directory as u64).map_err(LoadError)?
+                files::path_of(
+                    self.zone,
+                    self.caller,
+                    i64::from(self.directory).cast_unsigned(),
+                )
+                .map_err(LoadError)?
             };
             open_resolved(self.zone, &at, path, libc::O_RDONLY | libc::O_NONBLOCK)
                 .map_err(LoadError)?
@@ -208,7 +213,7 @@ impl Files for Executables<'_> {
         let data = file
             .metadata()
             .map_err(|error| LoadError(files::errno(error)))?;
-        if !data.is_file() || !self.may_execute(&file, data.mode()) {
+        if !data.is_file() || !self.may_execute(&file, &data) {
             return Err(LoadError::EACCES);
         }
         let mut head = vec![0; loader::HEAD_BYTES];
@@ -236,11 +241,15 @@ impl Files for Executables<'_> {
 }
 
 impl Executables<'_> {
-    fn may_execute(&self, file: &File, mode: u32) -> bool {
+    fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
+        let shared = &self.zone.shared;
+        if !shared.tables().may_have_owner(data.dev(), data.ino()) {
+            return data.mode() & 0o111 != 0;
+        }
         let known = super::owners::identify(file)
             .ok()
-            .and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id));
-        known.map_or(mode, |owner| owner.mode) & 0o111 != 0
+            .and_then(|(id, _)| self.zone.owners.get(shared, id));
+        known.map_or(data.mode(), |owner| owner.mode) & 0o111 != 0
     }
 }
 

@@ -159,8 +159,10 @@ impl Shared {
     #[must_use]
     pub fn read_args(&self, host_tid: u32) -> [u64; 8] {
         self.mailbox(host_tid).map_or([0; 8], |mailbox| {
+            // SAFETY: the place lies in the region.
+            let args = unsafe { &raw const (*mailbox).args };
             // SAFETY: in bounds; guests may change the bytes meanwhile, any value is valid.
-            unsafe { (&raw const (*mailbox).args).read_volatile() }
+            unsafe { args.read_volatile() }
         })
     }
 
@@ -203,8 +205,10 @@ impl Shared {
         let Some(mailbox) = self.mailbox(host_tid) else {
             return Vec::new();
         };
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw const (*mailbox).b };
         // SAFETY: in bounds; any byte is valid.
-        let bytes = unsafe { (&raw const (*mailbox).b).read_volatile() };
+        let bytes = unsafe { field.read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
     }
 
@@ -214,10 +218,10 @@ impl Shared {
             return;
         };
         let length = bytes.len().min(TEXT_MAX);
+        // SAFETY: the place lies in the region.
+        let field = unsafe { &raw mut (*mailbox).b };
         // SAFETY: in bounds; the memory is the guest's to lose.
-        unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut (*mailbox).b).cast(), length)
-        };
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), field.cast(), length) };
     }
 
     /// Gives the memory of a thread's mailbox back to the system; it reads as zero then.

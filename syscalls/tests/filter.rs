@@ -1,4 +1,8 @@
 //! The filter against the table's meaning, in an interpreter.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "words are taken apart as the kernel does"
+)]
 
 use picozone_syscalls::filter::{self, Insn, program};
 use picozone_syscalls::meaning::{ARCH, Call, Verdict, X32, verdict};

@@ -87,11 +87,9 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
             } else {
                 NONE
             };
-            if privileged {
-                set_ids(ids, true, [a, b, saved])
-            } else if (a == NONE || a == ids[0] || a == ids[1])
-                && (b == NONE || ids[..3].contains(&b))
-            {
+            let is_own =
+                (a == NONE || a == ids[0] || a == ids[1]) && (b == NONE || ids[..3].contains(&b));
+            if privileged || is_own {
                 set_ids(ids, true, [a, b, saved])
             } else {
                 Err(Errno::EPERM)

@@ -62,7 +62,9 @@ fn die(why: &str) -> ! {
         );
         arch::syscall1(linux_raw_sys::general::__NR_exit_group, 127);
     }
-    loop {}
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 #[panic_handler]

@@ -6,6 +6,9 @@ use core::mem::MaybeUninit;
 use picozone_fsmap::PATH_MAX;
 
 /// A type whose every bit pattern is a value.
+///
+/// # Safety
+/// No bit pattern of its size may be invalid, padding included.
 pub unsafe trait Plain: Copy {}
 unsafe impl Plain for u8 {}
 unsafe impl Plain for u32 {}

@@ -220,7 +220,7 @@ pub(super) fn sent(
     copy: &mut [u8; CONTROL_MAX],
 ) -> Result<()> {
     let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
-    if length < CREDENTIALS || length > CONTROL_MAX {
+    if !(CREDENTIALS..=CONTROL_MAX).contains(&length) {
         return Ok(());
     }
     memory::read_bytes(message.control, &mut copy[..length])?;
