@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a job may take where it says nothing else; the machine may be loaded.
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 /// How long output may stay open after a program has ended, held by what it left behind.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -31,7 +31,8 @@ pub(crate) struct Job {
     input: Vec<u8>,
     limit: Duration,
     pub(super) needs: Vec<String>,
-    pub(super) compares_files: bool,
+    /// Whether [`same!`] compares files; names below this pattern of find(1) are left out.
+    pub(super) files: Option<String>,
 }
 
 /// What a program did.
@@ -67,7 +68,7 @@ impl Job {
             input: Vec::new(),
             limit: LIMIT,
             needs: Vec::new(),
-            compares_files: false,
+            files: None,
         }
     }
 
@@ -115,9 +116,20 @@ impl Job {
     }
 
     /// [`same!`] compares the files that the job made too.
-    pub(crate) fn files(mut self) -> Self {
-        self.compares_files = true;
+    pub(crate) fn files(self) -> Self {
+        self.files_but("")
+    }
+
+    /// As [`Job::files`] without those below names of this pattern.
+    pub(crate) fn files_but(mut self, pattern: &str) -> Self {
+        self.files = Some(pattern.to_owned());
         self
+    }
+
+    /// A job that works hard: ten times the limit.
+    pub(crate) fn slow(self) -> Self {
+        let limit = self.limit * 10;
+        self.limit(limit)
     }
 
     /// Runs it in `zone`; panics if it does not end in time.

@@ -775,7 +775,6 @@ fn directories() {
             getcwd(),
         )
     });
-    see("chroot", call(libc::SYS_chroot, &[text(c"none")]));
 }
 
 fn relative() {
@@ -1338,13 +1337,6 @@ fn long_names() {
         see("open", (length, opens_so(&name(length), RDWR | CREAT)));
         see("mkdir", (length, mkdir(&name(length))));
         see("stat", (length, stat(&name(length)).map(|s| s.0)));
-        see(
-            "rename",
-            (
-                length,
-                call(libc::SYS_rename, &[text(c"none"), text(&name(length))]),
-            ),
-        );
     }
     let dots = |count: usize| CString::new("./".repeat(count) + "x").expect("no NUL");
     for count in [2000, 2046, 2047, 2048, 3000] {
