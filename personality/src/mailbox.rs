@@ -180,8 +180,8 @@ pub struct Handover {
     pub path: [u8; 1024],
     /// How many arguments `front` holds; they replace the guest's first argument.
     pub front_count: u32,
-    /// Unused.
-    pub pad: u32,
+    /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
+    pub ignored: u32,
     /// `#!`: the arguments to put in front, each NUL-terminated, one after the other. Last, since it
     /// is mostly empty.
     pub front: [u8; 1024],

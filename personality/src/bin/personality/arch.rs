@@ -322,6 +322,17 @@ impl Info {
     pub fn i32_at(&self, at: usize) -> i32 {
         i32::from_ne_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }
+    /// `si_pid`, of signals from a process and of `SIGCHLD`.
+    pub fn pid(&self) -> i32 {
+        self.i32_at(16)
+    }
+    pub fn set_pid(&mut self, pid: u32) {
+        self.set_u32(16, pid);
+    }
+    /// `si_uid`, of the same.
+    pub fn set_uid(&mut self, uid: u32) {
+        self.set_u32(20, uid);
+    }
     pub fn set_u32(&mut self, at: usize, value: u32) {
         self.0[at..at + 4].copy_from_slice(&value.to_ne_bytes());
     }

@@ -54,6 +54,7 @@ fn run(thread: &mut Thread, argv: u64, envp: u64) -> Result<u64> {
     let leader = thread.process().host_pid;
     let handover = &mut thread.mailbox().handover;
     handover.mask = mask;
+    handover.ignored = crate::signal::held_ignored(thread) as u32;
     if leader != thread.host_tid {
         mailbox_of(leader).handover = *handover;
     }

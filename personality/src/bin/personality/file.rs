@@ -250,6 +250,7 @@ fn makedev(major: u32, minor: u32) -> u64 {
 
 /// stat(2), lstat(2), newfstatat(2).
 pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
+    must_know(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
     let st = with_node(
         thread,
         dirfd,
@@ -275,7 +276,14 @@ pub fn statx(
     mask: u64,
     to: u64,
 ) -> Result<u64> {
+    must_know(
+        flags,
+        AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE,
+    )?;
     let sync = flags & u64::from(AT_STATX_SYNC_TYPE);
+    if sync == u64::from(AT_STATX_SYNC_TYPE) || mask & (1 << 31) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let by_fd = |thread: &mut Thread, fd: u64| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
         let empty = tables().empty.as_ptr() as u64;
@@ -347,6 +355,7 @@ pub fn access(
     if mode & !7 != 0 {
         return Err(Errno::EINVAL);
     }
+    must_know(flags, AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
     let which = usize::from(flags & u64::from(AT_EACCESS) != 0);
     let uid = thread.credentials.uid[which];
     with_node(
@@ -467,6 +476,7 @@ fn must_own(thread: &Thread, fd: u64) -> Result<()> {
 
 /// chmod(2), fchmodat(2), fchmodat2(2).
 pub fn chmod(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u64) -> Result<u64> {
+    must_know(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
     with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
         must_own(thread, fd)?;
         change_fd(thread, fd, Request::Chmod, &[mode & 0o7777])
@@ -475,6 +485,7 @@ pub fn chmod(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u
 
 /// fchmod(2).
 pub fn fchmod(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
+    must_be_open(fd)?;
     must_own(thread, fd)?;
     change_fd(thread, fd, Request::Chmod, &[mode & 0o7777])
 }
@@ -503,13 +514,29 @@ pub fn chown(
     gid: u64,
     flags: u64,
 ) -> Result<u64> {
+    must_know(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
     with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
-        fchown(thread, fd, uid, gid)
+        chown_node(thread, fd, uid, gid)
     })
 }
 
 /// fchown(2).
 pub fn fchown(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
+    must_be_open(fd)?;
+    chown_node(thread, fd, uid, gid)
+}
+
+/// EBADF for an `O_PATH` descriptor, which gives no right to change the file.
+fn must_be_open(fd: u64) -> Result<()> {
+    let flags = checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFL)) })?;
+    if flags & u64::from(O_PATH) == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
+fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     may_chown(thread, fd, uid, gid)?;
     change_fd(
         thread,
@@ -529,6 +556,25 @@ pub fn own_new(thread: &Thread, fd: u64) {
             Request::Chown,
             &[u64::from(uid), u64::from(gid), 1],
         );
+    }
+}
+
+/// Gives a file just made the mode bits that the host's file cannot have.
+#[cold]
+pub fn add_mode(thread: &Thread, fd: u64, bits: u64) {
+    if let Ok(st) = stat_of(fd) {
+        let mode = u64::from(st.st_mode & 0o777) | bits;
+        // As with an open that the zone's owner table has no room for: the file is there.
+        let _ = change_fd(thread, fd, Request::Chmod, &[mode]);
+    }
+}
+
+/// EINVAL for flags that the call does not know.
+fn must_know(flags: u64, known: u32) -> Result<()> {
+    if flags as u32 & !known == 0 {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who a thread is: users, groups, capabilities, names, limits.
 
-use crate::arch::{syscall1, syscall2, syscall4, syscall5};
+use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::monitor::tables;
 use crate::thread::Thread;
@@ -268,13 +268,27 @@ pub fn prlimit(thread: &Thread, pid: u64, resource: u64, new: u64, old: u64) -> 
     Err(Errno::EPERM)
 }
 
-/// sched_* and priorities that name a process: only the caller itself is reached natively.
+/// sched_* and priorities that name a thread: only the caller itself is reached natively. libc names
+/// it by what the kernel wrote, its host id. EPERM for others of the zone, ESRCH for strangers.
 pub fn scheduling(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let at = usize::from(matches!(nr, __NR_getpriority | __NR_setpriority));
     let pid = args[at] as u32;
-    if pid != 0 && pid != thread.process().zone_pid && pid != thread.zone_tid() {
-        pids::thread_to_host(pid)?;
-        return Err(Errno::EPERM);
+    if ![
+        0,
+        thread.process().zone_pid,
+        thread.zone_tid(),
+        thread.host_tid,
+    ]
+    .contains(&pid)
+    {
+        let host = pids::thread_to_host(pid)?;
+        let own = u64::from(thread.process().host_pid);
+        let is_own = unsafe { syscall3(__NR_tgkill, own, u64::from(host), 0) } == 0;
+        return Err(if is_own || pids::to_host(pid).is_ok() {
+            Errno::EPERM
+        } else {
+            Errno::ESRCH
+        });
     }
     let mut own = args;
     own[at] = 0;

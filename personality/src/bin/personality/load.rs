@@ -296,6 +296,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             process.exe.as_ptr() as u64 + name as u64,
         );
 
+        signal::ignore_held(thread, u64::from(handover.ignored));
         thread.held = handover.mask & signal::HELD;
         let mask = handover.mask & !signal::HELD;
         syscall6(

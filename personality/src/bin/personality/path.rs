@@ -5,11 +5,12 @@
 //! link, a `..` over the top; EAGAIN: a rename on the host during a walk with `..`) is resolved
 //! component by component, each step confined in the same way.
 
-use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
-use crate::dispatch::checked;
+use crate::arch::{self, syscall1, syscall2, syscall3, syscall4, syscall5};
+use crate::dispatch::{checked, checked_or_restart};
 use crate::memory::{self, PathRoom};
 use crate::monitor::tables;
-use crate::thread::Thread;
+use crate::signal::HELD;
+use crate::thread::{Thread, me};
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
@@ -18,7 +19,7 @@ use linux_raw_sys::ioctl::TIOCSCTTY;
 use picozone_fsmap::{Error, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
 use picozone_personality::layout::{DIRECTORY_MODE, FD_BASE};
 use picozone_personality::mailbox::{ELSEWHERE, Request};
-use picozone_personality::tables::{HOWS_MAX, how_slot};
+use picozone_personality::tables::{HOWS_MAX, How, how_slot};
 
 const BENEATH: u64 = (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS) as u64;
 /// Flags of a descriptor that only names.
@@ -60,8 +61,16 @@ fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
     Err(Errno::ENFILE)
 }
 
+/// One open in an approved way. Where it may wait (a FIFO, a device) a signal can end it.
 fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
-    checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) })
+    const AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
+    let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
+    let thread = me();
+    if flags & AT_ONCE != 0 || thread.context.is_null() {
+        return checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
+    }
+    let mask = thread.mask() & !HELD;
+    checked_or_restart(arch::wait(__NR_openat2, [dirfd, path, how, 24, 0, 0], mask))
 }
 
 /// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
@@ -443,15 +452,18 @@ pub fn reach(
     })
 }
 
+/// The open flags that the kernel knows (include/linux/fcntl.h, `VALID_OPEN_FLAGS`).
+const OPEN_FLAGS: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
+/// The whole of `O_TMPFILE`.
+const TEMPORARY: u64 = O_TMPFILE as u64;
+
 /// What the kernel's openat ignores must not reach openat2, which refuses it.
 fn normal_flags(flags: u64, mode: u64) -> (u64, u64) {
-    const KNOWN: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
-    let mut flags = (flags & 0xffff_ffff & KNOWN) | u64::from(O_LARGEFILE);
+    let mut flags = (flags & OPEN_FLAGS) | u64::from(O_LARGEFILE);
     if flags & u64::from(O_PATH) != 0 {
         flags &= u64::from(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     }
-    let makes =
-        flags & u64::from(O_CREAT) != 0 || flags & u64::from(O_TMPFILE) == u64::from(O_TMPFILE);
+    let makes = flags & u64::from(O_CREAT) != 0 || flags & TEMPORARY == TEMPORARY;
     (flags, if makes { mode & 0o777 } else { 0 })
 }
 
@@ -464,10 +476,12 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
     }
     let path = own_exe(thread, guest);
     let mut zone = None;
+    // Bits that a host file is never given live in the ownership store.
+    let special = mode & 0o7000;
     let (flags, mode) = normal_flags(flags, mode);
-    // A file of a user who is not root: learn whether this call makes it.
+    // A file of a user who is not root, or with such bits: learn whether this call makes it.
     let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
-    let makes = flags & u64::from(O_CREAT) != 0 && !is_root;
+    let makes = flags & u64::from(O_CREAT) != 0 && (!is_root || special != 0);
     let asked = if makes {
         flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL)
     } else {
@@ -502,6 +516,9 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         Opened::Descriptor(fd) => {
             if made {
                 file::own_new(thread, fd);
+                if special != 0 {
+                    file::add_mode(thread, fd, special);
+                }
             }
             Ok(fd)
         }
@@ -515,6 +532,11 @@ pub fn openat2(thread: &mut Thread, dirfd: u64, pathname: u64, how: u64, size: u
         return Err(Errno::EINVAL);
     }
     let [flags, mode, resolve] = memory::read::<[u64; 3]>(how)?;
+    // Unlike openat(2), it refuses what it does not know.
+    let makes = flags & u64::from(O_CREAT) != 0 || flags & TEMPORARY == TEMPORARY;
+    if flags & !OPEN_FLAGS != 0 || mode & !0o7777 != 0 || (mode != 0 && !makes) {
+        return Err(Errno::EINVAL);
+    }
     if resolve != 0 {
         return Err(Errno::ENOSYS);
     }
@@ -653,14 +675,36 @@ impl Parent {
     }
 }
 
-fn parent(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Parent> {
+/// What is to happen to the last name; it decides what a root or mount point there is told.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Make,
+    Unlink,
+    /// rmdir(2), rename(2).
+    Move,
+    LinkFrom,
+}
+
+impl Purpose {
+    /// For a directory that is always there and stays.
+    fn held(self) -> Errno {
+        match self {
+            Self::Make => Errno::EEXIST,
+            Self::Unlink => Errno::EISDIR,
+            Self::Move => Errno::EBUSY,
+            Self::LinkFrom => Errno::EPERM,
+        }
+    }
+}
+
+fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose) -> Result<Parent> {
     let bytes = path.to_bytes();
     if bytes.is_empty() {
         return Err(Errno::ENOENT);
     }
     let end = bytes.iter().rposition(|&b| b != b'/').map_or(0, |i| i + 1);
     if end == 0 {
-        return Err(Errno::EBUSY);
+        return Err(purpose.held());
     }
     let start = bytes[..end]
         .iter()
@@ -671,7 +715,7 @@ fn parent(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Parent> {
         return Err(Errno::ENAMETOOLONG);
     }
     if bytes[0] == b'/' && mounts().is_held(&bytes[..end]) {
-        return Err(Errno::EBUSY);
+        return Err(purpose.held());
     }
     let mut name = [0u8; 260];
     name[..last.len()].copy_from_slice(last);
@@ -720,7 +764,7 @@ pub fn make(
     device: u64,
 ) -> Result<u64> {
     let mut room = PathRoom::new();
-    let parent = parent(thread, dirfd, room.read(pathname)?)?;
+    let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
     may_change(thread, parent.fd)?;
     let result = if nr == __NR_mkdirat {
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode & 0o1777) })
@@ -734,6 +778,7 @@ pub fn make(
                 Err(Errno::EPERM)
             }
             0o020_000 | 0o060_000 => Err(Errno::EPERM),
+            0o040_000 => Err(Errno::EPERM),
             _ => Err(Errno::EINVAL),
         }
     }?;
@@ -752,7 +797,12 @@ pub fn make(
 /// unlink(2), rmdir(2), unlinkat(2).
 pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Result<u64> {
     let mut room = PathRoom::new();
-    let parent = parent(thread, dirfd, room.read(pathname)?)?;
+    let purpose = if flags & u64::from(AT_REMOVEDIR) == 0 {
+        Purpose::Unlink
+    } else {
+        Purpose::Move
+    };
+    let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
     may_change(thread, parent.fd)?;
     checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) })
 }
@@ -767,8 +817,8 @@ pub fn rename(
     flags: u64,
 ) -> Result<u64> {
     let mut room = PathRoom::new();
-    let from = parent(thread, from_dir, room.read(from)?)?;
-    let to = parent(thread, to_dir, room.read(to)?)?;
+    let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
+    let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     may_change(thread, from.fd)?;
     may_change(thread, to.fd)?;
     checked(unsafe {
@@ -793,8 +843,11 @@ pub fn link(
     flags: u64,
 ) -> Result<u64> {
     let (mut room, mut other) = (PathRoom::new(), PathRoom::new());
+    if flags & !u64::from(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH) != 0 {
+        return Err(Errno::EINVAL);
+    }
     let path = room.read(from)?;
-    let to = parent(thread, to_dir, other.read(to)?)?;
+    let to = parent(thread, to_dir, other.read(to)?, Purpose::Make)?;
     may_change(thread, to.fd)?;
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
@@ -820,12 +873,12 @@ pub fn link(
         if found.is_monitor {
             return Err(Errno::EXDEV);
         }
-        let from = parent(thread, AT_CWD as u64, at.as_c_str())?;
+        let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
         });
     }
-    let from = parent(thread, from_dir, path)?;
+    let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 
@@ -852,7 +905,7 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let parent = parent(thread, dirfd, other.read(pathname)?)?;
+    let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
     may_change(thread, parent.fd)?;
     checked(unsafe {
         syscall3(

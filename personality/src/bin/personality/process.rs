@@ -18,6 +18,8 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
     | CLONE_NEWPID
     | CLONE_NEWNET) as u64;
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
+/// `si_code` of tkill(2) and tgkill(2).
+const SI_TKILL: i32 = -6;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
@@ -262,6 +264,8 @@ pub fn waitid(
     rusage: u64,
 ) -> Result<u64> {
     let host = match which as u32 {
+        P_PID if id as i32 <= 0 => return Err(Errno::EINVAL),
+        P_PGID if (id as i32) < 0 => return Err(Errno::EINVAL),
         P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
         P_PGID if id as u32 != 0 => {
             u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?)
@@ -275,15 +279,15 @@ pub fn waitid(
         thread.mask() & !signal::HELD,
     );
     checked_or_restart(result)?;
-    let child = got.i32_at(12);
+    let child = got.pid();
     if child != 0 {
         let zone = pids::to_zone_or_0(child);
         let is_dead = (1..=3).contains(&got.code());
         if is_dead && options & u64::from(WNOWAIT) == 0 {
             pids::reaped(child as u32);
         }
-        got.set_u32(12, zone);
-        got.set_u32(16, 0);
+        got.set_pid(zone);
+        got.set_uid(pids::load_credentials(zone).uid[0]);
     }
     if info != 0 {
         memory::write(info, &got)?;
@@ -356,36 +360,6 @@ pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> 
     })
 }
 
-/// The guest's siginfo with the sender in the host's terms; [`info_to_zone`] is the way back.
-fn info_to_host(thread: &Thread, info: u64) -> Result<Info> {
-    let mut info = memory::read::<Info>(info)?;
-    if info.code() == SI_QUEUE && info.i32_at(12) as u32 == thread.process().zone_pid {
-        info.set_u32(12, thread.process().host_pid);
-    }
-    Ok(info)
-}
-
-/// rt_sigqueueinfo(2).
-pub fn sigqueueinfo(thread: &Thread, tgid: u64, signal: u64, info: u64) -> Result<u64> {
-    let info = info_to_host(thread, info)?;
-    let tgid = tgid as i32;
-    if tgid <= 0 {
-        return Err(Errno::ESRCH);
-    }
-    let host = target_to_host(tgid)?;
-    let info = &raw const info as u64;
-    outside_is_esrch(unsafe { syscall3(__NR_rt_sigqueueinfo, host as u64, signal, info) })
-}
-
-/// rt_tgsigqueueinfo(2).
-pub fn tgsigqueueinfo(thread: &Thread, tgid: u64, tid: u64, signal: u64, info: u64) -> Result<u64> {
-    let info = info_to_host(thread, info)?;
-    let info = &raw const info as u64;
-    to_thread(thread, tgid, tid, |group, host| unsafe {
-        syscall4(__NR_rt_tgsigqueueinfo, group, host, signal, info)
-    })
-}
-
 /// tkill(2).
 pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
     let tid = tid as i32;
@@ -408,10 +382,68 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
     })
 }
 
+/// rt_sigqueueinfo(2), and rt_tgsigqueueinfo(2) where `thread_id` is given.
+///
+/// EPERM for what poses as the kernel or as tgkill(2), as the kernel has it; the sender is put into
+/// the host's terms, from which the receiver takes it back.
+pub fn queue(
+    thread: &Thread,
+    tgid: u64,
+    thread_id: Option<u64>,
+    signal: u64,
+    info: u64,
+) -> Result<u64> {
+    let (pid, own) = (tgid as i32, thread.process());
+    let mut info = memory::read::<Info>(info)?;
+    if pid <= 0 || thread_id.is_some_and(|tid| tid as i32 <= 0) {
+        return Err(if thread_id.is_some() {
+            Errno::EINVAL
+        } else {
+            Errno::ESRCH
+        });
+    }
+    let is_own = pid as u32 == own.zone_pid;
+    if (info.code() >= 0 || info.code() == SI_TKILL) && !is_own {
+        return Err(Errno::EPERM);
+    }
+    let host = if is_own {
+        own.host_pid
+    } else {
+        pids::to_host(pid as u32)?
+    };
+    if info.code() < 0 {
+        let sender = match info.pid() as u32 {
+            me if me == own.zone_pid => own.host_pid,
+            other => pids::to_host(other).unwrap_or(0),
+        };
+        info.set_pid(sender);
+    }
+    let info = &raw const info as u64;
+    outside_is_esrch(match thread_id {
+        None => unsafe { syscall3(__NR_rt_sigqueueinfo, u64::from(host), signal, info) },
+        Some(tid) => {
+            let tid = if tid as u32 == tgid as u32 {
+                host
+            } else {
+                pids::thread_to_host(tid as u32).unwrap_or(tid as u32)
+            };
+            unsafe {
+                syscall4(
+                    __NR_rt_tgsigqueueinfo,
+                    u64::from(host),
+                    u64::from(tid),
+                    signal,
+                    info,
+                )
+            }
+        }
+    })
+}
+
 /// setpgid(2).
 pub fn setpgid(pid: u64, pgid: u64) -> Result<u64> {
     let (pid, pgid) = (pid as i32, pgid as i32);
-    if pgid < 0 {
+    if pgid < 0 || (pgid == 0 && pid < 0) {
         return Err(Errno::EINVAL);
     }
     let host = if pid == 0 {
@@ -459,9 +491,8 @@ pub fn info_to_zone(signal: u32, info: &mut Info) {
     let code = info.code();
     let from_process = matches!(code, 0 | -1 | -6) || (signal == SIGCHLD && code > 0);
     if from_process {
-        let zone = pids::to_zone_or_0(info.i32_at(12));
-        info.set_u32(12, zone);
-        let uid = pids::load_credentials(zone).uid[0];
-        info.set_u32(16, uid);
+        let zone = pids::to_zone_or_0(info.pid());
+        info.set_pid(zone);
+        info.set_uid(pids::load_credentials(zone).uid[0]);
     }
 }

@@ -35,6 +35,14 @@ const FAULTS: u64 = HELD | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
 /// The mask of the personality.
 pub const BLOCK_ALL: u64 = !FAULTS;
 const _: () = assert!(BLOCK_ALL == picozone_personality::layout::OWN_MASK);
+/// Where [`Thread::held_info`] has a signal of [`HELD`].
+pub const fn held_index(signal: u32) -> usize {
+    match signal {
+        SIGBUS => 0,
+        SIGSEGV => 1,
+        _ => 2,
+    }
+}
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
 const SYS_SECCOMP: i32 = 1;
@@ -174,8 +182,11 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
     };
     let is_held = thread.held & bit(signal) != 0;
     if is_held && !is_fault {
-        // Blocked by the guest: it waits until the guest unblocks it.
-        thread.held_pending |= bit(signal);
+        // Blocked by the guest: it waits until the guest unblocks it. One of each is kept.
+        if thread.held_pending & bit(signal) == 0 {
+            thread.held_pending |= bit(signal);
+            thread.held_info[held_index(signal)] = *info;
+        }
         return;
     }
     if action.handler == IGNORE && !is_fault {
@@ -245,8 +256,7 @@ fn release_held(thread: &mut Thread, context: &mut Context) {
     if free != 0 {
         let signal = free.trailing_zeros() + 1;
         thread.held_pending &= !bit(signal);
-        let mut info = Info([0; 128]);
-        info.set_u32(0, signal);
+        let mut info = thread.held_info[held_index(signal)];
         deliver(thread, signal, &mut info, context);
     }
 }
@@ -463,19 +473,69 @@ pub fn sigtimedwait(
     if size != 8 {
         return Err(Errno::EINVAL);
     }
-    let set = memory::read::<u64>(set)? & !HELD;
+    let set = memory::read::<u64>(set)?;
+    let real = set & !HELD;
     let mut got = Info([0; 128]);
-    let result = arch::wait(
-        __NR_rt_sigtimedwait,
-        [&raw const set as u64, &raw mut got as u64, timeout, 8, 0, 0],
-        thread.mask() & !HELD,
-    );
-    let signal = crate::dispatch::checked_or_restart(result)?;
+    let signal = if let Some(signal) = take_held(thread, set, &mut got) {
+        u64::from(signal)
+    } else {
+        let result = arch::wait(
+            __NR_rt_sigtimedwait,
+            [
+                &raw const real as u64,
+                &raw mut got as u64,
+                timeout,
+                8,
+                0,
+                0,
+            ],
+            thread.mask() & !HELD,
+        );
+        // One that is never really blocked arrives as an interruption.
+        if let Some(pending) = thread.pending.take_if(|p| HELD & set & bit(p.signal) != 0) {
+            got = pending.info;
+            u64::from(pending.signal)
+        } else {
+            crate::dispatch::checked_or_restart(result)?
+        }
+    };
     crate::process::info_to_zone(signal as u32, &mut got);
     if info != 0 {
         memory::write(info, &got)?;
     }
     Ok(signal)
+}
+
+/// Takes a waiting signal of `set` that the kernel does not know as blocked.
+fn take_held(thread: &mut Thread, set: u64, info: &mut Info) -> Option<u32> {
+    let found = thread.held_pending & set;
+    if found == 0 {
+        return None;
+    }
+    let signal = found.trailing_zeros() + 1;
+    thread.held_pending &= !bit(signal);
+    *info = thread.held_info[held_index(signal)];
+    Some(signal)
+}
+
+/// The signals of [`HELD`] that the guest ignores: an exec keeps that, and the kernel cannot.
+pub fn held_ignored(thread: &Thread) -> u64 {
+    let process = thread.process();
+    let _guard = process.lock();
+    [SIGBUS, SIGSEGV, SIGSYS]
+        .into_iter()
+        .filter(|&signal| process.actions[signal as usize].handler == IGNORE)
+        .fold(0, |set, signal| set | bit(signal))
+}
+
+/// What [`held_ignored`] gave before the exec.
+pub fn ignore_held(thread: &Thread, set: u64) {
+    let process = thread.process();
+    for signal in [SIGBUS, SIGSEGV, SIGSYS] {
+        if set & bit(signal) != 0 {
+            process.actions[signal as usize].handler = IGNORE;
+        }
+    }
 }
 
 /// rt_sigpending(2).

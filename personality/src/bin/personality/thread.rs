@@ -56,6 +56,8 @@ pub struct Thread {
     pub held: u64,
     /// Of those, the ones that arrived.
     pub held_pending: u64,
+    /// What came with them, by [`crate::signal::held_index`].
+    pub held_info: [Info; 3],
     /// The mask under which a handler runs if the call being served replaced it.
     pub wait_mask: Option<u64>,
     pub pending: Option<Pending>,

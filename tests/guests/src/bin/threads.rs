@@ -1,0 +1,434 @@
+//! Threads: small stacks, cancellation, robust and priority-inheriting mutexes, vfork, ids.
+
+use picozone_guests::children::{End, kill, wait};
+use picozone_guests::signals::{Act, HITS, count, handle};
+use picozone_guests::{call, child, children::exit, libc_result, out, sections, see, text};
+use std::cell::UnsafeCell;
+use std::ffi::c_void;
+use std::mem::{MaybeUninit, zeroed};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+
+fn main() {
+    sections(&[
+        ("ids", ids),
+        ("stacks", stacks),
+        ("signals", signals),
+        ("cancel", cancel),
+        ("mutexes", mutexes),
+        ("vfork", vfork),
+        ("spawn", spawn),
+        ("fork_in_thread", fork_in_thread),
+        ("exec_in_thread", exec_in_thread),
+        ("exit_group", exit_group),
+        ("many", many),
+    ]);
+}
+
+fn pid() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::getpid() }
+}
+
+fn tid() -> i32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::gettid() }
+}
+
+/// Starts a thread with a stack of this size.
+fn start(
+    stack: usize,
+    body: extern "C" fn(*mut c_void) -> *mut c_void,
+    argument: *mut c_void,
+) -> libc::pthread_t {
+    let mut attributes = MaybeUninit::uninit();
+    let mut thread = 0;
+    // SAFETY: the function fills the attributes.
+    unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) };
+    // SAFETY: filled above.
+    let result = unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), stack) };
+    assert_eq!(result, 0, "a stack of {stack}");
+    // SAFETY: the body fits what it is given.
+    let result =
+        unsafe { libc::pthread_create(&raw mut thread, attributes.as_ptr(), body, argument) };
+    assert_eq!(result, 0, "a thread");
+    thread
+}
+
+fn join(thread: libc::pthread_t) -> usize {
+    let mut value = null_mut();
+    // SAFETY: the thread is joined once.
+    let result = unsafe { libc::pthread_join(thread, &raw mut value) };
+    assert_eq!(result, 0, "join");
+    value as usize
+}
+
+fn ids() {
+    see("the first thread", tid() == pid());
+    let (other, own) = std::thread::spawn(|| (tid(), pid()))
+        .join()
+        .expect("it ends");
+    see("another", (other != pid(), own == pid(), other > 0));
+    see("pthread_getaffinity_np", affinity());
+    see(
+        "in a thread",
+        std::thread::spawn(affinity).join().expect("it ends"),
+    );
+    see("tgkill of a thread", {
+        std::thread::spawn(|| {
+            let (pid, tid) = (pid().unsigned_abs(), tid().unsigned_abs());
+            call(libc::SYS_tgkill, &[pid.into(), tid.into(), 0])
+        })
+        .join()
+        .expect("it ends")
+    });
+    see(
+        "tkill of a thread",
+        std::thread::spawn(|| call(libc::SYS_tkill, &[tid().unsigned_abs().into(), 0]))
+            .join()
+            .expect("it ends"),
+    );
+}
+
+/// libc names the thread by the number that the kernel wrote into its control block.
+fn affinity() -> i32 {
+    // SAFETY: zeros are a valid set.
+    let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: the set lives until the call returns.
+    unsafe { libc::pthread_getaffinity_np(libc::pthread_self(), size_of_val(&set), &raw mut set) }
+}
+
+fn stacks() {
+    extern "C" fn body(_: *mut c_void) -> *mut c_void {
+        for _ in 0..100 {
+            let _ = call(libc::SYS_getpid, &[]);
+        }
+        let mut found = [0_u64; 18];
+        let result = call(libc::SYS_stat, &[text(c"/etc/passwd"), out(&mut found)]);
+        usize::from(result.is_ok() && tid() > 0 && tid() != pid()) as *mut c_void
+    }
+    see("16 KiB", join(start(16 * 1024, body, null_mut())));
+}
+
+fn signals() {
+    static READY: AtomicI32 = AtomicI32::new(0);
+    static DONE: AtomicI32 = AtomicI32::new(0);
+    extern "C" fn on(signal: i32) {
+        count(signal);
+        DONE.store(tid(), SeqCst);
+    }
+    extern "C" fn body(_: *mut c_void) -> *mut c_void {
+        READY.store(tid(), SeqCst);
+        while DONE.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        null_mut()
+    }
+    handle(libc::SIGUSR2, Act::Plain(on), 0).expect("a handler");
+    let thread = start(65536, body, null_mut());
+    while READY.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    // SAFETY: the thread has not been joined.
+    let result = unsafe { libc::pthread_kill(thread, libc::SIGUSR2) };
+    join(thread);
+    see("pthread_kill", result);
+    see("who got it", DONE.load(SeqCst) == READY.load(SeqCst));
+    HITS.store(0, SeqCst);
+    // SAFETY: takes a number.
+    see("raise", unsafe { libc::raise(libc::SIGUSR2) });
+    see("at once", (HITS.load(SeqCst), DONE.load(SeqCst) == tid()));
+    see(
+        "raise in a thread",
+        std::thread::spawn(|| {
+            // SAFETY: takes a number.
+            let result = unsafe { libc::raise(libc::SIGUSR2) };
+            (result, DONE.load(SeqCst) == tid())
+        })
+        .join()
+        .expect("it ends"),
+    );
+}
+
+fn cancel() {
+    unsafe extern "C" {
+        fn pthread_cancel(thread: libc::pthread_t) -> i32;
+    }
+    extern "C" fn body(_: *mut c_void) -> *mut c_void {
+        loop {
+            // SAFETY: takes nothing.
+            unsafe { libc::pause() };
+        }
+    }
+    let thread = start(65536, body, null_mut());
+    // SAFETY: the thread holds nothing.
+    let result = unsafe { pthread_cancel(thread) };
+    // PTHREAD_CANCELED is -1.
+    see("cancel", (result, join(thread) == usize::MAX));
+}
+
+/// A mutex that threads share by address.
+struct Mutex(UnsafeCell<libc::pthread_mutex_t>);
+// SAFETY: a pthread mutex is made for that.
+unsafe impl Sync for Mutex {}
+
+impl Mutex {
+    fn new(protocol: i32, robust: i32, kind: i32) -> &'static Self {
+        // SAFETY: zeros are a valid mutex.
+        let mutex: &Self = Box::leak(Box::new(Self(UnsafeCell::new(unsafe { zeroed() }))));
+        let mut attributes = MaybeUninit::uninit();
+        let at = attributes.as_mut_ptr();
+        // SAFETY: the function fills the attributes.
+        unsafe { libc::pthread_mutexattr_init(at) };
+        // SAFETY: filled above.
+        unsafe { libc::pthread_mutexattr_setprotocol(at, protocol) };
+        // SAFETY: filled above.
+        unsafe { libc::pthread_mutexattr_setrobust(at, robust) };
+        // SAFETY: filled above.
+        unsafe { libc::pthread_mutexattr_settype(at, kind) };
+        // SAFETY: nobody uses the mutex yet.
+        let result = unsafe { libc::pthread_mutex_init(mutex.0.get(), at) };
+        see("pthread_mutex_init", result);
+        mutex
+    }
+    fn lock(&self) -> i32 {
+        // SAFETY: the mutex is valid for ever.
+        unsafe { libc::pthread_mutex_lock(self.0.get()) }
+    }
+    fn unlock(&self) -> i32 {
+        // SAFETY: the mutex is valid for ever.
+        unsafe { libc::pthread_mutex_unlock(self.0.get()) }
+    }
+}
+
+fn mutexes() {
+    const NONE: i32 = libc::PTHREAD_PRIO_NONE;
+    const INHERIT: i32 = libc::PTHREAD_PRIO_INHERIT;
+    const ROBUST: i32 = libc::PTHREAD_MUTEX_ROBUST;
+    const STALLED: i32 = libc::PTHREAD_MUTEX_STALLED;
+    for (name, protocol, kind) in [
+        ("robust", NONE, libc::PTHREAD_MUTEX_NORMAL),
+        ("robust, checked", NONE, libc::PTHREAD_MUTEX_ERRORCHECK),
+        ("robust, inheriting", INHERIT, libc::PTHREAD_MUTEX_NORMAL),
+        (
+            "robust, inheriting, checked",
+            INHERIT,
+            libc::PTHREAD_MUTEX_ERRORCHECK,
+        ),
+    ] {
+        let mutex = Mutex::new(protocol, ROBUST, kind);
+        let first = std::thread::spawn(|| mutex.lock()).join().expect("it ends");
+        see(name, (first, mutex.lock() == libc::EOWNERDEAD));
+    }
+    static SUM: AtomicI32 = AtomicI32::new(0);
+    for (name, protocol) in [("plain", NONE), ("inheriting", INHERIT)] {
+        let mutex = Mutex::new(protocol, STALLED, libc::PTHREAD_MUTEX_NORMAL);
+        SUM.store(0, SeqCst);
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(|| {
+                    for _ in 0..5000 {
+                        mutex.lock();
+                        // Not atomic on purpose: the mutex guards it.
+                        SUM.store(SUM.load(SeqCst) + 1, SeqCst);
+                        mutex.unlock();
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().expect("it ends");
+        }
+        see(name, SUM.load(SeqCst));
+    }
+    let mutex = Mutex::new(INHERIT, STALLED, libc::PTHREAD_MUTEX_ERRORCHECK);
+    see("twice", (mutex.lock(), mutex.lock() == libc::EDEADLK));
+    see(
+        "by another",
+        std::thread::spawn(|| mutex.unlock() == libc::EPERM)
+            .join()
+            .expect("it ends"),
+    );
+    see("unlock", mutex.unlock());
+}
+
+fn vfork() {
+    for (program, way) in [
+        (c"/bin/true", "true"),
+        (c"/bin/false", "false"),
+        (c"/nowhere", "nobody"),
+    ] {
+        let argv = [program.as_ptr(), std::ptr::null()];
+        #[expect(deprecated, reason = "vfork is what is tested")]
+        // SAFETY: the child makes calls only.
+        let made = unsafe { libc::vfork() };
+        if made == 0 {
+            // SAFETY: both lists end with a null.
+            unsafe { libc::execv(program.as_ptr(), argv.as_ptr()) };
+            exit(77);
+        }
+        see(way, wait(made, 0).map(|(found, end)| (found == made, end)));
+    }
+    static SHARED: AtomicI32 = AtomicI32::new(0);
+    #[expect(deprecated, reason = "vfork is what is tested")]
+    // SAFETY: the child makes calls only.
+    let made = unsafe { libc::vfork() };
+    if made == 0 {
+        SHARED.store(pid(), SeqCst);
+        exit(5);
+    }
+    see("shares memory, waits", SHARED.load(SeqCst) == made);
+    see("end", wait(made, 0).map(|row| row.1));
+}
+
+fn spawn() {
+    let status = |program: &str, argument: &str| {
+        std::process::Command::new(program)
+            .arg(argument)
+            .status()
+            .map(|status| status.code())
+            .map_err(|error| error.raw_os_error())
+    };
+    see("true", status("true", "x"));
+    see("sh", status("/bin/sh", "/nowhere"));
+    see("nobody", status("/nowhere", ""));
+    see("a directory", status("/etc", ""));
+    see("no right", status("/etc/passwd", ""));
+    let output = std::process::Command::new("sh")
+        .args(["-c", "echo out; exit 3"])
+        .output()
+        .expect("sh");
+    see("output", (output.status.code(), output.stdout));
+    let mut made = 0;
+    let argv = [c"true".as_ptr().cast_mut(), null_mut()];
+    // SAFETY: the lists end with a null.
+    let result = unsafe {
+        libc::posix_spawn(
+            &raw mut made,
+            c"/bin/true".as_ptr(),
+            std::ptr::null(),
+            std::ptr::null(),
+            argv.as_ptr(),
+            argv[1..].as_ptr(),
+        )
+    };
+    see(
+        "posix_spawn",
+        (result, wait(made, 0).map(|row| (row.0 == made, row.1))),
+    );
+}
+
+fn fork_in_thread() {
+    let end = std::thread::spawn(|| {
+        let mine = tid();
+        let end = child(|| i32::from(tid() == pid() && tid() != mine)).wait();
+        (end, tid() == mine)
+    })
+    .join()
+    .expect("it ends");
+    see("fork in a thread", end);
+    see(
+        "a child's threads",
+        child(|| {
+            let other = std::thread::spawn(tid).join().unwrap_or(0);
+            i32::from(other != pid())
+        })
+        .wait(),
+    );
+}
+
+fn exec_in_thread() {
+    see(
+        "exec in a thread",
+        child(|| {
+            let _ = std::thread::spawn(|| {
+                let before = pid();
+                let argv = [text(c"sh"), text(c"-c"), text(c"test $$ = $0"), 0];
+                let number = std::ffi::CString::new(before.to_string()).expect("no NUL");
+                let argv = [argv[0], argv[1], argv[2], text(&number), 0];
+                let _ = call(
+                    libc::SYS_execve,
+                    &[text(c"/bin/sh"), argv.as_ptr() as u64, 0],
+                );
+            })
+            .join();
+            9
+        })
+        .wait(),
+    );
+}
+
+fn exit_group() {
+    see(
+        "exit of a process with threads",
+        child(|| {
+            for _ in 0..3 {
+                std::thread::spawn(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                });
+            }
+            6
+        })
+        .wait(),
+    );
+    see("a killed one", {
+        let many = child(|| {
+            for _ in 0..3 {
+                std::thread::spawn(|| {
+                    loop {
+                        std::thread::yield_now();
+                    }
+                });
+            }
+            loop {
+                std::thread::park();
+            }
+        });
+        let killed = kill(many.0, libc::SIGKILL);
+        (killed, many.wait())
+    });
+    see(
+        "the first thread ends first",
+        child(|| {
+            std::thread::spawn(|| {
+                let mut seconds = 0_u64;
+                let _ = call(libc::SYS_time, &[out(&mut seconds)]);
+                exit(4)
+            });
+            let _ = call(libc::SYS_exit, &[2]);
+            1
+        })
+        .wait(),
+    );
+    see(
+        "nothing is left",
+        libc_result(wait(-1, libc::WNOHANG).map_or(-1, |row| row.0)),
+    );
+    see(
+        "kinds of end",
+        [End::from(0), End::from(9), End::from(0x137f)],
+    );
+}
+
+fn many() {
+    let mut sum = 0;
+    for _ in 0..20 {
+        let threads: Vec<_> = (0..10)
+            .map(|_| std::thread::spawn(|| i32::from(tid() != pid())))
+            .collect();
+        sum += threads
+            .into_iter()
+            .map(|t| t.join().expect("it ends"))
+            .sum::<i32>();
+    }
+    see("threads", sum);
+    let ends: i32 = (0..50)
+        .map(|n| match child(move || n).wait() {
+            Ok(End::Exited(status)) => status,
+            _ => 1000,
+        })
+        .sum();
+    see("processes", ends);
+}
