@@ -203,7 +203,15 @@ fn walk(
     if path.to_bytes().first() == Some(&b'/') {
         at.set(b"/").map_err(from_error)?;
     } else {
-        zone_path_of(thread, dirfd, at)?;
+        match zone_path_of(thread, dirfd, at) {
+            // A working directory that was removed still has a parent.
+            Err(Errno::ENOENT) if path.to_bytes().starts_with(b"..") => {
+                let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
+                let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
+                at.set(text).map_err(from_error)?;
+            }
+            other => other?,
+        }
     }
     resolve(&mounts(), &mut Kernel(thread), at, path.to_bytes(), last).map_err(from_error)
 }
@@ -804,7 +812,22 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     };
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
     may_change(thread, parent.fd)?;
-    checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) })
+    let result = checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) });
+    // Landlock refuses before the kernel looks at what it is.
+    if result == Err(Errno::EACCES)
+        && let Ok(how) = how(thread, PATH_FLAGS | NOFOLLOW, 0)
+        && let Ok(fd) = openat2_raw(parent.fd, parent.name(), how)
+    {
+        let found = file::stat_of(fd);
+        close(fd);
+        let is_dir = found?.st_mode & 0o170_000 == 0o040_000;
+        return match purpose {
+            Purpose::Move if !is_dir => Err(Errno::ENOTDIR),
+            Purpose::Unlink if is_dir => Err(Errno::EISDIR),
+            _ => result,
+        };
+    }
+    result
 }
 
 /// rename(2), renameat(2), renameat2(2).
