@@ -8,6 +8,7 @@
 mod apache;
 mod faults;
 mod harness;
+mod inside;
 mod lifecycle;
 mod programs;
 mod redis;

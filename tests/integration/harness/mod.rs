@@ -14,7 +14,7 @@ pub use home::{Home, Zone};
 pub use place::Place;
 pub use process::{Output, Running, run, start};
 pub use role::{Role, am_root};
-pub use same::{Same, native};
+pub use same::Same;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
