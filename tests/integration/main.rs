@@ -10,6 +10,7 @@ mod escape;
 mod faults;
 mod guests;
 mod harness;
+mod inside;
 mod lifecycle;
 mod programs;
 mod redis;

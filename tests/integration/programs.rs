@@ -1,7 +1,7 @@
 //! Unmodified programs that must do in a zone what they do natively: output, errors, exit status
 //! and files.
 
-use crate::harness::{Home, LIMIT, Same, in_each_role, program, run};
+use crate::harness::{Home, LIMIT, Same, confined, in_each_role, program, run};
 use std::process::Command;
 
 in_each_role!(
@@ -21,6 +21,8 @@ in_each_role!(
     curl_over_the_loopback,
     a_static_go_program,
 );
+
+confined!(dash, gcc_builds_and_runs, python_multiprocessing);
 
 /// Checks scripts of sh in a fresh zone, each in a directory of its own.
 fn check(home: &Home, needs: &[&str], scripts: &[&str]) {

@@ -84,7 +84,7 @@ impl Running {
     #[track_caller]
     pub fn wait(mut self, limit: Duration) -> Output {
         let deadline = Instant::now() + limit;
-        let mut pipes: [(Option<Box<dyn Pipe>>, Vec<u8>); 2] = [
+        let mut pipes: [Received; 2] = [
             (
                 self.child.stdout.take().map(|pipe| Box::new(pipe) as _),
                 Vec::new(),
@@ -156,6 +156,9 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+/// A pipe until it is closed, and what came through it.
+type Received = (Option<Box<dyn Pipe>>, Vec<u8>);
 
 trait Pipe: Read + AsFd {}
 impl<T: Read + AsFd> Pipe for T {}

@@ -1,5 +1,10 @@
 //! What a child does between fork(2) and execve(2): it takes its role.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "constants of the kernel's headers in the types of seccomp(2)"
+)]
+
 use super::role::Role;
 use std::io;
 use std::mem::offset_of;

@@ -490,10 +490,11 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
     // A file of a user who is not root, or with such bits: learn whether this call makes it.
     let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
     let makes = flags & u64::from(O_CREAT) != 0 && (!is_root || special != 0);
-    let asked = if makes {
-        flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL)
-    } else {
-        flags
+    // Nothing is cut before the zone's own rules have allowed to write.
+    let asked = match (makes, is_root) {
+        (true, _) => flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL),
+        (false, true) => flags,
+        (false, false) => flags & !u64::from(O_TRUNC),
     };
     let mut made = false;
     let opened = match open_confined(
@@ -508,7 +509,11 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
             close(fd);
             return Err(Errno::EEXIST);
         }
-        Ok(Opened::Descriptor(fd)) if makes => {
+        Ok(Opened::Descriptor(fd)) if makes || !is_root => {
+            if !is_root && let Err(errno) = may_open(thread, fd, flags) {
+                close(fd);
+                return Err(errno);
+            }
             if flags & u64::from(O_TRUNC) != 0 && flags & 3 != 0 {
                 unsafe { syscall2(__NR_ftruncate, fd, 0) };
             }
@@ -516,6 +521,8 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         }
         Err(Errno::ENOENT) if makes => {
             made = true;
+            let parent = parent(thread, dirfd, path, Purpose::Make)?;
+            may_change(thread, parent.fd)?;
             open_confined(thread, dirfd, path, flags, mode, &mut zone)?
         }
         other => other?,
@@ -749,17 +756,83 @@ fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose) -> Result<
     })
 }
 
-/// Whether the thread may change entries of a directory, by the zone's own users.
-fn may_change(thread: &Thread, directory: u64) -> Result<()> {
+/// Whether the thread may have a file open in this way, by the zone's own users.
+fn may_open(thread: &Thread, fd: u64, flags: u64) -> Result<()> {
     let uid = thread.credentials.uid[3];
-    if uid == 0 || directory as i32 == AT_CWD {
+    if uid == 0 || flags & u64::from(O_PATH) != 0 {
         return Ok(());
     }
-    if file::permits(thread, uid, &file::stat_of(directory)?, 3) {
+    let reads_or_writes = match flags & 3 {
+        0 => 4,
+        1 => 2,
+        _ => 6,
+    };
+    let cuts = if flags & u64::from(O_TRUNC) != 0 {
+        2
+    } else {
+        0
+    };
+    if file::permits(thread, uid, &file::stat_of(fd)?, reads_or_writes | cuts) {
         Ok(())
     } else {
         Err(Errno::EACCES)
     }
+}
+
+/// Whether the thread may change entries of a directory, by the zone's own users.
+fn may_change(thread: &Thread, directory: u64) -> Result<()> {
+    if thread.credentials.uid[3] == 0 {
+        return Ok(());
+    }
+    may_change_as_user(thread, directory, None)
+}
+
+/// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the
+/// directory's take it.
+fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
+    if thread.credentials.uid[3] == 0 {
+        return Ok(());
+    }
+    may_change_as_user(thread, parent.fd, Some(parent))
+}
+
+#[cold]
+fn may_change_as_user(thread: &Thread, directory: u64, goes: Option<&Parent>) -> Result<()> {
+    const STICKY: u32 = 0o1000;
+    let uid = thread.credentials.uid[3];
+    let st = if directory as i32 == AT_CWD {
+        let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
+        match open_confined(thread, directory, c".", flags, 0, &mut None)? {
+            Opened::Descriptor(fd) => {
+                let st = file::stat_of(fd);
+                close(fd);
+                st?
+            }
+            Opened::Monitor => return Err(Errno::EACCES),
+        }
+    } else {
+        file::stat_of(directory)?
+    };
+    if !file::permits(thread, uid, &st, 3) {
+        return Err(Errno::EACCES);
+    }
+    if let Some(parent) = goes
+        && st.st_mode & STICKY != 0
+        && st.st_uid != uid
+    {
+        let name = CStr::from_bytes_until_nul(&parent.name).map_err(|_| Errno::ENAMETOOLONG)?;
+        // What is not there, or is no zone's file, the call itself judges.
+        if let Ok(Opened::Descriptor(fd)) =
+            open_confined(thread, directory, name, PATH_FLAGS | NOFOLLOW, 0, &mut None)
+        {
+            let st = file::stat_of(fd);
+            close(fd);
+            if st?.st_uid != uid {
+                return Err(Errno::EPERM);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// mkdir and mknod with their `at` forms.
@@ -774,6 +847,7 @@ pub fn make(
     let mut room = PathRoom::new();
     let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
     may_change(thread, parent.fd)?;
+    let inherits = nr == __NR_mkdirat && gives_group(thread, parent.fd);
     let result = if nr == __NR_mkdirat {
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode & 0o1777) })
     } else {
@@ -790,16 +864,38 @@ pub fn make(
             _ => Err(Errno::EINVAL),
         }
     }?;
-    if thread.credentials.uid[3] != 0 || thread.credentials.gid[3] != 0 {
+    if inherits || thread.credentials.uid[3] != 0 || thread.credentials.gid[3] != 0 {
         let flags = PATH_FLAGS | NOFOLLOW;
         if let Ok(fd) =
             how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how))
         {
             file::own_new(thread, fd);
+            if inherits {
+                file::add_mode(thread, fd, SET_GID);
+            }
             close(fd);
         }
     }
     Ok(result)
+}
+
+/// The set-group-id bit of a mode (inode(7)).
+const SET_GID: u64 = 0o2000;
+
+/// Whether directories made in this one have their group from it, and hand it on.
+fn gives_group(thread: &Thread, directory: u64) -> bool {
+    let stat = if directory as i32 == AT_CWD {
+        let here = how(thread, PATH_FLAGS, 0)
+            .and_then(|how| openat2_raw(directory, c".".as_ptr() as u64, how));
+        here.and_then(|fd| {
+            let stat = file::stat_of(fd);
+            close(fd);
+            stat
+        })
+    } else {
+        file::stat_of(directory)
+    };
+    stat.is_ok_and(|stat| u64::from(stat.st_mode) & SET_GID != 0)
 }
 
 /// unlink(2), rmdir(2), unlinkat(2).
@@ -811,7 +907,7 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
         Purpose::Move
     };
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
-    may_change(thread, parent.fd)?;
+    may_remove(thread, &parent)?;
     let result = checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) });
     // Landlock refuses before the kernel looks at what it is.
     if result == Err(Errno::EACCES)
@@ -842,8 +938,8 @@ pub fn rename(
     let mut room = PathRoom::new();
     let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
-    may_change(thread, from.fd)?;
-    may_change(thread, to.fd)?;
+    may_remove(thread, &from)?;
+    may_remove(thread, &to)?;
     checked(unsafe {
         syscall5(
             __NR_renameat2,

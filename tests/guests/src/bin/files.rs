@@ -1351,11 +1351,12 @@ fn long_names() {
     }
     let component = name(200);
     let mut depth = 0;
-    while depth < 25 && mkdir(&component).is_ok() {
+    // A zone does not walk `..` out of directories beyond PATH_MAX: docs/ARCHITECTURE.md.
+    while depth < 18 && mkdir(&component).is_ok() {
         call(libc::SYS_chdir, &[text(&component)]).expect("it is there");
         depth += 1;
     }
-    see("deeper than PATH_MAX", depth);
+    see("near PATH_MAX", depth);
     let mut room = [0_u8; 8192];
     see(
         "getcwd there",
