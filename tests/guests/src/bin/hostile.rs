@@ -42,39 +42,73 @@ fn raw(nr: i64, a: [u64; 6]) -> i64 {
     result
 }
 
-/// A `syscall; add rsp, N; ret` of the personality: its address and N.
+/// Where rsp is kept over a jump into the personality, which may take every register.
+static mut KEPT: u64 = 0;
+
+/// A `syscall` of the personality from which a straight way leads to `ret`: its address, and the
+/// bytes that the way takes off the stack.
 fn gadget() -> (u64, u64) {
-    for at in IMAGE..IMAGE + 0x1f000 {
-        let bytes = unsafe { (at as *const [u8; 7]).read_unaligned() };
-        if let [0x0f, 0x05, 0x48, 0x83, 0xc4, more, 0xc3] = bytes {
-            return (at, u64::from(more));
-        }
-        if bytes[..3] == [0x0f, 0x05, 0xc3] {
-            return (at, 0);
+    for at in IMAGE..IMAGE + 0x20000 {
+        let code = unsafe { &*((at + 2) as *const [u8; 48]) };
+        let syscall = unsafe { (at as *const [u8; 2]).read_unaligned() };
+        if syscall == [0x0f, 0x05]
+            && let Some(taken) = way_out(code)
+        {
+            return (at, taken);
         }
     }
-    panic!("the personality holds no fitting syscall instruction any more: look for another");
+    panic!("the personality holds no fitting syscall instruction any more: widen the search");
+}
+
+/// Bytes taken off the stack up to `ret`, if nothing else than moves, additions and pops stands there.
+fn way_out(mut code: &[u8]) -> Option<u64> {
+    let mut taken = 0;
+    loop {
+        code = match code {
+            [0xc3, ..] => return Some(taken),
+            [0x48, 0x83, 0xc4, more, rest @ ..] if *more < 0x80 => {
+                taken += u64::from(*more);
+                rest
+            }
+            [0x48, 0x81, 0xc4, a, b, 0, 0, rest @ ..] => {
+                taken += u64::from(u16::from_le_bytes([*a, *b]));
+                rest
+            }
+            [0x59..=0x5f, rest @ ..] | [0x41, 0x58..=0x5f, rest @ ..] => {
+                taken += 8;
+                rest
+            }
+            // Moves between registers, but none to rax, and comparisons.
+            [0x48 | 0x4c, 0x89, to @ 0xc0..=0xff, rest @ ..] if to & 7 != 0 => rest,
+            [0x49 | 0x4d, 0x89, 0xc0..=0xff, rest @ ..] => rest,
+            [0x89, to @ 0xc0..=0xff, rest @ ..] if to & 7 != 0 => rest,
+            [0x48..=0x4f, 0x85, 0xc0..=0xff, rest @ ..] => rest,
+            _ => return None,
+        };
+    }
 }
 
 fn inside(nr: i64, a: [u64; 6]) -> i64 {
-    let (at, more) = gadget();
+    let (at, taken) = gadget();
     let result: i64;
     unsafe {
         asm!(
             "push rbx",
             "push rbp",
-            "mov rbp, rsp",
+            "mov [rip + {kept}], rsp",
             "lea rbx, [rip + 2f]",
             "push rbx",
             "sub rsp, r12",
             "jmp r13",
             "2:",
-            "mov rsp, rbp",
+            "mov rsp, [rip + {kept}]",
             "pop rbp",
             "pop rbx",
-            inlateout("rax") nr => result, in("rdi") a[0], in("rsi") a[1], in("rdx") a[2],
-            in("r10") a[3], in("r8") a[4], in("r9") a[5], in("r12") more, in("r13") at,
-            lateout("rcx") _, lateout("r11") _,
+            kept = sym KEPT,
+            inlateout("rax") nr => result, inlateout("rdi") a[0] => _, inlateout("rsi") a[1] => _,
+            inlateout("rdx") a[2] => _, inlateout("r10") a[3] => _, inlateout("r8") a[4] => _,
+            inlateout("r9") a[5] => _, inlateout("r12") taken => _, inlateout("r13") at => _,
+            lateout("rcx") _, lateout("r11") _, lateout("r14") _, lateout("r15") _,
         );
     }
     result
@@ -112,6 +146,9 @@ fn controls() {
             i64::from(unsafe { (TABLES as *const u32).read_volatile() } > 0),
         ),
     ];
+    if inside(libc::SYS_fsync, [9999, 0, 0, 0, 0, 0]) != -i64::from(libc::EBADF) {
+        println!("BROKEN control errno");
+    }
     for (name, result) in controls {
         if result < 0 {
             println!("BROKEN control {name}: {result}");
