@@ -305,7 +305,39 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
         return kill_all(signal);
     }
     let host = target_to_host(pid)?;
+    if pid > 0 {
+        may_signal(me(), pid as u32)?;
+        if pid == 1 {
+            return to_init(signal);
+        }
+    }
     outside_is_esrch(unsafe { syscall2(__NR_kill, host as u64, signal) })
+}
+
+/// Whether the thread may signal a process, by the zone's own users (kill(2)).
+fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
+    let [real, effective, ..] = thread.credentials.uid;
+    if effective == 0 || zone_pid == thread.process().zone_pid {
+        return Ok(());
+    }
+    let [target, _, saved, _] = pids::load_credentials(zone_pid).uid;
+    if [real, effective]
+        .iter()
+        .any(|own| *own == target || *own == saved)
+    {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// As init of a pid name space, the zone's has no handlers, and what would end it is dropped.
+fn to_init(signal: u64) -> Result<u64> {
+    if signal as u32 > 64 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(0)
+    }
 }
 
 fn kill_all(signal: u64) -> Result<u64> {
@@ -314,6 +346,7 @@ fn kill_all(signal: u64) -> Result<u64> {
     for zone in 2..picozone_personality::commons::ZONE_PID_LIMIT {
         if zone != own
             && let Ok(host) = pids::to_host(zone)
+            && may_signal(me(), zone).is_ok()
         {
             hit |= unsafe { syscall2(__NR_kill, u64::from(host), signal) } == 0;
         }
@@ -341,6 +374,10 @@ fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i6
     } else {
         pids::to_host(tgid as u32)?
     };
+    may_signal(thread, tgid as u32)?;
+    if tgid == 1 {
+        return Ok(0);
+    }
     let named = if tid as u32 == tgid as u32 {
         group
     } else {
@@ -370,6 +407,10 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
         return checked(unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), signal) });
     }
     if let Ok(host) = pids::thread_to_host(tid as u32) {
+        may_signal(thread, tid as u32)?;
+        if tid == 1 {
+            return to_init(signal);
+        }
         return outside_is_esrch(unsafe { syscall2(__NR_tkill, u64::from(host), signal) });
     }
     outside_is_esrch(unsafe {
@@ -411,6 +452,10 @@ pub fn queue(
     } else {
         pids::to_host(pid as u32)?
     };
+    may_signal(thread, pid as u32)?;
+    if pid == 1 {
+        return to_init(signal);
+    }
     if info.code() < 0 {
         let sender = match info.pid() as u32 {
             me if me == own.zone_pid => own.host_pid,
