@@ -191,6 +191,9 @@ pub struct Handover {
     pub front_count: u32,
     /// Seed for the places of position-independent images.
     pub pad: u32,
+    /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
+    /// NUL-terminated.
+    pub comm: [u8; 16],
 }
 
-const _: () = assert!(size_of::<Mailbox>() <= MAILBOX_STRIDE as usize);
+const _: () = assert!(size_of::<Mailbox>() as u64 <= MAILBOX_STRIDE);

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 
 /// A guest's descriptor of a file that the zone may change.
 fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
-    let number = i32::try_from(fd as i64).map_err(|_| libc::EBADF)?;
+    let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
     let file = open_path(caller, number)?;
     // The path of our own descriptor: the guest cannot swap it any more.
     let path = std::fs::read_link(own_path(&file)).map_err(|_| libc::EBADF)?;
@@ -108,7 +108,7 @@ pub fn chown(
 
 /// A terminal's owner is kept as long as the terminal is there.
 fn give_terminal(zone: &Zone, caller: HostPid, fd: u64, uid: u64) {
-    let number = host_path(caller, fd as i32)
+    let number = host_path(caller, low(fd))
         .ok()
         .and_then(|host| super::served::terminal_number(&host));
     if let (Some(number), Ok(uid)) = (number, u32::try_from(uid)) {
@@ -122,7 +122,7 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
         Err(libc::EINVAL) => return Ok(0),
         other => other?,
     };
-    let [a, an, m, mn] = times.map(|word| word as i64);
+    let [a, an, m, mn] = times.map(u64::cast_signed);
     let times = [
         libc::timespec {
             tv_sec: a,
@@ -147,7 +147,7 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
 
 /// Zone path of a descriptor.
 pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
-    let number = fd as i32;
+    let number = low(fd);
     let host = host_path(caller, number)?;
     zone.to_zone_path(&host).ok_or(libc::ENOENT)
 }
@@ -155,4 +155,12 @@ pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
 /// The errno of a failed operation.
 pub fn errno(error: std::io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// An `int` as the kernel takes it from a register: its low half.
+#[must_use]
+pub fn low(word: u64) -> i32 {
+    u32::try_from(word & u64::from(u32::MAX))
+        .unwrap_or(u32::MAX)
+        .cast_signed()
 }

@@ -49,7 +49,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
-            let flags = args[1] as i32;
+            let flags = files::low(args[1]);
             match served::open(zone, caller, &text(), flags)? {
                 Answer::Done(fd) => listener
                     .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
@@ -73,7 +73,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
         },
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
-        Request::Exec => exec(zone, listener, call, &text(), args[0] as i32),
+        Request::Exec => exec(zone, listener, call, &text(), files::low(args[0])),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3] == 1),
         Request::Utimens => {
@@ -187,12 +187,13 @@ fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
     let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number))
         .ok_or(libc::ESRCH)?;
     let pid = i32::try_from(host.0).map_err(|_| libc::ESRCH)?;
-    // SAFETY: both take and return numbers only.
+    let pid = Some(nix::unistd::Pid::from_raw(pid));
     let group = if nr == 121 {
-        unsafe { libc::getpgid(pid) }
+        nix::unistd::getpgid(pid)
     } else {
-        unsafe { libc::getsid(pid) }
+        nix::unistd::getsid(pid)
     };
+    let group = group.map_err(|_| libc::ESRCH)?.as_raw();
     let group = u32::try_from(group).map_err(|_| libc::ESRCH)?;
     super::guests::to_zone(&zone.shared, HostPid(group))
         .map(|zone| i64::from(zone.0))
@@ -224,7 +225,12 @@ impl Files for Executables<'_> {
             let at = if path.first() == Some(&b'/') {
                 b"/".to_vec()
             } else {
-                files::path_of(self.zone, self.caller, self.directory as u64).map_err(LoadError)?
+                files::path_of(
+                    self.zone,
+                    self.caller,
+                    i64::from(self.directory).cast_unsigned(),
+                )
+                .map_err(LoadError)?
             };
             self.open_anywhere(at, path).map_err(LoadError)?
         };
@@ -324,6 +330,12 @@ fn exec(
     // SAFETY: all zero is a valid `Handover`.
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
     plan.write(&mut handover).map_err(|error| error.0)?;
+    // As the kernel does: of a script, the script's own name.
+    let comm = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let room = handover.comm.len() - 1;
+    for (to, from) in handover.comm.iter_mut().take(room).zip(comm) {
+        *to = *from;
+    }
     zone.shared.write_handover(call.tid, &handover);
     Ok(0)
 }

@@ -392,9 +392,11 @@ fn become_init(
     if SENT.load(Ordering::Acquire) != 1 {
         return "cannot hand the listener over".into();
     }
-    // SAFETY: from here on only calls that the filter lets through from anybody: dup2 and execveat.
+    // From here on only calls that the filter lets through from anybody: dup2 and execveat.
+    // SAFETY: takes numbers only.
+    unsafe { libc::dup2(spawn.as_raw_fd(), FD_SPAWN.cast_signed()) };
+    // SAFETY: the strings are ours, or constants of the tables.
     unsafe {
-        libc::dup2(spawn.as_raw_fd(), FD_SPAWN.cast_signed());
         libc::syscall(
             libc::SYS_execveat,
             picozone_personality::layout::FD_PERSONALITY,
