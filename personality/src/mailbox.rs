@@ -182,6 +182,9 @@ pub struct Handover {
     pub front_count: u32,
     /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
     pub ignored: u32,
+    /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
+    /// NUL-terminated.
+    pub comm: [u8; 16],
     /// `#!`: the arguments to put in front, each NUL-terminated, one after the other. Last, since it
     /// is mostly empty.
     pub front: [u8; 1024],

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Attributes of a node of `/proc` or `/dev`: all its times are when the zone booted.
 #[must_use]
-pub fn of_node(attr: &Attr, dev: u64, ino: u64, booted: SystemTime) -> Vec<u8> {
+pub fn of_node(attr: &Attr, dev: u64, booted: SystemTime) -> Vec<u8> {
     let mut x = empty();
     x.stx_mask = libc::STATX_BASIC_STATS;
     x.stx_blksize = 1024;
@@ -17,7 +17,7 @@ pub fn of_node(attr: &Attr, dev: u64, ino: u64, booted: SystemTime) -> Vec<u8> {
     (x.stx_uid, x.stx_gid) = (attr.uid, attr.gid);
     x.stx_nlink = u32::try_from(attr.nlink).unwrap_or(u32::MAX);
     x.stx_size = attr.size;
-    x.stx_ino = ino;
+    x.stx_ino = attr.ino;
     (x.stx_dev_major, x.stx_dev_minor) = (libc::major(dev), libc::minor(dev));
     (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(attr.rdev), libc::minor(attr.rdev));
     let since = booted.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -32,6 +32,32 @@ pub fn of_node(attr: &Attr, dev: u64, ino: u64, booted: SystemTime) -> Vec<u8> {
 /// # Errors
 /// What the kernel says.
 pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
+    let mut x = statx(fd)?;
+    let (id, _) = identify(fd)?;
+    let tables = zone.shared.tables();
+    if let Some(owner) = zone.owners.get(&zone.shared, id) {
+        (x.stx_uid, x.stx_gid) = (owner.uid, owner.gid);
+        x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
+    } else {
+        x.stx_uid = to_zone(x.stx_uid, tables.host_uid);
+        x.stx_gid = to_zone(x.stx_gid, tables.host_gid);
+    }
+    Ok(bytes(&x))
+}
+
+/// Attributes of a device of the host, with owner and mode as the zone has them.
+///
+/// # Errors
+/// What the kernel says.
+pub fn of_device(fd: &OwnedFd, attr: &Attr) -> Result<Vec<u8>, i32> {
+    let mut x = statx(fd)?;
+    x.stx_mode = u16::try_from(attr.mode).unwrap_or(0);
+    (x.stx_uid, x.stx_gid) = (attr.uid, attr.gid);
+    (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(attr.rdev), libc::minor(attr.rdev));
+    Ok(bytes(&x))
+}
+
+fn statx(fd: &OwnedFd) -> Result<libc::statx, i32> {
     let mut x = empty();
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     // SAFETY: the buffer is ours, the path is an empty constant.
@@ -44,17 +70,9 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
             &raw mut x,
         )
     };
-    Errno::result(result).map_err(|errno| errno as i32)?;
-    let (id, _) = identify(fd)?;
-    let tables = zone.shared.tables();
-    if let Some(owner) = zone.owners.get(&zone.shared, id) {
-        (x.stx_uid, x.stx_gid) = (owner.uid, owner.gid);
-        x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
-    } else {
-        x.stx_uid = to_zone(x.stx_uid, tables.host_uid);
-        x.stx_gid = to_zone(x.stx_gid, tables.host_gid);
-    }
-    Ok(bytes(&x))
+    Errno::result(result)
+        .map(|_| x)
+        .map_err(|errno| errno as i32)
 }
 
 /// Number of the terminal whose master this is (`TIOCGPTN`, ioctl_tty(2)).

@@ -334,6 +334,12 @@ fn exec(
     // SAFETY: all zero is a valid `Handover`.
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
     plan.write(&mut handover).map_err(|error| error.0)?;
+    // As the kernel does: of a script, the script's own name.
+    let comm = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let room = handover.comm.len() - 1;
+    for (to, from) in handover.comm.iter_mut().take(room).zip(comm) {
+        *to = *from;
+    }
     zone.shared.write_handover(call.tid, &handover);
     Ok(0)
 }

@@ -227,16 +227,29 @@ pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<Vec<
 }
 
 fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr) -> Vec<u8> {
-    let mut dev = view::device_of(Path::new(std::ffi::OsStr::from_bytes(tree.prefix())));
-    let mut ino = attr.ino;
-    // What fstat(2) says of a device must be the same: ttyname(3) compares.
-    if attr.mode & libc::S_IFMT == libc::S_IFCHR {
-        let host = Path::new("/dev").join(std::ffi::OsStr::from_bytes(rest));
-        if let Ok(found) = nix::sys::stat::stat(&host) {
-            (dev, ino) = (found.st_dev, found.st_ino);
-        }
+    if attr.mode & libc::S_IFMT == libc::S_IFCHR
+        && let Some(device) = host_device(zone, rest)
+        && let Ok(found) = attributes::of_device(&device, attr)
+    {
+        return found;
     }
-    attributes::of_node(attr, dev, ino, zone.booted)
+    let dev = view::device_of(Path::new(std::ffi::OsStr::from_bytes(tree.prefix())));
+    attributes::of_node(attr, dev, zone.booted)
+}
+
+/// The host's device behind a path of `/dev`, to be looked at only: what fstat(2) says of it natively
+/// must be said of the path too, since ttyname(3) compares.
+fn host_device(zone: &Zone, rest: &[u8]) -> Option<OwnedFd> {
+    let path = Path::new("/dev").join(std::ffi::OsStr::from_bytes(rest));
+    if let Some(number) = terminal_number(path.as_os_str().as_bytes()) {
+        return zone.terminals.pin(number);
+    }
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH)
+        .open(path)
+        .map(OwnedFd::from)
+        .ok()
 }
 
 /// `O_PATH` asks for less than reading does, but no such descriptor can be installed in a guest

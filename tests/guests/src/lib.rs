@@ -6,6 +6,11 @@
 //!
 //! [`call`] and [`libc_result`] speak to the kernel as directly as a program can; errnos are shown
 //! by name. [`child`] forks. [`escape`] leaves a signal handler as siglongjmp(3) does.
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "a static and its address are one place, and handlers get what the kernel gives"
+)]
 
 pub mod children;
 pub mod escape;
@@ -117,7 +122,7 @@ pub fn signed(value: i32) -> u64 {
 }
 
 /// `AT_FDCWD`.
-pub const CWD: u64 = libc::AT_FDCWD as i64 as u64;
+pub const CWD: u64 = (libc::AT_FDCWD as i64).cast_unsigned();
 
 /// An address that nobody can read: the first page.
 pub const NOWHERE: u64 = 8;

@@ -286,14 +286,10 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             size_of::<MemoryMap>() as u64,
             0,
         );
-        let name = process.exe[..len]
-            .iter()
-            .rposition(|&b| b == b'/')
-            .map_or(0, |i| i + 1);
         syscall2(
             __NR_prctl,
             u64::from(PR_SET_NAME),
-            process.exe.as_ptr() as u64 + name as u64,
+            handover.comm.as_ptr() as u64,
         );
 
         signal::ignore_held(thread, u64::from(handover.ignored));

@@ -6,9 +6,6 @@ use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
 
-/// `si_code` of sigqueue(3).
-const SI_QUEUE: i32 = -1;
-
 /// Everything that would make another name space, or let the child be traced.
 const REFUSED_FLAGS: u64 = (CLONE_NEWNS
     | CLONE_NEWCGROUP

@@ -9,7 +9,6 @@
 //! names.
 #![expect(
     clippy::undocumented_unsafe_blocks,
-    clippy::multiple_unsafe_ops_per_block,
     reason = "everything here is meant to do harm; the kernel is to keep it from doing so"
 )]
 #![expect(
@@ -586,7 +585,7 @@ fn doorbell() {
                 0 => next(),
                 1 => next() % 64,
                 2 => u64::MAX - next() % 64,
-                _ => 0x2f2e_2e2f_2e2e_2f00 | next() % 256,
+                _ => 0x2f2e_2e2f_2e2e_2f00 | (next() % 256),
             };
             // Texts in full only now and then: most of the time is the monitor's.
             if word < 16 || round % 50 == 0 {

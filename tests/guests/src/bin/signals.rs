@@ -610,8 +610,10 @@ fn information() {
             libc::WEXITED,
         )
     };
-    // SAFETY: a SIGCHLD block has these members.
-    let (sender, status) = unsafe { (info.si_pid(), info.si_status()) };
+    // SAFETY: a SIGCHLD block has this member.
+    let sender = unsafe { info.si_pid() };
+    // SAFETY: and this one.
+    let status = unsafe { info.si_status() };
     see(
         "waitid",
         (

@@ -94,8 +94,10 @@ fn ids() {
 fn affinity() -> i32 {
     // SAFETY: zeros are a valid set.
     let mut set: libc::cpu_set_t = unsafe { zeroed() };
+    // SAFETY: takes nothing.
+    let own = unsafe { libc::pthread_self() };
     // SAFETY: the set lives until the call returns.
-    unsafe { libc::pthread_getaffinity_np(libc::pthread_self(), size_of_val(&set), &raw mut set) }
+    unsafe { libc::pthread_getaffinity_np(own, size_of_val(&set), &raw mut set) }
 }
 
 fn stacks() {
