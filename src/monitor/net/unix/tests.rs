@@ -15,7 +15,7 @@ const WHO: Credentials = Credentials {
     gid: 34,
 };
 
-/// A zone with a root, and a caller in `root/work`.
+/// A zone with a root, and a caller in `root/place`.
 struct Zone {
     unix: Unix,
     home: TempDir,
@@ -27,7 +27,7 @@ struct Zone {
 
 fn zone(number: u16) -> Zone {
     let home = tempfile::tempdir().expect("a directory");
-    std::fs::create_dir_all(home.path().join("root/work")).expect("made");
+    std::fs::create_dir_all(home.path().join("root/place")).expect("made");
     let unix = Unix::new(number, home.path()).expect("made");
     let root = std::fs::File::open(home.path().join("root")).expect("there");
     Zone {
@@ -43,7 +43,7 @@ impl Caller for Zone {
     fn open(&self, path: &[u8], flags: i32) -> Result<OwnedFd, Errno> {
         let path = match path {
             [b'/', ..] => path.to_vec(),
-            relative => [b"/work/", relative].concat(),
+            relative => [b"/place/", relative].concat(),
         };
         let how = OpenHow::new()
             .flags(OFlag::from_bits_retain(flags | libc::O_CLOEXEC))
@@ -134,14 +134,14 @@ fn paths_are_relative_to_the_caller_and_named_in_its_words() {
     let zone = zone(64_001);
     let listener = zone.listener(b"sock\0rubbish", 4);
     assert_eq!(zone.name(&listener), b"sock\0");
-    let inode = zone.home.path().join("root/work/sock");
+    let inode = zone.home.path().join("root/place/sock");
     let data = std::fs::metadata(&inode).expect("there");
     assert_eq!(data.mode() & 0o777, 0o750, "by the umask");
-    for name in [&b"sock"[..], b"./sock", b"/work/sock", b"../work/sock"] {
+    for name in [&b"sock"[..], b"./sock", b"/place/sock", b"../place/sock"] {
         drop(zone.connect(name).expect("connected"));
         drop(accept(&listener));
     }
-    assert_eq!(zone.bind(&stream(), b"/work/sock"), Err(Errno::EADDRINUSE));
+    assert_eq!(zone.bind(&stream(), b"/place/sock"), Err(Errno::EADDRINUSE));
     assert_eq!(zone.bind(&stream(), b"."), Err(Errno::EADDRINUSE));
     assert_eq!(zone.bind(&stream(), b"a/b"), Err(Errno::ENOENT));
     assert_eq!(zone.bind(&stream(), b"a/"), Err(Errno::ENOENT));
@@ -171,7 +171,7 @@ fn no_link_leads_out() {
     let zone = zone(64_003);
     let outside = zone.home.path().join("outside");
     let _host = UnixListener::bind(&outside).expect("bound");
-    let link = zone.home.path().join("root/work/link");
+    let link = zone.home.path().join("root/place/link");
     symlink(&outside, &link).expect("made");
     assert_eq!(zone.connect(b"link").err(), Some(Errno::ENOENT));
     assert_eq!(zone.bind(&stream(), b"link"), Err(Errno::EADDRINUSE));
