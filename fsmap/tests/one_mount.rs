@@ -9,6 +9,7 @@ use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, resolve};
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -68,15 +69,32 @@ fn make() -> impl Strategy<Value = Make> {
     ]
 }
 
-/// What was left out was left out by the file system's rules, the same for both sides.
+/// What cannot be made is left out. A part of the path that is a link is not followed: it may lead
+/// out of the tree, where a test makes nothing.
 fn build(root: &Path, makes: &[Make]) {
     for make in makes {
         drop(match make {
-            Make::Dir(at) => fs::create_dir_all(root.join(at)),
-            Make::File(at) => fs::write(root.join(at), at),
-            Make::Link(at, to) => symlink(to, root.join(at)),
+            Make::Dir(at) => plain(root, at).and_then(fs::create_dir_all),
+            Make::File(at) => plain(root, at).and_then(|path| fs::write(path, at)),
+            Make::Link(at, to) => plain(root, at).and_then(|path| symlink(to, path)),
         });
     }
+}
+
+/// The path of `at` under `root`.
+///
+/// # Errors
+///
+/// `ELOOP` where a part of it, the last one too, is a link.
+fn plain(root: &Path, at: &str) -> io::Result<std::path::PathBuf> {
+    let mut path = root.to_owned();
+    for part in at.split('/') {
+        path.push(part);
+        if path.is_symlink() {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+    }
+    Ok(path)
 }
 
 struct Zone {

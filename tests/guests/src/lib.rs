@@ -22,12 +22,31 @@ pub use nix::errno::Errno;
 use std::ffi::CStr;
 use std::fmt::Debug;
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What a call gave.
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
+static WORK: OnceLock<PathBuf> = OnceLock::new();
+
+/// The directory in which the guest was started.
+pub fn work() -> &'static Path {
+    WORK.get().expect("sections() has set it")
+}
+
 /// Runs the sections that the arguments name, or all of them.
+///
+/// # Panics
+/// The working directory is not one that a test has made for the guest, by copying it there as
+/// `guest`: sections leave files behind, and natively the host's root runs them.
 pub fn sections(all: &[(&str, fn())]) {
+    let work = std::env::current_dir().expect("it is there");
+    assert!(
+        work.join("guest").is_file(),
+        "run this in an empty directory, as a copy named guest"
+    );
+    WORK.set(work).expect("the first and only time");
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for name in &wanted {
         assert!(all.iter().any(|row| row.0 == name), "no section {name}");
