@@ -9,7 +9,7 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::*;
-use picozone_personality::mailbox::{Handover, Image, MAILBOX_STRIDE};
+use picozone_personality::mailbox::{Handover, Image, MAILBOX_STRIDE, Segment};
 use picozone_personality::tables::TABLES_SIZE;
 
 const PAGE: u64 = 4096;
@@ -106,44 +106,68 @@ struct Mapped {
     end: u64,
 }
 
-fn map_image(image: &Image) -> Mapped {
-    let mut bias = 0;
-    let length = image.span[1].wrapping_sub(image.span[0]);
-    if image.is_dyn == 1 {
-        let slack = image.align.saturating_sub(PAGE);
-        let at = unsafe {
-            syscall6(
-                __NR_mmap,
-                [
-                    0,
-                    length + slack,
-                    0,
-                    u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
-                    u64::MAX,
-                    0,
-                ],
-            )
-        };
-        if at < 0 {
-            die("picozone: no room for the program\n");
-        }
-        let at = at as u64;
-        let aligned = (at + slack) & !(image.align.max(PAGE) - 1);
-        if aligned > at {
-            unsafe { syscall2(__NR_munmap, at, aligned - at) };
-        }
-        let end = at + length + slack;
-        if aligned + length < end {
-            unsafe { syscall2(__NR_munmap, aligned + length, end - aligned - length) };
-        }
-        bias = aligned - image.span[0];
+/// Finds room for an image that may lie anywhere. Gives its bias, and whether the first segment
+/// lies there already: where it can, all of the room is mapped as that segment is, as execve(2)
+/// and ld.so do it.
+fn place(image: &Image, first: &Segment) -> (u64, bool) {
+    let length = page_up(image.span[1]) - page_down(image.span[0]);
+    let slack = image.align.saturating_sub(PAGE);
+    let is_placed = slack == 0
+        && first.file_size > 0
+        && page_down(first.vaddr) == page_down(image.span[0]);
+    let args = if is_placed {
+        [
+            0,
+            length,
+            u64::from(first.prot),
+            u64::from(MAP_PRIVATE),
+            image.fd as u64,
+            page_down(first.offset),
+        ]
+    } else {
+        let flags = u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+        [0, length + slack, 0, flags, u64::MAX, 0]
+    };
+    let at = unsafe { syscall6(__NR_mmap, args) };
+    if at < 0 {
+        die("picozone: no room for the program\n");
     }
-    for segment in image.segments.iter().take(image.count as usize) {
-        let address = bias + segment.vaddr;
+    let at = at as u64;
+    let aligned = (at + slack) & !(image.align.max(PAGE) - 1);
+    if aligned > at {
+        unsafe { syscall2(__NR_munmap, at, aligned - at) };
+    }
+    let end = at + length + slack;
+    if aligned + length < end {
+        unsafe { syscall2(__NR_munmap, aligned + length, end - aligned - length) };
+    }
+    (aligned.wrapping_sub(page_down(image.span[0])), is_placed)
+}
+
+fn map_image(image: &Image) -> Mapped {
+    let segments = &image.segments[..(image.count as usize).min(image.segments.len())];
+    let (mut bias, mut first_is_placed) = (0, false);
+    // Where the mapping of the first segment goes on in place of a hole.
+    let mut reached = u64::MAX;
+    if image.is_dyn == 1
+        && let Some(first) = segments.first()
+    {
+        (bias, first_is_placed) = place(image, first);
+        reached = bias.wrapping_add(page_down(first.vaddr));
+    }
+    for (number, segment) in segments.iter().enumerate() {
+        let address = bias.wrapping_add(segment.vaddr);
         let file_end = address + segment.file_size;
         let prot = u64::from(segment.prot);
         let fixed = u64::from(MAP_PRIVATE | MAP_FIXED);
-        if segment.file_size > 0 {
+        if reached < page_down(address) {
+            unsafe { syscall3(__NR_mprotect, reached, page_down(address) - reached, 0) };
+        }
+        if image.is_dyn == 1 {
+            reached = page_up(address + segment.mem_size);
+        }
+        let is_placed = number == 0 && first_is_placed;
+        if segment.file_size > 0 && !is_placed {
             let args = [
                 page_down(address),
                 file_end - page_down(address),
@@ -186,7 +210,7 @@ fn map_image(image: &Image) -> Mapped {
     unsafe { syscall1(__NR_close, image.fd as u64) };
     Mapped {
         bias,
-        end: bias + image.span[1],
+        end: bias.wrapping_add(image.span[1]),
     }
 }
 
@@ -308,28 +332,10 @@ fn brk_start(image: &Image, mapped: &Mapped) -> u64 {
     if image.is_dyn == 0 {
         return page_up(mapped.end);
     }
-    // Randomness: the kernel's own choice for the image, spread over the area below it.
-    let hint =
-        0x5555_0000_0000 + ((mapped.bias >> 12).wrapping_mul(0x9e37_79b9) & 0xffff_ffff) * 256;
-    let hint = page_up(hint);
-    let at = unsafe {
-        syscall6(
-            __NR_mmap,
-            [
-                hint,
-                PAGE,
-                0,
-                u64::from(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE),
-                u64::MAX,
-                0,
-            ],
-        )
-    };
-    if at <= 0 {
-        return page_up(mapped.end);
-    }
-    unsafe { syscall2(__NR_munmap, at as u64, PAGE) };
-    at as u64
+    // Randomness: the kernel's own choice for the image, spread over 1 TiB. In a fresh process
+    // nothing lies there: images come from the top of the address space.
+    let spread = (mapped.bias >> 12).wrapping_mul(0x9e37_79b9) & 0xffff_ffff;
+    page_up(0x5555_0000_0000 + spread * 256)
 }
 
 fn code_range(image: &Image, bias: u64, prot: u32) -> [u64; 2] {
