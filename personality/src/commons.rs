@@ -9,6 +9,8 @@
 //! An entry stays after its process was reaped, flagged dead, so that the number of a group whose
 //! leader is gone still translates.
 
+use crate::mailbox::Handover;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// First number that is never handed out.
@@ -19,6 +21,9 @@ pub const ZONE_PID_RESTART: u32 = 300;
 pub const GROUPS_MAX: usize = 32;
 /// How many system call numbers have a counter of refusals.
 pub const REFUSALS_MAX: usize = 512;
+
+/// How many processes can execute a program without the monitor at one time.
+pub const HANDOVERS_MAX: usize = 64;
 
 /// State bits of a process entry.
 pub mod state {
@@ -54,8 +59,16 @@ pub struct Process {
 pub struct Commons {
     /// The next zone pid to try.
     pub next_pid: AtomicU32,
+    /// Changes whenever a link is made or something is renamed: a path that was found before may be
+    /// another one now, though it leads to the same file.
+    pub links: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 15],
+    pub pad: [AtomicU32; 14],
+    /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
+    pub handover_owners: [AtomicU32; HANDOVERS_MAX],
+    /// What an exec without the monitor hands over. Used again and again, so that a fresh program
+    /// finds them in memory.
+    pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Refused calls by number, for the report of what is not supported.
     pub refused: [AtomicU64; REFUSALS_MAX],
     /// Calls that entered the personality, by number.

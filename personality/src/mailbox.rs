@@ -62,8 +62,9 @@ requests! {
     /// Zone path of a descriptor: args = descriptor or `AT_FDCWD`; b receives the path. The value
     /// is its length.
     FdPath = 5;
-    /// Prepares an exec: args = directory descriptor, flags; a = path. The handover area receives
-    /// the load plan; the value is the number of arguments to put in front (of `#!`).
+    /// Prepares an exec: args = directory descriptor, flags, file-system user and group, count of
+    /// further groups; a = path; b = those groups, of 32 bits. The handover area receives the load
+    /// plan.
     Exec = 6;
     /// Mode of a file: args = descriptor, mode.
     Chmod = 7;

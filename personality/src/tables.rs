@@ -5,11 +5,12 @@
 
 use crate::layout::MOUNT_ROWS_MAX;
 use crate::net::{PortRow, ZoneNet};
+use crate::plans::{self, KnownPlan, PlanRow};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// How many placeholders there are: five kinds in each of two trees.
@@ -89,12 +90,10 @@ pub struct Tables {
     pub host_gid: u32,
     /// How many rows of `mounts` are used.
     pub mount_count: u32,
-    /// Bumped whenever names change.
-    pub names_seq: AtomicU32,
     /// How many rows of `ports` have ever been used.
     pub port_count: AtomicU32,
     /// Unused.
-    pub pad: [u32; 2],
+    pub pad: [u32; 3],
     /// Host name as `uname` shows it, NUL-terminated.
     pub hostname: [u8; 65],
     /// Domain name as `uname` shows it, NUL-terminated.
@@ -113,6 +112,8 @@ pub struct Tables {
     pub placeholders: [Placeholder; PLACEHOLDERS_MAX],
     /// Ports of the zone that are bound.
     pub ports: [PortRow; PORTS_MAX],
+    /// Load plans of programs, by name, see [`Tables::plan`].
+    pub plans: [PlanRow; plans::ROWS],
     /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as
     /// is so for most. Spares readers a page of the large table for each file.
     pub owner_bits: [AtomicU64; OWNER_WORDS],
@@ -141,6 +142,12 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
 }
 
 impl Tables {
+    /// What is known of the program of that name. It holds while its files are the same.
+    #[must_use]
+    pub fn plan(&self, name: &[u8]) -> Option<KnownPlan> {
+        (0..plans::WAYS).find_map(|number| self.plans.get(plans::way(name, number))?.get(name))
+    }
+
     /// Whether the ownership table may have a row of this file. `false` is certain.
     #[must_use]
     pub fn may_have_owner(&self, dev: u64, ino: u64) -> bool {

@@ -32,7 +32,7 @@ const PHDRS_BYTES_MAX: usize = 65536;
 const PATH_MAX: u64 = 4096;
 
 /// An image that maps nothing.
-pub(super) const NO_IMAGE: Image = Image {
+pub const NO_IMAGE: Image = Image {
     fd: -1,
     is_dyn: 0,
     entry: 0,

@@ -21,7 +21,7 @@ use std::fmt;
 
 use picozone_personality::mailbox::{Handover, Image};
 
-pub use elf::parse_interpreter;
+pub use elf::{NO_IMAGE, parse_interpreter};
 
 /// How many scripts can follow one another before the program (`exec_binprm` in `fs/exec.c`).
 pub const SCRIPTS_MAX: usize = 5;
@@ -214,6 +214,8 @@ pub struct Plan<F> {
     pub exe: (F, Image),
     /// The program's interpreter, usually the dynamic linker.
     pub interp: Option<(F, Image)>,
+    /// Path of `interp` in the zone; empty if there is none.
+    pub interp_path: Vec<u8>,
     /// Path of `exe` in the zone (`/proc/self/exe`).
     pub path: Vec<u8>,
     /// The arguments that replace the guest's first one; empty unless a script was named.
@@ -270,13 +272,13 @@ pub fn prepare_opened<F: Files>(
                 interp,
                 exec_stack,
             } => {
-                let interp = match interp {
+                let (interp, interp_path) = match interp {
                     Some(path) => {
                         let opened = open_interpreter(files, &path)?;
                         let image = with_view(files, &opened, elf::parse_interpreter_view)?;
-                        Some((opened.file, image))
+                        (Some((opened.file, image)), opened.path)
                     }
-                    None => None,
+                    None => (None, Vec::new()),
                 };
                 if scripts == 0 {
                     front.clear();
@@ -284,6 +286,7 @@ pub fn prepare_opened<F: Files>(
                 return Ok(Plan {
                     exe: (opened.file, image),
                     interp,
+                    interp_path,
                     path: opened.path,
                     front,
                     exec_stack,

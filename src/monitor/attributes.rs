@@ -1,6 +1,6 @@
 //! Attributes as the bytes of a `struct statx`, and the one number that an ioctl tells of a terminal.
 
-use super::owners::identify;
+use super::owners::{id_in_zone, identify};
 use super::procfs::Attr;
 use super::zone::Zone;
 use nix::errno::Errno;
@@ -39,8 +39,8 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
         (x.stx_uid, x.stx_gid) = (owner.uid, owner.gid);
         x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
     } else {
-        x.stx_uid = to_zone(x.stx_uid, tables.host_uid);
-        x.stx_gid = to_zone(x.stx_gid, tables.host_gid);
+        x.stx_uid = id_in_zone(x.stx_uid, tables.host_uid);
+        x.stx_gid = id_in_zone(x.stx_gid, tables.host_gid);
     }
     Ok(bytes(&x))
 }
@@ -85,16 +85,6 @@ pub fn terminal_of(master: &OwnedFd) -> Result<u32, i32> {
     let result = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) };
     Errno::result(result).map_err(|errno| errno as i32)?;
     Ok(number)
-}
-
-/// As the personality translates: the zone's own user is root, system ids are the same, the rest is
-/// nobody.
-fn to_zone(id: u32, own: u32) -> u32 {
-    match id {
-        id if id == own => 0,
-        id if id < 1000 => id,
-        _ => 65534,
-    }
 }
 
 fn empty() -> libc::statx {

@@ -5,11 +5,13 @@
 //! so that an inode number used again finds nothing.
 
 use super::shared::Shared;
+use super::zone::Zone;
 use crate::error::{Doing, Result};
 use crate::tree::owners;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use picozone_personality::tables::{OWNERS_MAX, owner_bit, owner_slot};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -45,6 +47,35 @@ pub struct Owners {
     /// Serialises writers of the table.
     writer: Mutex<()>,
     changes: Sender<(FileId, Owner)>,
+}
+
+/// Owner, group and mode of an own descriptor's file, in the zone's terms.
+#[must_use]
+pub fn in_zone(zone: &Zone, file: &std::fs::File, data: &std::fs::Metadata) -> Owner {
+    let tables = zone.shared.tables();
+    let kept = if tables.may_have_owner(data.dev(), data.ino()) {
+        identify(file)
+            .ok()
+            .and_then(|(id, _)| zone.owners.get(&zone.shared, id))
+    } else {
+        None
+    };
+    kept.unwrap_or_else(|| Owner {
+        uid: id_in_zone(data.uid(), tables.host_uid),
+        gid: id_in_zone(data.gid(), tables.host_gid),
+        mode: data.mode(),
+    })
+}
+
+/// As the personality translates a host id: the zone's own user is root, system ids are the same, the
+/// rest is nobody.
+#[must_use]
+pub fn id_in_zone(id: u32, own: u32) -> u32 {
+    match id {
+        id if id == own => 0,
+        id if id < 1000 => id,
+        _ => 65534,
+    }
 }
 
 /// Identity and mode of an own descriptor's file.

@@ -221,6 +221,7 @@ fn a_plan_fills_the_handover_or_leaves_it() {
             },
         ),
         interp: None,
+        interp_path: Vec::new(),
         path: vec![b'p'; 1024],
         front: vec![b"/bin/sh".to_vec(), b"".to_vec(), b"script".to_vec()],
         exec_stack: true,

@@ -1,14 +1,15 @@
-//! execve: the monitor makes the plan, the kernel executes the personality afresh.
+//! execve: with a plan in hand, the kernel executes the personality afresh.
 
-use crate::arch::{syscall1, syscall2, syscall5, syscall6};
+use crate::arch::{syscall2, syscall5, syscall6};
 use crate::dispatch::checked;
 use crate::memory::PathRoom;
-use crate::monitor::{mailbox_of, tables};
+use crate::monitor::tables;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids};
+use crate::{Errno, Result, handover, memory, pids, plan};
+use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
-use picozone_personality::mailbox::Request;
+use picozone_personality::mailbox::Handover;
 
 /// Longest list of arguments that fits `#!`'s rebuilt vector: the kernel's own limit bounds it.
 const VECTOR_MAX: usize = 1 << 20;
@@ -31,35 +32,30 @@ pub fn execveat(
         return Err(Errno::ENOENT);
     }
     let text = crate::path::own_exe(thread, path);
-    thread.ask_about(Request::Exec, text.to_bytes(), &[dirfd, flags])?;
-    let result = run(thread, argv, envp);
+    execute(thread, dirfd, text, argv, envp, flags)
+}
+
+/// Returns only if the exec did not happen.
+fn execute(
+    thread: &mut Thread,
+    dirfd: u64,
+    path: &CStr,
+    argv: u64,
+    envp: u64,
+    flags: u64,
+) -> Result<u64> {
+    let mut claim = handover::claim(thread.process().host_pid);
+    plan::prepare(thread, &mut claim, dirfd, path, flags)?;
+    claim.handover.mask = thread.mask();
+    claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
+    pids::store_credentials(thread.process().zone_pid, &thread.credentials);
+    let result = run(claim.handover, argv, envp);
     // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
-    let handover = &mut thread.mailbox().handover;
-    handover.kind = 0;
-    close(handover.exe.fd);
-    if handover.has_interp == 1 {
-        close(handover.interp.fd);
-    }
+    plan::close_images(claim.handover);
     result
 }
 
-fn close(fd: i32) {
-    if fd >= 0 {
-        unsafe { syscall1(__NR_close, fd as u64) };
-    }
-}
-
-fn run(thread: &mut Thread, argv: u64, envp: u64) -> Result<u64> {
-    let mask = thread.mask();
-    let leader = thread.process().host_pid;
-    let handover = &mut thread.mailbox().handover;
-    handover.mask = mask;
-    handover.ignored = crate::signal::held_ignored(thread) as u32;
-    if leader != thread.host_tid {
-        mailbox_of(leader).handover = *handover;
-    }
-    pids::store_credentials(thread.process().zone_pid, &thread.credentials);
-    let handover = &mailbox_of(leader).handover;
+fn run(handover: &Handover, argv: u64, envp: u64) -> Result<u64> {
     let front = handover.front_count as usize;
     if front == 0 {
         return go(argv, envp);
@@ -123,19 +119,10 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
 
 /// The first exec of a process that init forked: nothing of a guest exists yet.
 pub fn first(thread: &mut Thread, path: &[u8], argv: u64, envp: u64, mask: u64) -> Result<u64> {
-    thread.ask_about(Request::Exec, path, &[AT_FDCWD as u64, 0])?;
-    let handover = &mut thread.mailbox().handover;
-    handover.mask = mask;
-    let front = handover.front_count as usize;
-    if front > 0 {
-        return run_first_script(thread, argv, envp);
-    }
-    go(argv, envp)
-}
-
-fn run_first_script(thread: &mut Thread, argv: u64, envp: u64) -> Result<u64> {
     let mut context = unsafe { core::mem::zeroed::<crate::arch::Context>() };
-    context.mask = thread.mailbox().handover.mask;
+    context.mask = mask;
     thread.context = &raw mut context;
-    run(thread, argv, envp)
+    let mut room = PathRoom::new();
+    let path = room.set(path)?;
+    execute(thread, AT_FDCWD as u64, path, argv, envp, 0)
 }

@@ -12,6 +12,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::LINKS_MAX;
 use picozone_personality::layout::{DIRECTORY_MODE, FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::Request;
+use picozone_personality::plans::FileId;
 use picozone_personality::tables::{OWNERS_MAX, owner_slot};
 
 const NOFOLLOW: u64 = AT_SYMLINK_NOFOLLOW as u64;
@@ -119,6 +120,25 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) })?;
     stat_to_zone(fd, &mut st);
     Ok(st)
+}
+
+/// Whether a descriptor is that file, unchanged, and the thread may execute it.
+pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0 {
+        return false;
+    }
+    let found = FileId {
+        dev: st.st_dev,
+        ino: st.st_ino,
+        size: st.st_size,
+        seconds: st.st_ctime as i64,
+        nanoseconds: st.st_ctime_nsec as i64,
+    };
+    stat_to_zone(fd, &mut st);
+    found == *id
+        && st.st_mode & S_IFMT == 0o100_000
+        && permits(thread, thread.credentials.uid[3], &st, 1)
 }
 
 /// The same, where the descriptor may be one of a directory of the monitor's.

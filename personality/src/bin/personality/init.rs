@@ -7,7 +7,7 @@
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall6};
 use crate::identity::Credentials;
 use crate::thread::Thread;
-use crate::{die, exec, pids, signal};
+use crate::{die, exec, handover, pids, signal};
 use linux_raw_sys::general::*;
 use linux_raw_sys::net::SOL_SOCKET;
 use picozone_personality::mailbox::Request;
@@ -179,6 +179,7 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
     process.host_pid = thread.host_tid;
     process.zone_pid = zone;
     pids::register(zone, process.host_pid);
+    handover::release(process.host_pid);
     thread.credentials = Credentials {
         uid: [spawn.uid; 4],
         gid: [spawn.gid; 4],

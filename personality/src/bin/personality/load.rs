@@ -1,9 +1,8 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
-use crate::monitor::mailbox_of;
 use crate::thread::{Thread, me};
-use crate::{die, init, pids, signal};
+use crate::{die, handover, init, pids, signal};
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
@@ -64,7 +63,7 @@ pub extern "C" fn start(stack: u64) -> ! {
     process.host_pid = thread.host_tid;
     process.dumpable = 1;
     thread.take_stack();
-    let handover = &mut mailbox_of(thread.host_tid).handover;
+    let handover = handover::find(thread.host_tid);
     let kind = core::mem::replace(&mut handover.kind, 0);
     match kind {
         1 => {}
@@ -112,9 +111,8 @@ struct Mapped {
 fn place(image: &Image, first: &Segment) -> (u64, bool) {
     let length = page_up(image.span[1]) - page_down(image.span[0]);
     let slack = image.align.saturating_sub(PAGE);
-    let is_placed = slack == 0
-        && first.file_size > 0
-        && page_down(first.vaddr) == page_down(image.span[0]);
+    let is_placed =
+        slack == 0 && first.file_size > 0 && page_down(first.vaddr) == page_down(image.span[0]);
     let args = if is_placed {
         [
             0,
@@ -323,6 +321,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             __NR_rt_sigprocmask,
             [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0],
         );
+        handover::release(process.host_pid);
         arch::pz_enter(entry, stack)
     }
 }

@@ -8,7 +8,7 @@
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::memory::{self, PathRoom};
-use crate::monitor::tables;
+use crate::monitor::{commons, tables};
 use crate::signal::HELD;
 use crate::thread::{Thread, me};
 use crate::{Errno, Result, file};
@@ -332,6 +332,16 @@ pub type Room = Option<PathBuf>;
 /// The resolved path.
 pub fn text_of(room: &Room) -> &[u8] {
     room.as_ref().map_or(b"", PathBuf::as_bytes)
+}
+
+/// Opens a program's file for reading, to stay open over an exec; `None` where that is not the
+/// personality's to do, or fails.
+pub fn open_program(thread: &Thread, path: &CStr) -> Option<u64> {
+    let flags = u64::from(O_NONBLOCK | O_LARGEFILE);
+    match open_confined(thread, AT_CWD as u64, path, flags, 0, &mut None) {
+        Ok(Opened::Descriptor(fd)) => Some(fd),
+        _ => None,
+    }
 }
 
 #[inline]
@@ -926,6 +936,13 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     result
 }
 
+/// Paths found before the change just made need not be right any more.
+fn note_links() {
+    commons()
+        .links
+        .fetch_add(1, core::sync::atomic::Ordering::AcqRel);
+}
+
 /// rename(2), renameat(2), renameat2(2).
 pub fn rename(
     thread: &mut Thread,
@@ -940,7 +957,7 @@ pub fn rename(
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     may_remove(thread, &from)?;
     may_remove(thread, &to)?;
-    checked(unsafe {
+    let result = checked(unsafe {
         syscall5(
             __NR_renameat2,
             from.fd,
@@ -949,7 +966,9 @@ pub fn rename(
             to.name(),
             flags,
         )
-    })
+    });
+    note_links();
+    result
 }
 
 /// link(2), linkat(2).
@@ -1026,14 +1045,16 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
     }
     let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
     may_change(thread, parent.fd)?;
-    checked(unsafe {
+    let result = checked(unsafe {
         syscall3(
             __NR_symlinkat,
             target.as_ptr() as u64,
             parent.fd,
             parent.name(),
         )
-    })
+    });
+    note_links();
+    result
 }
 
 /// truncate(2).

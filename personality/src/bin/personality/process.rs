@@ -3,7 +3,7 @@
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, memory, pids, signal};
+use crate::{Errno, Result, handover, memory, pids, signal};
 use linux_raw_sys::general::*;
 
 /// Everything that would make another name space, or let the child be traced.
@@ -134,6 +134,7 @@ extern "C" fn child_start(region: u64) -> ! {
         process.host_pid = thread.host_tid;
         if core::ptr::eq(thread.process, &raw const thread.own_process) {
             pids::register(process.zone_pid, thread.host_tid);
+            handover::release(thread.host_tid);
             pids::store_credentials(process.zone_pid, &thread.credentials);
         }
     }
@@ -170,6 +171,7 @@ fn fork(
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
+        handover::release(thread.host_tid);
         pids::store_credentials(zone_pid, &thread.credentials);
         thread.held_pending = 0;
         if stack != 0 {

@@ -1,0 +1,113 @@
+//! The plan of an exec: one that is known already, or else the monitor's.
+
+use crate::arch::syscall1;
+use crate::file::is_program;
+use crate::monitor::{commons, tables};
+use crate::path::open_program;
+use crate::thread::Thread;
+use crate::{Result, handover::Claim};
+use core::ffi::CStr;
+use core::sync::atomic::Ordering::Acquire;
+use linux_raw_sys::general::*;
+use picozone_personality::mailbox::{Handover, Image, Request};
+use picozone_personality::plans::{FileId, KnownPlan};
+
+/// Prepares an exec of a path: the plan and the descriptors it names.
+pub fn prepare(
+    thread: &Thread,
+    claim: &mut Claim,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+) -> Result<()> {
+    let is_plain = flags == 0 && path.to_bytes().first() == Some(&b'/');
+    if is_plain && prepare_known(thread, claim.handover, path).is_some() {
+        return Ok(());
+    }
+    let user = &thread.credentials;
+    let groups = &user.groups[..(user.group_count as usize).min(user.groups.len())];
+    let mailbox = thread.mailbox();
+    for (to, from) in mailbox.b.chunks_exact_mut(4).zip(groups) {
+        to.copy_from_slice(&from.to_ne_bytes());
+    }
+    let args = [
+        dirfd,
+        flags,
+        u64::from(user.uid[3]),
+        u64::from(user.gid[3]),
+        groups.len() as u64,
+    ];
+    thread.ask_about(Request::Exec, path.to_bytes(), &args)?;
+    if !core::ptr::eq(claim.handover, &raw const mailbox.handover) {
+        *claim.handover = mailbox.handover;
+    }
+    Ok(())
+}
+
+/// Closes the images of an exec that did not happen.
+pub fn close_images(handover: &Handover) {
+    close(handover.exe.fd);
+    if handover.has_interp == 1 {
+        close(handover.interp.fd);
+    }
+}
+
+fn close(fd: i32) {
+    if fd >= 0 {
+        unsafe { syscall1(__NR_close, fd as u64) };
+    }
+}
+
+/// By a plan that the monitor made before. `None`: there is none that fits.
+fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Option<()> {
+    let plan = tables().plan(path.to_bytes())?;
+    if plan.links != commons().links.load(Acquire) {
+        return None;
+    }
+    let exe = open(thread, path, &plan.exe_id)?;
+    let Some(interp) = open_interp(thread, &plan) else {
+        close(exe);
+        return None;
+    };
+    handover.kind = 1;
+    handover.exec_stack = plan.exec_stack;
+    handover.has_interp = u32::from(interp.is_some());
+    put(&mut handover.exe, &plan.exe, exe);
+    put(&mut handover.interp, &plan.interp, interp.unwrap_or(-1));
+    let found = CStr::from_bytes_until_nul(&plan.path).ok()?.to_bytes();
+    handover.path[..found.len()].copy_from_slice(found);
+    handover.path_len = found.len() as u32;
+    handover.front_count = 0;
+    let name = path.to_bytes().rsplit(|&byte| byte == b'/').next()?;
+    let name = &name[..name.len().min(handover.comm.len() - 1)];
+    handover.comm = [0; 16];
+    handover.comm[..name.len()].copy_from_slice(name);
+    Some(())
+}
+
+/// The used part of an image.
+fn put(to: &mut Image, from: &Image, fd: i32) {
+    let count = (from.count as usize).min(from.segments.len());
+    to.segments[..count].copy_from_slice(&from.segments[..count]);
+    (to.fd, to.is_dyn, to.entry) = (fd, from.is_dyn, from.entry);
+    (to.phdr, to.phnum, to.count) = (from.phdr, from.phnum, from.count);
+    (to.span, to.align) = (from.span, from.align);
+}
+
+/// The interpreter's descriptor: `None` if it is not what it was, `Some(None)` if there is none.
+fn open_interp(thread: &Thread, plan: &KnownPlan) -> Option<Option<i32>> {
+    let path = CStr::from_bytes_until_nul(&plan.interp_path).ok()?;
+    if path.is_empty() {
+        return Some(None);
+    }
+    open(thread, path, &plan.interp_id).map(Some)
+}
+
+fn open(thread: &Thread, path: &CStr, id: &FileId) -> Option<i32> {
+    let fd = open_program(thread, path)?;
+    if is_program(thread, fd, id) {
+        return Some(fd as i32);
+    }
+    close(fd as i32);
+    None
+}

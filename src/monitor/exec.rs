@@ -1,0 +1,197 @@
+//! execve(2): from a path to the plan by which the personality maps the program.
+
+use super::descriptors::{CWD, open_path, own_path};
+use super::files;
+use super::notify::{Call, Listener};
+use super::owners::{self, Owner};
+use super::paths::open_resolved;
+use super::plans;
+use super::served::{self, Answer};
+use super::zone::Zone;
+use crate::ids::HostPid;
+use crate::loader::{self, Files, LoadError, Opened};
+use picozone_fsmap::LINKS_MAX;
+use picozone_personality::commons::GROUPS_MAX;
+use picozone_personality::mailbox::Handover;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// Whose rights count, by the zone's own users. The guest says it: the rule is the zone's, not its
+/// boundary's.
+struct User {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+impl User {
+    fn of(zone: &Zone, tid: u32, args: [u64; 8]) -> User {
+        let word = |value: u64| files::low_int(value).cast_unsigned();
+        let count = usize::try_from(args[4]).unwrap_or(0).min(GROUPS_MAX);
+        let groups = zone.shared.read_bytes(tid, 4 * count);
+        let (groups, _) = groups.as_chunks::<4>();
+        let further = groups.iter().map(|group| u32::from_ne_bytes(*group));
+        User {
+            uid: word(args[2]),
+            gids: std::iter::once(word(args[3])).chain(further).collect(),
+        }
+    }
+
+    fn may_execute(&self, file: Owner) -> bool {
+        let bits = match self.uid {
+            // `CAP_DAC_OVERRIDE` needs at least one of the three.
+            0 => file.mode | file.mode >> 3 | file.mode >> 6,
+            uid if uid == file.uid => file.mode >> 6,
+            _ if self.gids.contains(&file.gid) => file.mode >> 3,
+            _ => file.mode,
+        };
+        bits & 1 != 0
+    }
+}
+
+/// The files of an exec, from the caller's place.
+struct Executables<'a> {
+    zone: &'a Zone,
+    caller: HostPid,
+    directory: i32,
+    user: User,
+}
+
+impl Files for Executables<'_> {
+    type File = File;
+
+    fn open_exec(&mut self, path: &[u8]) -> Result<Opened<File>, LoadError> {
+        let (fd, resolved) = if let Some(number) = own_descriptor(path) {
+            let own = open_path(self.caller, number).map_err(LoadError)?;
+            let host = std::fs::read_link(own_path(&own)).map_err(|_| LoadError::ENOENT)?;
+            let zone_path = self
+                .zone
+                .to_zone_path(host.as_os_str().as_bytes())
+                .unwrap_or_else(|| host.as_os_str().as_bytes().to_vec());
+            let file =
+                File::open(own_path(&own)).map_err(|error| LoadError(files::errno(error)))?;
+            (OwnedFd::from(file), zone_path)
+        } else {
+            let at = if path.first() == Some(&b'/') {
+                b"/".to_vec()
+            } else {
+                files::path_of(
+                    self.zone,
+                    self.caller,
+                    i64::from(self.directory).cast_unsigned(),
+                )
+                .map_err(LoadError)?
+            };
+            self.open_anywhere(at, path).map_err(LoadError)?
+        };
+        let file = File::from(fd);
+        let data = file
+            .metadata()
+            .map_err(|error| LoadError(files::errno(error)))?;
+        if !data.is_file() || !self.may_execute(&file, &data) {
+            return Err(LoadError::EACCES);
+        }
+        let mut head = vec![0; loader::HEAD_BYTES];
+        let mut length = 0;
+        while length < head.len() {
+            match file.read_at(&mut head[length..], length as u64) {
+                Ok(0) => break,
+                Ok(got) => length += got,
+                Err(error) => return Err(LoadError(files::errno(error))),
+            }
+        }
+        head.truncate(length);
+        Ok(Opened {
+            file,
+            head,
+            size: data.size(),
+            path: resolved,
+        })
+    }
+
+    fn read_at(&mut self, file: &File, offset: u64, buf: &mut [u8]) -> Result<usize, LoadError> {
+        file.read_at(buf, offset)
+            .map_err(|error| LoadError(files::errno(error)))
+    }
+}
+
+impl Executables<'_> {
+    /// Opens a path, through links of the monitor's mounts too.
+    fn open_anywhere(&self, at: Vec<u8>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), i32> {
+        const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        let (mut at, mut path) = (at, path.to_vec());
+        for _ in 0..=LINKS_MAX {
+            let refused = match open_resolved(self.zone, &at, &path, FLAGS) {
+                Err(libc::EACCES) => libc::EACCES,
+                other => return other,
+            };
+            let served = super::paths::served(self.zone, &at, &path).ok_or(refused)?;
+            match served::open(self.zone, self.caller, &served, FLAGS)? {
+                Answer::Elsewhere(next) => (at, path) = (b"/".to_vec(), next),
+                Answer::Done(fd) => {
+                    let host = std::fs::read_link(own_path(&fd)).map_err(files::errno)?;
+                    let zone_path = self.zone.to_zone_path(host.as_os_str().as_bytes());
+                    return Ok((fd, zone_path.unwrap_or(served)));
+                }
+            }
+        }
+        Err(libc::ELOOP)
+    }
+
+    fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
+        let owner = owners::in_zone(self.zone, file, data);
+        self.user.may_execute(owner)
+    }
+}
+
+fn own_descriptor(path: &[u8]) -> Option<i32> {
+    let rest = path
+        .strip_prefix(b"/proc/self/fd/")
+        .or_else(|| path.strip_prefix(b"/dev/fd/"))?;
+    std::str::from_utf8(rest).ok()?.parse().ok()
+}
+
+/// Prepares an exec: the plan goes to the handover area, the images to the guest.
+///
+/// # Errors
+/// Those of [`loader::prepare`].
+pub fn prepare(
+    zone: &Zone,
+    listener: &Listener,
+    call: Call,
+    path: &[u8],
+    args: [u64; 8],
+) -> Result<i64, i32> {
+    let directory = files::low_int(args[0]);
+    let caller = HostPid(call.tid);
+    let name = if path.is_empty() && directory != CWD {
+        format!("/dev/fd/{directory}").into_bytes()
+    } else {
+        path.to_vec()
+    };
+    let asked = plans::Asked::now(zone);
+    let mut executables = Executables {
+        zone,
+        caller,
+        directory,
+        user: User::of(zone, call.tid, args),
+    };
+    let mut plan = loader::prepare(&mut executables, &name).map_err(|error| error.0)?;
+    plans::keep(zone, asked, &name, &plan);
+    plan.exe.1.fd = listener.add(call, plan.exe.0.as_fd(), false)?;
+    if let Some((file, image)) = &mut plan.interp {
+        image.fd = listener.add(call, file.as_fd(), false)?;
+    }
+    // SAFETY: all zero is a valid `Handover`.
+    let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
+    plan.write(&mut handover).map_err(|error| error.0)?;
+    // As the kernel does: of a script, the script's own name.
+    let comm = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+    let room = handover.comm.len() - 1;
+    for (to, from) in handover.comm.iter_mut().take(room).zip(comm) {
+        *to = *from;
+    }
+    zone.shared.write_handover(call.tid, &handover);
+    Ok(0)
+}
