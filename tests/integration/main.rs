@@ -12,5 +12,7 @@ mod guests;
 mod harness;
 mod inside;
 mod lifecycle;
+mod proc;
 mod programs;
 mod redis;
+mod sockets;

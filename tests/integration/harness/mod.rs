@@ -90,6 +90,13 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// A program of `tests/guests` that is text.
+pub fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/guests")
+        .join(name)
+}
+
 /// Asks until the answer is there, for things that happen a moment later.
 ///
 /// # Panics

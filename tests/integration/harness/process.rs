@@ -80,6 +80,11 @@ pub fn run(command: &mut Command, limit: Duration) -> Output {
 }
 
 impl Running {
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for its end; see [`run`].
     #[track_caller]
     pub fn wait(mut self, limit: Duration) -> Output {

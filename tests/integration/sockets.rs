@@ -1,0 +1,79 @@
+//! Sockets in zones: the same program natively and in a zone, and two zones that talk.
+
+use crate::harness::{self, Home, LIMIT, Zone, eventually, in_each_role, run};
+use std::io::Read;
+use std::net::TcpStream;
+
+in_each_role!(
+    unix_sockets_are_as_natively,
+    two_zones_talk_and_nobody_outside_is_the_loopback,
+);
+
+fn unix_sockets_are_as_natively(home: &Home) {
+    let Some(python) = harness::program("sockets", "python3") else {
+        return;
+    };
+    let zone = home.boot("unix");
+    put(&zone, "unix.py");
+    let here = home.dir().join("here");
+    run(home.host("/bin/mkdir".as_ref()).arg(&here), LIMIT).ok();
+
+    let guest = home.place().dir().join("unix.py");
+    std::fs::copy(harness::script("unix.py"), &guest).expect("copied");
+    let native = run(home.host(&python).arg(guest).current_dir(here), LIMIT).ok();
+    let seen = zone.sh("umask 022; mkdir /tmp/here; cd /tmp/here; exec python3 /tmp/unix.py");
+    assert_eq!(seen, native);
+}
+
+fn two_zones_talk_and_nobody_outside_is_the_loopback(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zones = ["one", "two"].map(|name| home.boot(name));
+    for zone in &zones {
+        put(zone, "inet.py");
+    }
+    let serve = "exec python3 /tmp/inet.py serve >/tmp/log";
+    let _server = harness::start(&mut zones[0].command(&["sh", "-c", serve]));
+    let log = zones[0].root().join("tmp/log");
+    let said = eventually("the server listens", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.ends_with("ready\n").then_some(text)
+    });
+    assert_eq!(said, "ready\n");
+
+    // The last two numbers of their addresses.
+    let low = [&zones[0], &zones[1]].map(|zone| {
+        let address = zone.address();
+        let mut numbers = address.splitn(3, '.');
+        numbers.nth(2).expect("an address").to_owned()
+    });
+    for (zone, own) in zones.iter().zip(&low) {
+        let asked = zone.run(&["python3", "/tmp/inet.py", "ask", &low[0], own]);
+        assert_eq!(asked.ok(), "asked\n", "from zone {}", zone.name());
+    }
+
+    let inside = format!("10.111.{}", low[0]);
+    let ports = home.json(&["ports", "one", "--json"]);
+    let ports = ports.as_array().expect("rows");
+    assert_eq!(ports.len(), 5);
+    let web = ports
+        .iter()
+        .find(|port| port["zone_port"] == 80 && port["zone_address"] == inside.as_str())
+        .expect("port 80");
+    let place = format!(
+        "{}:{}",
+        web["host_address"].as_str().expect("an address"),
+        web["host_port"]
+    );
+    let mut seen = String::new();
+    let mut stream = TcpStream::connect(place).expect("connected");
+    stream.read_to_string(&mut seen).expect("read");
+    assert!(seen.starts_with("(('10.111.0.1', "), "{seen}");
+}
+
+/// Puts a program of `tests/guests` into a zone's `/tmp`.
+fn put(zone: &Zone, name: &str) {
+    let to = zone.root().join("tmp").join(name);
+    std::fs::copy(harness::script(name), to).expect("copied");
+}
