@@ -1,0 +1,254 @@
+//! Reaching what a path names: by one confined open, by a walk, or by the monitor.
+
+use super::walk::{is_placeholder, is_served, walk};
+use super::{
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, mount_rows, mounts,
+    openat2_raw, own_exe, text_of,
+};
+use crate::arch::syscall3;
+use crate::thread::Thread;
+use crate::{Errno, Result};
+use core::ffi::CStr;
+use linux_raw_sys::general::*;
+use linux_raw_sys::ioctl::TIOCSCTTY;
+use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
+use picozone_personality::mailbox::{ELSEWHERE, Request};
+
+/// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
+#[cold]
+#[inline(never)]
+fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
+    let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+    let mut path = PathBuf::new();
+    mounts()
+        .beneath(mount, rest, &mut path)
+        .map_err(from_error)?;
+    openat2_raw(row.fd as u64, path.as_c_str().as_ptr() as u64, how)
+}
+
+/// Opens what [`Mounts::find`] left of `path` beneath the mount. No copy where the kernel can be
+/// given the guest's text itself: an alias mostly stands for a link by the same name.
+fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Result<u64> {
+    let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+    let text = path.to_bytes();
+    let before = text.len() - rest.len();
+    let sub = row.sub();
+    if !rest.is_empty() {
+        let front = text
+            .get(..before)
+            .and_then(|front| front.strip_suffix(b"/"));
+        if sub.is_empty() {
+            return openat2_raw(row.fd as u64, rest.as_ptr() as u64, how);
+        }
+        if front.is_some_and(|front| front.strip_suffix(sub).is_some_and(|more| more == b"/")) {
+            let start = before - 1 - sub.len();
+            let name = text.get(start..).unwrap_or(rest);
+            return openat2_raw(row.fd as u64, name.as_ptr() as u64, how);
+        }
+    }
+    open_in_mount(mount, rest, how)
+}
+
+/// What the monitor says of a path in its mounts: an answer, or where a link of theirs leads.
+pub enum Told {
+    Answer(u64),
+    Elsewhere,
+}
+
+/// Asks the monitor about the path in the room, which is replaced where it leads elsewhere.
+pub fn ask_served(
+    thread: &Thread,
+    request: Request,
+    zone: &mut Room,
+    flags: u64,
+    mode: u64,
+) -> Result<Told> {
+    let value = thread.ask_about(request, text_of(zone), &[AT_CWD as u64, flags, mode])?;
+    if value & ELSEWHERE == 0 {
+        return Ok(Told::Answer(value));
+    }
+    let length = (value & !ELSEWHERE) as usize;
+    let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
+    zone.insert(PathBuf::new()).set(text).map_err(from_error)?;
+    Ok(Told::Elsewhere)
+}
+
+/// Opens a path wherever it leads, into the monitor's mounts and out of them again.
+pub fn open_anywhere(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    mode: u64,
+    zone: &mut Room,
+) -> Result<u64> {
+    match open_confined(thread, dirfd, path, flags, mode, zone)? {
+        Opened::Descriptor(fd) => Ok(fd),
+        Opened::Monitor => open_served(thread, flags, mode, zone),
+    }
+}
+
+/// Opens the monitor's path that is in the room.
+#[cold]
+#[inline(never)]
+pub(super) fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> Result<u64> {
+    for _ in 0..LINKS_MAX {
+        match ask_served(thread, Request::Open, zone, flags, mode)? {
+            Told::Answer(fd) => {
+                if flags & u64::from(O_NOCTTY | O_PATH) == 0
+                    && text_of(zone).starts_with(b"/dev/pts/")
+                {
+                    // As the kernel does for a session leader without a terminal.
+                    unsafe { syscall3(__NR_ioctl, fd, u64::from(TIOCSCTTY), 0) };
+                }
+                return Ok(fd);
+            }
+            Told::Elsewhere => {
+                let mut path = PathBuf::new();
+                path.set(text_of(zone)).map_err(from_error)?;
+                let path = path.as_c_str();
+                match open_confined(thread, AT_CWD as u64, path, flags, mode, zone)? {
+                    Opened::Descriptor(fd) => return Ok(fd),
+                    Opened::Monitor => {}
+                }
+            }
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// The result of an open.
+pub(super) enum Opened {
+    Descriptor(u64),
+    /// The monitor's: the resolved zone path is where the caller has room for it.
+    Monitor,
+}
+
+/// Opens a program's file for reading, to stay open over an exec; `None` where that is not the
+/// personality's to do, or fails.
+pub fn open_program(thread: &Thread, path: &CStr) -> Option<u64> {
+    let flags = u64::from(O_NONBLOCK | O_LARGEFILE);
+    match open_confined(thread, AT_CWD as u64, path, flags, 0, &mut None) {
+        Ok(Opened::Descriptor(fd)) => Some(fd),
+        _ => None,
+    }
+}
+
+#[inline]
+pub(super) fn open_confined(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    mode: u64,
+    zone: &mut Room,
+) -> Result<Opened> {
+    let how = how(thread, flags, mode)?;
+    let text = path.to_bytes();
+    let first = if text.first() == Some(&b'/') {
+        let (mount, rest) = mounts().find(text);
+        let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+        if row.is_monitor() {
+            Err(Errno::EXDEV)
+        } else {
+            open_found(path, mount, rest, how)
+        }
+    } else {
+        openat2_raw(dirfd, path.as_ptr() as u64, how)
+    };
+    match first {
+        Err(Errno::EXDEV | Errno::EAGAIN) => {}
+        // A name that a directory of the monitor's does not list, or not yet.
+        Err(Errno::ENOENT) if text.first() != Some(&b'/') && is_served(thread, dirfd) => {}
+        // The directory itself, to be brought up to date.
+        Ok(fd) if matches!(text, b"." | b"./") && is_served(thread, dirfd) => close(fd),
+        // Not followed: perhaps it is a mount point's placeholder.
+        Err(Errno::ELOOP | Errno::ENOTDIR) if flags & NOFOLLOW != 0 => {}
+        Ok(fd)
+            if flags & (NOFOLLOW | u64::from(O_PATH)) == NOFOLLOW | u64::from(O_PATH)
+                && is_placeholder(fd) =>
+        {
+            close(fd)
+        }
+        other => return other.map(Opened::Descriptor),
+    }
+    open_walked(thread, dirfd, path, (flags, mode), zone)
+}
+
+/// The long way: component by component.
+#[cold]
+#[inline(never)]
+fn open_walked(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    };
+    let at = zone.insert(PathBuf::new());
+    for _ in 0..TRIES {
+        at.truncate(0);
+        let found = walk(thread, dirfd, path, last, at)?;
+        if found.is_monitor {
+            if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
+                at.append(b"/").map_err(from_error)?;
+            }
+            return Ok(Opened::Monitor);
+        }
+        if !found.exists && flags & u64::from(O_CREAT) == 0 {
+            return Err(Errno::ENOENT);
+        }
+        let rest = at.as_bytes().get(found.rel..).unwrap_or(b"");
+        let directory = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
+            u64::from(O_DIRECTORY)
+        } else {
+            0
+        };
+        let how = how(thread, flags | directory, mode)?;
+        match open_in_mount(found.mount, rest, how) {
+            Err(Errno::EXDEV | Errno::EAGAIN) => {}
+            other => return other.map(Opened::Descriptor),
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
+/// An `O_PATH` descriptor of what a path names, or the monitor's path.
+pub enum Reach {
+    Node(u64),
+    /// The path is in the caller's room.
+    Monitor,
+}
+
+/// Reaches a path for a call on its attributes.
+pub fn reach(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    is_nofollow: bool,
+    zone: &mut Room,
+) -> Result<Reach> {
+    let flags = PATH_FLAGS | if is_nofollow { NOFOLLOW } else { 0 };
+    let path = if is_nofollow {
+        path
+    } else {
+        own_exe(thread, path)
+    };
+    Ok(match open_confined(thread, dirfd, path, flags, 0, zone)? {
+        Opened::Descriptor(fd) => Reach::Node(fd),
+        Opened::Monitor => Reach::Monitor,
+    })
+}
+
+/// Reaches the path in the room, to which a link of the monitor's mounts leads.
+pub fn reach_again(thread: &Thread, is_nofollow: bool, zone: &mut Room) -> Result<Reach> {
+    let mut path = PathBuf::new();
+    path.set(text_of(zone)).map_err(from_error)?;
+    reach(thread, AT_CWD as u64, path.as_c_str(), is_nofollow, zone)
+}

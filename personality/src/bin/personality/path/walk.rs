@@ -1,0 +1,151 @@
+//! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
+
+use super::{
+    AT_CWD, NOFOLLOW, PATH_FLAGS, TRIES, close, from_error, how, mount_rows, mounts, openat2_raw,
+    to_error,
+};
+use crate::arch::{syscall2, syscall4};
+use crate::dispatch::checked;
+use crate::monitor::tables;
+use crate::thread::Thread;
+use crate::{Errno, Result, file};
+use core::ffi::CStr;
+use linux_raw_sys::general::*;
+use picozone_fsmap::{Error, Last, MountRow, PathBuf, Resolved, Tree, resolve};
+use picozone_personality::layout::DIRECTORY_MODE;
+use picozone_personality::mailbox::Request;
+
+/// The kernel as fsmap's tree: each step is confined beneath a mount.
+struct Kernel<'a>(&'a Thread);
+
+impl Tree for Kernel<'_> {
+    type Node = u64;
+    fn open_path(&mut self, mount: usize, rel: &PathBuf) -> core::result::Result<u64, Error> {
+        let how = how(self.0, PATH_FLAGS | NOFOLLOW, 0).map_err(to_error)?;
+        let fd = mount_rows().get(mount).ok_or(Error::ENOENT)?.fd as u64;
+        for _ in 0..TRIES {
+            match openat2_raw(fd, rel.as_c_str().as_ptr() as u64, how) {
+                Err(Errno::EAGAIN) => {}
+                other => return other.map_err(to_error),
+            }
+        }
+        Err(Error::ENOENT)
+    }
+    fn readlink(&mut self, node: &u64, to: &mut [u8]) -> core::result::Result<usize, Error> {
+        let empty = tables().empty.as_ptr() as u64;
+        let got = unsafe {
+            syscall4(
+                __NR_readlinkat,
+                *node,
+                empty,
+                to.as_mut_ptr() as u64,
+                to.len() as u64,
+            )
+        };
+        match checked(got) {
+            Ok(length) => Ok(length as usize),
+            // readlinkat answers ENOENT for an empty name on what is no link.
+            Err(Errno::ENOENT) => Err(Error::EINVAL),
+            Err(errno) => Err(to_error(errno)),
+        }
+    }
+    fn is_dir(&mut self, node: &u64) -> core::result::Result<bool, Error> {
+        let st = file::stat_of(*node).map_err(to_error)?;
+        Ok(st.st_mode & 0o170_000 == 0o040_000)
+    }
+    fn close(&mut self, node: u64) {
+        close(node);
+    }
+}
+
+/// The zone path of a directory descriptor; relative walks over mounts begin there.
+pub(super) fn zone_path_of(thread: &Thread, dirfd: u64, to: &mut PathBuf) -> Result<()> {
+    if dirfd as i32 == AT_CWD {
+        let mut host = [0u8; 4096];
+        let length =
+            checked(unsafe { syscall2(__NR_getcwd, host.as_mut_ptr() as u64, 4096) })? as usize;
+        let host = host.get(..length.saturating_sub(1)).unwrap_or(b"");
+        return if mounts().to_zone(host, to) {
+            Ok(())
+        } else {
+            Err(Errno::ENOENT)
+        };
+    }
+    let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
+    let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
+    to.set(text).map_err(from_error)?;
+    Ok(())
+}
+
+/// Where a path leads that the kernel could not finish.
+pub(super) fn walk(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    last: Last,
+    at: &mut PathBuf,
+) -> Result<Resolved> {
+    if path.to_bytes().first() == Some(&b'/') {
+        at.set(b"/").map_err(from_error)?;
+    } else {
+        match zone_path_of(thread, dirfd, at) {
+            // A working directory that was removed still has a parent.
+            Err(Errno::ENOENT) if path.to_bytes().starts_with(b"..") => {
+                let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
+                let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
+                at.set(text).map_err(from_error)?;
+            }
+            other => other?,
+        }
+    }
+    resolve(&mounts(), &mut Kernel(thread), at, path.to_bytes(), last).map_err(from_error)
+}
+
+/// Whether a directory is one of the monitor's: nothing beneath it is to be looked at natively.
+pub(super) fn is_served(thread: &Thread, dirfd: u64) -> bool {
+    if dirfd as i32 != AT_CWD {
+        let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+        let got = unsafe { syscall2(__NR_fstat, dirfd, &raw mut st as u64) };
+        if got < 0 || st.st_mode != DIRECTORY_MODE {
+            return false;
+        }
+    }
+    let mut at = PathBuf::new();
+    zone_path_of(thread, dirfd, &mut at).is_ok() && is_monitors(at.as_bytes())
+}
+
+/// Whether a zone path lies in a mount of the monitor's.
+pub fn is_monitors(zone: &[u8]) -> bool {
+    let (mount, _) = mounts().find(zone);
+    mount_rows().get(mount).is_some_and(MountRow::is_monitor)
+}
+
+/// The zone path of a descriptor of a directory of the monitor's, by its attributes on the host.
+pub fn served_path(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) -> Option<PathBuf> {
+    if st.st_mode == DIRECTORY_MODE {
+        served_path_of(thread, fd)
+    } else {
+        None
+    }
+}
+
+/// The same, where the attributes are known to fit.
+pub fn served_path_of(thread: &Thread, fd: u64) -> Option<PathBuf> {
+    let mut at = PathBuf::new();
+    zone_path_of(thread, fd, &mut at).ok()?;
+    is_monitors(at.as_bytes()).then_some(at)
+}
+
+pub(super) fn is_placeholder(fd: u64) -> bool {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0
+        || st.st_mode & 0o170_000 != 0o120_000
+    {
+        return false;
+    }
+    mounts().is_placeholder(st.st_dev, st.st_ino).is_some()
+        || tables()
+            .placeholders
+            .iter()
+            .any(|held| held.ino == st.st_ino && held.dev == st.st_dev)
+}
