@@ -183,7 +183,7 @@ impl ZoneNet {
     pub fn sources(&self) -> [[u8; LEN_MAX]; 8] {
         let mut all = [[0; LEN_MAX]; 8];
         let order = [Own::Public, Own::StandIn, Own::Loop4, Own::Loop6];
-        for (pair, own) in all.chunks_exact_mut(2).zip(order) {
+        for (pair, own) in all.as_chunks_mut::<2>().0.iter_mut().zip(order) {
             for (slot, form) in pair.iter_mut().zip([Form::V4, Form::V6]) {
                 *slot = Address::v4(self.host(own), 0).padded(form);
             }

@@ -7,6 +7,7 @@
 
 mod apache;
 mod escape;
+mod execs;
 mod faults;
 mod guests;
 mod harness;

@@ -134,12 +134,12 @@ impl Stopped {
     /// A word of the auxiliary vector.
     pub(super) fn auxiliary(&self, key: u64) -> u64 {
         let vector = fs::read(format!("/proc/{}/auxv", self.0)).unwrap();
-        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-        vector
-            .chunks_exact(16)
-            .find(|pair| word(&pair[..8]) == key)
-            .map(|pair| word(&pair[8..]))
-            .unwrap()
+        let words: Vec<u64> = (vector.as_chunks().0.iter())
+            .map(|bytes| u64::from_le_bytes(*bytes))
+            .collect();
+        let pairs = words.as_chunks().0;
+        let found = pairs.iter().find(|[name, _]| *name == key);
+        found.map(|[_, value]| *value).unwrap()
     }
 
     /// The program that runs, as the kernel names it.

@@ -82,7 +82,8 @@ fn outcome(kind: Outcome, result: Option<i64>, out: &mut impl Write) -> Result {
     match kind {
         Outcome::Never => out.write_str(" = ?"),
         Outcome::Addr => write!(out, " = {word:#x}"),
-        Outcome::Mode => write!(out, " = {word:#03o}").map(|()| ()),
+        Outcome::Mode if word == 0 => out.write_str(" = 0"),
+        Outcome::Mode => write!(out, " = 0{word:o}"),
         _ => write!(out, " = {word}"),
     }
 }

@@ -6,11 +6,6 @@
 //!
 //! [`call`] and [`libc_result`] speak to the kernel as directly as a program can; errnos are shown
 //! by name. [`child`] forks. [`escape`] leaves a signal handler as siglongjmp(3) does.
-#![expect(
-    clippy::multiple_unsafe_ops_per_block,
-    clippy::not_unsafe_ptr_arg_deref,
-    reason = "a static and its address are one place, and handlers get what the kernel gives"
-)]
 
 pub mod children;
 pub mod escape;

@@ -24,6 +24,10 @@ pub extern "C" fn count(_: i32) {
 }
 
 /// A handler with information.
+#[expect(
+    clippy::not_unsafe_ptr_arg_deref,
+    reason = "the kernel calls it, with what it made itself"
+)]
 pub extern "C" fn note(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
     // SAFETY: the kernel gives the handler an information block.
     let info = unsafe { &*info };

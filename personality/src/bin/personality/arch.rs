@@ -1,6 +1,7 @@
 //! All that is x86_64: entry, raw calls, the interruptible call, faults, signal frames.
 
 use core::arch::{asm, global_asm};
+use core::ffi::c_void;
 
 /// A raw system call; the kernel's result word.
 #[inline(always)]
@@ -367,18 +368,20 @@ pub unsafe fn fpstate_size(fpstate: u64) -> usize {
     }
 }
 
+// The compiler calls these by name (the core library's "minimum symbol requirements").
+
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, n: usize) -> *mut c_void {
     unsafe { asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") n => _) };
     to
 }
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut u8, byte: i32, n: usize) -> *mut u8 {
+unsafe extern "C" fn memset(to: *mut c_void, byte: i32, n: usize) -> *mut c_void {
     unsafe { asm!("rep stosb", inout("rdi") to => _, in("al") byte as u8, inout("rcx") n => _) };
     to
 }
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 {
+unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, n: usize) -> *mut c_void {
     unsafe {
         if (to as usize).wrapping_sub(from as usize) >= n {
             memcpy(to, from, n);
@@ -389,7 +392,8 @@ unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, n: usize) -> *mut u8 
     to
 }
 #[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+unsafe extern "C" fn memcmp(a: *const c_void, b: *const c_void, n: usize) -> i32 {
+    let (a, b) = (a as *const u8, b as *const u8);
     let mut i = 0;
     while i < n {
         let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
@@ -399,4 +403,8 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
         i += 1;
     }
     0
+}
+#[unsafe(no_mangle)]
+unsafe extern "C" fn bcmp(a: *const c_void, b: *const c_void, n: usize) -> i32 {
+    unsafe { memcmp(a, b, n) }
 }

@@ -27,8 +27,8 @@ pub fn prepare(
     let user = &thread.credentials;
     let groups = &user.groups[..(user.group_count as usize).min(user.groups.len())];
     let mailbox = thread.mailbox();
-    for (to, from) in mailbox.b.chunks_exact_mut(4).zip(groups) {
-        to.copy_from_slice(&from.to_ne_bytes());
+    for (to, from) in mailbox.b.as_chunks_mut().0.iter_mut().zip(groups) {
+        *to = from.to_ne_bytes();
     }
     let args = [
         dirfd,
