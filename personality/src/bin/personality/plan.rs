@@ -5,7 +5,7 @@ use crate::file::is_program;
 use crate::monitor::{commons, tables};
 use crate::path::open_program;
 use crate::thread::Thread;
-use crate::{Result, handover::Claim};
+use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
@@ -21,8 +21,11 @@ pub fn prepare(
     flags: u64,
 ) -> Result<()> {
     let is_plain = flags == 0 && path.to_bytes().first() == Some(&b'/');
-    if is_plain && prepare_known(thread, claim.handover, path).is_some() {
-        return Ok(());
+    if is_plain {
+        if prepare_known(thread, claim.handover, path).is_some() {
+            return Ok(());
+        }
+        is_there(thread, path)?;
     }
     let user = &thread.credentials;
     let groups = &user.groups[..(user.group_count as usize).min(user.groups.len())];
@@ -56,6 +59,17 @@ fn close(fd: i32) {
     if fd >= 0 {
         unsafe { syscall1(__NR_close, fd as u64) };
     }
+}
+
+/// A search of `PATH` executes name after name until one is there: those that are not need no plan.
+fn is_there(thread: &Thread, path: &CStr) -> Result<()> {
+    match open_program(thread, path) {
+        Ok(Some(fd)) => close(fd as i32),
+        Err(errno @ (Errno::ENOENT | Errno::ENOTDIR)) => return Err(errno),
+        // The monitor's to judge.
+        _ => {}
+    }
+    Ok(())
 }
 
 /// By a plan that the monitor made before. `None`: there is none that fits.
@@ -104,7 +118,7 @@ fn open_interp(thread: &Thread, plan: &KnownPlan) -> Option<Option<i32>> {
 }
 
 fn open(thread: &Thread, path: &CStr, id: &FileId) -> Option<i32> {
-    let fd = open_program(thread, path)?;
+    let fd = open_program(thread, path).ok().flatten()?;
     if is_program(thread, fd, id) {
         return Some(fd as i32);
     }

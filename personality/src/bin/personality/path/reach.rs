@@ -124,14 +124,18 @@ pub(super) enum Opened {
     Monitor,
 }
 
-/// Opens a program's file for reading, to stay open over an exec; `None` where that is not the
-/// personality's to do, or fails.
-pub fn open_program(thread: &Thread, path: &CStr) -> Option<u64> {
+/// Opens a program's file for reading, to stay open over an exec; `None` where it is the monitor's.
+///
+/// # Errors
+/// As of open(2).
+pub fn open_program(thread: &Thread, path: &CStr) -> Result<Option<u64>> {
     let flags = u64::from(O_NONBLOCK | O_LARGEFILE);
-    match open_confined(thread, AT_CWD as u64, path, flags, 0, &mut None) {
-        Ok(Opened::Descriptor(fd)) => Some(fd),
-        _ => None,
-    }
+    Ok(
+        match open_confined(thread, AT_CWD as u64, path, flags, 0, &mut None)? {
+            Opened::Descriptor(fd) => Some(fd),
+            Opened::Monitor => None,
+        },
+    )
 }
 
 #[inline]
