@@ -1,8 +1,9 @@
-//! What the tests share: the kernel as [`Tree`], and a tree in memory.
+//! What the tests share: the kernel as [`Tree`], a tree in memory, random trees.
 #![expect(dead_code, reason = "each test binary uses its part")]
 
 pub mod kernel_unsafe;
 pub mod memory;
+pub mod random;
 
 use kernel_unsafe::{open_beneath, read_link};
 use picozone_fsmap::{Error, MountRow, PathBuf, Tree, kind};
