@@ -10,6 +10,7 @@ mod doctor;
 mod halt;
 mod list;
 mod login;
+mod man;
 mod ports;
 mod print;
 mod program;
@@ -55,6 +56,7 @@ enum Command {
     Halt(halt::Args),
     Delete(delete::Args),
     Doctor(doctor::Args),
+    Man(man::Args),
 }
 
 /// Runs the command of our own arguments and returns the exit status.
@@ -107,6 +109,7 @@ impl Command {
             Self::Halt(args) => args.run(home),
             Self::Delete(args) => args.run(home),
             Self::Doctor(args) => args.run(home),
+            Self::Man(args) => args.run(),
         }
     }
 }
