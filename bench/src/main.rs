@@ -13,7 +13,7 @@ mod zone;
 
 use clap::Parser;
 use report::{Measure, Report, Unit};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use zone::Zone;
 
@@ -72,6 +72,7 @@ fn main() -> Result<()> {
         }
         report.add(measure);
     }
+    floor(&options, &guest, &mut report)?;
     services::apache(&options.only, options.rounds, &zone, &mut report)?;
     services::redis(&options.only, options.rounds, &zone, &mut report)?;
     // A zone that has just been booted, with nothing run in it.
@@ -80,6 +81,25 @@ fn main() -> Result<()> {
     if let Some(path) = &options.keep {
         std::fs::write(path, report.to_json())?;
     }
+    Ok(())
+}
+
+/// What the kernel takes for any filter at all: `null` outside of zones, without one and under the
+/// smallest there is. No zone can be below it.
+fn floor(options: &Options, guest: &Path, report: &mut Report) -> Result<()> {
+    let name = "null, smallest filter, no zone";
+    if !name.contains(&options.only) {
+        return Ok(());
+    }
+    let mut measure = Measure::new(name, Unit::Nanoseconds, None);
+    for _ in 0..options.rounds {
+        let mut command = Command::new(guest);
+        measure
+            .native
+            .push(number(command.args(["null", "300000"]))?);
+        measure.zone.push(number(command.arg("filtered"))?);
+    }
+    report.add(measure);
     Ok(())
 }
 
