@@ -1,0 +1,195 @@
+//! What stat(2) and its kin say.
+
+use super::owners::{id_to_zone, owner_of};
+use super::{EMPTY_PATH, NOFOLLOW, S_IFMT, must_know, permits, with_node};
+use crate::arch::{syscall2, syscall5};
+use crate::dispatch::checked;
+use crate::memory;
+use crate::monitor::tables;
+use crate::path::{self, Room, Told};
+use crate::thread::Thread;
+use crate::{Errno, Result};
+use linux_raw_sys::general::*;
+use picozone_personality::layout::DIRECTORY_MODE;
+use picozone_personality::mailbox::Request;
+use picozone_personality::plans::FileId;
+
+fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
+    if let Some(owner) = owner_of(fd, st.st_dev, st.st_ino) {
+        st.st_uid = owner.uid;
+        st.st_gid = owner.gid;
+        st.st_mode = owner.mode;
+        st.st_rdev = owner.rdev;
+    } else {
+        st.st_uid = id_to_zone(st.st_uid, tables().host_uid);
+        st.st_gid = id_to_zone(st.st_gid, tables().host_gid);
+    }
+}
+
+/// fstat(2).
+pub fn fstat(thread: &Thread, fd: u64, to: u64) -> Result<u64> {
+    let st = stat_in_zone(thread, fd)?;
+    memory::write(to, &st)?;
+    Ok(0)
+}
+
+/// Attributes of a descriptor in the zone's terms.
+pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) })?;
+    stat_to_zone(fd, &mut st);
+    Ok(st)
+}
+
+/// Whether a descriptor is that file, unchanged, and the thread may execute it.
+pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0 {
+        return false;
+    }
+    let found = FileId {
+        dev: st.st_dev,
+        ino: st.st_ino,
+        size: st.st_size,
+        seconds: st.st_ctime as i64,
+        nanoseconds: st.st_ctime_nsec as i64,
+    };
+    stat_to_zone(fd, &mut st);
+    found == *id
+        && st.st_mode & S_IFMT == 0o100_000
+        && permits(thread, thread.credentials.uid[3], &st, 1)
+}
+
+/// The same, where the descriptor may be one of a directory of the monitor's.
+pub fn stat_in_zone(thread: &Thread, fd: u64) -> Result<linux_raw_sys::general::stat> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) })?;
+    let mut zone = path::served_path(thread, fd, &st);
+    if zone.is_some()
+        && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
+    {
+        return Ok(stat_from(&x));
+    }
+    stat_to_zone(fd, &mut st);
+    Ok(st)
+}
+
+/// What the monitor says of the path in the room; nothing if that leads elsewhere now.
+pub(super) fn monitor_stat(
+    thread: &Thread,
+    zone: &mut Room,
+    flags: u64,
+) -> Result<Option<linux_raw_sys::general::statx>> {
+    match path::ask_served(thread, Request::Stat, zone, flags, 0)? {
+        Told::Elsewhere => Ok(None),
+        Told::Answer(_) => Ok(Some(unsafe {
+            (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
+        })),
+    }
+}
+
+fn stat_from(x: &linux_raw_sys::general::statx) -> linux_raw_sys::general::stat {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    st.st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+    st.st_ino = x.stx_ino;
+    st.st_mode = u32::from(x.stx_mode);
+    st.st_nlink = u64::from(x.stx_nlink);
+    st.st_uid = x.stx_uid;
+    st.st_gid = x.stx_gid;
+    st.st_rdev = makedev(x.stx_rdev_major, x.stx_rdev_minor);
+    st.st_size = x.stx_size as i64;
+    st.st_blksize = i64::from(x.stx_blksize);
+    st.st_blocks = x.stx_blocks as i64;
+    st.st_atime = x.stx_atime.tv_sec as u64;
+    st.st_atime_nsec = u64::from(x.stx_atime.tv_nsec);
+    st.st_mtime = x.stx_mtime.tv_sec as u64;
+    st.st_mtime_nsec = u64::from(x.stx_mtime.tv_nsec);
+    st.st_ctime = x.stx_ctime.tv_sec as u64;
+    st.st_ctime_nsec = u64::from(x.stx_ctime.tv_nsec);
+    st
+}
+
+fn makedev(major: u32, minor: u32) -> u64 {
+    let (major, minor) = (u64::from(major), u64::from(minor));
+    (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+}
+
+/// stat(2), lstat(2), newfstatat(2).
+pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
+    must_know(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
+    let st = with_node(
+        thread,
+        dirfd,
+        pathname,
+        flags,
+        |thread, fd| stat_in_zone(thread, fd),
+        |thread, zone| {
+            Ok(monitor_stat(thread, zone, flags & NOFOLLOW)?
+                .as_ref()
+                .map(stat_from))
+        },
+    )?;
+    memory::write(to, &st)?;
+    Ok(0)
+}
+
+/// statx(2).
+pub fn statx(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+    mask: u64,
+    to: u64,
+) -> Result<u64> {
+    must_know(
+        flags,
+        AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE,
+    )?;
+    let sync = flags & u64::from(AT_STATX_SYNC_TYPE);
+    if sync == u64::from(AT_STATX_SYNC_TYPE) || mask & (1 << 31) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let by_fd = |thread: &mut Thread, fd: u64| {
+        let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
+        let empty = tables().empty.as_ptr() as u64;
+        checked(unsafe {
+            syscall5(
+                __NR_statx,
+                fd,
+                empty,
+                EMPTY_PATH | sync,
+                mask,
+                &raw mut x as u64,
+            )
+        })?;
+        if u32::from(x.stx_mode) == DIRECTORY_MODE {
+            let mut zone = path::served_path_of(thread, fd);
+            if zone.is_some()
+                && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
+            {
+                return Ok(x);
+            }
+        }
+        let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+        if let Some(owner) = owner_of(fd, dev, x.stx_ino) {
+            x.stx_uid = owner.uid;
+            x.stx_gid = owner.gid;
+            x.stx_mode = owner.mode as u16;
+        } else {
+            x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
+            x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);
+        }
+        Ok(x)
+    };
+    if pathname == 0 && flags & EMPTY_PATH != 0 {
+        let x = by_fd(thread, dirfd)?;
+        memory::write(to, &x)?;
+        return Ok(0);
+    }
+    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| {
+        monitor_stat(thread, zone, flags & NOFOLLOW)
+    })?;
+    memory::write(to, &x)?;
+    Ok(0)
+}

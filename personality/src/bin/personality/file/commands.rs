@@ -1,0 +1,87 @@
+//! Calls that are many: ioctl(2), fcntl(2); and what goes around the reserved descriptors.
+
+use crate::arch::{syscall2, syscall3};
+use crate::dispatch::checked;
+use crate::monitor::commons;
+use crate::{Errno, Result, memory, pids};
+use core::sync::atomic::Ordering::Relaxed;
+use linux_raw_sys::general::*;
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
+
+const TIOCGPGRP: u64 = 0x540f;
+const TIOCSPGRP: u64 = 0x5410;
+const TIOCGSID: u64 = 0x5429;
+
+fn is_reserved(fd: u64) -> bool {
+    (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
+}
+
+/// ioctl(2), for the commands that the filter does not let through.
+pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+    if is_reserved(fd) {
+        return Err(Errno::EBADF);
+    }
+    let mut id = 0u32;
+    let native =
+        |address: u64| checked(unsafe { syscall3(__NR_ioctl, fd, command & 0xffff_ffff, address) });
+    match command & 0xffff_ffff {
+        TIOCGPGRP | TIOCGSID => {
+            native(&raw mut id as u64)?;
+            memory::write(argument, &pids::to_zone_or_0(id as i32))?;
+            Ok(0)
+        }
+        TIOCSPGRP => {
+            id = pids::group_to_host(memory::read::<u32>(argument)?)?;
+            native(&raw mut id as u64)
+        }
+        _ => {
+            if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {
+                counter.fetch_add(1, Relaxed);
+            }
+            checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFD)) })?;
+            Err(Errno::ENOTTY)
+        }
+    }
+}
+
+/// fcntl(2), for the commands that the filter does not let through.
+pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+    if is_reserved(fd) {
+        return Err(Errno::EBADF);
+    }
+    match command as u32 {
+        F_GETLK => {
+            // struct flock: type, whence, start, length, pid.
+            let mut lock = memory::read::<[u64; 4]>(argument)?;
+            checked(unsafe { syscall3(__NR_fcntl, fd, command, lock.as_mut_ptr() as u64) })?;
+            lock[3] = u64::from(pids::to_zone_or_0(lock[3] as i32));
+            memory::write(argument, &lock)?;
+            Ok(0)
+        }
+        F_GETOWN => Ok(0),
+        _ => {
+            if let Some(counter) = commons().refused.get(__NR_fcntl as usize) {
+                counter.fetch_add(1, Relaxed);
+            }
+            Err(Errno::EINVAL)
+        }
+    }
+}
+
+/// close_range(2) that touches the reserved descriptors: around them.
+pub fn close_range(first: u64, last: u64, flags: u64) -> Result<u64> {
+    let (first, last) = (first as u32, last as u32);
+    if first > last {
+        return Err(Errno::EINVAL);
+    }
+    let close = |from: u32, to: u32| {
+        checked(unsafe { syscall3(__NR_close_range, u64::from(from), u64::from(to), flags) })
+    };
+    if first < FD_BASE {
+        close(first, last.min(FD_BASE - 1))?;
+    }
+    if last >= FD_BASE + FD_COUNT {
+        close(first.max(FD_BASE + FD_COUNT), last)?;
+    }
+    Ok(0)
+}

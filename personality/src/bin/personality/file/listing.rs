@@ -1,0 +1,60 @@
+//! Directory listings.
+
+use crate::arch::{syscall2, syscall3};
+use crate::dispatch::checked;
+use crate::monitor::tables;
+use crate::{Result, memory, path};
+use linux_raw_sys::general::*;
+
+/// getdents64(2): placeholders are what they stand for.
+pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
+    const DT_LNK: u8 = 10;
+    let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
+    let mut device = None;
+    let mut is_served = false;
+    let mut at = 0;
+    while at < got {
+        let record = to + at;
+        let length = u64::from(memory::read::<u32>(record + 16)? & 0xffff);
+        if memory::read::<u8>(record + 18)? == DT_LNK {
+            let ino = memory::read::<u64>(record)?;
+            if let Some((shown, own_ino)) = placeholder(fd, ino, &mut device) {
+                memory::write(record + 18, &shown)?;
+                memory::write(record, &own_ino)?;
+                is_served |= ino == own_ino;
+            }
+        }
+        if length == 0 {
+            break;
+        }
+        at += length;
+    }
+    if is_served {
+        // The kernel has just written these bytes; a guest that takes them away meanwhile ends.
+        let records = unsafe { core::slice::from_raw_parts_mut(to as *mut u8, got as usize) };
+        picozone_personality::listing::sort(records);
+    }
+    Ok(got)
+}
+
+/// How a listing shows a link that is a placeholder: type and inode. `device` remembers the
+/// directory's.
+fn placeholder(fd: u64, ino: u64, device: &mut Option<u64>) -> Option<(u8, u64)> {
+    const DT_DIR: u8 = 4;
+    let mounts = path::mount_rows().iter();
+    let mount = mounts
+        .filter(|row| row.placeholder_ino == ino && ino != 0)
+        .map(|row| (row.placeholder_dev, (DT_DIR, row.root_ino)));
+    let kinds = tables().placeholders.iter();
+    let kind = kinds
+        .filter(|held| held.ino == ino && ino != 0)
+        .map(|held| (held.dev, (held.shown as u8, ino)));
+    mount.chain(kind).find_map(|(dev, shown)| {
+        let here = *device.get_or_insert_with(|| {
+            let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+            unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
+            st.st_dev
+        });
+        (here == dev).then_some(shown)
+    })
+}

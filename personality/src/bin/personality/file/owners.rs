@@ -1,0 +1,84 @@
+//! Whose a file is, by the ownership table or the host's ids.
+
+use super::EMPTY_PATH;
+use crate::arch::syscall5;
+use crate::monitor::tables;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use linux_raw_sys::general::*;
+use picozone_personality::tables::{OWNERS_MAX, owner_slot};
+
+/// Owner, group, full mode and device as the zone sees them.
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mode: u32,
+    pub(super) rdev: u64,
+}
+
+/// A host id: the zone's own user is root, system ids are the same, the rest is nobody.
+pub(super) fn id_to_zone(id: u32, own: u32) -> u32 {
+    if id == own {
+        0
+    } else if id < 1000 {
+        id
+    } else {
+        65534
+    }
+}
+
+/// What the ownership table says about a file. The birth time tells an inode number used again.
+pub(super) fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
+    if !tables().may_have_owner(dev, ino) {
+        return None;
+    }
+    let mut at = owner_slot(dev, ino);
+    for _ in 0..OWNERS_MAX {
+        let row = tables().owners.get(at)?;
+        let seq = row.seq.load(Acquire);
+        if seq == 0 {
+            return None;
+        }
+        if row.ino.load(Relaxed) == ino && row.dev.load(Relaxed) == dev {
+            loop {
+                let seq = row.seq.load(Acquire);
+                let owner = Owner {
+                    uid: row.uid.load(Relaxed),
+                    gid: row.gid.load(Relaxed),
+                    mode: row.mode.load(Relaxed),
+                    rdev: row.rdev.load(Relaxed),
+                };
+                let btime = row.btime.load(Relaxed);
+                core::sync::atomic::fence(Acquire);
+                if seq & 1 == 1 || row.seq.load(Relaxed) != seq {
+                    core::hint::spin_loop();
+                    continue;
+                }
+                return (owner.mode != 0 && btime == birth_time(fd)).then_some(owner);
+            }
+        }
+        at = (at + 1) & (OWNERS_MAX - 1);
+    }
+    None
+}
+
+fn birth_time(fd: u64) -> u64 {
+    let mut buffer = unsafe { core::mem::zeroed::<statx>() };
+    let empty = tables().empty.as_ptr() as u64;
+    let got = unsafe {
+        syscall5(
+            __NR_statx,
+            fd,
+            empty,
+            EMPTY_PATH,
+            u64::from(STATX_BTIME),
+            &raw mut buffer as u64,
+        )
+    };
+    if got < 0 {
+        0
+    } else {
+        (buffer.stx_btime.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(u64::from(buffer.stx_btime.tv_nsec))
+    }
+}
