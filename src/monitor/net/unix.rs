@@ -14,12 +14,13 @@
 //!
 //! A connect goes to the very inode that was found beneath the zone's roots, so that no link that is
 //! put there meanwhile leads out. It is tried without waiting: a full backlog is `EAGAIN`, and the
-//! guest tries again. A guest that turns `O_NONBLOCK` off at that moment blocks a thread that serves
-//! its own zone only.
+//! guest tries again. A guest that turns `O_NONBLOCK` off at that moment gains a millisecond
+//! ([`briefly`]).
 //!
 //! Since the monitor connects, the kernel tells the other end the monitor's identity: who asked is
 //! kept by the socket's inode ([`peers`]). Datagram sockets: [`datagrams`].
 
+mod briefly;
 pub mod datagrams;
 mod name;
 mod peers;
@@ -30,6 +31,7 @@ mod tests;
 use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::zone::address;
+use briefly::briefly;
 use datagrams::Datagrams;
 use name::{FAMILY, Name, split};
 use nix::errno::Errno;
@@ -439,17 +441,17 @@ fn packets() -> Result<OwnedFd, Errno> {
     socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
 }
 
-/// Does something to a guest's socket while `O_NONBLOCK` is set.
+/// Does something to a guest's socket while `O_NONBLOCK` is set, as far as the guest lets it be.
 fn without_waiting<T>(
     socket: &OwnedFd,
     act: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let flags = OFlag::from_bits_retain(fcntl(socket, FcntlArg::F_GETFL)?);
     if flags.contains(OFlag::O_NONBLOCK) {
-        return act();
+        return briefly(act);
     }
     fcntl(socket, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    let result = act();
+    let result = briefly(act);
     fcntl(socket, FcntlArg::F_SETFL(flags))?;
     result
 }

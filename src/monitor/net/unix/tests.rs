@@ -209,6 +209,32 @@ fn a_full_backlog_is_not_waited_for() {
 }
 
 #[test]
+fn a_guest_that_turns_waiting_on_is_not_waited_for() {
+    let zone = zone(64_012);
+    let _listener = zone.listener(b"sock", 0);
+    let _first = zone.connect(b"sock").expect("connected");
+    let second = stream();
+    let path = zone.home.path().join("root/place/sock");
+    let target = UnixAddr::new(&path).expect("short");
+    // What a guest does to the flags at the worst moment.
+    let attempt = || {
+        let flags = OFlag::from_bits_retain(fcntl(&second, FcntlArg::F_GETFL)?);
+        fcntl(&second, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+        connect(second.as_raw_fd(), &target)
+    };
+    for _ in 0..3 {
+        assert_eq!(without_waiting(&second, attempt), Err(Errno::EAGAIN));
+    }
+    // Nothing strikes afterwards.
+    let (read, _write) = std::io::pipe().expect("a pipe");
+    let mut fds = [nix::poll::PollFd::new(
+        read.as_fd(),
+        nix::poll::PollFlags::POLLIN,
+    )];
+    assert_eq!(nix::poll::poll(&mut fds, 20u8), Ok(0));
+}
+
+#[test]
 fn abstract_names_are_the_zones_own() {
     let (one, two) = (zone(64_006), zone(64_007));
     let first = one.listener(b"\0name", 4);

@@ -567,6 +567,55 @@ fn signals() {
     });
 }
 
+/// Turns waiting on again while the monitor connects, on more sockets than it has threads: it must
+/// serve on meanwhile.
+fn waiting() {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let path = "/tmp/full-backlog";
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).expect("bound");
+    unsafe { libc::listen(listener.as_raw_fd(), 0) };
+    let _first = UnixStream::connect(path).expect("room for one");
+    let mut children = Vec::new();
+    for _ in 0..4 {
+        let child = unsafe { libc::fork() };
+        if child != 0 {
+            children.push(child);
+            continue;
+        }
+        let fd = unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM, 0) };
+        std::thread::spawn(move || {
+            loop {
+                unsafe { libc::fcntl(fd, libc::F_SETFL, 0) };
+                std::thread::yield_now();
+            }
+        });
+        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        address.sun_family = libc::AF_UNIX as u16;
+        for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
+            *to = from as libc::c_char;
+        }
+        loop {
+            let at = (&raw const address).cast();
+            unsafe { libc::connect(fd, at, 110) };
+        }
+    }
+    attempt("waiting on the monitor's time", || {
+        // Long enough for thousands of attempts.
+        let begun = std::time::Instant::now();
+        let mut served = 0;
+        while begun.elapsed().as_secs() < 2 {
+            served += i64::from(runs() == 0);
+        }
+        if served > 3 { -1 } else { 0 }
+    });
+    for child in children {
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    }
+}
+
 /// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
 /// no more than it did before.
 fn doorbell() {
@@ -610,6 +659,7 @@ fn main() {
     files();
     others(pid, &socket);
     signals();
+    waiting();
     attempt("the doorbell", || {
         doorbell();
         -1
