@@ -98,6 +98,11 @@ requests! {
     /// Sends one datagram from a handed-over unix socket: args = address length, cookie, length of
     /// the datagram; b = address; a = datagram.
     SendUnix = 18;
+    /// Shared memory: args = number of the call, its arguments in order but for addresses, then
+    /// effective user and group, process and file system group, two in a word; a = `struct shmid_ds`.
+    /// b receives what the call fills in; of shmat the size, the value being a descriptor; of shmdt
+    /// the ranges to unmap (start, length), the value being how many.
+    Shm = 19;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.

@@ -11,6 +11,7 @@ pub mod devfs;
 pub mod exec;
 pub mod files;
 pub mod guests;
+pub mod ipc;
 pub mod mounts;
 pub mod net;
 pub mod notify;

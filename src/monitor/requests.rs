@@ -3,7 +3,7 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files};
+use super::{exec, files, ipc};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX};
@@ -104,6 +104,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::Process => group_of(zone, args[0], args[1]),
         Request::Init => Err(libc::EPERM),
+        Request::Shm => ipc::serve(zone, listener, call, ipc::Kind::Shm, args),
     }
 }
 

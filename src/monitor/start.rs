@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::terminals::Terminals;
 use super::used::Used;
 use super::zone::Zone;
-use super::{control, requests};
+use super::{control, ipc, requests};
 use crate::engine::{Boot, end};
 use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
@@ -87,6 +87,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
     let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
     drop((spawn_theirs, hand_theirs));
+    have_room_for_descriptors();
     let tables = shared.tables();
     let rows = SharedRows {
         rows: &tables.ports,
@@ -110,6 +111,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         owners,
         terminals: Terminals::default(),
         served,
+        ipc: ipc::Ipc::make().doing("make", "an epoll instance")?,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,
         counters: std::array::from_fn(|_| 0.into()),
@@ -119,6 +121,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     for _ in 0..SERVERS {
         let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));
         std::thread::spawn(move || requests::serve(&zone, &listener));
+    }
+    {
+        let zone = Arc::clone(&zone);
+        std::thread::spawn(move || ipc::attend(&zone));
     }
     if !zone.programs.wait_ready() {
         end_all(init, Duration::ZERO);
@@ -147,6 +153,15 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     zone.net.end();
     alive.end();
     Ok(())
+}
+
+/// The monitor holds a descriptor of each piece of shared memory; its guests have their own limit.
+fn have_room_for_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Failing costs room only.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Ends every process of the zone, init last.

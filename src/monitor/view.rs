@@ -3,10 +3,10 @@
 //! Neighbours: [`super::procfs`] says what it needs, [`super::guests`] knows the processes. No locks
 //! of its own.
 
-use super::guests;
 use super::mounts::Mount;
 use super::procfs::{Credentials, Mount as Line, Protocol, StatLine, View};
 use super::zone::Zone;
+use super::{guests, ipc};
 use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, to_zone};
@@ -107,6 +107,10 @@ impl View for Zone {
 
     fn booted_at(&self) -> u64 {
         nanoseconds(self.booted)
+    }
+
+    fn sysvipc(&self, kind: ipc::Kind) -> Vec<u8> {
+        ipc::table(self, kind)
     }
 
     fn ptys(&self) -> Vec<u32> {

@@ -1,5 +1,6 @@
 //! What the monitor knows of its zone.
 
+use super::ipc::Ipc;
 use super::mounts::{self, Mount};
 use super::net::Net;
 use super::owners::Owners;
@@ -41,6 +42,8 @@ pub struct Zone {
     pub terminals: Terminals,
     /// `/proc` and `/dev`.
     pub served: Served,
+    /// System V IPC.
+    pub ipc: Ipc,
     /// Sockets handed over by guests, by cookie.
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.

@@ -56,9 +56,9 @@ table! {
     26 msync(addr: Addr, length: Size, flags: Flags) -> Zero = Native;
     27 mincore(addr: Addr, length: Size, vec: BufOut) -> Zero = Native;
     28 madvise(addr: Addr, length: Size, advice: Flags) -> Zero = Guarded(MADVISE);
-    29 shmget(key: IpcKey, size: Size, shmflg: Flags) -> IpcId = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
-    30 shmat(shmid: IpcId, shmaddr: Addr, shmflg: Flags) -> Addr = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
-    31 shmctl(shmid: IpcId, op: Command, buf: IpcStat) -> Int = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
+    29 shmget(key: IpcKey, size: Size, shmflg: Flags) -> IpcId = Emulated(NEVER);
+    30 shmat(shmid: IpcId, shmaddr: Addr, shmflg: Flags) -> Addr = Emulated(NEVER);
+    31 shmctl(shmid: IpcId, op: Command, buf: IpcStat) -> Int = Emulated(NEVER);
     32 dup(oldfd: Fd) -> Fd = Guarded(FD0);
     33 dup2(oldfd: Fd, newfd: Fd) -> Fd = Guarded(FD01);
     34 pause() -> Zero = Native;
@@ -94,7 +94,7 @@ table! {
     64 semget(key: IpcKey, nsems: Count, semflg: Flags) -> IpcId = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     65 semop(semid: IpcId, sops: StructIn, nsops: Count) -> Zero = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     66 semctl(semid: IpcId, semnum: Int, op: Command, arg: IpcStat) -> Int = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
-    67 shmdt(shmaddr: Addr) -> Zero = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
+    67 shmdt(shmaddr: Addr) -> Zero = Emulated(NEVER);
     68 msgget(key: IpcKey, msgflg: Flags) -> IpcId = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     69 msgsnd(msqid: IpcId, msgp: StructIn, msgsz: Size, msgflg: Flags) -> Zero = Refused(Errno::ENOSYS, "System V IPC is not supported yet");
     70 msgrcv(msqid: IpcId, msgp: StructOut, msgsz: Size, msgtyp: Int, msgflg: Flags) -> Size = Refused(Errno::ENOSYS, "System V IPC is not supported yet");

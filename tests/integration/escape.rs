@@ -12,7 +12,8 @@ use std::process::Stdio;
 in_each_role!(
     attempts_are_refused,
     set_id_bits_stay_in_the_zone,
-    another_zone_is_out_of_reach
+    another_zone_is_out_of_reach,
+    objects_of_another_zone_do_not_exist
 );
 confined!(attempts_are_refused);
 
@@ -108,4 +109,20 @@ fn another_zone_is_out_of_reach(home: &Home) {
     let killed = two.run(&["kill", pid.trim()]);
     assert_ne!(killed.status, 0);
     assert_eq!(one.sh("pgrep -c sleep"), "1\n");
+}
+
+/// System V objects with the same keys in two zones and on the host are as many objects.
+fn objects_of_another_zone_do_not_exist(home: &Home) {
+    const MAKE: &str = "ipcmk -M 4096 >/dev/null && ipcs -m | grep -c 0x";
+    let [one, two] = ["one", "two"].map(|name| home.boot(name));
+    for zone in [&one, &two] {
+        assert_eq!(zone.sh(MAKE), "1\n");
+    }
+    let list = "ipcs -m | sed -n 's/^0x[^ ]* *\\([0-9]*\\).*/\\1/p'";
+    let [first, second] = [&one, &two].map(|zone| zone.sh(list));
+    // The first object of either has the same number.
+    assert_eq!(first, second);
+    one.sh(&format!("ipcrm -m {}", first.trim()));
+    assert_eq!(one.sh(list), "");
+    assert_eq!(two.sh(list), second);
 }

@@ -3,7 +3,7 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(files, processes, signals, threads);
+in_each_role!(files, ipc, processes, signals, threads);
 
 fn files(home: &Home) {
     sections(
@@ -32,6 +32,14 @@ fn files(home: &Home) {
             "mappings",
             "descriptors",
         ],
+    );
+}
+
+fn ipc(home: &Home) {
+    sections(
+        home,
+        "ipc",
+        &["shm", "shm_places", "shm_ends", "shm_rights"],
     );
 }
 

@@ -61,6 +61,9 @@ pub(super) fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
         return Some(text.to_vec());
     }
     if let Some(name) = text.strip_prefix(b"/memfd:") {
+        if name.starts_with(b"SYSV") {
+            return Some([b"/", name].concat());
+        }
         let path = name.strip_prefix(CONTENT.as_bytes());
         let path = path.and_then(|path| path.strip_suffix(b" (deleted)"));
         return Some(path.unwrap_or(text).to_vec());

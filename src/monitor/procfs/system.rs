@@ -1,6 +1,7 @@
 //! The files of `/proc` that belong to no process.
 
 use super::{Entry, Errno, HostFile, Kind, Node, View, inode_of, locks, net};
+use crate::monitor::ipc::Kind as Ipc;
 use picozone_personality::commons::ZONE_PID_LIMIT;
 use std::io;
 use std::path::Path;
@@ -217,7 +218,10 @@ static ROWS: &[SystemRow] = &[
     setting("sys/vm/zone_reclaim_mode"),
     row("sysvipc/msg", Source::Header(1)),
     row("sysvipc/sem", Source::Header(1)),
-    row("sysvipc/shm", Source::Header(1)),
+    row(
+        "sysvipc/shm",
+        Source::Made(|view| ipc_table(view, Ipc::Shm)),
+    ),
     host("tty/drivers"),
     host("uptime"),
     host("version"),
@@ -330,6 +334,16 @@ fn filesystems(_: &dyn View) -> Result<Vec<u8>, Errno> {
         .map(|line| format!("{line}\n"))
         .collect::<String>();
     Ok(shown.into_bytes())
+}
+
+/// The header of the host's table, with the zone's rows.
+fn ipc_table(view: &dyn View, kind: Ipc) -> Result<Vec<u8>, Errno> {
+    let name = match kind {
+        Ipc::Shm => "shm",
+    };
+    let mut text = net::header(&format!("/proc/sysvipc/{name}"), 1);
+    text.extend(view.sysvipc(kind));
+    Ok(text)
 }
 
 /// A number for this boot of this zone, in the form of a version 4 UUID.

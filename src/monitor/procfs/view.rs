@@ -1,6 +1,7 @@
 //! What `/proc` and `/dev` need to know of a zone.
 
 use crate::ids::{HostPid, ZonePid};
+use crate::monitor::ipc::Kind as Ipc;
 use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -77,6 +78,10 @@ pub trait View: Send + Sync {
     fn exe(&self, host: HostPid) -> Option<Vec<u8>>;
     /// When the zone booted, in nanoseconds since 1970. Only tells one boot from another.
     fn booted_at(&self) -> u64;
+    /// The rows of a table of `/proc/sysvipc`.
+    fn sysvipc(&self, _kind: Ipc) -> Vec<u8> {
+        Vec::new()
+    }
     /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
     fn ptys(&self) -> Vec<u32>;
     /// Whether something in the zone listens at `/dev/log`.

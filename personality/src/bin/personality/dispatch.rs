@@ -3,7 +3,7 @@
 use crate::arch::{RESTART, syscall6};
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{Errno, Result, exec, file, identity, path, process, signal, socket};
+use crate::{Errno, Result, exec, file, identity, ipc, path, process, signal, socket};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_syscalls::{Class, ROWS, nr, row};
@@ -247,6 +247,12 @@ handlers! {
         sendmsg => socket::sendmsg(thread, a[0], a[1], a[2]),
         recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
         sendmmsg | recvmmsg => socket::many(thread, nr, a[0], a[1], a[2], a[3]),
+
+        // System V IPC.
+        shmget => ipc::shmget(thread, a[0], a[1], a[2]),
+        shmat => ipc::shmat(thread, a[0], a[1], a[2]),
+        shmdt => ipc::shmdt(thread, a[0]),
+        shmctl => ipc::shmctl(thread, a[0], a[1], a[2]),
         timer_create => checked(unsafe { syscall6(nr, a) }),
     }
 }

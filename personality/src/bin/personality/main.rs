@@ -38,6 +38,7 @@ mod file;
 mod handover;
 mod identity;
 mod init;
+mod ipc;
 mod load;
 mod memory;
 mod monitor;

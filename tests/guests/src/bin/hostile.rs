@@ -551,6 +551,31 @@ fn others(pid: u64, socket: &str) {
     }
 }
 
+/// The host's System V objects are one name space: nothing of it is a guest's.
+fn ipc() {
+    for (name, nr, args) in [
+        ("shmget", libc::SYS_shmget, [0, PAGE, 0o1600, 0, 0, 0]),
+        ("shmat", libc::SYS_shmat, [0, 0, 0, 0, 0, 0]),
+        ("shmdt", libc::SYS_shmdt, [0, 0, 0, 0, 0, 0]),
+        (
+            "shmctl",
+            libc::SYS_shmctl,
+            [0, 0, 3, ptr(&[0u64; 16]), 0, 0],
+        ),
+    ] {
+        attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    attempt("a segment made larger", || {
+        let id = raw(libc::SYS_shmget, [0, PAGE, 0o600, 0, 0, 0]);
+        let at = raw(libc::SYS_shmat, [id as u64, 0, 0, 0, 0, 0]) as u64;
+        raw(libc::SYS_shmctl, [id as u64, 0, 0, 0, 0, 0]);
+        let longer = raw(libc::SYS_mremap, [at, PAGE, 2 * PAGE, 1, 0, 0]) as u64;
+        // Beyond the end of the file there is no memory.
+        unsafe { ((longer + PAGE) as *mut u8).write_volatile(1) };
+        0
+    });
+}
+
 fn signals() {
     attempt("a blocked SIGSYS", || {
         let all = u64::MAX;
@@ -658,6 +683,7 @@ fn main() {
     memory();
     files();
     others(pid, &socket);
+    ipc();
     signals();
     waiting();
     attempt("the doorbell", || {

@@ -1,0 +1,38 @@
+//! System V IPC: the monitor has the objects and performs the operations, see [`Request`].
+
+use crate::arch::{syscall1, syscall2, syscall6};
+use crate::dispatch::checked;
+use crate::thread::Thread;
+use crate::{Errno, Result, memory};
+use linux_raw_sys::general::*;
+use picozone_personality::mailbox::Request;
+use picozone_syscalls::nr;
+
+mod shm;
+pub use shm::{shmat, shmctl, shmdt, shmget};
+
+const IPC_SET: u64 = 1;
+const IPC_STAT: u64 = 2;
+const IPC_INFO: u64 = 3;
+
+impl Thread {
+    /// Asks about an object: the call's number, and up to five arguments.
+    fn ask_ipc(&self, request: Request, nr: u32, args: &[u64]) -> Result<u64> {
+        let (uid, gid) = (self.credentials.uid, self.credentials.gid);
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let mut all = [0; 8];
+        all[0] = u64::from(nr);
+        for (to, from) in all[1..6].iter_mut().zip(args) {
+            *to = *from;
+        }
+        all[6] = pair(uid[1], gid[1]);
+        all[7] = pair(self.process().zone_pid, gid[3]);
+        self.ask(request, &all)
+    }
+
+    /// Copies what the monitor put into the mailbox to the guest.
+    fn fetch(&self, to: u64, length: usize) -> Result<()> {
+        let b = &self.mailbox().b;
+        memory::write_bytes(to, b.get(..length).unwrap_or(b))
+    }
+}
