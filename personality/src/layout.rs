@@ -8,6 +8,8 @@
 pub const PERSONALITY_BASE: u64 = 0x6000_0000_0000;
 /// Room for the personality's image, text and data, in bytes.
 pub const PERSONALITY_SIZE: u64 = 0x10_0000;
+/// Where rewritten call sites enter the personality (`.entry` in its linker script).
+pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 /// Start of the read-only tables.
 pub const TABLES_BASE: u64 = 0x6100_0000_0000;
 /// Start of the commons, which every guest of the zone may write.

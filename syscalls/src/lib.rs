@@ -12,6 +12,7 @@ extern crate std;
 
 mod class;
 mod decode;
+mod entry;
 mod errno;
 mod form;
 mod kind;
@@ -26,6 +27,7 @@ pub mod meaning;
 
 pub use class::{Class, Row};
 pub use decode::{Memory, decode};
+pub use entry::enters_by_jump;
 pub use errno::Errno;
 pub use form::{FilterLayout, Form, Test};
 pub use kind::{Arg, Direction, Kind, Outcome, Space};

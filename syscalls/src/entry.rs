@@ -1,0 +1,39 @@
+//! Which calls a rewritten call site brings to the personality.
+
+use crate::{Class, ROWS, nr};
+
+/// Calls whose service works on the whole frame that the kernel lays down for a signal: it is
+/// copied for a child, replaced, or returned through under another mask. They come by SIGSYS.
+const NEED_FRAME: &[u32] = &[
+    nr::rt_sigreturn,
+    nr::clone,
+    nr::fork,
+    nr::vfork,
+    nr::execve,
+    nr::exit,
+    nr::sigaltstack,
+    nr::rt_sigsuspend,
+    nr::rt_sigtimedwait,
+    nr::rt_sigpending,
+];
+
+/// Whether a call can enter the personality by a jump: it is always translated, and needs no frame.
+/// Calls that the kernel answers in most of their forms are quicker where they are.
+#[must_use]
+pub const fn enters_by_jump(number: u32) -> bool {
+    let mut i = 0;
+    while i < NEED_FRAME.len() {
+        if NEED_FRAME[i] == number {
+            return false;
+        }
+        i += 1;
+    }
+    let mut i = 0;
+    while i < ROWS.len() {
+        if ROWS[i].nr == number {
+            return matches!(ROWS[i].class, Class::Emulated(_));
+        }
+        i += 1;
+    }
+    false
+}
