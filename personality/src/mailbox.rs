@@ -19,6 +19,10 @@ pub const DATAGRAM: u32 = 5;
 /// that `b` receives. The guest resolves it anew, by its own rights, as a link like any other.
 pub const ELSEWHERE: u64 = 1 << 32;
 
+/// What [`Request::Sem`] and [`Request::Msg`] answer where the operation cannot be done yet: the thread
+/// waits by futex(2) until [`Mailbox::wait`] is no longer 0, then asks for [`Request::EndWait`].
+pub const WAIT: u64 = 1 << 33;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -103,6 +107,16 @@ requests! {
     /// b receives what the call fills in; of shmat the size, the value being a descriptor; of shmdt
     /// the ranges to unmap (start, length), the value being how many.
     Shm = 19;
+    /// Semaphores: args as for `Shm`, and the value of SETVAL (of SETALL 0 to ask how many there
+    /// are); from a on: `struct sembuf`s, values or `struct semid_ds`. From `head` on the call's
+    /// result. The value may be [`WAIT`].
+    Sem = 20;
+    /// Message queues: args as for `Shm`, and the type of a message to send; from a on: its text, or
+    /// `struct msqid_ds`. From `head` on the type and the text, or the call's result. The value may
+    /// be [`WAIT`].
+    Msg = 21;
+    /// Ends a wait: args = the errno that is given if nothing came of it. Else the result.
+    EndWait = 22;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.
@@ -111,6 +125,12 @@ requests! {
 pub struct Mailbox {
     /// Numbers, by request.
     pub args: [u64; 8],
+    /// 0 as long as the thread is to wait, see [`WAIT`].
+    pub wait: u32,
+    /// Unused.
+    pub pad: [u32; 13],
+    /// The type of a message, in front of its text.
+    pub head: u64,
     /// A path or a name, NUL-terminated.
     pub a: [u8; TEXT_MAX],
     /// A second text, or bytes out.

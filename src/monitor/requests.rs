@@ -105,6 +105,9 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Process => group_of(zone, args[0], args[1]),
         Request::Init => Err(libc::EPERM),
         Request::Shm => ipc::serve(zone, listener, call, ipc::Kind::Shm, args),
+        Request::Sem => ipc::serve(zone, listener, call, ipc::Kind::Sem, args),
+        Request::Msg => ipc::serve(zone, listener, call, ipc::Kind::Msg, args),
+        Request::EndWait => ipc::end_wait(zone, call, args[0]),
     }
 }
 

@@ -9,7 +9,7 @@ use picozone_personality::mailbox::{Handover, MAILBOX_STRIDE, Mailbox, TEXT_MAX}
 use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// One region: its descriptor and our mapping of it, which lasts as long as the process.
 struct Region {
@@ -210,6 +210,56 @@ impl Shared {
         // SAFETY: in bounds; any byte is valid.
         let bytes = unsafe { field.read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
+    }
+
+    /// Copies `length` bytes from field `a` on into `b`, once.
+    #[must_use]
+    pub fn read_both(&self, host_tid: u32, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length.min(2 * TEXT_MAX)];
+        if let Some(mailbox) = self.mailbox(host_tid) {
+            // SAFETY: the place lies in the region.
+            let from = unsafe { &raw const (*mailbox).a }.cast::<u8>();
+            // SAFETY: at most both fields, which follow each other; any byte is valid.
+            unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        }
+        bytes
+    }
+
+    /// Writes bytes from the word in front of field `a` on into `b`.
+    pub fn write_both(&self, host_tid: u32, bytes: &[u8]) {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return;
+        };
+        let length = bytes.len().min(size_of::<u64>() + 2 * TEXT_MAX);
+        // SAFETY: the place lies in the region.
+        let to = unsafe { &raw mut (*mailbox).head }.cast::<u8>();
+        // SAFETY: at most the three fields, which follow each other; the memory is the guest's to lose.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
+    }
+
+    /// The word by which a thread waits.
+    fn wait_word(&self, host_tid: u32) -> Option<&AtomicU32> {
+        let mailbox = self.mailbox(host_tid)?;
+        // SAFETY: the place lies in the region.
+        let word = unsafe { &raw mut (*mailbox).wait };
+        // SAFETY: aligned, mapped for good, and only used as an atomic here.
+        Some(unsafe { AtomicU32::from_ptr(word) })
+    }
+
+    /// Makes a thread's wait last until [`Shared::wake`].
+    pub fn arm(&self, host_tid: u32) {
+        if let Some(word) = self.wait_word(host_tid) {
+            word.store(0, Ordering::Release);
+        }
+    }
+
+    /// Ends a thread's wait.
+    pub fn wake(&self, host_tid: u32) {
+        if let Some(word) = self.wait_word(host_tid) {
+            word.store(1, Ordering::Release);
+            // SAFETY: futex(2) looks at nothing but the address when it wakes.
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
+        }
     }
 
     /// Writes bytes into field `b`.

@@ -113,16 +113,16 @@ fn another_zone_is_out_of_reach(home: &Home) {
 
 /// System V objects with the same keys in two zones and on the host are as many objects.
 fn objects_of_another_zone_do_not_exist(home: &Home) {
-    const MAKE: &str = "ipcmk -M 4096 >/dev/null && ipcs -m | grep -c 0x";
+    const MAKE: &str = "ipcmk -M 4096 -S 2 -Q >/dev/null && ipcs | grep -c ^0x";
     let [one, two] = ["one", "two"].map(|name| home.boot(name));
     for zone in [&one, &two] {
-        assert_eq!(zone.sh(MAKE), "1\n");
+        assert_eq!(zone.sh(MAKE), "3\n");
     }
-    let list = "ipcs -m | sed -n 's/^0x[^ ]* *\\([0-9]*\\).*/\\1/p'";
+    let list = "ipcs | sed -n 's/^0x[^ ]* *\\([0-9]*\\).*/\\1/p'";
     let [first, second] = [&one, &two].map(|zone| zone.sh(list));
     // The first object of either has the same number.
     assert_eq!(first, second);
-    one.sh(&format!("ipcrm -m {}", first.trim()));
+    one.sh("ipcrm --all");
     assert_eq!(one.sh(list), "");
     assert_eq!(two.sh(list), second);
 }

@@ -39,7 +39,17 @@ fn ipc(home: &Home) {
     sections(
         home,
         "ipc",
-        &["shm", "shm_places", "shm_ends", "shm_rights"],
+        &[
+            "shm",
+            "shm_places",
+            "shm_ends",
+            "shm_rights",
+            "sem",
+            "sem_waits",
+            "sem_undo",
+            "msg",
+            "msg_waits",
+        ],
     );
 }
 

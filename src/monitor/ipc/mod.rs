@@ -13,8 +13,12 @@
 //! `/proc/sysvipc`. One lock for all of it, under which no other is taken.
 
 mod ids;
+mod limits;
+mod msg;
 mod record;
+mod sem;
 mod shm;
+mod wait;
 mod watch;
 
 use super::notify::{Call, Listener};
@@ -22,6 +26,8 @@ use super::procfs::View;
 use super::zone::Zone;
 use crate::ids::ZonePid;
 use ids::Caller;
+pub use limits::limit;
+use picozone_personality::mailbox::WAIT;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -34,6 +40,9 @@ pub struct Ipc {
 #[derive(Default)]
 struct State {
     shm: shm::Segments,
+    sem: sem::Sets,
+    msg: msg::Queues,
+    waits: wait::Waits,
     watched: watch::Watched,
 }
 
@@ -42,6 +51,10 @@ struct State {
 pub enum Kind {
     /// Shared memory.
     Shm,
+    /// Semaphores.
+    Sem,
+    /// Message queues.
+    Msg,
 }
 
 impl Ipc {
@@ -71,7 +84,8 @@ pub fn attend(zone: &Zone) {
 impl State {
     /// Does what the end of watched processes calls for.
     fn attend(&mut self, zone: &Zone) {
-        for _ended in zone.ipc.bell.ended(&mut self.watched) {
+        for host in zone.ipc.bell.ended(&mut self.watched) {
+            self.sem.ended(zone, &mut self.waits, host);
             self.shm.settle(zone, &mut self.watched);
         }
     }
@@ -89,15 +103,95 @@ pub fn serve(
     let caller = caller(zone, call, args);
     let mut state = zone.ipc.lock();
     state.attend(zone);
-    let State { shm, watched } = &mut *state;
-    match kind {
+    let State {
+        shm,
+        sem,
+        msg,
+        waits,
+        watched,
+    } = &mut *state;
+    let mut context = Context {
+        zone,
+        caller: &caller,
+        args,
+        waits,
+        watched,
+    };
+    let served = match kind {
         Kind::Shm => {
-            shm.settle(zone, watched);
+            shm.settle(zone, context.watched);
             let done = shm.serve(zone, listener, call, &caller, args);
-            shm.settle(zone, watched);
-            done
+            shm.settle(zone, context.watched);
+            return done;
         }
+        Kind::Sem => sem.serve(&mut context)?,
+        Kind::Msg => msg.serve(&mut context)?,
+    };
+    match served {
+        Served::Done(value, bytes) => {
+            zone.shared.write_both(call.tid, &bytes);
+            Ok(value)
+        }
+        Served::Waits => i64::try_from(WAIT).map_err(|_| libc::EIO),
     }
+}
+
+/// Ends a wait: what came of it, or `errno` if nothing did.
+pub fn end_wait(zone: &Zone, call: Call, errno: u64) -> Result<i64, i32> {
+    let mut state = zone.ipc.lock();
+    state.attend(zone);
+    let State {
+        sem, msg, waits, ..
+    } = &mut *state;
+    if let Some(done) = waits.take(call.tid) {
+        let (value, bytes) = done?;
+        zone.shared.write_both(call.tid, &bytes);
+        return Ok(value);
+    }
+    match waits.give_up(call.tid) {
+        Some((Kind::Sem, id)) => sem.give_up(zone, waits, id, call.tid),
+        Some((Kind::Msg, id)) => msg.give_up(zone, waits, id, call.tid),
+        Some((Kind::Shm, _)) | None => {}
+    }
+    Err(i32::try_from(errno)
+        .ok()
+        .filter(|errno| *errno > 0)
+        .unwrap_or(libc::EINTR))
+}
+
+/// What an operation works with.
+struct Context<'a> {
+    zone: &'a Zone,
+    caller: &'a Caller,
+    args: [u64; 8],
+    waits: &'a mut wait::Waits,
+    watched: &'a mut watch::Watched,
+}
+
+impl Context<'_> {
+    /// Bytes that the caller has put into its mailbox.
+    fn given(&self, length: usize) -> Vec<u8> {
+        self.zone.shared.read_both(self.caller.tid, length)
+    }
+}
+
+/// What became of an operation.
+enum Served {
+    /// A value, and bytes for the caller's mailbox.
+    Done(i64, Vec<u8>),
+    /// The caller is to wait.
+    Waits,
+}
+
+impl Served {
+    const fn value(value: i64) -> Served {
+        Served::Done(value, Vec::new())
+    }
+}
+
+/// Low half of an argument, as the `int` that it is.
+fn int(word: u64) -> i32 {
+    super::files::low_int(word)
 }
 
 fn caller(zone: &Zone, call: Call, args: [u64; 8]) -> Caller {
@@ -122,12 +216,20 @@ fn caller(zone: &Zone, call: Call, args: [u64; 8]) -> Caller {
 pub fn table(zone: &Zone, kind: Kind) -> Vec<u8> {
     let mut state = zone.ipc.lock();
     state.attend(zone);
-    let State { shm, watched } = &mut *state;
+    let State {
+        shm,
+        sem,
+        msg,
+        watched,
+        ..
+    } = &mut *state;
     match kind {
         Kind::Shm => {
             shm.settle(zone, watched);
             shm.table(zone)
         }
+        Kind::Sem => sem.table(),
+        Kind::Msg => msg.table(),
     }
 }
 

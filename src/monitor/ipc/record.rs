@@ -22,3 +22,9 @@ impl Record {
         self.0
     }
 }
+
+/// A word of a structure that a guest gave; 0 beyond its end.
+pub(super) fn word_at(bytes: &[u8], at: usize) -> u64 {
+    let word = bytes.get(at..at + 8).and_then(|word| word.try_into().ok());
+    word.map_or(0, u64::from_ne_bytes)
+}

@@ -10,9 +10,9 @@ use super::super::guests;
 use super::super::notify::{Call, Listener};
 use super::super::zone::Zone;
 use super::ids::{Caller, Object, Perm, Registry};
-use super::now;
 use super::record::Record;
 use super::watch::Watched;
+use super::{int, now};
 use crate::ids::{HostPid, ZonePid};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -63,11 +63,6 @@ struct Segment {
 
 const fn pages(size: u64) -> u64 {
     size.div_ceil(PAGE)
-}
-
-/// Low half of an argument, as the `int` that it is.
-fn int(word: u64) -> i32 {
-    super::super::files::low_int(word)
 }
 
 impl Segments {

@@ -69,3 +69,14 @@ impl Bell {
         ended
     }
 }
+
+/// When a thread of the host began, in clock ticks since the host's start; `None` if it has ended.
+pub(super) fn birth(tid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    let behind = stat.get(stat.rfind(')')? + 2..)?;
+    let mut fields = behind.split(' ');
+    let is_alive = !matches!(fields.next()?, "Z" | "X");
+    // Field 22 of proc_pid_stat(5); the first one here was the third.
+    let began = fields.nth(18)?.parse().ok()?;
+    is_alive.then_some(began)
+}

@@ -1,7 +1,7 @@
 //! The files of `/proc` that belong to no process.
 
 use super::{Entry, Errno, HostFile, Kind, Node, View, inode_of, locks, net};
-use crate::monitor::ipc::Kind as Ipc;
+use crate::monitor::ipc::{Kind as Ipc, limit};
 use picozone_personality::commons::ZONE_PID_LIMIT;
 use std::io;
 use std::path::Path;
@@ -50,6 +50,16 @@ const fn fixed_setting(path: &'static str, text: &'static str) -> SystemRow {
     SystemRow {
         mode: 0o644,
         ..row(path, Source::Text(text))
+    }
+}
+
+const fn made_setting(
+    path: &'static str,
+    make: fn(&dyn View) -> Result<Vec<u8>, Errno>,
+) -> SystemRow {
+    SystemRow {
+        mode: 0o644,
+        ..row(path, Source::Made(make))
     }
 }
 
@@ -119,9 +129,9 @@ static ROWS: &[SystemRow] = &[
         )
     },
     setting("sys/kernel/kptr_restrict"),
-    setting("sys/kernel/msgmax"),
-    setting("sys/kernel/msgmnb"),
-    setting("sys/kernel/msgmni"),
+    made_setting("sys/kernel/msgmax", |_| Ok(limit("msgmax").into())),
+    made_setting("sys/kernel/msgmnb", |_| Ok(limit("msgmnb").into())),
+    made_setting("sys/kernel/msgmni", |_| Ok(limit("msgmni").into())),
     host("sys/kernel/ngroups_max"),
     host("sys/kernel/osrelease"),
     host("sys/kernel/ostype"),
@@ -151,7 +161,7 @@ static ROWS: &[SystemRow] = &[
     host("sys/kernel/random/write_wakeup_threshold"),
     setting("sys/kernel/randomize_va_space"),
     host("sys/kernel/seccomp/actions_avail"),
-    setting("sys/kernel/sem"),
+    made_setting("sys/kernel/sem", |_| Ok(limit("sem").into())),
     setting("sys/kernel/shmall"),
     setting("sys/kernel/shmmax"),
     setting("sys/kernel/shmmni"),
@@ -216,8 +226,14 @@ static ROWS: &[SystemRow] = &[
     setting("sys/vm/swappiness"),
     setting("sys/vm/vfs_cache_pressure"),
     setting("sys/vm/zone_reclaim_mode"),
-    row("sysvipc/msg", Source::Header(1)),
-    row("sysvipc/sem", Source::Header(1)),
+    row(
+        "sysvipc/msg",
+        Source::Made(|view| ipc_table(view, Ipc::Msg)),
+    ),
+    row(
+        "sysvipc/sem",
+        Source::Made(|view| ipc_table(view, Ipc::Sem)),
+    ),
     row(
         "sysvipc/shm",
         Source::Made(|view| ipc_table(view, Ipc::Shm)),
@@ -340,6 +356,8 @@ fn filesystems(_: &dyn View) -> Result<Vec<u8>, Errno> {
 fn ipc_table(view: &dyn View, kind: Ipc) -> Result<Vec<u8>, Errno> {
     let name = match kind {
         Ipc::Shm => "shm",
+        Ipc::Sem => "sem",
+        Ipc::Msg => "msg",
     };
     let mut text = net::header(&format!("/proc/sysvipc/{name}"), 1);
     text.extend(view.sysvipc(kind));

@@ -146,7 +146,8 @@ handlers! {
             let mask = optional_mask(a[4])?;
             signal::with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], a[3], m, a[5]]))
         },
-        pselect6 => {
+        // Mask and size lie in memory for these.
+        pselect6 | io_pgetevents => {
             let [pointer, size] = if a[5] == 0 {
                 [0, 8]
             } else {
@@ -253,6 +254,15 @@ handlers! {
         shmat => ipc::shmat(thread, a[0], a[1], a[2]),
         shmdt => ipc::shmdt(thread, a[0]),
         shmctl => ipc::shmctl(thread, a[0], a[1], a[2]),
+        semget => ipc::semget(thread, a[0], a[1], a[2]),
+        semop => ipc::semtimedop(thread, a[0], a[1], a[2], 0),
+        semtimedop => ipc::semtimedop(thread, a[0], a[1], a[2], a[3]),
+        semctl => ipc::semctl(thread, a[0], a[1], a[2], a[3]),
+        msgget => ipc::msgget(thread, a[0], a[1]),
+        msgsnd => ipc::msgsnd(thread, a[0], a[1], a[2], a[3]),
+        msgrcv => ipc::msgrcv(thread, a[0], a[1], a[2], a[3], a[4]),
+        msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
+
         timer_create => checked(unsafe { syscall6(nr, a) }),
     }
 }

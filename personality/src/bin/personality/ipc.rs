@@ -1,14 +1,19 @@
 //! System V IPC: the monitor has the objects and performs the operations, see [`Request`].
 
-use crate::arch::{syscall1, syscall2, syscall6};
+use crate::arch::{self, syscall1, syscall2, syscall6};
 use crate::dispatch::checked;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::Request;
+use picozone_personality::mailbox::{Request, TEXT_MAX};
 use picozone_syscalls::nr;
 
+mod msg;
+mod sem;
 mod shm;
+mod wait;
+pub use msg::{msgctl, msgget, msgrcv, msgsnd};
+pub use sem::{semctl, semget, semtimedop};
 pub use shm::{shmat, shmctl, shmdt, shmget};
 
 const IPC_SET: u64 = 1;
@@ -28,6 +33,28 @@ impl Thread {
         all[6] = pair(uid[1], gid[1]);
         all[7] = pair(self.process().zone_pid, gid[3]);
         self.ask(request, &all)
+    }
+
+    /// Copies bytes of the guest into the mailbox, from field `a` on.
+    fn take(&self, from: u64, length: usize) -> Result<()> {
+        let room = length.min(2 * TEXT_MAX);
+        let to = &raw mut self.mailbox().a;
+        if arch::copy(to as u64, from, room) {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
+    }
+
+    /// Copies a result that begins at the mailbox' field `head` to the guest.
+    fn fetch_whole(&self, to: u64, length: usize) -> Result<()> {
+        let room = length.min(8 + 2 * TEXT_MAX);
+        let from = &raw const self.mailbox().head;
+        if arch::copy(to, from as u64, room) {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Copies what the monitor put into the mailbox to the guest.

@@ -562,9 +562,45 @@ fn ipc() {
             libc::SYS_shmctl,
             [0, 0, 3, ptr(&[0u64; 16]), 0, 0],
         ),
+        ("semget", libc::SYS_semget, [0, 1, 0o1600, 0, 0, 0]),
+        ("semop", libc::SYS_semop, [0, ptr(&[0u64]), 1, 0, 0, 0]),
+        (
+            "semtimedop",
+            libc::SYS_semtimedop,
+            [0, ptr(&[0u64]), 1, 0, 0, 0],
+        ),
+        (
+            "semctl",
+            libc::SYS_semctl,
+            [0, 0, 3, ptr(&[0u64; 16]), 0, 0],
+        ),
+        ("msgget", libc::SYS_msgget, [0, 0o1600, 0, 0, 0, 0]),
+        ("msgsnd", libc::SYS_msgsnd, [0, ptr(&[1u64]), 0, 0, 0, 0]),
+        (
+            "msgrcv",
+            libc::SYS_msgrcv,
+            [0, ptr(&[0u64; 9]), 8, 0, 0o4000, 0],
+        ),
+        (
+            "msgctl",
+            libc::SYS_msgctl,
+            [0, 3, ptr(&[0u64; 16]), 0, 0, 0],
+        ),
     ] {
         attempt(&format!("{name} of the host, inside"), || inside(nr, args));
     }
+    attempt("messages without end", || {
+        let text = [1u64; 1025];
+        for _ in 0..32000 {
+            let queue = raw(libc::SYS_msgget, [0, 0o600, 0, 0, 0, 0]) as u64;
+            let send = [queue, ptr(&text), 8192, 0o4000, 0, 0];
+            let is_full = [(); 2].map(|()| raw(libc::SYS_msgsnd, send));
+            if is_full.contains(&-i64::from(libc::ENOMEM)) {
+                return -1;
+            }
+        }
+        0
+    });
     attempt("a segment made larger", || {
         let id = raw(libc::SYS_shmget, [0, PAGE, 0o600, 0, 0, 0]);
         let at = raw(libc::SYS_shmat, [id as u64, 0, 0, 0, 0, 0]) as u64;
@@ -666,7 +702,7 @@ fn doorbell() {
                 unsafe { ((mailbox + 8 * word) as *mut u64).write_volatile(value) };
             }
         }
-        let request = next() % 24;
+        let request = next() % 28;
         // Waiting for what never comes is no harm, but takes long: not by this.
         inside(DOORBELL, [request, next(), next(), 0, 0, 0]);
     }
