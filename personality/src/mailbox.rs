@@ -19,6 +19,11 @@ pub const DATAGRAM: u32 = 5;
 /// that `b` receives. The guest resolves it anew, by its own rights, as a link like any other.
 pub const ELSEWHERE: u64 = 1 << 32;
 
+/// [`Request::Chown`] records the owner of a file just made, whose mode stays.
+pub const CHOWN_NEW: u64 = 1;
+/// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
+pub const CHOWN_CLEARS_SET_GID: u64 = 2;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -68,8 +73,8 @@ requests! {
     Exec = 6;
     /// Mode of a file: args = descriptor, mode.
     Chmod = 7;
-    /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), 1 if only recording
-    /// the owner of a file just made.
+    /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
+    /// [`CHOWN_NEW`] or [`CHOWN_CLEARS_SET_GID`].
     Chown = 8;
     /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
     Utimens = 9;
