@@ -25,6 +25,18 @@ pub trait Tree {
     fn is_dir(&mut self, node: &Self::Node) -> Result<bool, Error>;
     /// Gives the node back. Called once for each node.
     fn close(&mut self, node: Self::Node);
+    /// Whether names may be looked up in a directory; asked before each component that is.
+    ///
+    /// # Errors
+    /// EACCES if not.
+    fn search(&mut self, mount: usize, rel: &PathBuf) -> Result<(), Error> {
+        let _ = (mount, rel);
+        Ok(())
+    }
+    /// Whether [`Tree::search`] is to be asked at all.
+    fn searches(&self) -> bool {
+        false
+    }
 }
 
 /// Whether a link at the end of a path is followed.
@@ -125,6 +137,9 @@ struct Walk<'w, T> {
 impl<T: Tree> Walk<'_, T> {
     /// Goes on by one component. False if it is the last one and missing.
     fn step(&mut self, name: &Name, follows: bool) -> Result<bool, Error> {
+        if self.tree.searches() {
+            self.search()?;
+        }
         match name.sort {
             Sort::Dot => return Ok(true),
             Sort::DotDot => {
@@ -180,6 +195,17 @@ impl<T: Tree> Walk<'_, T> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether the directory reached so far may be searched.
+    fn search(&mut self) -> Result<(), Error> {
+        let (mount, rest) = self.mounts.find_canonical(self.at.as_bytes());
+        let row = self.mounts.0.get(mount).ok_or(Error::ENOENT)?;
+        if row.kind != kind::TREE {
+            return Ok(());
+        }
+        self.rel.set(if rest.is_empty() { b"." } else { rest })?;
+        self.tree.search(mount, &self.rel)
     }
 
     /// The length of the target if the node is a link; else checks that it is a directory, where

@@ -62,8 +62,11 @@ pub struct Commons {
     /// Changes whenever a link is made or something is renamed: a path that was found before may be
     /// another one now, though it leads to the same file.
     pub links: AtomicU32,
+    /// Changes whenever a directory may have become one that some users may not search: what was
+    /// found of search permission before need not hold any more.
+    pub rights: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 14],
+    pub pad: [AtomicU32; 13],
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program

@@ -23,6 +23,11 @@ pub const ELSEWHERE: u64 = 1 << 32;
 /// waits by futex(2) until [`Mailbox::wait`] is no longer 0, then asks for [`Request::EndWait`].
 pub const WAIT: u64 = 1 << 33;
 
+/// [`Request::Chown`] records the owner of a file just made, whose mode stays.
+pub const CHOWN_NEW: u64 = 1;
+/// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
+pub const CHOWN_CLEARS_SET_GID: u64 = 2;
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -72,8 +77,8 @@ requests! {
     Exec = 6;
     /// Mode of a file: args = descriptor, mode.
     Chmod = 7;
-    /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), 1 if only recording
-    /// the owner of a file just made.
+    /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
+    /// [`CHOWN_NEW`] or [`CHOWN_CLEARS_SET_GID`].
     Chown = 8;
     /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
     Utimens = 9;

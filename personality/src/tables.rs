@@ -92,8 +92,10 @@ pub struct Tables {
     pub mount_count: u32,
     /// How many rows of `ports` have ever been used.
     pub port_count: AtomicU32,
+    /// Not 0 once the zone has had a directory that gives its group to what is made in it.
+    pub group_givers: AtomicU32,
     /// Unused.
-    pub pad: [u32; 3],
+    pub pad: [u32; 2],
     /// Host name as `uname` shows it, NUL-terminated.
     pub hostname: [u8; 65],
     /// Domain name as `uname` shows it, NUL-terminated.

@@ -4,6 +4,7 @@ use super::descriptors::{host_path, open_path, own_path};
 use super::owners::{Owner, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
+use picozone_personality::mailbox::{CHOWN_CLEARS_SET_GID, CHOWN_NEW};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -79,7 +80,7 @@ pub fn chown(
     fd: u64,
     uid: u64,
     gid: u64,
-    is_new: bool,
+    how: u64,
 ) -> Result<i64, i32> {
     let keep = u64::from(u32::MAX);
     let file = match changeable(zone, caller, fd) {
@@ -104,8 +105,9 @@ pub fn chown(
     if gid != keep {
         owner.gid = u32::try_from(gid).map_err(|_| libc::EINVAL)?;
     }
-    if !is_new && owner.mode & libc::S_IFMT == libc::S_IFREG {
-        owner.mode &= !0o6000;
+    if how != CHOWN_NEW && owner.mode & libc::S_IFMT != libc::S_IFDIR {
+        let clears = how == CHOWN_CLEARS_SET_GID || owner.mode & libc::S_IXGRP != 0;
+        owner.mode &= !(libc::S_ISUID | if clears { libc::S_ISGID } else { 0 });
     }
     if known.is_some() || (owner.uid, owner.gid) != (0, 0) {
         zone.owners.set(&zone.shared, id, owner);

@@ -211,6 +211,9 @@ impl Owners {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let (word, bit) = owner_bit(id.dev, id.ino);
         shared.tables().owner_bits[word].fetch_or(bit, Release);
+        if owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID {
+            shared.tables().group_givers.store(1, Release);
+        }
         let mut at = owner_slot(id.dev, id.ino);
         for _ in 0..OWNERS_MAX {
             let row = &shared.tables().owners[at];

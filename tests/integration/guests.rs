@@ -3,7 +3,7 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(files, ipc, processes, signals, threads);
+in_each_role!(files, ipc, permissions, processes, signals, threads);
 
 fn files(home: &Home) {
     sections(
@@ -49,6 +49,25 @@ fn ipc(home: &Home) {
             "sem_undo",
             "msg",
             "msg_waits",
+        ],
+    );
+}
+
+/// Natively it takes root to be other users.
+fn permissions(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("permissions", "only root can be other users natively");
+    }
+    sections(
+        home,
+        "permissions",
+        &[
+            "search",
+            "created",
+            "set_group",
+            "changes",
+            "sticky",
+            "real_users",
         ],
     );
 }

@@ -6,6 +6,7 @@ mod commands;
 mod listing;
 mod owners;
 mod rights;
+mod times;
 mod xattr;
 
 pub use attributes::*;
@@ -13,6 +14,7 @@ pub use change::*;
 pub use commands::*;
 pub use listing::*;
 pub use rights::*;
+pub use times::*;
 pub use xattr::*;
 
 use crate::arch::syscall1;

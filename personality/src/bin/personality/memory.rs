@@ -93,6 +93,21 @@ impl PathRoom {
         Ok(self.text(path.len()))
     }
 
+    /// Copies a path of two parts in.
+    pub fn set_two(&mut self, front: &[u8], rest: &[u8]) -> Result<&CStr> {
+        self.set(front)?;
+        let length = front.len() + rest.len();
+        if length >= PATH_MAX || rest.contains(&0) {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        let room = self.0.as_mut_ptr().cast::<u8>();
+        unsafe {
+            core::ptr::copy_nonoverlapping(rest.as_ptr(), room.add(front.len()), rest.len());
+            room.add(length).write(0);
+        }
+        Ok(self.text(length))
+    }
+
     /// The first `length` bytes, which hold no NUL and are followed by one.
     fn text(&self, length: usize) -> &CStr {
         let bytes = unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), length + 1) };

@@ -6,14 +6,17 @@
 //! component by component, each step confined in the same way.
 
 mod calls;
+mod made;
 mod names;
 mod reach;
 mod rights;
+mod search;
 mod walk;
 
 pub use calls::*;
 pub use names::*;
 pub use reach::*;
+pub use search::*;
 pub use walk::*;
 
 use crate::arch::{self, syscall1, syscall4};

@@ -3,7 +3,7 @@
 use crate::arch::syscall1;
 use crate::file::is_program;
 use crate::monitor::{commons, tables};
-use crate::path::open_program;
+use crate::path::{may_walk, open_program};
 use crate::thread::Thread;
 use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
@@ -20,6 +20,9 @@ pub fn prepare(
     path: &CStr,
     flags: u64,
 ) -> Result<()> {
+    if !path.is_empty() {
+        may_walk(thread, dirfd, path)?;
+    }
     let is_plain = flags == 0 && path.to_bytes().first() == Some(&b'/');
     if is_plain {
         if prepare_known(thread, claim.handover, path).is_some() {

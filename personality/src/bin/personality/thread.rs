@@ -5,6 +5,7 @@
 
 use crate::arch::{Context, Info, Stack, syscall3, syscall6};
 use crate::identity::Credentials;
+use crate::path::Searched;
 use crate::signal::Action;
 use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general::{__NR_mmap, __NR_munmap, __NR_sigaltstack};
@@ -64,6 +65,8 @@ pub struct Thread {
     /// The guest's alternate stack.
     pub altstack: Stack,
     pub credentials: Credentials,
+    /// What is known of search permission.
+    pub searched: Searched,
     /// The frame by which a child that shares memory leaves for the guest.
     pub child_frame: u64,
     /// The process' block, where this thread began a process.

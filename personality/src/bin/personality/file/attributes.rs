@@ -14,7 +14,7 @@ use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 use picozone_personality::plans::FileId;
 
-fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
+pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
     if let Some(owner) = owner_of(fd, st.st_dev, st.st_ino) {
         st.st_uid = owner.uid;
         st.st_gid = owner.gid;
@@ -41,6 +41,13 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     Ok(st)
 }
 
+/// Whether a descriptor is one of a symbolic link.
+pub fn is_link(fd: u64) -> bool {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    let got = unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
+    got >= 0 && st.st_mode & S_IFMT == 0o120_000
+}
+
 /// Whether a descriptor is that file, unchanged, and the thread may execute it.
 pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
@@ -55,9 +62,7 @@ pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
         nanoseconds: st.st_ctime_nsec as i64,
     };
     stat_to_zone(fd, &mut st);
-    found == *id
-        && st.st_mode & S_IFMT == 0o100_000
-        && permits(thread, thread.credentials.uid[3], &st, 1)
+    found == *id && st.st_mode & S_IFMT == 0o100_000 && permits(thread, &st, 1)
 }
 
 /// The same, where the descriptor may be one of a directory of the monitor's.

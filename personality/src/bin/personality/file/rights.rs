@@ -1,27 +1,73 @@
 //! What the zone's users may do to a file.
 
-use super::{EMPTY_PATH, NOFOLLOW, S_IFMT, monitor_stat, must_know, stat_of, with_node};
+use super::{
+    EMPTY_PATH, NOFOLLOW, S_IFMT, monitor_stat, must_know, stat_of, stat_to_zone, with_node,
+};
 use crate::arch::syscall4;
 use crate::dispatch::checked;
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
+use picozone_personality::layout::DIRECTORY_MODE;
 
-/// Whether the credentials (`uid`, `gid`) give `want` (4 read, 2 write, 1 search or execute).
-pub fn permits(thread: &Thread, uid: u32, st: &linux_raw_sys::general::stat, want: u32) -> bool {
-    if uid == 0 {
-        let is_dir = st.st_mode & S_IFMT == 0o040_000;
-        return want & 1 == 0 || is_dir || st.st_mode & 0o111 != 0;
-    }
-    let bits = if st.st_uid == uid {
+/// What the zone's root may do beyond owners and modes, by capability (capabilities(7)).
+#[derive(Clone, Copy)]
+pub enum Power {
+    /// CAP_CHOWN.
+    Chown = 0,
+    /// CAP_DAC_OVERRIDE.
+    Override = 1,
+    /// CAP_DAC_READ_SEARCH, or CAP_DAC_OVERRIDE.
+    Search = 2,
+    /// CAP_FOWNER.
+    Owner = 3,
+    /// CAP_FSETID.
+    KeepSetId = 4,
+}
+
+/// Whether the thread has a capability: all go with the file-system user.
+#[inline]
+pub fn has(thread: &Thread, power: Power) -> bool {
+    let _ = power;
+    thread.credentials.uid[3] == 0
+}
+
+/// Whether the thread may do `want` (4 read, 2 write, 1 search or execute) to a file of these
+/// attributes.
+pub fn permits(thread: &Thread, st: &linux_raw_sys::general::stat, want: u32) -> bool {
+    let bits = if st.st_uid == thread.credentials.uid[3] {
         st.st_mode >> 6
     } else if thread.credentials.is_member(st.st_gid) {
         st.st_mode >> 3
     } else {
         st.st_mode
     };
-    bits & want == want
+    if bits & want == want {
+        return true;
+    }
+    let is_dir = st.st_mode & S_IFMT == 0o040_000;
+    let is_plain = is_dir || want & 1 == 0 || st.st_mode & 0o111 != 0;
+    (is_plain && has(thread, Power::Override))
+        || (want & 2 == 0 && (is_dir || want & 1 == 0) && has(thread, Power::Search))
+}
+
+/// Whether names may be looked up in a directory of these host's attributes. Those that the monitor
+/// serves, it judges itself.
+pub fn may_search_directory(
+    thread: &Thread,
+    fd: u64,
+    st: &mut linux_raw_sys::general::stat,
+) -> Result<()> {
+    if st.st_mode == DIRECTORY_MODE {
+        return Ok(());
+    }
+    stat_to_zone(fd, st);
+    if permits(thread, st, 1) {
+        Ok(())
+    } else {
+        Err(Errno::EACCES)
+    }
 }
 
 /// access(2), faccessat(2), faccessat2(2).
@@ -36,8 +82,26 @@ pub fn access(
         return Err(Errno::EINVAL);
     }
     must_know(flags, AT_EACCESS | AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
-    let which = usize::from(flags & u64::from(AT_EACCESS) != 0);
-    let uid = thread.credentials.uid[which];
+    if flags & u64::from(AT_EACCESS) != 0 {
+        return access_now(thread, dirfd, pathname, mode, flags);
+    }
+    // The way there is judged by the real users too.
+    let (uid, gid) = (thread.credentials.uid[3], thread.credentials.gid[3]);
+    thread.credentials.uid[3] = thread.credentials.uid[0];
+    thread.credentials.gid[3] = thread.credentials.gid[0];
+    let result = access_now(thread, dirfd, pathname, mode, flags);
+    thread.credentials.uid[3] = uid;
+    thread.credentials.gid[3] = gid;
+    result
+}
+
+fn access_now(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    mode: u64,
+    flags: u64,
+) -> Result<u64> {
     with_node(
         thread,
         dirfd,
@@ -45,7 +109,7 @@ pub fn access(
         flags,
         |thread, fd| {
             let st = stat_of(fd)?;
-            if !permits(thread, uid, &st, mode as u32) {
+            if !permits(thread, &st, mode as u32) {
                 return Err(Errno::EACCES);
             }
             if mode & 2 != 0 && st.st_mode & S_IFMT != 0o120_000 {
@@ -61,7 +125,7 @@ pub fn access(
             };
             let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
             (st.st_uid, st.st_gid, st.st_mode) = (x.stx_uid, x.stx_gid, u32::from(x.stx_mode));
-            if permits(thread, uid, &st, mode as u32) {
+            if permits(thread, &st, mode as u32) {
                 Ok(Some(0))
             } else {
                 Err(Errno::EACCES)
@@ -71,23 +135,36 @@ pub fn access(
 }
 
 /// The zone's own rule of who may change a file: its owner, or root.
-pub(super) fn must_own(thread: &Thread, fd: u64) -> Result<()> {
-    if thread.credentials.uid[3] == 0 || stat_of(fd)?.st_uid == thread.credentials.uid[3] {
+pub(super) fn must_own(thread: &Thread, st: &linux_raw_sys::general::stat) -> Result<()> {
+    if st.st_uid == thread.credentials.uid[3] || has(thread, Power::Owner) {
         Ok(())
     } else {
         Err(Errno::EPERM)
     }
 }
 
-pub(super) fn may_chown(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<()> {
-    let own = thread.credentials.uid[3];
-    if own == 0 {
+/// Whether a set-group-id bit may stay on what has this group.
+pub fn keeps_set_gid(thread: &Thread, gid: u32) -> bool {
+    thread.credentials.is_member(gid) || has(thread, Power::KeepSetId)
+}
+
+pub(super) fn may_chown(
+    thread: &Thread,
+    st: &linux_raw_sys::general::stat,
+    uid: u32,
+    gid: u32,
+) -> Result<()> {
+    const KEEP: u32 = u32::MAX;
+    if has(thread, Power::Chown) {
         return Ok(());
     }
-    let st = stat_of(fd)?;
-    let keeps_user = uid as u32 == u32::MAX || uid as u32 == st.st_uid;
-    let group_ok = gid as u32 == u32::MAX || thread.credentials.is_member(gid as u32);
-    if st.st_uid == own && keeps_user && group_ok {
+    let is_own = st.st_uid == thread.credentials.uid[3];
+    let user_ok = uid == KEEP || (is_own && uid == st.st_uid);
+    let group_ok =
+        gid == KEEP || (is_own && (gid == st.st_gid || thread.credentials.is_member(gid)));
+    // Set-id bits go with any such call, which is a change of the mode.
+    let mode_ok = is_own || st.st_mode & 0o6000 == 0 || st.st_mode & S_IFMT == 0o040_000;
+    if user_ok && group_ok && mode_ok {
         Ok(())
     } else {
         Err(Errno::EPERM)

@@ -1,21 +1,24 @@
 //! The calls that open, read or measure what a path names.
 
+use super::made::New;
 use super::names::{Purpose, parent};
 use super::reach::{
     Opened, Reach, Told, ask_served, open_anywhere, open_confined, open_served, reach, reach_again,
 };
-use super::rights::{may_change, may_open};
-use super::walk::{is_monitors, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, close, own_exe, text_of};
+use super::rights::{may_change, may_make, may_open};
+use super::walk::{is_monitors, walk, zone_path_of};
+use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, own_exe, text_of};
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
+use crate::file::Power;
 use crate::memory::{self, PathRoom};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{LINKS_MAX, PathBuf};
+use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 
@@ -42,61 +45,165 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
         return Err(Errno::ENOENT);
     }
     let path = own_exe(thread, guest);
+    open_path(thread, dirfd, path, flags, mode)
+}
+
+/// The same for a path that was read.
+fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u64) -> Result<u64> {
+    let (flags, mode) = normal_flags(flags, asked);
+    let is_temporary = flags & TEMPORARY == TEMPORARY;
+    let makes = flags & u64::from(O_CREAT) != 0 || is_temporary;
+    let is_wrong = flags & u64::from(O_CREAT | O_DIRECTORY) == u64::from(O_CREAT | O_DIRECTORY)
+        || (is_temporary && flags & 3 == 0);
+    if is_wrong {
+        return Err(Errno::EINVAL);
+    }
+    let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
+    // Most is the zone's root's, and what it makes needs no further word.
+    let is_plain = thread.credentials.uid[3] == 0
+        && thread.credentials.gid[3] == 0
+        && asked & 0o7600 == 0o600
+        && tables().group_givers.load(Relaxed) == 0;
     let mut zone = None;
-    // Bits that a host file is never given live in the ownership store.
-    let special = mode & 0o7000;
-    let (flags, mode) = normal_flags(flags, mode);
-    // A file of a user who is not root, or with such bits: learn whether this call makes it.
-    let is_root = thread.credentials.uid[3] == 0 && thread.credentials.gid[3] == 0;
-    let makes = flags & u64::from(O_CREAT) != 0 && (!is_root || special != 0);
-    // Nothing is cut before the zone's own rules have allowed to write.
-    let asked = match (makes, is_root) {
-        (true, _) => flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL),
-        (false, true) => flags,
-        (false, false) => flags & !u64::from(O_TRUNC),
+    let result = match (makes && !is_plain, is_root) {
+        (false, true) => open_confined(thread, dirfd, path, flags, mode, &mut zone),
+        (false, false) => open_judged(thread, dirfd, path, flags, &mut zone),
+        (true, _) if is_temporary => make_temporary(thread, dirfd, path, (flags, asked), &mut zone),
+        (true, _) => open_or_make(thread, dirfd, path, (flags, asked), &mut zone),
     };
-    let mut made = false;
-    let opened = match open_confined(
-        thread,
-        dirfd,
-        path,
-        asked,
-        if makes { 0 } else { mode },
-        &mut zone,
-    ) {
-        Ok(Opened::Descriptor(fd)) if makes && flags & u64::from(O_EXCL) != 0 => {
+    match result {
+        Ok(Opened::Descriptor(fd)) => Ok(fd),
+        Ok(Opened::Monitor) => open_served(thread, flags, mode, &mut zone),
+        // The host user does not own what others share with the zone.
+        Err(Errno::EPERM) if flags & u64::from(O_NOATIME) != 0 && is_root => {
+            open_path(thread, dirfd, path, flags & !u64::from(O_NOATIME), asked)
+        }
+        Err(Errno::EACCES) if flags & 3 != 0 || makes => Err(if_on_read_only(thread, dirfd, path)),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens what is there, by the rules of the zone's users: nothing is cut before they allow to write.
+fn open_judged(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    zone: &mut Room,
+) -> Result<Opened> {
+    let opens = flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL);
+    let opened = open_confined(thread, dirfd, path, opens, 0, zone)?;
+    if let Opened::Descriptor(fd) = opened {
+        if let Err(errno) = may_open(thread, fd, flags) {
             close(fd);
-            return Err(Errno::EEXIST);
+            return Err(errno);
         }
-        Ok(Opened::Descriptor(fd)) if makes || !is_root => {
-            if !is_root && let Err(errno) = may_open(thread, fd, flags) {
-                close(fd);
-                return Err(errno);
+        if flags & u64::from(O_TRUNC) != 0 && flags & 3 != 0 {
+            unsafe { syscall2(__NR_ftruncate, fd, 0) };
+        }
+    }
+    Ok(opened)
+}
+
+/// How often what is made or removed meanwhile is looked for again.
+const TRIES: usize = 16;
+
+/// Opens or makes a file of which the zone has something to say: whether this call makes it must be
+/// known.
+#[cold]
+#[inline(never)]
+fn open_or_make(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    let exclusive = u64::from(O_EXCL);
+    for _ in 0..TRIES {
+        if flags & exclusive == 0 {
+            match open_judged(thread, dirfd, path, flags, zone) {
+                Err(Errno::ENOENT) => {}
+                other => return other,
             }
-            if flags & u64::from(O_TRUNC) != 0 && flags & 3 != 0 {
-                unsafe { syscall2(__NR_ftruncate, fd, 0) };
+        }
+        match make_file(thread, dirfd, path, (flags | exclusive, mode), zone) {
+            Err(Errno::EEXIST) if flags & exclusive == 0 => {}
+            other => return other,
+        }
+        // A link that leads nowhere yet: the file is made where it leads.
+        let mut at = PathBuf::new();
+        if let Ok(found) = walk(thread, dirfd, path, Last::Follow, &mut at)
+            && !found.exists
+        {
+            let way = (flags | exclusive, mode);
+            match make_file(thread, AT_CWD as u64, at.as_c_str(), way, zone) {
+                Err(Errno::EEXIST) => {}
+                other => return other,
             }
-            Opened::Descriptor(fd)
         }
-        Err(Errno::ENOENT) if makes => {
-            made = true;
-            let parent = parent(thread, dirfd, path, Purpose::Make)?;
-            may_change(thread, parent.fd)?;
-            open_confined(thread, dirfd, path, flags, mode, &mut zone)?
+    }
+    Err(Errno::ENOENT)
+}
+
+/// Makes a file that is not there.
+fn make_file(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    if path.to_bytes().last() == Some(&b'/') {
+        return Err(Errno::EISDIR);
+    }
+    let parent = parent(thread, dirfd, path, Purpose::Make)?;
+    let new = New::within(thread, parent.fd, 0o100_000 | mode as u32 & 0o7777)?;
+    may_make(thread, &parent)?;
+    let opened = open_confined(thread, dirfd, path, flags, new.host_mode(), zone)?;
+    if let Opened::Descriptor(fd) = opened {
+        new.finish(thread, fd);
+    }
+    Ok(opened)
+}
+
+/// Makes a file without a name (`O_TMPFILE`).
+#[cold]
+#[inline(never)]
+fn make_temporary(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    let flags_there = PATH_FLAGS | u64::from(O_DIRECTORY);
+    let directory = open_anywhere(thread, dirfd, path, flags_there, 0, &mut None)?;
+    let new = may_change(thread, directory)
+        .and_then(|()| New::within(thread, directory, 0o100_000 | mode as u32 & 0o7777));
+    close(directory);
+    let new = new?;
+    let opened = open_confined(thread, dirfd, path, flags, new.host_mode(), zone)?;
+    if let Opened::Descriptor(fd) = opened {
+        new.finish(thread, fd);
+    }
+    Ok(opened)
+}
+
+/// What a refused write means: Landlock says EACCES where a read-only file system would have refused.
+#[cold]
+#[inline(never)]
+fn if_on_read_only(thread: &Thread, dirfd: u64, path: &CStr) -> Errno {
+    let mut at = PathBuf::new();
+    match walk(thread, dirfd, path, Last::Follow, &mut at) {
+        Ok(found)
+            if mount_rows()
+                .get(found.mount)
+                .is_some_and(|row| row.read_only != 0) =>
+        {
+            Errno::EROFS
         }
-        other => other?,
-    };
-    match opened {
-        Opened::Descriptor(fd) => {
-            if made {
-                file::own_new(thread, fd);
-                if special != 0 {
-                    file::add_mode(thread, fd, special);
-                }
-            }
-            Ok(fd)
-        }
-        Opened::Monitor => open_served(thread, flags, mode, &mut zone),
+        _ => Errno::EACCES,
     }
 }
 
@@ -139,7 +246,7 @@ fn chdir_to(thread: &mut Thread, path: &CStr) -> Result<u64> {
     let mut zone = None;
     let fd = open_anywhere(thread, AT_CWD as u64, path, flags, 0, &mut zone)?;
     let result = file::stat_in_zone(thread, fd).and_then(|st| {
-        if file::permits(thread, thread.credentials.uid[3], &st, 1) {
+        if file::permits(thread, &st, 1) {
             checked(unsafe { syscall1(__NR_fchdir, fd) })
         } else {
             Err(Errno::EACCES)
@@ -222,13 +329,21 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
 
 /// truncate(2).
 pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> {
+    if (length as i64) < 0 {
+        return Err(Errno::EINVAL);
+    }
     let fd = open(
         thread,
         AT_CWD as u64,
         pathname,
         u64::from(O_WRONLY | O_CLOEXEC | O_NONBLOCK),
         0,
-    )?;
+    )
+    .map_err(|errno| match errno {
+        // A FIFO that nobody reads.
+        Errno::ENXIO => Errno::EINVAL,
+        errno => errno,
+    })?;
     let result = checked(unsafe { syscall2(__NR_ftruncate, fd, length) });
     close(fd);
     result

@@ -1,9 +1,13 @@
 //! Changes of names: made on a parent descriptor and one name.
 
+use super::made::New;
 use super::reach::open_anywhere;
-use super::rights::{may_change, may_remove};
-use super::walk::walk;
-use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close, how, mounts, openat2_raw, own_descriptor};
+use super::rights::{may_make, may_remove};
+use super::search::{may_search, note_rights};
+use super::walk::{walk, zone_path_of};
+use super::{
+    AT_CWD, NOFOLLOW, PATH_FLAGS, close, how, mount_rows, mounts, openat2_raw, own_descriptor,
+};
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory::PathRoom;
@@ -111,58 +115,57 @@ pub fn make(
     mode: u64,
     device: u64,
 ) -> Result<u64> {
+    let _ = device;
     let mut room = PathRoom::new();
     let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
-    may_change(thread, parent.fd)?;
-    let inherits = nr == __NR_mkdirat && gives_group(thread, parent.fd);
+    let kind = mode as u32 & 0o170_000;
+    let asked = match kind {
+        _ if nr == __NR_mkdirat => 0o040_000 | mode as u32 & 0o1777,
+        0 => 0o100_000 | mode as u32 & 0o7777,
+        0o100_000 | 0o010_000 | 0o140_000 => mode as u32 & 0o177_777,
+        0o020_000 | 0o060_000 | 0o040_000 => return Err(Errno::EPERM),
+        _ => return Err(Errno::EINVAL),
+    };
+    may_make(thread, &parent)?;
+    let new = New::within(thread, parent.fd, asked)?;
     let result = if nr == __NR_mkdirat {
-        checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode & 0o1777) })
+        let mode = new.host_mode() | u64::from(asked) & 0o1000;
+        checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode) })
     } else {
-        match mode & 0o170_000 {
-            0 | 0o100_000 | 0o010_000 | 0o140_000 => {
-                checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode & !0o6000, 0) })
-            }
-            0o020_000 | 0o060_000 if thread.credentials.is_root() => {
-                let _ = device;
-                Err(Errno::EPERM)
-            }
-            0o020_000 | 0o060_000 => Err(Errno::EPERM),
-            0o040_000 => Err(Errno::EPERM),
-            _ => Err(Errno::EINVAL),
-        }
-    }?;
-    if inherits || thread.credentials.uid[3] != 0 || thread.credentials.gid[3] != 0 {
-        let flags = PATH_FLAGS | NOFOLLOW;
-        if let Ok(fd) =
-            how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how))
-        {
-            file::own_new(thread, fd);
-            if inherits {
-                file::add_mode(thread, fd, SET_GID);
-            }
-            close(fd);
-        }
+        let mode = u64::from(asked) & 0o170_000 | new.host_mode();
+        checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode, 0) })
+    };
+    result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
+    if !new.is_plain() {
+        finish(thread, &parent, &new);
     }
-    Ok(result)
+    Ok(0)
 }
 
-/// The set-group-id bit of a mode (inode(7)).
-const SET_GID: u64 = 0o2000;
+/// Says of what was just made what the host does not know.
+fn finish(thread: &Thread, parent: &Parent, new: &New) {
+    let flags = PATH_FLAGS | NOFOLLOW;
+    if let Ok(fd) = how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how))
+    {
+        new.finish(thread, fd);
+        close(fd);
+    }
+}
 
-/// Whether directories made in this one have their group from it, and hand it on.
-fn gives_group(thread: &Thread, directory: u64) -> bool {
-    let stat = if directory as i32 == AT_CWD {
-        let here = how(thread, PATH_FLAGS, 0)
-            .and_then(|how| openat2_raw(directory, c".".as_ptr() as u64, how));
-        here.and_then(|fd| {
-            let stat = file::stat_of(fd);
-            close(fd);
-            stat
-        })
-    } else {
-        file::stat_of(directory)
-    };
-    stat.is_ok_and(|stat| u64::from(stat.st_mode) & SET_GID != 0)
+/// Where Landlock refuses a change, a read-only file system would have.
+#[cold]
+fn if_read_only(thread: &Thread, directory: u64, errno: Errno) -> Errno {
+    let mut at = PathBuf::new();
+    if errno == Errno::EACCES && zone_path_of(thread, directory, &mut at).is_ok() {
+        let (mount, _) = mounts().find(at.as_bytes());
+        if mount_rows()
+            .get(mount)
+            .is_some_and(|row| row.read_only != 0)
+        {
+            return Errno::EROFS;
+        }
+    }
+    errno
 }
 
 /// unlink(2), rmdir(2), unlinkat(2).
@@ -176,6 +179,9 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
     may_remove(thread, &parent)?;
     let result = checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) });
+    if matches!(purpose, Purpose::Move) {
+        note_rights();
+    }
     // Landlock refuses before the kernel looks at what it is.
     if result == Err(Errno::EACCES)
         && let Ok(how) = how(thread, PATH_FLAGS | NOFOLLOW, 0)
@@ -187,7 +193,7 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
         return match purpose {
             Purpose::Move if !is_dir => Err(Errno::ENOTDIR),
             Purpose::Unlink if is_dir => Err(Errno::EISDIR),
-            _ => result,
+            _ => Err(if_read_only(thread, parent.fd, Errno::EACCES)),
         };
     }
     result
@@ -195,6 +201,7 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
 
 /// Paths found before the change just made need not be right any more.
 fn note_links() {
+    note_rights();
     commons()
         .links
         .fetch_add(1, core::sync::atomic::Ordering::AcqRel);
@@ -225,7 +232,7 @@ pub fn rename(
         )
     });
     note_links();
-    result
+    result.map_err(|errno| if_read_only(thread, to.fd, errno))
 }
 
 /// link(2), linkat(2).
@@ -242,8 +249,9 @@ pub fn link(
         return Err(Errno::EINVAL);
     }
     let path = room.read(from)?;
+    may_search(thread, from_dir, path)?;
     let to = parent(thread, to_dir, other.read(to)?, Purpose::Make)?;
-    may_change(thread, to.fd)?;
+    may_make(thread, &to)?;
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
     } else {
@@ -285,7 +293,7 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
         return Err(Errno::ENOENT);
     }
     let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
-    may_change(thread, parent.fd)?;
+    may_make(thread, &parent)?;
     let result = checked(unsafe {
         syscall3(
             __NR_symlinkat,
@@ -295,5 +303,10 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
         )
     });
     note_links();
-    result
+    result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
+    let new = New::within(thread, parent.fd, 0o120_777)?;
+    if !new.is_plain() {
+        finish(thread, &parent, &new);
+    }
+    Ok(0)
 }

@@ -1,5 +1,6 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
+use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, walk};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, mount_rows, mounts,
@@ -7,7 +8,7 @@ use super::{
 };
 use crate::arch::syscall3;
 use crate::thread::Thread;
-use crate::{Errno, Result};
+use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
@@ -140,6 +141,57 @@ pub fn open_program(thread: &Thread, path: &CStr) -> Result<Option<u64>> {
 
 #[inline]
 pub(super) fn open_confined(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    mode: u64,
+    zone: &mut Room,
+) -> Result<Opened> {
+    if !goes_anywhere(thread)
+        && let Some(opened) = open_as_user(thread, dirfd, path, (flags, mode), zone)?
+    {
+        return Ok(opened);
+    }
+    open_unjudged(thread, dirfd, path, flags, mode, zone)
+}
+
+/// For one of the zone's users: judges the directories on the way, and those that a link at the end
+/// leads through. Gives nothing where the way is free and ends in no link to follow.
+#[cold]
+#[inline(never)]
+fn open_as_user(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Option<Opened>> {
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    may_search(thread, dirfd, path)?;
+    if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
+        return Ok(None);
+    }
+    let ends_in_slash = path.to_bytes().last() == Some(&b'/');
+    if !ends_in_slash {
+        let link = PATH_FLAGS | NOFOLLOW;
+        match open_unjudged(thread, dirfd, path, link, 0, &mut None) {
+            Ok(Opened::Descriptor(fd)) => {
+                let is_link = file::is_link(fd);
+                close(fd);
+                if !is_link {
+                    return Ok(None);
+                }
+            }
+            _ => return Ok(None),
+        }
+    }
+    open_walked(thread, dirfd, path, (flags, mode), zone).map(Some)
+}
+
+/// The same, where the way was judged, or all ways are free.
+#[inline]
+fn open_unjudged(
     thread: &Thread,
     dirfd: u64,
     path: &CStr,

@@ -1,5 +1,6 @@
 //! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
 
+use super::search::{Key, goes_anywhere, rights};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, TRIES, close, from_error, how, mount_rows, mounts, openat2_raw,
     to_error,
@@ -55,6 +56,28 @@ impl Tree for Kernel<'_> {
     }
     fn close(&mut self, node: u64) {
         close(node);
+    }
+    fn searches(&self) -> bool {
+        !goes_anywhere(self.0)
+    }
+    fn search(&mut self, mount: usize, rel: &PathBuf) -> core::result::Result<(), Error> {
+        let place = [u64::MAX, mount as u64];
+        let key = Key::new(&self.0.credentials, place, rel.as_bytes());
+        if key.is_known() {
+            return Ok(());
+        }
+        let before = rights();
+        let node = self.open_path(mount, rel)?;
+        let st = file::stat_of(node);
+        close(node);
+        let st = st.map_err(to_error)?;
+        // What is no directory, the next step refuses.
+        let is_dir = st.st_mode & 0o170_000 == 0o040_000;
+        if is_dir && !file::permits(self.0, &st, 1) {
+            return Err(Error::EACCES);
+        }
+        key.remember(before);
+        Ok(())
     }
 }
 

@@ -1,0 +1,405 @@
+//! What users may do to files and directories: search on the way, owners, modes, set-id bits, times.
+//!
+//! Paths are relative: the directories above are the test's own affair.
+
+use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
+use std::ffi::{CStr, CString};
+
+fn main() {
+    sections(&[
+        ("search", search),
+        ("created", created),
+        ("set_group", set_group),
+        ("changes", changes),
+        ("sticky", sticky),
+        ("real_users", real_users),
+    ]);
+}
+
+const USER: u64 = 1234;
+const OTHER: u64 = 4321;
+const GROUP: u64 = 77;
+const KEEP: u64 = u32::MAX as u64;
+
+fn name(path: &str) -> CString {
+    CString::new(path).expect("no NUL")
+}
+
+fn at(nr: i64, path: &str, rest: &[u64]) -> Result<u64> {
+    let path = name(path);
+    let mut all = vec![CWD, text(&path)];
+    all.extend(rest);
+    call(nr, &all)
+}
+
+fn open(path: &str, flags: i32, mode: u64) -> Result<u64> {
+    at(libc::SYS_openat, path, &[signed(flags), mode])
+}
+
+/// Whether it opens.
+fn opens(path: &str, flags: i32) -> Result<()> {
+    open(path, flags, 0o644).map(close)
+}
+
+fn close(fd: u64) {
+    call(libc::SYS_close, &[fd]).expect("it is open");
+}
+
+fn make(path: &str, mode: u64) {
+    let fd = open(path, libc::O_CREAT | libc::O_RDWR | libc::O_EXCL, mode).expect("made");
+    close(fd);
+}
+
+fn mkdir(path: &str, mode: u64) -> Result<u64> {
+    at(libc::SYS_mkdirat, path, &[mode])
+}
+
+fn chmod(path: &str, mode: u64) -> Result<u64> {
+    at(libc::SYS_fchmodat, path, &[mode])
+}
+
+fn chown(path: &str, uid: u64, gid: u64) -> Result<u64> {
+    at(libc::SYS_fchownat, path, &[uid, gid, 0])
+}
+
+/// Mode, owner and group.
+fn stat(path: &str) -> Result<(String, u32, u32)> {
+    // SAFETY: all zero is a valid `struct stat`.
+    let mut found = unsafe { std::mem::zeroed::<libc::stat>() };
+    let nofollow = signed(libc::AT_SYMLINK_NOFOLLOW);
+    at(
+        libc::SYS_newfstatat,
+        path,
+        &[&raw mut found as u64, nofollow],
+    )?;
+    Ok((format!("{:o}", found.st_mode), found.st_uid, found.st_gid))
+}
+
+fn rename(from: &str, to: &str) -> Result<u64> {
+    let (from, to) = (name(from), name(to));
+    call(libc::SYS_renameat2, &[CWD, text(&from), CWD, text(&to), 0])
+}
+
+fn link(from: &str, to: &str) -> Result<u64> {
+    let (from, to) = (name(from), name(to));
+    call(libc::SYS_linkat, &[CWD, text(&from), CWD, text(&to), 0])
+}
+
+fn symlink(to: &str, path: &str) -> Result<u64> {
+    let (to, path) = (name(to), name(path));
+    call(libc::SYS_symlinkat, &[text(&to), CWD, text(&path)])
+}
+
+/// Runs as a user with these groups, and waits.
+fn as_user(uid: u64, gid: u64, groups: &[u32], act: impl FnOnce()) {
+    child(|| {
+        let count = groups.len() as u64;
+        call(libc::SYS_setgroups, &[count, groups.as_ptr() as u64]).expect("root may");
+        call(libc::SYS_setresgid, &[gid, gid, gid]).expect("root may");
+        call(libc::SYS_setresuid, &[uid, uid, uid]).expect("root may");
+        act();
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+fn root_umask(mask: u64) {
+    call(libc::SYS_umask, &[mask]).expect("it never fails");
+}
+
+fn search() {
+    root_umask(0);
+    mkdir("open", 0o755).expect("made");
+    mkdir("open/shut", 0o700).expect("made");
+    mkdir("open/shut/in", 0o777).expect("made");
+    mkdir("open/group", 0o710).expect("made");
+    chown("open/group", 0, GROUP).expect("root may");
+    make("open/shut/in/file", 0o666);
+    make("open/group/file", 0o666);
+    make("open/file", 0o644);
+    symlink("open/shut/in/file", "through").expect("made");
+    symlink("open/shut", "door").expect("made");
+    symlink("open", "free").expect("made");
+    let paths = [
+        "open/file",
+        "free/file",
+        "open/shut",
+        "open/shut/",
+        "open/shut/.",
+        "open/shut/in",
+        "open/shut/in/file",
+        "open/shut/none",
+        "open/shut/../file",
+        "open/file/none",
+        "open/none/none",
+        "through",
+        "door",
+        "door/in",
+        "open/group/file",
+    ];
+    let here = open(".", libc::O_RDONLY | libc::O_DIRECTORY, 0).expect("it is there");
+    let tries = || {
+        for path in paths {
+            see("path", path);
+            see("opens", opens(path, libc::O_RDONLY));
+            see("opens path", opens(path, libc::O_PATH));
+            see("makes", opens(path, libc::O_CREAT | libc::O_RDWR));
+            see("stat", stat(path).map(|_| ()));
+            see("access", at(libc::SYS_faccessat, path, &[0]));
+            see("mkdir", mkdir(path, 0o700));
+            see("unlink", at(libc::SYS_unlinkat, &format!("{path}x"), &[0]));
+            see("rename", rename(path, "open/shut/in/other"));
+            see("link", link(path, "open/shut/in/other"));
+            see("symlink", symlink("x", path));
+            let mut buffer = [0u8; 64];
+            let to = buffer.as_mut_ptr() as u64;
+            see("readlink", at(libc::SYS_readlinkat, path, &[to, 64]));
+            let path = name(path);
+            see("truncate", call(libc::SYS_truncate, &[text(&path), 0]));
+            see("chdir", call(libc::SYS_chdir, &[text(&path)]).is_ok());
+            call(libc::SYS_fchdir, &[here]).expect("a directory");
+            let empty: [u64; 1] = [0];
+            let vectors = empty.as_ptr() as u64;
+            see(
+                "exec",
+                call(libc::SYS_execve, &[text(&path), vectors, vectors]),
+            );
+        }
+    };
+    as_user(USER, USER, &[], tries);
+    as_user(USER, USER, &[77], || {
+        see("by group", opens("open/group/file", libc::O_RDWR));
+        see("list", opens("open/group", libc::O_RDONLY));
+    });
+    // What was allowed before is not any more.
+    as_user(USER, USER, &[], || {
+        see("before", opens("open/file", libc::O_RDONLY));
+    });
+    child(|| {
+        see("found", opens("open/file", libc::O_RDONLY));
+        call(libc::SYS_setfsuid, &[USER]).expect("it never fails");
+        see("as user", opens("open/file", libc::O_RDONLY));
+        call(libc::SYS_setfsuid, &[0]).expect("it never fails");
+        chmod("open", 0o600).expect("root may");
+        see("as root", opens("open/shut/in/file", libc::O_RDONLY));
+        call(libc::SYS_setfsuid, &[USER]).expect("it never fails");
+        see("not any more", opens("open/file", libc::O_RDONLY));
+        call(libc::SYS_setfsuid, &[0]).expect("it never fails");
+        chmod("open", 0o755).expect("root may");
+        call(libc::SYS_setfsuid, &[USER]).expect("it never fails");
+        see("again", opens("open/file", libc::O_RDONLY));
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+fn created() {
+    for mask in [0, 0o22, 0o77] {
+        root_umask(mask);
+        for mode in [
+            0, 0o111, 0o400, 0o444, 0o666, 0o4755, 0o2755, 0o1777, 0o6000, 0o7777,
+        ] {
+            let (file, dir, node) = (
+                format!("f{mask:o}.{mode:o}"),
+                format!("d{mask:o}.{mode:o}"),
+                format!("n{mask:o}.{mode:o}"),
+            );
+            make(&file, mode);
+            mkdir(&dir, mode).expect("made");
+            at(
+                libc::SYS_mknodat,
+                &node,
+                &[u64::from(libc::S_IFIFO) | mode, 0],
+            )
+            .expect("made");
+            see("file", stat(&file));
+            see("directory", stat(&dir));
+            see("node", stat(&node));
+            see(
+                "in it",
+                opens(&format!("{dir}/x"), libc::O_CREAT | libc::O_RDWR),
+            );
+            see("again", opens(&file, libc::O_RDWR));
+        }
+    }
+    root_umask(0);
+    chmod(".", 0o777).expect("root may");
+    as_user(USER, GROUP, &[], || {
+        for mode in [0, 0o222, 0o444, 0o600, 0o4711] {
+            let path = format!("u{mode:o}");
+            see(
+                "made",
+                open(&path, libc::O_CREAT | libc::O_RDWR, mode).map(close),
+            );
+            see("is", stat(&path));
+            see("reads", opens(&path, libc::O_RDONLY));
+            see("writes", opens(&path, libc::O_WRONLY));
+            see("exclusive", opens(&path, libc::O_CREAT | libc::O_EXCL));
+            see("no time", opens("f0.444", libc::O_RDONLY | libc::O_NOATIME));
+        }
+        symlink("nowhere", "dangling").expect("made");
+        see("link", stat("dangling"));
+        see("through", opens("dangling", libc::O_CREAT | libc::O_RDWR));
+        see("there", stat("nowhere"));
+    });
+}
+
+fn set_group() {
+    root_umask(0);
+    mkdir("giver", 0o777).expect("made");
+    chown("giver", USER, GROUP).expect("root may");
+    chmod("giver", 0o2777).expect("root may");
+    let tries = |who: &str| {
+        for mode in [0o666, 0o2666, 0o2777, 0o6777] {
+            let file = format!("giver/{who}.f{mode:o}");
+            let dir = format!("giver/{who}.d{mode:o}");
+            make(&file, mode);
+            see("file", stat(&file));
+            see("mkdir", mkdir(&dir, mode));
+            see("directory", stat(&dir));
+        }
+        let link = format!("giver/{who}.l");
+        see("symlink", symlink("x", &link));
+        see("link", stat(&link));
+    };
+    tries("root");
+    as_user(USER, USER, &[], || tries("owner"));
+    as_user(OTHER, OTHER, &[77], || tries("member"));
+    as_user(OTHER, OTHER, &[], || tries("other"));
+}
+
+fn changes() {
+    root_umask(0);
+    chmod(".", 0o777).expect("root may");
+    make("roots", 0o666);
+    make("set", 0o644);
+    let times =
+        |path: &str, words: [u64; 4]| at(libc::SYS_utimensat, path, &[words.as_ptr() as u64, 0]);
+    const NOW: u64 = (1 << 30) - 1;
+    const OMIT: u64 = (1 << 30) - 2;
+    for mode in [0o6755, 0o2745, 0o6644] {
+        chmod("set", mode).expect("root may");
+        see("root's chown", chown("set", USER, GROUP));
+        see("is", stat("set"));
+        chmod("set", mode).expect("root may");
+        see("nothing", chown("set", KEEP, KEEP));
+        see("is", stat("set"));
+    }
+    as_user(USER, USER, &[77], || {
+        see("chmod", chmod("roots", 0o600));
+        see("chown", chown("roots", KEEP, 77));
+        see("chown nothing", chown("roots", KEEP, KEEP));
+        see("now", times("roots", [0, NOW, 0, NOW]));
+        see("then", times("roots", [1, 0, 1, 0]));
+        see("omit", times("roots", [0, OMIT, 0, OMIT]));
+        see("bad", times("roots", [0, 1_000_000_000, 0, 0]));
+        make("own", 0o644);
+        see("group", chown("own", KEEP, GROUP));
+        see("other group", chown("own", KEEP, OTHER));
+        see("other owner", chown("own", OTHER, KEEP));
+        see("own owner", chown("own", USER, KEEP));
+        for mode in [0o6755, 0o2745, 0o2755] {
+            see("chmod", chmod("own", mode));
+            see("is", stat("own"));
+            see("group", chown("own", KEEP, USER));
+            see("is", stat("own"));
+        }
+    });
+    chown("own", USER, OTHER).expect("root may");
+    as_user(USER, USER, &[], || {
+        see("no member", chmod("own", 0o2755));
+        see("is", stat("own"));
+    });
+    chmod("roots", 0o644).expect("root may");
+    as_user(USER, USER, &[], || {
+        see("now", times("roots", [0, NOW, 0, NOW]));
+        see("one now", times("roots", [0, NOW, 0, OMIT]));
+        see("writes", opens("roots", libc::O_RDWR));
+        see("cuts", opens("roots", libc::O_RDONLY | libc::O_TRUNC));
+        see("appends", opens("roots", libc::O_WRONLY | libc::O_APPEND));
+    });
+    chmod("roots", 0o6777).expect("root may");
+    as_user(OTHER, OTHER, &[], || {
+        let fd = open("roots", libc::O_WRONLY, 0).expect("everybody may");
+        call(libc::SYS_write, &[fd, text(c"x"), 1]).expect("open for it");
+        see("written", stat("roots"));
+    });
+}
+
+fn sticky() {
+    root_umask(0);
+    mkdir("shared", 0o1777).expect("made");
+    mkdir("plain", 0o777).expect("made");
+    make("shared/roots", 0o666);
+    as_user(OTHER, OTHER, &[], || {
+        make("shared/others", 0o666);
+        mkdir("shared/dir", 0o777).expect("made");
+    });
+    as_user(USER, USER, &[], || {
+        make("shared/own", 0o666);
+        for path in ["shared/roots", "shared/others", "shared/none"] {
+            see("path", path);
+            see("unlink", at(libc::SYS_unlinkat, path, &[0]));
+            see("away", rename(path, "plain/x"));
+            see("over", rename("shared/own", path));
+            see(
+                "rmdir",
+                at(libc::SYS_unlinkat, path, &[signed(libc::AT_REMOVEDIR)]),
+            );
+        }
+        see(
+            "rmdir",
+            at(
+                libc::SYS_unlinkat,
+                "shared/dir",
+                &[signed(libc::AT_REMOVEDIR)],
+            ),
+        );
+        see("is", stat("shared/none"));
+        see("own", at(libc::SYS_unlinkat, "shared/none", &[0]));
+    });
+    mkdir("owned", 0o1777).expect("made");
+    chown("owned", USER, USER).expect("root may");
+    make("owned/roots", 0o600);
+    as_user(USER, USER, &[], || {
+        see(
+            "directory's owner",
+            at(libc::SYS_unlinkat, "owned/roots", &[0]),
+        );
+    });
+}
+
+/// access(2) asks for the real users, the way there included.
+fn real_users() {
+    root_umask(0);
+    mkdir("shut", 0o700).expect("made");
+    make("shut/file", 0o666);
+    make("secret", 0o600);
+    make("program", 0o711);
+    child(|| {
+        call(libc::SYS_setresuid, &[USER, 0, 0]).expect("root may");
+        for path in ["shut/file", "secret", "program"] {
+            for mode in [0, 1, 2, 4] {
+                see("path", (path, mode));
+                see("real", at(libc::SYS_faccessat, path, &[mode]));
+                let effective = signed(libc::AT_EACCESS);
+                see(
+                    "effective",
+                    at(libc::SYS_faccessat2, path, &[mode, effective]),
+                );
+            }
+            see("opens", opens(path, libc::O_RDWR));
+        }
+        see("bad mode", at(libc::SYS_faccessat, "secret", &[8]));
+        let bad: &CStr = c"secret";
+        see(
+            "bad flags",
+            call(libc::SYS_faccessat2, &[CWD, text(bad), 0, 1]),
+        );
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
