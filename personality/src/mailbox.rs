@@ -13,6 +13,8 @@ pub const TEXT_MAX: usize = 4096;
 
 /// `SO_PRIORITY` of a unix `SOCK_SEQPACKET` socket that stands for a datagram socket.
 pub const DATAGRAM: u32 = 5;
+/// The same of one that stands for a netlink socket.
+pub const NETLINK: u32 = 6;
 
 /// What [`Request::Open`], [`Request::Stat`] and [`Request::Readlink`] answer where the path leads out
 /// of the monitor's mounts through a link of theirs: this plus the length of the absolute zone path
@@ -122,6 +124,9 @@ requests! {
     Msg = 21;
     /// Ends a wait: args = the errno that is given if nothing came of it. Else the result.
     EndWait = 22;
+    /// Makes a socket that stands for one of `NETLINK_ROUTE`: args = zone pid that asks for it,
+    /// `SOCK_CLOEXEC | SOCK_NONBLOCK`. The value is the new descriptor.
+    Netlink = 23;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.

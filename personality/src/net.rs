@@ -29,6 +29,8 @@
 //! A host process may well bind `127.113.x.y` itself and so pass for the zone's loopback; other
 //! zones cannot, since their filters approve of their own sources only.
 
+mod interfaces;
+pub mod netlink;
 mod ports;
 mod sockaddr;
 mod to_host;
@@ -37,6 +39,7 @@ mod to_zone;
 #[cfg(test)]
 mod tests;
 
+pub use interfaces::{Interface, Route, mask};
 pub use ports::{Covers, PortEntry, PortRow, Ports, Proto};
 pub use sockaddr::{Address, Form, Ip, LEN_MAX, ZoneAddr};
 pub use to_host::{Target, connect_target, send_target};

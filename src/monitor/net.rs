@@ -1,9 +1,11 @@
-//! Sockets of a zone: [`inet`] for TCP and UDP, [`unix`] for what is named by a path.
+//! Sockets of a zone: [`inet`] for TCP and UDP, [`unix`] for what is named by a path, [`netlink`] for
+//! dumps of interfaces and routes.
 //!
 //! A guest hands its socket over; what it names is put into the host's terms here and bound or
 //! connected on the same open file description. Nothing here waits for a guest.
 
 pub mod inet;
+mod netlink;
 pub mod unix;
 
 use super::descriptors::own_path;
@@ -15,6 +17,7 @@ use crate::error::Result;
 use crate::ids::HostPid;
 use inet::Inet;
 use inet::rows::Rows;
+use netlink::Netlink;
 use nix::errno::Errno;
 use picozone_personality::commons::Process;
 use picozone_personality::net::Proto;
@@ -28,6 +31,7 @@ use unix::{Credentials, Unix};
 pub struct Net {
     inet: Inet,
     unix: Unix,
+    netlink: Netlink,
 }
 
 fn number(errno: Errno) -> i32 {
@@ -49,6 +53,7 @@ impl Net {
         let net = Self {
             inet: Inet::new(zone_number, rows, run_dir),
             unix: Unix::new(zone_number, run_dir)?,
+            netlink: Netlink::new(zone_number),
         };
         for publication in publications {
             net.inet.publish(publication.clone())?;
@@ -108,6 +113,18 @@ impl Net {
             .send(&Caller { zone, caller }, socket, address, datagram)
             .map_err(number)?;
         i64::try_from(datagram.len()).map_err(|_| libc::EMSGSIZE)
+    }
+
+    /// Makes a socket that stands for a netlink socket of the zone's process `wanted`.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn netlink_socket(
+        &self,
+        wanted: u32,
+        is_nonblocking: bool,
+    ) -> std::result::Result<OwnedFd, i32> {
+        self.netlink.socket(wanted, is_nonblocking).map_err(number)
     }
 
     /// The zone's name for a unix address that the kernel holds.

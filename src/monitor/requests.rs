@@ -97,6 +97,16 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             let socket = handed(zone, args[1])?;
             put(&zone.net.peer_credentials(zone, caller, &socket)?)
         }
+        Request::Netlink => {
+            let flags = files::low_int(args[1]);
+            let wanted = u32::try_from(args[0]).map_err(|_| libc::EINVAL)?;
+            let is_nonblocking = flags & libc::SOCK_NONBLOCK != 0;
+            let socket = zone.net.netlink_socket(wanted, is_nonblocking)?;
+            let is_cloexec = flags & libc::SOCK_CLOEXEC != 0;
+            listener
+                .add(call, socket.as_fd(), is_cloexec)
+                .map(i64::from)
+        }
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);

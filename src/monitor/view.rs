@@ -9,7 +9,7 @@ use super::zone::Zone;
 use super::{guests, ipc};
 use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
-use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, to_zone};
+use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -125,12 +125,8 @@ impl View for Zone {
         self.terminals.owner(number).unwrap_or(0)
     }
 
-    fn addresses(&self) -> Vec<IpAddr> {
-        let net = &self.shared.tables().net;
-        vec![
-            Ipv4Addr::from(net.zone_v4()).into(),
-            Ipv6Addr::from(net.zone_v6()).into(),
-        ]
+    fn net(&self) -> ZoneNet {
+        self.shared.tables().net
     }
 
     fn socket_to_zone(

@@ -213,8 +213,9 @@ pub(crate) const SETSOCKOPT: Form = &[
     ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
-/// SO_TYPE, which is another's where a packet socket stands for a datagram socket.
-pub(crate) const SO_TYPE: Form = &[&[EqLow(1, 1), EqLow(2, 3)]];
+/// SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket stands for a datagram
+/// or netlink socket.
+pub(crate) const SOCKET_KIND: Form = &[&[EqLow(1, 1), OneOf(2, &[3, 38, 39])]];
 /// Options that tell no process or user.
 pub(crate) const GETSOCKOPT: Form = &[
     &[
@@ -223,7 +224,7 @@ pub(crate) const GETSOCKOPT: Form = &[
             2,
             &[
                 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34,
-                35, 36, 37, 38, 39, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+                35, 36, 37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
             ],
         ),
     ],

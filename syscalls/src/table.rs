@@ -82,7 +82,7 @@ table! {
     52 getpeername(sockfd: Fd, addr: SockAddrOut, addrlen: SizeInOut) -> Zero = Emulated(ANY);
     53 socketpair(domain: SocketDomain, type: SocketType, protocol: Int, sv: FdPairOut) -> Zero = Guarded(SOCKET);
     54 setsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructIn, optlen: Size) -> Zero = Guarded(SETSOCKOPT);
-    55 getsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructOut, optlen: SizeInOut) -> Zero = Split(GETSOCKOPT, SO_TYPE);
+    55 getsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructOut, optlen: SizeInOut) -> Zero = Split(GETSOCKOPT, SOCKET_KIND);
     56 clone(flags: CloneFlags, stack: Addr, parent_tid: TidOut, child_tid: TidOut, tls: Addr) -> Tgid = Emulated(CLONE);
     57 fork() -> Tgid = Emulated(ANY);
     58 vfork() -> Tgid = Emulated(ANY);

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 in_each_role!(
     unix_sockets_are_as_natively,
     two_zones_talk_and_nobody_outside_is_the_loopback,
+    interfaces_are_the_zones,
 );
 
 fn unix_sockets_are_as_natively(home: &Home) {
@@ -70,6 +71,33 @@ fn two_zones_talk_and_nobody_outside_is_the_loopback(home: &Home) {
     let mut stream = TcpStream::connect(place).expect("connected");
     stream.read_to_string(&mut seen).expect("read");
     assert!(seen.starts_with("(('10.111.0.1', "), "{seen}");
+}
+
+fn interfaces_are_the_zones(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zone = home.boot("links");
+    put(&zone, "interfaces.py");
+    let address = zone.address();
+    let low = address.strip_prefix("10.111.").expect("an address");
+    let asked = zone.run(&["python3", "/tmp/interfaces.py", low]);
+    assert_eq!(asked.ok(), "asked\n");
+    // Where the host has it.
+    if zone.run(&["sh", "-c", "command -v ip"]).status == 0 {
+        let seen =
+            zone.sh("ip -o -4 addr show; ip route; ip -6 route; ip route get 9.9.9.9; ip neigh");
+        for part in [
+            "1: lo    inet 127.0.0.1/8 scope host lo",
+            &format!("2: eth0    inet {address}/16 brd 10.111.255.255 scope global eth0"),
+            "default via 10.111.0.1 dev eth0",
+            &format!("10.111.0.0/16 dev eth0 proto kernel scope link src {address}"),
+            "fd6f::/112 dev eth0",
+            "9.9.9.9 via 10.111.0.1 dev eth0",
+        ] {
+            assert!(seen.contains(part), "{part} is not in {seen}");
+        }
+    }
 }
 
 /// Puts a program of `tests/guests` into a zone's `/tmp`.

@@ -3,7 +3,7 @@
 use super::sockets;
 use super::system::read;
 use super::{Entry, Errno, HostFile, Kind, Node, Protocol, View};
-use std::net::IpAddr;
+use picozone_personality::net::mask;
 
 /// One file.
 pub(super) struct NetRow {
@@ -44,7 +44,7 @@ static ROWS: &[NetRow] = &[
     },
     NetRow {
         name: "ipv6_route",
-        source: Source::Header(0),
+        source: Source::Made(ipv6_route),
     },
     NetRow {
         name: "netlink",
@@ -68,7 +68,7 @@ static ROWS: &[NetRow] = &[
     },
     NetRow {
         name: "route",
-        source: Source::Header(1),
+        source: Source::Made(route),
     },
     NetRow {
         name: "snmp",
@@ -151,22 +151,82 @@ pub(super) fn header(path: &str, lines: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Interfaces: a zone knows the loopback one only, whose counters are the host's.
-fn dev(_: &dyn View) -> Result<Vec<u8>, Errno> {
+/// Interfaces. The loopback one's counters are the host's, the other has none.
+fn dev(view: &dyn View) -> Result<Vec<u8>, Errno> {
     let host = read("/proc/net/dev")?;
     let lines = host.split_inclusive(|&byte| byte == b'\n').enumerate();
     let shown = lines.filter(|(at, line)| *at < 2 || line.trim_ascii().starts_with(b"lo:"));
-    Ok(shown.flat_map(|(_, line)| line).copied().collect())
+    let mut out: Vec<u8> = shown.flat_map(|(_, line)| line).copied().collect();
+    for interface in view
+        .net()
+        .interfaces()
+        .iter()
+        .filter(|of| !of.is_loopback())
+    {
+        let zeros = " 0".repeat(16);
+        out.extend(format!("{:>6}:{zeros}\n", interface.name).bytes());
+    }
+    Ok(out)
 }
 
-/// IPv6 addresses, all on the loopback interface: address, interface number, length of the prefix,
-/// scope, flags, name (`net/ipv6/addrconf.c`).
+/// IPv6 addresses: address, interface number, length of the prefix, scope, flags, name
+/// (`net/ipv6/addrconf.c`).
 fn if_inet6(view: &dyn View) -> Result<Vec<u8>, Errno> {
-    let mut out = String::from("00000000000000000000000000000001 01 80 10 80       lo\n");
-    for address in view.addresses() {
-        if let IpAddr::V6(address) = address {
-            out += &format!("{:032x} 01 80 00 80       lo\n", u128::from(address));
-        }
+    let mut out = String::new();
+    for interface in view.net().interfaces() {
+        let scope = if interface.is_loopback() { 0x10 } else { 0 };
+        out += &format!(
+            "{:032x} {:02x} {:02x} {scope:02x} 80 {:>8}\n",
+            u128::from_be_bytes(interface.v6),
+            interface.index,
+            interface.v6_prefix,
+            interface.name
+        );
+    }
+    Ok(out.into_bytes())
+}
+
+fn name_of(view: &dyn View, index: u32) -> &'static str {
+    let all = view.net().interfaces();
+    let found = all.iter().find(|interface| interface.index == index);
+    found.map_or("", |interface| interface.name)
+}
+
+/// IPv4 routes (`net/ipv4/fib_trie.c`): words in the machine's order of what lies in memory in network
+/// order.
+fn route(view: &dyn View) -> Result<Vec<u8>, Errno> {
+    const RTF_UP: u32 = 1;
+    const RTF_GATEWAY: u32 = 2;
+    let mut out = header("/proc/net/route", 1);
+    for route in view.net().routes_v4() {
+        let word = |address: [u8; 4]| u32::from_ne_bytes(address);
+        let flags = RTF_UP | route.gateway.map_or(0, |_| RTF_GATEWAY);
+        let line = format!(
+            "{}\t{:08X}\t{:08X}\t{flags:04X}\t0\t0\t0\t{:08X}\t0\t0\t0",
+            name_of(view, route.interface),
+            word(route.destination),
+            word(route.gateway.unwrap_or_default()),
+            word(mask(route.prefix).to_be_bytes()),
+        );
+        out.extend(format!("{line:<127}\n").bytes());
+    }
+    Ok(out)
+}
+
+/// IPv6 routes (`net/ipv6/route.c`).
+fn ipv6_route(view: &dyn View) -> Result<Vec<u8>, Errno> {
+    const RTF_UP: u32 = 1;
+    const METRIC: u32 = 256;
+    let mut out = String::new();
+    for route in view.net().routes_v6() {
+        out += &format!(
+            "{:032x} {:02x} {:032x} 00 {:032x} {METRIC:08x} 00000001 00000000 {RTF_UP:08x} {:>8}\n",
+            u128::from_be_bytes(route.destination),
+            route.prefix,
+            0,
+            0,
+            name_of(view, route.interface)
+        );
     }
     Ok(out.into_bytes())
 }

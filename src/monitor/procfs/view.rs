@@ -3,7 +3,8 @@
 use crate::ids::{HostPid, ZonePid};
 use crate::monitor::ipc::Kind as Ipc;
 use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
-use std::net::{IpAddr, SocketAddr};
+use picozone_personality::net::ZoneNet;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 /// The users of a process in the zone's terms: real, effective, saved and file system id.
@@ -100,8 +101,8 @@ pub trait View: Send + Sync {
     fn hidden_addresses(&self) -> Range<u64> {
         PERSONALITY_BASE..REGION_END
     }
-    /// The zone's own IP addresses, without the loopback ones.
-    fn addresses(&self) -> Vec<IpAddr>;
+    /// The zone's interfaces and routes.
+    fn net(&self) -> ZoneNet;
     /// A socket's local and peer address in the zone's terms. The version of IP in the answer says
     /// in which table (`tcp` or `tcp6`) the socket is listed. `None` hides the socket.
     fn socket_to_zone(

@@ -234,9 +234,10 @@ handlers! {
         close | dup | dup2 | dup3 => Err(Errno::EBADF),
 
         // Sockets.
-        socket => socket::unix::socket(nr, a[0], a[1]),
-        socketpair => socket::unix::socketpair(nr, a[0], a[1], a[3]),
+        socket => socket::unix::socket(thread, nr, a[0], a[1], a[2]),
+        socketpair => socket::unix::socketpair(nr, a[0], a[1], a[2], a[3]),
         getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
+        setsockopt => socket::options::set(nr, [a[0], a[1], a[2], a[3], a[4]]),
         bind => socket::bind(thread, a[0], a[1], a[2]),
         connect => socket::connect(thread, a[0], a[1], a[2]),
         listen => socket::listen(thread, a[0], a[1]),

@@ -3,6 +3,9 @@
 //! The kernel is always told an address length of 128: no unix socket accepts that, so that no
 //! host path can be named here. What names a unix socket is in [`unix`].
 
+pub mod interfaces;
+mod netlink;
+pub mod options;
 pub mod unix;
 
 use crate::arch::{self, syscall2, syscall3, syscall6};
@@ -153,6 +156,9 @@ fn with_monitor(thread: &Thread, request: Request, fd: u64, address: &Address) -
 pub fn bind(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
     let family = family(fd)?;
     let address = Address::read(from, length)?;
+    if family == AF_UNIX && netlink::is_meant(fd, &address)? {
+        return Ok(0);
+    }
     if family == AF_INET || family == AF_INET6 {
         let is_low = address
             .as_bytes()
@@ -269,6 +275,7 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
     let family = family(fd)?;
     let address = Address::read(from, length)?;
     match family {
+        AF_UNIX if netlink::is_kernel(fd, &address)? => return Ok(0),
         AF_UNIX => return unix::connect(thread, fd, &address),
         AF_INET | AF_INET6 => {}
         _ => return Err(Errno::EAFNOSUPPORT),
@@ -363,6 +370,11 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
 pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
     let address = Address::read(a[4], a[5])?;
     let family = family(a[0])?;
+    if family == AF_UNIX && netlink::is_kernel(a[0], &address)? {
+        let args = [a[0], a[1], a[2], a[3], 0, 0];
+        let mask = thread.mask() & !signal::HELD;
+        return checked_or_restart(arch::wait(__NR_sendto, args, mask));
+    }
     if family == AF_UNIX {
         return unix::sendto(thread, [a[0], a[1], a[2], a[3]], &address);
     }
@@ -412,6 +424,12 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     }
     if copy.name != 0 && copy.name_len != 0 {
         let address = Address::read(copy.name, copy.name_len)?;
+        if family == AF_UNIX && netlink::is_kernel(fd, &address)? {
+            (copy.name, copy.name_len) = (0, 0);
+            let args = [fd, &raw const copy as u64, flags, 0, 0, 0];
+            let mask = thread.mask() & !signal::HELD;
+            return checked_or_restart(arch::wait(__NR_sendmsg, args, mask));
+        }
         if family == AF_UNIX {
             let iov = memory::read::<[u64; 2]>(copy.iov)?;
             if copy.iov_len != 1 || copy.control_len != 0 {

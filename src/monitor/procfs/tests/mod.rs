@@ -9,9 +9,10 @@ mod tree;
 use super::{Credentials, Errno, Mount, Node, Protocol, Stated, View, lookup, stat};
 use crate::ids::{HostPid, ZonePid};
 use picozone_fsmap::Last;
+use picozone_personality::net::ZoneNet;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -116,11 +117,8 @@ impl View for Fake {
     fn hidden_addresses(&self) -> Range<u64> {
         self.hidden_addresses.clone()
     }
-    fn addresses(&self) -> Vec<IpAddr> {
-        vec![
-            "10.111.0.2".parse().expect("an address"),
-            "fd6f::2".parse().expect("an address"),
-        ]
+    fn net(&self) -> ZoneNet {
+        ZoneNet::new(1)
     }
     fn socket_to_zone(
         &self,

@@ -7,9 +7,10 @@ use std::os::unix::net::UnixListener;
 /// What a zone shows for sockets on the host's loopback: its own address, or IPv6 for one of them.
 fn shifted(local: SocketAddr, peer: SocketAddr) -> Option<(SocketAddr, SocketAddr)> {
     match local {
-        SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::new(127, 112, 0, 2) => {
-            Some((("fd6f::2".parse::<IpAddr>().ok()?, 80).into(), peer))
-        }
+        SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::new(127, 112, 0, 2) => Some((
+            ("fd6f::2".parse::<std::net::IpAddr>().ok()?, 80).into(),
+            peer,
+        )),
         SocketAddr::V4(v4) if *v4.ip() == Ipv4Addr::new(127, 111, 0, 2) => {
             Some(((Ipv4Addr::new(10, 111, 0, 2), 80).into(), peer))
         }
@@ -114,16 +115,22 @@ fn unix_sockets_are_listed_by_the_zones_names() {
 }
 
 #[test]
-fn the_network_is_the_loopback_interface() {
+fn the_network_is_that_of_the_zone() {
     let view = Fake::default();
     let dev = text(&view, "net/dev");
-    assert_eq!(dev.lines().count(), 3, "{dev}");
+    assert_eq!(dev.lines().count(), 4, "{dev}");
     assert!(dev.lines().nth(2).unwrap().trim_start().starts_with("lo:"));
+    assert!(dev.lines().nth(3).unwrap().starts_with("  eth0: 0 0 "));
     assert!(
         text(&view, "net/if_inet6")
-            .contains("fd6f0000000000000000000000000002 01 80 00 80       lo\n")
+            .contains("fd6f0000000000000000000000000002 02 70 00 80     eth0\n")
     );
-    assert_eq!(text(&view, "net/route").lines().count(), 1);
+    let route = text(&view, "net/route");
+    let [_, default, near] = route.lines().collect::<Vec<_>>()[..] else {
+        panic!("three lines: {route}");
+    };
+    assert!(default.starts_with("eth0\t00000000\t01006F0A\t0003\t"));
+    assert!(near.contains("\t00006F0A\t00000000\t0001\t0\t0\t0\t0000FFFF\t"));
     for name in names(&view, "net") {
         assert!(read(&view, &format!("net/{name}")).is_ok(), "{name}");
     }

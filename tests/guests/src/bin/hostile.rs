@@ -520,7 +520,6 @@ fn others(pid: u64, socket: &str) {
         both(&format!("{name} of a host process"), nr, args);
     }
     for (name, domain, kind) in [
-        ("netlink", 16, 3),
         ("packet", 17, 3),
         ("vsock", 40, 1),
         ("alg", 38, 5),
@@ -534,6 +533,36 @@ fn others(pid: u64, socket: &str) {
             inside(libc::SYS_socket, [domain, kind, 0, 0, 0, 0])
         });
     }
+    // The host's interfaces, its events, and who is connected to whom.
+    for protocol in [0, 4, 9, 15, 16] {
+        attempt(&format!("netlink protocol {protocol}, inside"), || {
+            inside(libc::SYS_socket, [16, 3, protocol, 0, 0, 0])
+        });
+        attempt(
+            &format!("netlink protocol {protocol} of the kernel"),
+            || {
+                let fd = raw(libc::SYS_socket, [16, 3, protocol, 0, 0, 0]) as u64;
+                let (mut domain, mut length) = (0u32, 4u32);
+                let (to, room) = (&raw mut domain as u64, &raw mut length as u64);
+                let asked = inside(libc::SYS_getsockopt, [fd, 1, 39, to, room, 0]);
+                if asked == 0 && domain == libc::AF_NETLINK as u32 {
+                    0
+                } else {
+                    -1
+                }
+            },
+        );
+    }
+    attempt("a host socket from what stands for netlink", || {
+        let fd = raw(libc::SYS_socket, [16, 3, 0, 0, 0, 0]) as u64;
+        let mut name = [0u8; 128];
+        name[0] = 1;
+        name[2..2 + socket.len()].copy_from_slice(socket.as_bytes());
+        let at = name.as_ptr() as u64;
+        let length = 3 + socket.len() as u64;
+        raw(libc::SYS_connect, [fd, at, length, 0, 0, 0])
+            .max(inside(libc::SYS_connect, [fd, at, length, 0, 0, 0]))
+    });
     let mut address = [0u8; 128];
     address[0] = 1;
     address[2..2 + socket.len()].copy_from_slice(socket.as_bytes());

@@ -3,6 +3,7 @@
 use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::monitor::commons;
+use crate::socket::interfaces;
 use crate::{Errno, Result, memory, pids};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -33,6 +34,9 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
         TIOCSPGRP => {
             id = pids::group_to_host(memory::read::<u32>(argument)?)?;
             native(&raw mut id as u64)
+        }
+        command if interfaces::is_known(command as u32) => {
+            interfaces::ioctl(fd, command as u32, argument)
         }
         _ => {
             if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {

@@ -8,7 +8,8 @@
 //! sender's name, and a bound socket cannot be connected.
 
 use super::{
-    Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, option, set_option, with_monitor,
+    Address, MSG_DONTWAIT, Message, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, hand_over, netlink, option,
+    set_option, with_monitor,
 };
 use crate::arch::{self, syscall3, syscall6};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
@@ -16,16 +17,17 @@ use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{DATAGRAM, Request, TEXT_MAX};
+use picozone_personality::mailbox::{DATAGRAM, NETLINK, Request, TEXT_MAX};
+use picozone_personality::net::netlink::AF_NETLINK;
 use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
 
 const SO_TYPE: u64 = 3;
-const SO_PRIORITY: u64 = 12;
+pub(super) const SO_PRIORITY: u64 = 12;
 const SO_PEERCRED: u64 = 17;
-const SOCK_DGRAM: u64 = 2;
-const SOCK_RAW: u64 = 3;
+pub(super) const SOCK_DGRAM: u64 = 2;
+pub(super) const SOCK_RAW: u64 = 3;
 const SOCK_SEQPACKET: u64 = 5;
-const SOCK_TYPE_MASK: u64 = 0xf;
+pub(super) const SOCK_TYPE_MASK: u64 = 0xf;
 
 fn is_datagram(family: u64, kind: u64) -> bool {
     family as u32 == u32::from(AF_UNIX) && matches!(kind & SOCK_TYPE_MASK, SOCK_DGRAM | SOCK_RAW)
@@ -36,10 +38,15 @@ fn as_packets(kind: u64) -> u64 {
 }
 
 /// socket(2) of a kind that the filter does not let through.
-pub fn socket(nr: u32, family: u64, kind: u64) -> Result<u64> {
-    if !is_datagram(family, kind) {
-        return refuse_family(nr, family);
+pub fn socket(thread: &Thread, nr: u32, family: u64, kind: u64, protocol: u64) -> Result<u64> {
+    check_kind(kind)?;
+    if family as u32 == u32::from(AF_NETLINK) {
+        return netlink::socket(thread, nr, kind, protocol);
     }
+    if !is_datagram(family, kind) {
+        return refuse_family(nr, family, kind);
+    }
+    check_protocol(protocol)?;
     let fd = checked(unsafe { syscall3(nr, u64::from(AF_UNIX), as_packets(kind), 0) })?;
     // Unmarked, it cannot receive; nothing else depends on it.
     let _ = set_option(fd, SOL_SOCKET, SO_PRIORITY, DATAGRAM);
@@ -47,10 +54,12 @@ pub fn socket(nr: u32, family: u64, kind: u64) -> Result<u64> {
 }
 
 /// socketpair(2), likewise.
-pub fn socketpair(nr: u32, family: u64, kind: u64, to: u64) -> Result<u64> {
+pub fn socketpair(nr: u32, family: u64, kind: u64, protocol: u64, to: u64) -> Result<u64> {
+    check_kind(kind)?;
     if !is_datagram(family, kind) {
-        return refuse_family(nr, family);
+        return refuse_family(nr, family, kind);
     }
+    check_protocol(protocol)?;
     let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
     checked(unsafe { syscall6(nr, args) })?;
     for fd in memory::read::<[u32; 2]>(to)? {
@@ -59,15 +68,37 @@ pub fn socketpair(nr: u32, family: u64, kind: u64, to: u64) -> Result<u64> {
     Ok(0)
 }
 
-fn refuse_family(nr: u32, family: u64) -> Result<u64> {
+/// EINVAL: flags or a type that do not exist (__sys_socket, Linux, net/socket.c).
+fn check_kind(kind: u64) -> Result<()> {
+    const SOCK_MAX: u64 = 11;
+    let flags = u64::from(O_NONBLOCK | O_CLOEXEC);
+    if kind & 0xffff_ffff & !(SOCK_TYPE_MASK | flags) != 0 || kind & SOCK_TYPE_MASK >= SOCK_MAX {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// EPROTONOSUPPORT: unix sockets have one protocol (unix_create).
+fn check_protocol(protocol: u64) -> Result<()> {
+    match protocol as u32 {
+        0 => Ok(()),
+        number if number == u32::from(AF_UNIX) => Ok(()),
+        _ => Err(Errno::EPROTONOSUPPORT),
+    }
+}
+
+/// Raw and packet sockets take a capability that no guest has; the zone's root is told so.
+fn refuse_family(nr: u32, family: u64, kind: u64) -> Result<u64> {
+    const AF_PACKET: u16 = 17;
+    const ESOCKTNOSUPPORT: Errno = Errno::from_raw(94);
     // For the count.
     let _ = refuse(nr);
-    let is_known =
-        u16::try_from(family).is_ok_and(|family| matches!(family, AF_UNIX | AF_INET | AF_INET6));
-    Err(if is_known {
-        Errno::EPROTONOSUPPORT
-    } else {
-        Errno::EAFNOSUPPORT
+    let kind = kind & SOCK_TYPE_MASK;
+    Err(match u16::try_from(family as u32) {
+        Ok(AF_INET | AF_INET6) if kind == SOCK_RAW => Errno::EPERM,
+        Ok(AF_UNIX | AF_INET | AF_INET6) => ESOCKTNOSUPPORT,
+        Ok(AF_PACKET) => Errno::EPERM,
+        _ => Errno::EAFNOSUPPORT,
     })
 }
 
@@ -123,6 +154,9 @@ pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<
 
 /// The zone's name of a unix socket.
 pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> {
+    if let Some(told) = netlink::told(&address) {
+        return Ok(told);
+    }
     if address.len > 2 {
         thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
         let length = thread.ask(Request::UnixName, &[address.len as u64])?;
@@ -133,22 +167,28 @@ pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> 
     Ok(address)
 }
 
-/// getsockopt(2) of an option that the filter does not let through: `SO_TYPE`, `SO_PEERCRED`.
+/// getsockopt(2) of an option that the filter does not let through: what a socket is, and
+/// `SO_PEERCRED`.
 pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     const UCRED: usize = 12;
     let [fd, level, name, to, room] = a;
+    super::family(fd)?;
     if level as u32 != SOL_SOCKET as u32 {
         let _ = refuse(nr);
         return Err(Errno::ENOPROTOOPT);
     }
     let mut value = [0; UCRED];
     let value = match u64::from(name as u32) {
-        SO_TYPE => {
-            value[..4].copy_from_slice(&kind(fd)?.to_ne_bytes());
+        SO_TYPE | SO_DOMAIN | SO_PROTOCOL => {
+            let told = match u64::from(name as u32) {
+                SO_TYPE => kind(fd)?,
+                SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
+                name => option(fd, SOL_SOCKET, name)?,
+            };
+            value[..4].copy_from_slice(&told.to_ne_bytes());
             &value[..4]
         }
         SO_PEERCRED => {
-            super::family(fd)?;
             let cookie = hand_over(thread, fd)?;
             thread.ask(Request::PeerCred, &[0, cookie])?;
             value.copy_from_slice(&thread.mailbox().b[..UCRED]);
@@ -170,10 +210,14 @@ pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
 /// `SO_TYPE` in the zone.
 fn kind(fd: u64) -> Result<u32> {
     let kind = option(fd, SOL_SOCKET, SO_TYPE)?;
-    if u64::from(kind) == SOCK_SEQPACKET && option(fd, SOL_SOCKET, SO_PRIORITY)? == DATAGRAM {
-        return Ok(SOCK_DGRAM as u32);
+    if u64::from(kind) != SOCK_SEQPACKET || super::family(fd)? != AF_UNIX {
+        return Ok(kind);
     }
-    Ok(kind)
+    Ok(match option(fd, SOL_SOCKET, SO_PRIORITY)? {
+        DATAGRAM => SOCK_DGRAM as u32,
+        NETLINK => SOCK_RAW as u32,
+        _ => kind,
+    })
 }
 
 /// `struct cmsghdr`, and the whole of `SCM_CREDENTIALS` (unix(7)).

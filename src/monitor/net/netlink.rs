@@ -1,0 +1,163 @@
+//! Netlink sockets of a zone: route dumps, and nothing else.
+//!
+//! A netlink socket proper shows the interfaces of the host. A guest gets one end of a pair of packet
+//! sockets instead, whose names stand for netlink addresses ([`picozone_personality::net::netlink`]);
+//! the other end is answered here, by what the zone is to see ([`answer`]). One thread for the zone,
+//! from the first socket on. It never waits for a guest: an answer that has no room is lost, which
+//! natively is `ENOBUFS`.
+
+mod answer;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, recv, send, setsockopt,
+    socketpair, sockopt::Priority,
+};
+use picozone_personality::mailbox::NETLINK;
+use picozone_personality::net::ZoneNet;
+use picozone_personality::net::netlink::{End, name};
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// Most netlink sockets of a zone.
+const SOCKETS_MAX: usize = 256;
+/// Longest request that is looked at, in bytes.
+const REQUEST_MAX: usize = 8192;
+/// Where the ports of further sockets of a process begin, downwards (net/netlink/af_netlink.c).
+const FIRST_CHOICE: u32 = 0xffff_f000;
+
+/// The netlink sockets; their thread ends when dropped.
+pub(super) struct Netlink {
+    net: ZoneNet,
+    server: Mutex<Option<Server>>,
+}
+
+struct Server {
+    new: Sender<Socket>,
+    wake: PipeWriter,
+}
+
+/// The other end of a guest's socket.
+struct Socket {
+    fd: OwnedFd,
+    /// The guest's `nl_pid`.
+    port: u32,
+}
+
+impl Netlink {
+    pub(super) fn new(number: u16) -> Self {
+        Self {
+            net: ZoneNet::new(number),
+            server: Mutex::default(),
+        }
+    }
+
+    /// Makes a socket for the process `wanted` of the zone.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub(super) fn socket(&self, wanted: u32, is_nonblocking: bool) -> Result<OwnedFd, Errno> {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let (guest, own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        let low = self.net.low;
+        let tries = [wanted].into_iter().chain((0..FIRST_CHOICE).rev());
+        let mut port = None;
+        for choice in tries.take(2 * SOCKETS_MAX) {
+            match join(&guest, &name(low, choice, End::Guest)) {
+                Err(Errno::EADDRINUSE) => {}
+                other => {
+                    other?;
+                    port = Some(choice);
+                    break;
+                }
+            }
+        }
+        let port = port.ok_or(Errno::EADDRINUSE)?;
+        join(&own, &name(low, port, End::Kernel))?;
+        setsockopt(&guest, Priority, &NETLINK.cast_signed())?;
+        if is_nonblocking {
+            let flags = nix::fcntl::OFlag::O_NONBLOCK;
+            nix::fcntl::fcntl(&guest, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+        }
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if server.is_none() {
+            *server = Some(start(self.net)?);
+        }
+        let server = server.as_mut().ok_or(Errno::ENOBUFS)?;
+        let socket = Socket { fd: own, port };
+        server.new.send(socket).map_err(|_| Errno::ENOBUFS)?;
+        server.wake.write_all(&[0]).map_err(|_| Errno::ENOBUFS)?;
+        Ok(guest)
+    }
+}
+
+/// Binds to an abstract name, given as a whole address.
+fn join(socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    let own = name.get(3..).unwrap_or_default();
+    bind(socket.as_raw_fd(), &UnixAddr::new_abstract(own)?)
+}
+
+fn start(net: ZoneNet) -> Result<Server, Errno> {
+    let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
+    let (woken, wake) = std::io::pipe().map_err(errno)?;
+    let (new, arrivals) = channel();
+    std::thread::Builder::new()
+        .name("netlink".into())
+        .spawn(move || run(&net, &arrivals, woken))
+        .map_err(errno)?;
+    Ok(Server { new, wake })
+}
+
+/// The thread.
+fn run(net: &ZoneNet, arrivals: &Receiver<Socket>, mut woken: PipeReader) {
+    let mut sockets: Vec<Socket> = Vec::new();
+    let mut buffer = vec![0; REQUEST_MAX];
+    loop {
+        let is_woken = {
+            let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
+            let all = sockets.iter();
+            fds.extend(all.map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => {
+                    tracing::warn!("netlink sockets are not answered any more: {error}");
+                    return;
+                }
+            }
+            let events = fds.first().and_then(PollFd::revents);
+            events.is_some_and(|events| !events.is_empty())
+        };
+        sockets.retain(|socket| socket.serve(net, &mut buffer));
+        if is_woken {
+            match woken.read(&mut [0; 64]) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => sockets.extend(arrivals.try_iter()),
+            }
+            // What is refused is closed: its guest reads an end of file.
+            sockets.truncate(SOCKETS_MAX);
+        }
+    }
+}
+
+impl Socket {
+    /// Answers one datagram, if there is one; false once the guest's end is closed.
+    fn serve(&self, net: &ZoneNet, buffer: &mut [u8]) -> bool {
+        match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => false,
+            Ok(length) => {
+                let request = buffer.get(..length).unwrap_or_default();
+                for datagram in answer::to(net, self.port, request) {
+                    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                    if send(self.fd.as_raw_fd(), &datagram, flags).is_err() {
+                        break;
+                    }
+                }
+                true
+            }
+            Err(errno) => matches!(errno, Errno::EAGAIN | Errno::EINTR),
+        }
+    }
+}
