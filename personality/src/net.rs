@@ -27,7 +27,8 @@
 //! Deliberately absent: any authority. A guest can connect natively to whatever the filter lets it;
 //! what this module gives is agreement between all calls that take or return an address.
 //! A host process may well bind `127.113.x.y` itself and so pass for the zone's loopback; other
-//! zones cannot, since their filters approve of their own sources only.
+//! zones cannot, since their filters approve of their own sources only. UDP is the exception: a
+//! control message names any source, and nothing that is at hand forbids it.
 
 mod interfaces;
 pub mod netlink;

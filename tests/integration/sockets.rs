@@ -1,6 +1,6 @@
 //! Sockets in zones: the same program natively and in a zone, and two zones that talk.
 
-use crate::harness::{self, Home, LIMIT, Zone, eventually, in_each_role, run};
+use crate::harness::{self, Home, LIMIT, Same, Zone, eventually, in_each_role, run};
 use std::io::Read;
 use std::net::TcpStream;
 
@@ -8,6 +8,7 @@ in_each_role!(
     unix_sockets_are_as_natively,
     two_zones_talk_and_nobody_outside_is_the_loopback,
     interfaces_are_the_zones,
+    control_data_is_as_natively,
 );
 
 fn unix_sockets_are_as_natively(home: &Home) {
@@ -98,6 +99,19 @@ fn interfaces_are_the_zones(home: &Home) {
             assert!(seen.contains(part), "{part} is not in {seen}");
         }
     }
+}
+
+fn control_data_is_as_natively(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zone = home.boot("control");
+    let same = Same::new(&zone);
+    for directory in [same.work().to_owned(), same.work_in_zone()] {
+        std::fs::copy(harness::script("control.py"), directory.join("control.py")).expect("copied");
+    }
+    let seen = same.check("exec python3 control.py");
+    assert_eq!((seen.status, &seen.stderr[..]), (0, ""));
 }
 
 /// Puts a program of `tests/guests` into a zone's `/tmp`.

@@ -248,7 +248,7 @@ handlers! {
         recvfrom => socket::recvfrom(thread, a),
         sendmsg => socket::sendmsg(thread, a[0], a[1], a[2]),
         recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
-        sendmmsg | recvmmsg => socket::many(thread, nr, a[0], a[1], a[2], a[3]),
+        sendmmsg | recvmmsg => socket::many(thread, nr, a),
 
         // System V IPC.
         shmget => ipc::shmget(thread, a[0], a[1], a[2]),

@@ -3,6 +3,7 @@
 //! The kernel is always told an address length of 128: no unix socket accepts that, so that no
 //! host path can be named here. What names a unix socket is in [`unix`].
 
+mod control;
 pub mod interfaces;
 mod netlink;
 pub mod options;
@@ -302,29 +303,38 @@ pub fn listen(_thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
 }
 
 /// Which end of a socket an address is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+#[derive(Clone, Copy)]
+enum End<'a> {
     Local,
+    /// The local one of a datagram that this peer sent, in the host's terms.
+    LocalTo(&'a Address),
     Peer,
 }
 
 /// An address that the kernel told, in the zone's terms.
-fn to_zone(thread: &Thread, fd: u64, host: Address, end: End) -> Result<Address> {
+fn to_zone(thread: &Thread, fd: u64, host: Address, end: End<'_>) -> Result<Address> {
     let bytes = host.as_bytes();
     match host.family() {
         Some(AF_INET | AF_INET6) => {
             let (net, ports, proto) = (&tables().net, ports(), protocol(fd)?);
             let other = |nr| host_end(nr, fd).ok();
-            let zone = if end == End::Local {
-                let peer = other(__NR_getpeername);
-                let peer = peer.as_ref().map(Address::as_bytes);
-                net::to_zone(net, ports, proto, bytes, Role::Local { peer })
-            } else {
-                let local = net::peer_needs_local(net, ports, proto, bytes)
-                    .then(|| other(__NR_getsockname))
-                    .flatten();
-                let local = local.as_ref().map(Address::as_bytes);
-                net::to_zone(net, ports, proto, bytes, Role::Peer { local })
+            let zone = match end {
+                End::Local => {
+                    let peer = other(__NR_getpeername);
+                    let peer = peer.as_ref().map(Address::as_bytes);
+                    net::to_zone(net, ports, proto, bytes, Role::Local { peer })
+                }
+                End::LocalTo(peer) => {
+                    let peer = Some(peer.as_bytes());
+                    net::to_zone(net, ports, proto, bytes, Role::Local { peer })
+                }
+                End::Peer => {
+                    let local = net::peer_needs_local(net, ports, proto, bytes)
+                        .then(|| other(__NR_getsockname))
+                        .flatten();
+                    let local = local.as_ref().map(Address::as_bytes);
+                    net::to_zone(net, ports, proto, bytes, Role::Peer { local })
+                }
             };
             Ok(zone.map_or(host, Address::from))
         }
@@ -412,15 +422,28 @@ pub fn recvfrom(thread: &Thread, a: [u64; 6]) -> Result<u64> {
     Ok(got)
 }
 
+/// The length of a message's name as __copy_msghdr takes it (Linux, net/socket.c). EINVAL if it is
+/// negative.
+fn name_len(message: &Message) -> Result<u64> {
+    let length = u64::try_from((message.name_len as u32).cast_signed());
+    match length {
+        _ if message.name == 0 => Ok(0),
+        Ok(length) => Ok(length.min(LEN_MAX as u64)),
+        Err(_) => Err(Errno::EINVAL),
+    }
+}
+
 /// sendmsg(2).
 pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
     let mut copy = memory::read::<Message>(message)?;
-    copy.name_len = u64::from(copy.name_len as u32);
     let family = family(fd)?;
+    copy.name_len = name_len(&copy)?;
     let host;
-    let mut control = [0; unix::CONTROL_MAX];
+    let mut control = [0; control::CONTROL_MAX];
     if family == AF_UNIX {
         unix::sent(thread, &mut copy, &mut control)?;
+    } else if copy.control_len != 0 {
+        control::sent(&mut copy, &mut control)?;
     }
     if copy.name != 0 && copy.name_len != 0 {
         let address = Address::read(copy.name, copy.name_len)?;
@@ -439,9 +462,7 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
         }
         host = to_host(thread, fd, family, &address, net::send_target)?;
         (copy.name, copy.name_len) = (host.bytes.as_ptr() as u64, LEN_MAX as u64);
-        if copy.control_len == 0 {
-            (copy.control, copy.control_len) = (host.control.as_ptr() as u64, host.control_len);
-        }
+        control::add(&mut copy, &mut control, &host);
     }
     checked_or_restart(arch::wait(
         __NR_sendmsg,
@@ -453,6 +474,7 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
 /// recvmsg(2).
 pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
     let guest = memory::read::<Message>(message)?;
+    name_len(&guest)?;
     let mut copy = guest;
     let mut address = Address::EMPTY;
     copy.name = address.bytes.as_mut_ptr() as u64;
@@ -471,7 +493,11 @@ pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
         copy.name_len = (guest.name_len & !0xffff_ffff) | zone.len as u64;
     }
     copy.name = guest.name;
-    unix::received(&copy)?;
+    if address.family().is_some_and(|family| family != AF_UNIX) {
+        control::received(thread, fd, &copy, &address)?;
+    } else {
+        unix::received(&copy)?;
+    }
     memory::write(message, &copy)?;
     Ok(got)
 }
@@ -483,27 +509,88 @@ const MSG_WAITFORONE: u64 = 0x10000;
 
 /// sendmmsg(2) and recvmmsg(2): one message after the other. What was done counts; an error shows
 /// only where it is the first.
-pub fn many(thread: &Thread, nr: u32, fd: u64, from: u64, count: u64, flags: u64) -> Result<u64> {
+pub fn many(thread: &Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
     const UIO_MAXIOV: u64 = 1024;
+    let [fd, from, count, mut flags, timeout, _] = a;
+    let is_receiving = nr == __NR_recvmmsg;
+    let mut limit = match timeout {
+        _ if !is_receiving => None,
+        0 => None,
+        at => Some(Limit::read(at)?),
+    };
     let count = u64::from(count as u32).min(UIO_MAXIOV);
-    let mut flags = flags;
-    for done in 0..count {
+    let mut done = 0;
+    while done < count {
         let message = from.wrapping_add(done * MMSGHDR);
-        let moved = if nr == __NR_sendmmsg {
-            sendmsg(thread, fd, message, flags)
-        } else {
+        let moved = if is_receiving {
             recvmsg(thread, fd, message, flags & !MSG_WAITFORONE)
+        } else {
+            sendmsg(thread, fd, message, flags)
         };
         let told =
             moved.and_then(|moved| memory::write(message.wrapping_add(MSG_LEN), &(moved as u32)));
         match told {
-            Ok(()) => {}
+            Ok(()) => done += 1,
             Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
+            Err(_) => break,
         }
-        if nr == __NR_recvmmsg && flags & MSG_WAITFORONE != 0 {
+        if is_receiving && flags & MSG_WAITFORONE != 0 {
             flags |= u64::from(MSG_DONTWAIT);
         }
+        if limit.as_mut().is_some_and(Limit::is_over) {
+            break;
+        }
     }
-    Ok(count)
+    if let Some(limit) = limit {
+        memory::write(timeout, &limit.left)?;
+    }
+    Ok(done)
+}
+
+/// How long recvmmsg(2) goes on. It looks at the time between messages only, as the manual warns.
+struct Limit {
+    /// End, as of `CLOCK_MONOTONIC`: seconds and nanoseconds.
+    end: [u64; 2],
+    /// What is left until then.
+    left: [u64; 2],
+}
+
+impl Limit {
+    /// EFAULT; EINVAL: no such time.
+    fn read(at: u64) -> Result<Limit> {
+        let left = memory::read::<[u64; 2]>(at)?;
+        if left[0].cast_signed() < 0 || left[1] >= SECOND {
+            return Err(Errno::EINVAL);
+        }
+        let now = now()?;
+        let nanoseconds = now[1] + left[1];
+        let seconds = now[0]
+            .saturating_add(left[0])
+            .saturating_add(nanoseconds / SECOND);
+        let end = [seconds, nanoseconds % SECOND];
+        Ok(Limit { end, left })
+    }
+
+    /// Whether the time is over; looks at the clock.
+    fn is_over(&mut self) -> bool {
+        let Ok(now) = now() else { return true };
+        self.left = if now >= self.end {
+            [0, 0]
+        } else if self.end[1] >= now[1] {
+            [self.end[0] - now[0], self.end[1] - now[1]]
+        } else {
+            [self.end[0] - now[0] - 1, self.end[1] + SECOND - now[1]]
+        };
+        self.left == [0, 0]
+    }
+}
+
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
+fn now() -> Result<[u64; 2]> {
+    let mut time = [0u64; 2];
+    let to = time.as_mut_ptr() as u64;
+    checked(unsafe { syscall2(__NR_clock_gettime, u64::from(CLOCK_MONOTONIC), to) })?;
+    Ok(time)
 }

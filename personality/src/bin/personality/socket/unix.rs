@@ -7,6 +7,7 @@
 //! different are: the end of the other end shows (a read of 0 bytes), a receiver is not told the
 //! sender's name, and a bound socket cannot be connected.
 
+use super::control::CONTROL_MAX;
 use super::{
     Address, MSG_DONTWAIT, Message, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, hand_over, netlink, option,
     set_option, with_monitor,
@@ -224,8 +225,6 @@ fn kind(fd: u64) -> Result<u32> {
 const HEADER: usize = 16;
 const CREDENTIALS: usize = HEADER + 12;
 const SCM_CREDENTIALS: u64 = 2;
-/// Longest control message in which credentials are looked for, in bytes.
-pub(super) const CONTROL_MAX: usize = 512;
 
 /// Where credentials lie in control messages.
 fn credentials_in(control: &[u8]) -> Option<usize> {

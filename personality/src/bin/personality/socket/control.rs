@@ -1,0 +1,215 @@
+//! Control messages of internet sockets (ip(7), ipv6(7)): which addresses a datagram came and goes by.
+//!
+//! What the kernel tells is put into the zone's terms. What a guest asks for is left out where it is
+//! one of the zone's own addresses: a socket of a zone answers from where it is bound, which is where
+//! the other end expects it.
+
+use super::{Address, Destination, End, Message, host_end, to_zone};
+use crate::monitor::tables;
+use crate::thread::Thread;
+use crate::{Errno, Result, memory};
+use linux_raw_sys::general::__NR_getsockname;
+use picozone_personality::net::{AF_INET, AF_INET6};
+
+/// Longest control data that is looked at, in bytes.
+pub(super) const CONTROL_MAX: usize = 512;
+/// `struct cmsghdr`.
+const HEADER: usize = 16;
+const IPPROTO_IP: u32 = 0;
+const IPPROTO_IPV6: u32 = 41;
+const IP_PKTINFO: u32 = 8;
+const IP_RECVERR: u32 = 11;
+const IP_ORIGDSTADDR: u32 = 20;
+const IPV6_RECVERR: u32 = 25;
+const IPV6_PKTINFO: u32 = 50;
+const IPV6_ORIGDSTADDR: u32 = 74;
+const ENETUNREACH: Errno = Errno::from_raw(101);
+/// `struct sock_extended_err`; the address of who reported follows.
+const EXTENDED_ERR: usize = 16;
+
+/// One control message: where it begins, its length, level and type.
+type Header = (usize, usize, u32, u32);
+
+/// The message that begins at `at`; `None` at the end, and where the kernel would see none.
+fn header(control: &[u8], at: usize) -> Option<Header> {
+    let bytes = control.get(at..)?.first_chunk::<HEADER>()?;
+    let [length, kind] = [0, 8].map(|at| {
+        let word = bytes.get(at..).and_then(|bytes| bytes.first_chunk());
+        word.map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    });
+    let length = usize::try_from(length).ok()?;
+    let is_whole = length >= HEADER && length <= control.len() - at;
+    is_whole.then_some((at, length, kind as u32, (kind >> 32) as u32))
+}
+
+/// Takes the source addresses out of a copy of the control data of a message to be sent; the bytes
+/// that are left. ENETUNREACH, EINVAL: a source that is not the zone's.
+pub(super) fn sent(message: &mut Message, copy: &mut [u8; CONTROL_MAX]) -> Result<()> {
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    if message.control == 0 || !(HEADER..=CONTROL_MAX).contains(&length) {
+        return Ok(());
+    }
+    memory::read_bytes(message.control, &mut copy[..length])?;
+    let (mut at, mut kept) = (0, 0);
+    while let Some((begin, size, level, kind)) = header(&copy[..length], at) {
+        at = (begin + size).next_multiple_of(8).min(length);
+        let data = &copy[begin + HEADER..begin + size];
+        match (level, kind) {
+            (IPPROTO_IP, IP_PKTINFO) if data.len() >= 12 => must_be_own(AF_INET, &data[4..8])?,
+            (IPPROTO_IPV6, IPV6_PKTINFO) if data.len() >= 20 => {
+                must_be_own(AF_INET6, &data[..16])?;
+            }
+            _ => {
+                copy.copy_within(begin..at, kept);
+                kept += at - begin;
+            }
+        }
+    }
+    message.control = copy.as_ptr() as u64;
+    message.control_len = kept as u64;
+    Ok(())
+}
+
+/// Adds a control message of our own to what is left of the guest's, if there is room.
+pub(super) fn add(message: &mut Message, copy: &mut [u8; CONTROL_MAX], own: &Destination) {
+    let words = usize::try_from(own.control_len / 8).unwrap_or(0);
+    let Some(words) = own.control.get(..words) else {
+        return;
+    };
+    if message.control_len == 0 {
+        message.control = copy.as_ptr() as u64;
+    } else if message.control != copy.as_ptr() as u64 {
+        return;
+    }
+    let mut at = usize::try_from(message.control_len).unwrap_or(CONTROL_MAX);
+    if at + 8 * words.len() > CONTROL_MAX {
+        return;
+    }
+    for word in words {
+        copy[at..at + 8].copy_from_slice(&word.to_ne_bytes());
+        at += 8;
+    }
+    message.control_len = at as u64;
+}
+
+/// Whether an address is none, a loopback one or that of an interface of the zone.
+fn must_be_own(family: u16, address: &[u8]) -> Result<()> {
+    let all = tables().net.interfaces();
+    let v4 = match address {
+        _ if family == AF_INET => Some(address),
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, v4 @ ..] => Some(v4),
+        _ => None,
+    };
+    let is_own = match v4 {
+        Some(v4) => {
+            v4 == [0; 4] || v4[0] == 127 || all.iter().any(|known| known.v4.as_slice() == v4)
+        }
+        None => address == [0; 16] || all.iter().any(|known| known.v6.as_slice() == address),
+    };
+    // As ip_route_output_key_hash_rcu and ip6_datagram_send_ctl have it.
+    match family {
+        _ if is_own => Ok(()),
+        AF_INET => Err(ENETUNREACH),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Puts the addresses in what was received into the zone's terms, in the guest's memory. `peer` is who
+/// sent it, in the host's terms.
+pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Address) -> Result<()> {
+    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
+    let is_inet = matches!(peer.family(), Some(AF_INET | AF_INET6));
+    if message.control == 0 || length < HEADER || !is_inet {
+        return Ok(());
+    }
+    let mut room = [0; CONTROL_MAX];
+    let control = &mut room[..length.min(CONTROL_MAX)];
+    memory::read_bytes(message.control, control)?;
+    let mut at = 0;
+    let mut is_changed = false;
+    while let Some((begin, size, level, kind)) = header(control, at) {
+        at = (begin + size).next_multiple_of(8);
+        let data = &mut control[begin + HEADER..begin + size];
+        let is_error = matches!(
+            (level, kind),
+            (IPPROTO_IP, IP_RECVERR) | (IPPROTO_IPV6, IPV6_RECVERR)
+        );
+        match (level, kind) {
+            (IPPROTO_IP, IP_PKTINFO) if data.len() >= 12 => {
+                for at in [4, 8] {
+                    own(thread, fd, AF_INET, &mut data[at..at + 4], peer)?;
+                }
+                let index = interface(&data[8..12]);
+                data[..4].copy_from_slice(&index);
+            }
+            (IPPROTO_IPV6, IPV6_PKTINFO) if data.len() >= 20 => {
+                own(thread, fd, AF_INET6, &mut data[..16], peer)?;
+                let index = interface(&data[..16]);
+                data[16..20].copy_from_slice(&index);
+            }
+            (IPPROTO_IP, IP_ORIGDSTADDR) | (IPPROTO_IPV6, IPV6_ORIGDSTADDR) => {
+                named(thread, fd, data, End::LocalTo(peer))?;
+            }
+            _ if is_error && data.len() > EXTENDED_ERR => {
+                named(thread, fd, &mut data[EXTENDED_ERR..], End::Peer)?;
+            }
+            _ => continue,
+        }
+        is_changed = true;
+    }
+    if is_changed {
+        memory::write_bytes(message.control, control)?;
+    }
+    Ok(())
+}
+
+/// Number of the interface that an address in the zone's terms lies on.
+fn interface(address: &[u8]) -> [u8; 4] {
+    let is_loopback = match address {
+        [127, _, _, _] | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, ..] => true,
+        [rest @ .., 1] => address.len() == 16 && rest == [0; 15],
+        _ => false,
+    };
+    u32::to_ne_bytes(if is_loopback { 1 } else { 2 })
+}
+
+/// Translates an address of the socket's own side, without a port.
+fn own(thread: &Thread, fd: u64, family: u16, bytes: &mut [u8], peer: &Address) -> Result<()> {
+    let mut address = Address {
+        len: if family == AF_INET { 16 } else { 28 },
+        ..Address::EMPTY
+    };
+    let at = if family == AF_INET { 4 } else { 8 };
+    address.bytes[..2].copy_from_slice(&family.to_ne_bytes());
+    // Rows are found by the port.
+    let name = host_end(__NR_getsockname, fd)?;
+    address.bytes[2..4].copy_from_slice(&name.bytes[2..4]);
+    address.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+    let zone = to_zone(thread, fd, address, End::LocalTo(peer))?;
+    if zone.len == address.len {
+        bytes.copy_from_slice(&zone.bytes[at..at + bytes.len()]);
+    }
+    Ok(())
+}
+
+/// Translates a whole address, if it stays as long.
+fn named(thread: &Thread, fd: u64, bytes: &mut [u8], end: End<'_>) -> Result<()> {
+    let length = match bytes.first_chunk() {
+        Some(family) if u16::from_ne_bytes(*family) == AF_INET => 16,
+        Some(family) if u16::from_ne_bytes(*family) == AF_INET6 => 28,
+        _ => return Ok(()),
+    };
+    let Some(bytes) = bytes.get_mut(..length) else {
+        return Ok(());
+    };
+    let mut address = Address {
+        len: length,
+        ..Address::EMPTY
+    };
+    address.bytes[..length].copy_from_slice(bytes);
+    let zone = to_zone(thread, fd, address, end)?;
+    if zone.len == length {
+        bytes.copy_from_slice(&zone.bytes[..length]);
+    }
+    Ok(())
+}
