@@ -3,7 +3,15 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(files, ipc, permissions, processes, signals, threads);
+in_each_role!(
+    calls,
+    files,
+    ipc,
+    permissions,
+    processes,
+    signals,
+    threads
+);
 
 fn files(home: &Home) {
     sections(
@@ -72,6 +80,10 @@ fn permissions(home: &Home) {
     );
 }
 
+fn calls(home: &Home) {
+    sections(home, "calls", &["messages"]);
+}
+
 fn processes(home: &Home) {
     sections(
         home,
@@ -110,6 +122,7 @@ fn signals(home: &Home) {
             "inherited",
             "timed_wait",
             "default_actions",
+            "no_room",
         ],
     );
 }
@@ -130,6 +143,8 @@ fn threads(home: &Home) {
             "exec_in_thread",
             "exit_group",
             "many",
+            "shared_handlers",
+            "growing_stack",
         ],
     );
 }

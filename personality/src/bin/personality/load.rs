@@ -55,7 +55,8 @@ pub extern "C" fn start(stack: u64) -> ! {
     unsafe { syscall3(__NR_madvise, TABLES_BASE, length, u64::from(MADV_DONTDUMP)) };
 
     let thread = me();
-    thread.process = &raw mut thread.own_process;
+    let blocks = (&raw mut thread.own_process, &raw mut thread.own_handlers);
+    thread.join(blocks.0, blocks.1);
     thread.is_leader = true;
     thread.altstack.flags = SS_DISABLE as i32;
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;

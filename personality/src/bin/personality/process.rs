@@ -4,6 +4,8 @@ use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, sysc
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, handover, memory, pids, signal};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 
 /// Everything that would make another name space, or let the child be traced.
@@ -52,15 +54,23 @@ pub fn clone(
     child.held = thread.held;
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
-    if flags & u64::from(CLONE_SIGHAND) != 0 {
-        child.process = thread.process;
+    if is_thread {
+        child.join(thread.process, thread.handlers);
     } else {
-        let process = thread.process();
-        let _guard = process.lock();
-        unsafe { core::ptr::copy_nonoverlapping(thread.process, &raw mut child.own_process, 1) };
-        child.own_process.lock = core::sync::atomic::AtomicU32::new(0);
-        child.own_process.zone_pid = zone_pid;
-        child.process = &raw mut child.own_process;
+        (child.process, child.handlers) = (thread.process, thread.handlers);
+        let guard = thread.handlers().lock();
+        child.begin_process();
+        drop(guard);
+        child.process().zone_pid = zone_pid;
+        if flags & u64::from(CLONE_VFORK) != 0 {
+            // Held for us, who give the region back when the child is done with it.
+            child.own_process.users.fetch_add(1, Relaxed);
+        }
+        if flags & u64::from(CLONE_SIGHAND) != 0 {
+            child.own_handlers.users = AtomicU32::new(0);
+            child.handlers = thread.handlers;
+            child.handlers().users.fetch_add(1, Relaxed);
+        }
     }
     if flags & u64::from(CLONE_VFORK) != 0 {
         child.altstack = thread.altstack;
@@ -132,11 +142,9 @@ extern "C" fn child_start(region: u64) -> ! {
     if thread.is_leader {
         let process = thread.process();
         process.host_pid = thread.host_tid;
-        if core::ptr::eq(thread.process, &raw const thread.own_process) {
-            pids::register(process.zone_pid, thread.host_tid);
-            handover::release(thread.host_tid);
-            pids::store_credentials(process.zone_pid, &thread.credentials);
-        }
+        pids::register(process.zone_pid, thread.host_tid);
+        handover::release(thread.host_tid);
+        pids::store_credentials(process.zone_pid, &thread.credentials);
     }
     unsafe {
         // The kernel sets the alternate stack from the frame.
@@ -160,14 +168,8 @@ fn fork(
         // Only this thread lives on; what it knows of itself changes.
         thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
         thread.is_leader = true;
-        if !core::ptr::eq(thread.process, &raw const thread.own_process) {
-            unsafe {
-                core::ptr::copy_nonoverlapping(thread.process, &raw mut thread.own_process, 1)
-            };
-            thread.process = &raw mut thread.own_process;
-        }
+        thread.begin_process();
         let process = thread.process();
-        process.lock = core::sync::atomic::AtomicU32::new(0);
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
@@ -203,7 +205,7 @@ pub fn vfork(thread: &mut Thread) -> Result<u64> {
 
 /// exit(2): ends the thread and gives its region back.
 pub fn exit(thread: &Thread, status: u64) -> ! {
-    if thread.region() == &raw const thread::MAIN_REGION as u64 {
+    if !thread.leave() {
         unsafe { syscall1(__NR_exit, status) };
     }
     let region = thread.region();

@@ -69,6 +69,13 @@ fn install(signal: u32, handler: u64, flags: u64) -> i64 {
     }
 }
 
+/// Gives the kernel an action without a handler.
+fn install_plain(signal: u32, mut action: Action) {
+    action.mask &= !HELD;
+    let action = &raw const action as u64;
+    unsafe { syscall4(__NR_rt_sigaction, u64::from(signal), action, 0, 8) };
+}
+
 /// Takes over the signals that the personality needs.
 pub fn take_over() {
     let ours = on_signal as *const () as u64;
@@ -153,7 +160,11 @@ fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) 
     }
     unsafe { reset(signal) };
     context.mask &= !bit(signal);
-    if info.code() <= 0 || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP) {
+    // What the kernel says itself may be our own finding, which does not come again.
+    if info.code() <= 0
+        || info.code() == SI_KERNEL as i32
+        || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP)
+    {
         unsafe {
             syscall3(
                 __NR_tgkill,
@@ -165,17 +176,40 @@ fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) 
     }
 }
 
+/// What the kernel tells where it finds no room for a signal's frame: `SI_KERNEL`.
+fn no_room() -> Info {
+    let mut info = Info([0; 128]);
+    info.set_u32(0, SIGSEGV);
+    info.set_u32(8, SI_KERNEL);
+    info
+}
+
+/// Ends the process by a fault that no handler can take.
+fn kill_by_fault(thread: &Thread, context: &mut Context) {
+    unsafe { reset(SIGSEGV) };
+    context.mask &= !bit(SIGSEGV);
+    unsafe {
+        syscall3(
+            __NR_tgkill,
+            u64::from(thread.process().host_pid),
+            u64::from(thread.host_tid),
+            u64::from(SIGSEGV),
+        )
+    };
+}
+
 /// Puts the guest at its handler, as the kernel's `setup_rt_frame` would.
 fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Context) {
     let is_fault = info.code() > 0;
     let action = {
-        let process = thread.process();
-        let _guard = process.lock();
-        let action = process.actions[signal as usize];
+        let handlers = thread.handlers();
+        let _guard = handlers.lock();
+        let action = handlers.actions[signal as usize];
         if action.handler > IGNORE && action.flags & u64::from(SA_RESETHAND) != 0 {
-            process.actions[signal as usize] = Action::default();
+            // Flags and mask stay, as in the kernel's get_signal().
+            handlers.actions[signal as usize].handler = DEFAULT;
             if bit(signal) & HELD == 0 {
-                unsafe { reset(signal) };
+                install_plain(signal, handlers.actions[signal as usize]);
             }
         }
         action
@@ -223,15 +257,12 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
     frame.context.mask = old_mask;
     ok &= arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
     if !ok {
-        unsafe { reset(SIGSEGV) };
-        unsafe {
-            syscall3(
-                __NR_tgkill,
-                u64::from(thread.process().host_pid),
-                u64::from(thread.host_tid),
-                u64::from(SIGSEGV),
-            )
-        };
+        // Another handler, perhaps on another stack, can still take that (signal_setup_done()).
+        if signal == SIGSEGV {
+            kill_by_fault(thread, context);
+        } else {
+            deliver(thread, SIGSEGV, &mut no_room(), context);
+        }
         return;
     }
     let base = thread.wait_mask.take().unwrap_or(old_mask);
@@ -322,11 +353,11 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
     if new_action.is_some() && bit(signal) & UNBLOCKABLE != 0 {
         return Err(Errno::EINVAL);
     }
-    let process = thread.process();
+    let handlers = thread.handlers();
     let before = {
-        let _guard = process.lock();
-        if process.known & bit(signal) == 0 {
-            process.known |= bit(signal);
+        let _guard = handlers.lock();
+        if handlers.known & bit(signal) == 0 {
+            handlers.known |= bit(signal);
             if bit(signal) & HELD == 0 {
                 let mut now = Action::default();
                 unsafe {
@@ -338,28 +369,18 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
                         8,
                     )
                 };
-                process.actions[signal as usize] = now;
+                handlers.actions[signal as usize] = now;
             }
         }
-        let before = process.actions[signal as usize];
+        let before = handlers.actions[signal as usize];
         if let Some(mut action) = new_action {
             action.mask &= !UNBLOCKABLE;
-            process.actions[signal as usize] = action;
+            handlers.actions[signal as usize] = action;
             let ours = on_signal as *const () as u64;
             if action.handler > IGNORE {
                 install(signal, ours, action.flags);
             } else if bit(signal) & HELD == 0 {
-                let mut plain = action;
-                plain.mask &= !HELD;
-                unsafe {
-                    syscall4(
-                        __NR_rt_sigaction,
-                        u64::from(signal),
-                        &raw const plain as u64,
-                        0,
-                        8,
-                    )
-                };
+                install_plain(signal, action);
             } else if action.handler == DEFAULT {
                 thread.held_pending &= !bit(signal);
             }
@@ -520,20 +541,20 @@ fn take_held(thread: &mut Thread, set: u64, info: &mut Info) -> Option<u32> {
 
 /// The signals of [`HELD`] that the guest ignores: an exec keeps that, and the kernel cannot.
 pub fn held_ignored(thread: &Thread) -> u64 {
-    let process = thread.process();
-    let _guard = process.lock();
+    let handlers = thread.handlers();
+    let _guard = handlers.lock();
     [SIGBUS, SIGSEGV, SIGSYS]
         .into_iter()
-        .filter(|&signal| process.actions[signal as usize].handler == IGNORE)
+        .filter(|&signal| handlers.actions[signal as usize].handler == IGNORE)
         .fold(0, |set, signal| set | bit(signal))
 }
 
 /// What [`held_ignored`] gave before the exec.
 pub fn ignore_held(thread: &Thread, set: u64) {
-    let process = thread.process();
+    let handlers = thread.handlers();
     for signal in [SIGBUS, SIGSEGV, SIGSYS] {
         if set & bit(signal) != 0 {
-            process.actions[signal as usize].handler = IGNORE;
+            handlers.actions[signal as usize].handler = IGNORE;
         }
     }
 }

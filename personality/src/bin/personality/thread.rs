@@ -1,14 +1,16 @@
 //! A thread's block: identity, signal state, credentials.
 //!
 //! One aligned region a thread: the block at its bottom, the personality's stack above it. The
-//! process' block is shared by threads and copied for children that share memory but not handlers.
+//! blocks of process and handlers lie in the region of the thread that began them; threads share
+//! both, and a process made with `CLONE_SIGHAND` alone shares the handlers.
 
 use crate::arch::{Context, Info, Stack, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::Searched;
 use crate::signal::Action;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general::{__NR_mmap, __NR_munmap, __NR_sigaltstack};
+use picozone_personality::layout::PERSONALITY_BASE;
 
 /// Size and alignment of a thread's region, in bytes.
 pub const REGION_SIZE: usize = 128 * 1024;
@@ -20,22 +22,31 @@ const BLOCKS_SIZE: usize = 12 * 1024;
 pub struct Region([u8; REGION_SIZE]);
 pub static mut MAIN_REGION: Region = Region([0; REGION_SIZE]);
 
-/// What threads that share handlers share.
+/// What the threads of a process share.
 #[repr(C)]
 pub struct Process {
-    pub lock: AtomicU32,
+    /// Threads that use this block.
+    pub users: AtomicU32,
     /// Zone pid.
     pub zone_pid: u32,
     /// Host pid.
     pub host_pid: u32,
-    /// Signals whose action below is known; others still have what exec left.
-    pub known: u64,
-    pub actions: [Action; 65],
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
     pub keepcaps: u32,
     pub exe_len: u32,
     pub exe: [u8; 1024],
+}
+
+/// What those share that share handlers of signals.
+#[repr(C)]
+pub struct Handlers {
+    lock: AtomicU32,
+    /// Threads that use this block.
+    pub users: AtomicU32,
+    /// Signals whose action below is known; others still have what exec left.
+    pub known: u64,
+    pub actions: [Action; 65],
 }
 
 /// A signal that arrived while the personality ran.
@@ -49,6 +60,7 @@ pub struct Pending {
 #[repr(C)]
 pub struct Thread {
     pub process: *mut Process,
+    pub handlers: *mut Handlers,
     /// The frame of the call being served.
     pub context: *mut Context,
     pub host_tid: u32,
@@ -71,6 +83,8 @@ pub struct Thread {
     pub child_frame: u64,
     /// The process' block, where this thread began a process.
     pub own_process: Process,
+    /// The handlers' block, where this thread began with handlers of its own.
+    pub own_handlers: Handlers,
 }
 
 const _: () = assert!(size_of::<Thread>() <= BLOCKS_SIZE);
@@ -88,6 +102,38 @@ pub fn me() -> &'static mut Thread {
 impl Thread {
     pub fn process(&self) -> &'static mut Process {
         unsafe { &mut *self.process }
+    }
+    pub fn handlers(&self) -> &'static mut Handlers {
+        unsafe { &mut *self.handlers }
+    }
+    /// Makes this thread one of those that use `process` and `handlers`.
+    pub fn join(&mut self, process: *mut Process, handlers: *mut Handlers) {
+        self.process = process;
+        self.handlers = handlers;
+        self.process().users.fetch_add(1, Ordering::Relaxed);
+        self.handlers().users.fetch_add(1, Ordering::Relaxed);
+    }
+    /// Begins a process with a copy of what the thread used before: only this thread uses it.
+    pub fn begin_process(&mut self) {
+        let (process, handlers) = (&raw mut self.own_process, &raw mut self.own_handlers);
+        if !core::ptr::eq(self.process, process) {
+            unsafe { core::ptr::copy_nonoverlapping(self.process, process, 1) };
+        }
+        if !core::ptr::eq(self.handlers, handlers) {
+            unsafe { core::ptr::copy_nonoverlapping(self.handlers, handlers, 1) };
+        }
+        self.own_process.users = AtomicU32::new(0);
+        self.own_handlers.users = AtomicU32::new(0);
+        self.own_handlers.lock = AtomicU32::new(0);
+        self.join(process, handlers);
+    }
+    /// Takes leave of both blocks. Whether no other thread needs this thread's region.
+    pub fn leave(&self) -> bool {
+        self.process().users.fetch_sub(1, Ordering::AcqRel);
+        self.handlers().users.fetch_sub(1, Ordering::AcqRel);
+        self.region() != &raw const MAIN_REGION as u64
+            && self.own_process.users.load(Ordering::Acquire) == 0
+            && self.own_handlers.users.load(Ordering::Acquire) == 0
     }
     pub fn region(&self) -> u64 {
         core::ptr::from_ref(self) as u64
@@ -124,8 +170,8 @@ impl Thread {
     }
 }
 
-impl Process {
-    /// Process blocks live in shared regions: the guard borrows nothing.
+impl Handlers {
+    /// The blocks live in shared regions: the guard borrows nothing.
     pub fn lock(&self) -> Guard {
         while self
             .lock
@@ -138,7 +184,7 @@ impl Process {
     }
 }
 
-/// Holds [`Process::lock`]; signals are blocked meanwhile, so the holder cannot be interrupted.
+/// Holds [`Handlers::lock`]; signals are blocked meanwhile, so the holder cannot be interrupted.
 pub struct Guard(*const AtomicU32);
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -146,10 +192,26 @@ impl Drop for Guard {
     }
 }
 
+/// Where regions are put, one behind the other: far from where the kernel puts mappings, so that
+/// none stands in the way of a stack that grows down (`MAP_GROWSDOWN`).
+const REGIONS: core::ops::Range<u64> =
+    PERSONALITY_BASE - 0x300_0000_0000..PERSONALITY_BASE - 0x200_0000_0000;
+static NEXT_REGION: AtomicU64 = AtomicU64::new(REGIONS.start);
+
 /// A fresh region: zeroed, aligned.
 pub fn allocate() -> Option<&'static mut Thread> {
     let size = REGION_SIZE as u64;
     unsafe {
+        let place = NEXT_REGION.fetch_add(size, Ordering::Relaxed);
+        if place + size >= REGIONS.end {
+            NEXT_REGION.store(REGIONS.start, Ordering::Relaxed);
+        }
+        let at = syscall6(__NR_mmap, [place, size, 3, 0x22 | 0x4000, u64::MAX, 0]);
+        if at as u64 == place {
+            return Some(&mut *(place as *mut Thread));
+        }
+        // The place is taken: anywhere, with room to align.
+        syscall3(__NR_munmap, u64::try_from(at).ok()?, size, 0);
         let at = syscall6(__NR_mmap, [0, 2 * size, 3, 0x22 | 0x4000, u64::MAX, 0]);
         let at = u64::try_from(at).ok()?;
         let aligned = (at + size - 1) & !(size - 1);

@@ -25,6 +25,7 @@ fn main() {
         ("inherited", inherited),
         ("timed_wait", timed_wait),
         ("default_actions", default_actions),
+        ("no_room", no_room),
     ]);
 }
 
@@ -110,6 +111,41 @@ fn masks() {
         "mask afterwards",
         list(&mask(libc::SIG_BLOCK, &none()).expect("a mask")),
     );
+}
+
+/// A signal whose frame finds no room is a fault; a handler on another stack can take that.
+fn no_room() {
+    const SIZE: u64 = 65536;
+    // No access at all: `PROT_NONE`, private, anonymous, reserving nothing.
+    let stack = call(libc::SYS_mmap, &[0, SIZE, 0, 0x4022, u64::MAX, 0]).expect("an address");
+    let stack = [stack, 0, SIZE];
+    call(libc::SYS_sigaltstack, &[from(&stack), 0]).expect("a stack");
+    handle(libc::SIGUSR1, Act::Plain(count), libc::SA_ONSTACK).expect("a handler");
+    handle(libc::SIGSEGV, Act::Info(note), 0).expect("a handler");
+    let raised = kill(pid(), libc::SIGUSR1);
+    see("a fault", (raised, hits(), CODE.load(SeqCst)));
+    let end = |flags, act| {
+        child(|| {
+            handle(libc::SIGSEGV, act, flags).expect("a handler");
+            let _ = kill(pid(), libc::SIGUSR1);
+            0
+        })
+        .wait()
+    };
+    see("on the same stack", end(libc::SA_ONSTACK, Act::Info(note)));
+    see("no handler", end(0, Act::Default));
+    see("ignored", end(0, Act::Ignore));
+    let end = child(|| {
+        mask(libc::SIG_BLOCK, &only(&[libc::SIGSEGV])).expect("a mask");
+        let _ = kill(pid(), libc::SIGUSR1);
+        0
+    });
+    see("blocked", end.wait());
+    // What a one-time handler leaves.
+    let once = libc::SA_RESETHAND | libc::SA_SIGINFO | libc::SA_RESTART;
+    handle(libc::SIGUSR2, Act::Info(note), once).expect("a handler");
+    see("once", (kill(pid(), libc::SIGUSR2), hits()));
+    see("afterwards", handler_of(libc::SIGUSR2));
 }
 
 extern "C" fn show_mask(_: i32) {

@@ -22,6 +22,8 @@ fn main() {
         ("exec_in_thread", exec_in_thread),
         ("exit_group", exit_group),
         ("many", many),
+        ("shared_handlers", shared_handlers),
+        ("growing_stack", growing_stack),
     ]);
 }
 
@@ -433,4 +435,74 @@ fn many() {
         })
         .sum();
     see("processes", ends);
+}
+
+/// Processes that share memory, one of them the handlers of signals too.
+fn shared_handlers() {
+    static NUMBERS: [AtomicI32; 3] = [const { AtomicI32::new(0) }; 3];
+    extern "C" fn body(_: *mut c_void) -> i32 {
+        for (place, number) in NUMBERS.iter().zip([pid(), tid()]) {
+            place.store(number, SeqCst);
+        }
+        // SAFETY: takes nothing.
+        NUMBERS[2].store(unsafe { libc::getppid() }, SeqCst);
+        handle(libc::SIGUSR2, Act::Plain(count), 0).expect("a handler");
+        // SAFETY: takes nothing.
+        i32::from(kill(unsafe { libc::getppid() }, libc::SIGUSR2).is_err())
+    }
+    for (name, flags) in [
+        ("handlers shared", libc::CLONE_SIGHAND | libc::CLONE_VM),
+        ("memory shared", libc::CLONE_VM),
+        ("nothing shared", 0),
+    ] {
+        handle(libc::SIGUSR2, Act::Ignore, 0).expect("no handler");
+        let mut stack = vec![0_u8; 65536];
+        let top = stack.as_mut_ptr_range().end;
+        // SAFETY: the stack outlives the child, which is waited for.
+        let made = unsafe { libc::clone(body, top.cast(), flags | libc::SIGCHLD, null_mut()) };
+        let end = wait(made, 0).map(|(found, end)| (found == made, end));
+        let (own, parent) = (pid(), NUMBERS[2].swap(0, SeqCst));
+        let child = [&NUMBERS[0], &NUMBERS[1]].map(|number| number.swap(0, SeqCst));
+        see(name, (end, HITS.swap(0, SeqCst)));
+        see("numbers", (child == [made; 2], parent == own, tid() == own));
+        see("a signal of its own", kill(own, 0));
+    }
+}
+
+/// A thread on a stack that the kernel lets grow, below which nothing may come to lie.
+fn growing_stack() {
+    const PAGE: usize = 4096;
+    const STACK: usize = 128 * PAGE;
+    const ROOM: usize = STACK + 256 * PAGE;
+    extern "C" fn deep(limit: *mut c_void) -> *mut c_void {
+        let here = [0_u8; 512];
+        let at = std::hint::black_box(&here).as_ptr().cast_mut().cast();
+        if at < limit { at } else { deep(limit) }
+    }
+    let map = |at: usize, length: usize, flags: i32| {
+        let flags = (flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).unsigned_abs();
+        let [at, length] = [at, length].map(|value| value as u64);
+        let at = call(libc::SYS_mmap, &[at, length, 3, flags.into(), u64::MAX, 0]).expect("memory");
+        usize::try_from(at).expect("an address")
+    };
+    let start = map(0, ROOM, 0);
+    call(libc::SYS_munmap, &[start as u64, ROOM as u64]).expect("mapped above");
+    let top = start + ROOM;
+    map(
+        top - 8 * PAGE,
+        8 * PAGE,
+        libc::MAP_FIXED | libc::MAP_GROWSDOWN,
+    );
+    let bottom = top - STACK;
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: the function fills the attributes.
+    unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) };
+    // SAFETY: filled above.
+    unsafe { libc::pthread_attr_setstack(attributes.as_mut_ptr(), bottom as *mut _, STACK) };
+    let mut thread = 0;
+    let limit = (bottom + 2 * PAGE) as *mut c_void;
+    // SAFETY: the body takes an address.
+    let made = unsafe { libc::pthread_create(&raw mut thread, attributes.as_ptr(), deep, limit) };
+    see("made", made);
+    see("grew", join(thread) < limit as usize);
 }
