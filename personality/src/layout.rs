@@ -61,6 +61,10 @@ pub const OWN_MASK: u64 = {
     mask
 };
 
+/// The capabilities that the zone's root is shown: all but `CAP_SYS_RESOURCE`. Limits are the host's,
+/// and programs that believe in it complain where a limit holds.
+pub const ROOT_CAPABILITIES: u64 = 0x1ff_ffff_ffff & !(1 << 24);
+
 /// The private system call number by which the personality asks the monitor.
 ///
 /// No kernel knows it; the filter turns it into a notification.

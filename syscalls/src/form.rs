@@ -121,7 +121,7 @@ pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), EqLow(1, 5)]];
 pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
 /// Not across the reserved descriptors.
 pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
-/// ioctl: terminals without process ids, sizes, flags of descriptors.
+/// ioctl: terminals without process ids, sizes, flags of descriptors, userfaultfd(2).
 pub(crate) const IOCTL: Form = &[&[
     FdFree(0),
     OneOf(
@@ -162,6 +162,16 @@ pub(crate) const IOCTL: Form = &[&[
             0x402c_542d,
             0x4004_9409,
             0x8008_6601,
+            0xc018_aa3f,
+            0xc020_aa00,
+            0x8010_aa01,
+            0x8010_aa02,
+            0xc028_aa03,
+            0xc020_aa04,
+            0xc028_aa05,
+            0xc018_aa06,
+            0xc020_aa07,
+            0xc020_aa08,
         ],
     ),
 ]];
@@ -190,8 +200,37 @@ pub(crate) const MREMAP: Form = &[
     &[Outside(0), Short(1), Short(2), Outside(4)],
     &[Outside(0), Short(1), Short(2), Clear(3, 2)],
 ];
-/// Advice that keeps a mapping in children and its content.
-pub(crate) const MADVISE: Form = &[&[Outside(0), Short(1)], &[EqLow(2, 16)]];
+/// The same, not even at its own objects.
+pub(crate) const OUTSIDE: Form = &[&[Outside(0), Short(1)]];
+/// Advice outside the region; inside only what keeps a mapping in children and its content
+/// (`MADV_DONTDUMP`). No `MADV_MERGEABLE`: how long a write takes tells what other zones hold. No
+/// poisoning. The first are what allocators give.
+pub(crate) const MADVISE: Form = &[
+    &[
+        Outside(0),
+        Short(1),
+        OneOf(
+            2,
+            &[
+                4, 8, 14, 0, 1, 2, 3, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102,
+                103,
+            ],
+        ),
+    ],
+    &[EqLow(2, 16)],
+];
+/// Clocks of the machine; clocks of threads, which the kernel keeps to the caller's process; clocks
+/// behind descriptors, of which a zone has none; and the caller's own. Others tell of any process.
+pub(crate) const CLOCK: Form = &[
+    &[Clear(0, 0x8000_0000)],
+    &[Masked(0, 4, 4)],
+    &[Masked(0, 7, 3)],
+    &[OneOf(0, &[0xffff_fff8, 0xffff_fff9, 0xffff_fffa])],
+];
+/// No flags, which came with later versions of landlock(7) than guests see.
+pub(crate) const LANDLOCK_RESTRICT: Form = &[&[EqLow(1, 0)]];
+/// `UFFD_USER_MODE_ONLY`: nobody but the guest's own code waits for such a fault.
+pub(crate) const USERFAULTFD: Form = &[&[Masked(0, 1, 1)]];
 /// Sockets of the families that zones have. Datagram unix sockets could name host paths.
 pub(crate) const SOCKET: Form = &[
     &[OneOf(0, &[2, 10]), Masked(1, 0xf, 1)],
@@ -250,10 +289,12 @@ pub(crate) const PRCTL: Form = &[&[OneOf(
         0x5356_4d41,
     ],
 )]];
-/// arch_prctl: fs, and questions.
+/// arch_prctl: fs, questions, and whether the thread may use CPUID.
 pub const ARCH_PRCTL: Form = &[&[OneOf(
     0,
-    &[0x1002, 0x1003, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002],
+    &[
+        0x1002, 0x1003, 0x1011, 0x1012, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002,
+    ],
 )]];
 /// Only the caller itself.
 pub(crate) const SELF0: Form = &[&[EqLow(0, 0)]];

@@ -3,15 +3,7 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(
-    calls,
-    files,
-    ipc,
-    permissions,
-    processes,
-    signals,
-    threads
-);
+in_each_role!(calls, files, ipc, permissions, processes, signals, threads);
 
 fn files(home: &Home) {
     sections(
@@ -81,7 +73,10 @@ fn permissions(home: &Home) {
 }
 
 fn calls(home: &Home) {
-    sections(home, "calls", &["messages"]);
+    let all = [
+        "messages", "clocks", "timers", "own", "old", "memory", "landlock",
+    ];
+    sections(home, "calls", &all);
 }
 
 fn processes(home: &Home) {

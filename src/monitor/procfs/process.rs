@@ -103,7 +103,7 @@ static ROWS: &[ProcessRow] = &[
         made("mountstats", |view, _, _| Ok(mounts::mountstats(view))),
     ),
     same!("oom_score"),
-    same!("oom_score_adj"),
+    passed("oom_score_adj", 0o644),
     private(same!("personality"), 0o400),
     made("sched", sched),
     same!("schedstat"),

@@ -2,10 +2,8 @@
 
 use super::{Errno, Subject, View, maps};
 use crate::ids::HostPid;
-use picozone_personality::layout::OWN_MASK;
+use picozone_personality::layout::{OWN_MASK, ROOT_CAPABILITIES};
 
-/// Every capability that the kernel knows of, as the zone's root has them.
-const ALL_CAPABILITIES: &str = "000001ffffffffff";
 /// What may differ from the personality's mask: SIGKILL and SIGSTOP are in none, and the kernel adds
 /// SIGSYS while its handler runs.
 const VARYING: u64 = 1 << 8 | 1 << 18 | 1 << 30;
@@ -75,8 +73,8 @@ pub(super) fn status(
                     .join(" ")
                     + " "
             }
-            "CapPrm" | "CapEff" if is_root => ALL_CAPABILITIES.to_owned(),
-            "CapBnd" => ALL_CAPABILITIES.to_owned(),
+            "CapPrm" | "CapEff" if is_root => format!("{ROOT_CAPABILITIES:016x}"),
+            "CapBnd" => format!("{ROOT_CAPABILITIES:016x}"),
             "CapInh" | "CapPrm" | "CapEff" | "CapAmb" => NO_CAPABILITIES.to_owned(),
             // The wall is none of the zone's business.
             "NoNewPrivs" | "Seccomp" | "Seccomp_filters" => "0".to_owned(),

@@ -3,7 +3,9 @@
 use crate::arch::{RESTART, syscall6};
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{Errno, Result, exec, file, identity, ipc, path, process, signal, socket};
+use crate::{
+    Errno, Result, exec, file, identity, ipc, itself, landlock, path, process, signal, socket,
+};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_syscalls::{Class, ROWS, nr, row};
@@ -264,7 +266,15 @@ handlers! {
         msgrcv => ipc::msgrcv(thread, a[0], a[1], a[2], a[3], a[4]),
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
 
-        timer_create => checked(unsafe { syscall6(nr, a) }),
+        // The caller itself.
+        get_robust_list | migrate_pages | move_pages => itself::own_only(thread, nr, a),
+        clock_gettime | clock_getres | clock_nanosleep => itself::clock(thread, nr, a),
+        timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
+        mlock | mlock2 | mlockall => itself::lock(thread, nr, a),
+        landlock_create_ruleset => landlock::create_ruleset(a[0], a[1], a[2]),
+        ustat => itself::ustat(a[0], a[1]),
+        // As the kernel tells those without CAP_SYS_PTRACE.
+        userfaultfd => Err(Errno::EPERM),
     }
 }
 

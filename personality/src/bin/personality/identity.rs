@@ -8,6 +8,7 @@ use crate::{Errno, Result, memory, pids};
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
 use picozone_personality::commons::GROUPS_MAX;
+use picozone_personality::layout::ROOT_CAPABILITIES;
 use picozone_personality::mailbox::Request;
 
 /// Credentials of a thread in the zone's numbers: real, effective, saved, file system.
@@ -163,7 +164,7 @@ pub fn setgroups(thread: &mut Thread, size: u64, list: u64) -> Result<u64> {
     Ok(0)
 }
 
-/// capget(2): the zone's root holds every capability, others none.
+/// capget(2): the zone's root holds [`ROOT_CAPABILITIES`], others none.
 pub fn capget(thread: &Thread, header: u64, data: u64) -> Result<u64> {
     let [version, _pid] = memory::read::<[u32; 2]>(header)?;
     let words = match version {
@@ -176,7 +177,7 @@ pub fn capget(thread: &Thread, header: u64, data: u64) -> Result<u64> {
     };
     if data != 0 {
         let (low, high) = if thread.credentials.is_root() {
-            (u32::MAX, 0x1ff)
+            (ROOT_CAPABILITIES as u32, (ROOT_CAPABILITIES >> 32) as u32)
         } else {
             (0, 0)
         };
@@ -239,7 +240,7 @@ pub fn prctl(thread: &Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         PR_SET_NO_NEW_PRIVS if args[0] == 1 => Ok(0),
         PR_CAPBSET_READ => {
             if args[0] <= 40 {
-                Ok(1)
+                Ok(ROOT_CAPABILITIES >> args[0] & 1)
             } else {
                 Err(Errno::EINVAL)
             }

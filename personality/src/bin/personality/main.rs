@@ -39,6 +39,8 @@ mod handover;
 mod identity;
 mod init;
 mod ipc;
+mod itself;
+mod landlock;
 mod load;
 mod memory;
 mod monitor;

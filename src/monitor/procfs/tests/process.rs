@@ -81,14 +81,14 @@ fn status_has_the_zones_numbers_and_users() {
         "Gid:\t34\t34\t34\t34\n",
         "Groups:\t4 24 \n",
         "CapEff:\t0000000000000000\n",
-        "CapBnd:\t000001ffffffffff\n",
+        "CapBnd:\t000001fffeffffff\n",
         "NoNewPrivs:\t0\n",
         "Seccomp:\t0\n",
         "Threads:\t1\n",
     ] {
         assert!(zone.contains(line), "{line:?} in {zone}");
     }
-    assert!(text(&view, "1/status").contains("CapEff:\t000001ffffffffff\n"));
+    assert!(text(&view, "1/status").contains("CapEff:\t000001fffeffffff\n"));
     assert!(
         text(&view, "1/status").contains("PPid:\t0\n"),
         "init's parent is outside"

@@ -181,7 +181,11 @@ fn foreign_calls() {
             libc::SYS_io_uring_setup,
             [1, z, 0, 0, 0, 0],
         ),
-        ("userfaultfd", libc::SYS_userfaultfd, [1, 0, 0, 0, 0, 0]),
+        (
+            "userfaultfd over the kernel's accesses",
+            libc::SYS_userfaultfd,
+            [0; 6],
+        ),
         ("bpf", libc::SYS_bpf, [0, z, 64, 0, 0, 0]),
         ("keyctl", libc::SYS_keyctl, [0, u64::MAX - 2, 0, 0, 0, 0]),
         (
@@ -516,6 +520,22 @@ fn others(pid: u64, socket: &str) {
             [pid, w, w + 8, 0, 0, 0],
         ),
         ("kcmp", libc::SYS_kcmp, [pid, pid, 0, 0, 0, 0]),
+        ("move_pages", libc::SYS_move_pages, [pid, 0, 0, 0, 0, 0]),
+        (
+            "clock_gettime",
+            libc::SYS_clock_gettime,
+            [clock_of(pid), w, 0, 0, 0, 0],
+        ),
+        (
+            "clock_getres",
+            libc::SYS_clock_getres,
+            [clock_of(pid), w, 0, 0, 0, 0],
+        ),
+        (
+            "timer_create",
+            libc::SYS_timer_create,
+            [clock_of(pid), 0, w, 0, 0, 0],
+        ),
     ] {
         both(&format!("{name} of a host process"), nr, args);
     }
@@ -641,6 +661,89 @@ fn ipc() {
     });
 }
 
+/// The clock of a process: its inverted id above three bits.
+fn clock_of(pid: u64) -> u64 {
+    u64::from((!(pid as u32)) << 3 | 2)
+}
+
+/// Layers of Landlock of the guest's own, with a rule that would give all there is.
+fn landlock() {
+    const CREATE: i64 = 444;
+    const ADD: i64 = 445;
+    const RESTRICT: i64 = 446;
+    let all = 0x7fff_u64;
+    let rules = || inside(CREATE, [ptr(&all), 8, 0, 0, 0, 0]);
+    for reserved in [FD_PERSONALITY, FD_TABLES] {
+        both(
+            &format!("descriptor {reserved} as rules"),
+            RESTRICT,
+            [reserved, 0, 0, 0, 0, 0],
+        );
+    }
+    both("flags of landlock", RESTRICT, [0, 1, 0, 0, 0, 0]);
+    attempt("a right by a rule on the host's tree", || {
+        let own = rules() as u64;
+        for mount in FDS.start + 8..FDS.end {
+            let beneath = [all, mount];
+            inside(ADD, [own, 1, ptr(&beneath), 0, 0, 0]);
+        }
+        inside(RESTRICT, [own, 0, 0, 0, 0, 0]);
+        let victim = c"/victim/file".as_ptr();
+        i64::from(unsafe { libc::open(victim, libc::O_WRONLY) })
+    });
+    attempt("layers without end", || {
+        let own = rules() as u64;
+        let layer = || inside(RESTRICT, [own, 0, 0, 0, 0, 0]);
+        (0..100)
+            .map(|_| layer())
+            .find(|&result| result < 0)
+            .unwrap_or(0)
+    });
+    println!(
+        "{}",
+        if runs() == 0 {
+            "refused layers of others"
+        } else {
+            "BROKEN"
+        }
+    );
+}
+
+/// Faults that the guest serves itself, where the tables lie; advice that tells of other zones.
+fn faults() {
+    let served = || {
+        let fd = inside(libc::SYS_userfaultfd, [1, 0, 0, 0, 0, 0]) as u64;
+        let api = [0xaa_u64, 0, 0];
+        inside(libc::SYS_ioctl, [fd, 0xc018_aa3f, ptr(&api), 0, 0, 0]);
+        fd
+    };
+    for (name, mode) in [("missing", 1), ("write-protected", 2), ("minor", 4)] {
+        attempt(&format!("{name} pages of the tables served"), || {
+            let range = [TABLES, PAGE, mode, 0];
+            inside(
+                libc::SYS_ioctl,
+                [served(), 0xc020_aa00, ptr(&range), 0, 0, 0],
+            )
+        });
+    }
+    attempt("a page put into the tables", || {
+        let page = [0_u64; 512];
+        let copy = [TABLES, ptr(&page), PAGE, 0, 0];
+        inside(
+            libc::SYS_ioctl,
+            [served(), 0xc028_aa03, ptr(&copy), 0, 0, 0],
+        )
+    });
+    let own = vec![0_u8; 3 * PAGE as usize];
+    let page = (own.as_ptr() as u64 + PAGE) & !(PAGE - 1);
+    for (name, advice) in [("MADV_MERGEABLE", 12), ("MADV_HWPOISON", 100)] {
+        both(name, libc::SYS_madvise, [page, PAGE, advice, 0, 0, 0]);
+    }
+    attempt("ustat of any device, inside", || {
+        inside(libc::SYS_ustat, [1, page, 0, 0, 0, 0])
+    });
+}
+
 fn signals() {
     attempt("a blocked SIGSYS", || {
         let all = u64::MAX;
@@ -749,6 +852,8 @@ fn main() {
     files();
     others(pid, &socket);
     ipc();
+    landlock();
+    faults();
     signals();
     waiting();
     attempt("the doorbell", || {

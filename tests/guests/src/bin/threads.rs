@@ -446,7 +446,7 @@ fn shared_handlers() {
         }
         // SAFETY: takes nothing.
         NUMBERS[2].store(unsafe { libc::getppid() }, SeqCst);
-        handle(libc::SIGUSR2, Act::Plain(count), 0).expect("a handler");
+        handle(libc::SIGUSR2, Act::Plain(count), libc::SA_RESTART).expect("a handler");
         // SAFETY: takes nothing.
         i32::from(kill(unsafe { libc::getppid() }, libc::SIGUSR2).is_err())
     }
