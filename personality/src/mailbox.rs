@@ -30,6 +30,18 @@ pub const CHOWN_NEW: u64 = 1;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
 pub const CHOWN_CLEARS_SET_GID: u64 = 2;
 
+/// Operations of [`Request::Xattr`].
+pub mod xattr {
+    /// args = .., length, flags of setxattr(2); b = value.
+    pub const SET: u64 = 0;
+    /// b receives the value. The value of the request is its length.
+    pub const GET: u64 = 1;
+    /// args = .., 1 if `trusted.*` is listed too; b receives the names. The value is their length.
+    pub const LIST: u64 = 2;
+    /// Takes it away.
+    pub const REMOVE: u64 = 3;
+}
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -127,6 +139,11 @@ requests! {
     /// Makes a socket that stands for one of `NETLINK_ROUTE`: args = zone pid that asks for it,
     /// `SOCK_CLOEXEC | SOCK_NONBLOCK`. The value is the new descriptor.
     Netlink = 23;
+    /// Extended attribute of a file: args = descriptor, operation (see [`xattr`]), ..; a = name.
+    Xattr = 24;
+    /// Adds a watch to an inotify(7) descriptor that was handed over: args = descriptor of what is
+    /// to be watched, cookie, mask. The value is the watch.
+    Watch = 25;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.

@@ -28,4 +28,6 @@ pub mod start;
 pub mod terminals;
 pub mod used;
 pub mod view;
+pub mod watches;
+pub mod xattrs;
 pub mod zone;

@@ -3,10 +3,10 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc};
+use super::{exec, files, ipc, watches, xattrs};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX};
+use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, xattr};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,6 +106,31 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             listener
                 .add(call, socket.as_fd(), is_cloexec)
                 .map(i64::from)
+        }
+        Request::Xattr => {
+            let name = text();
+            match args[1] {
+                xattr::SET => {
+                    let length = usize::try_from(args[2]).map_err(|_| libc::E2BIG)?;
+                    let value = shared.read_bytes(call.tid, length);
+                    xattrs::set(
+                        zone,
+                        caller,
+                        args[0],
+                        &name,
+                        &value,
+                        files::low_int(args[3]),
+                    )
+                }
+                xattr::GET => put(&xattrs::get(zone, caller, args[0], &name)?),
+                xattr::LIST => put(&xattrs::list(zone, caller, args[0], args[2] == 1)?),
+                xattr::REMOVE => xattrs::remove(zone, caller, args[0], &name),
+                _ => Err(libc::EINVAL),
+            }
+        }
+        Request::Watch => {
+            let watcher = handed(zone, args[1])?;
+            watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
         }
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {

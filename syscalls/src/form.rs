@@ -91,7 +91,7 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 /// Two such.
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
-/// fcntl: commands that name no process. Landlock bounds who gets a lock's signals: nobody.
+/// fcntl: commands that name no process, and no lease, which would make others wait, the host too.
 pub(crate) const FCNTL: Form = &[&[
     FdFree(0),
     OneOf(
@@ -104,10 +104,15 @@ pub(crate) const FCNTL: Form = &[&[
             4,
             6,
             7,
+            10,
+            11,
             36,
             37,
             38,
             F_DUPFD_CLOEXEC,
+            1026,
+            1027,
+            1028,
             1031,
             1032,
             1033,
@@ -115,8 +120,9 @@ pub(crate) const FCNTL: Form = &[&[
         ],
     ),
 ]];
-/// F_GETLK, which tells a process.
-pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), EqLow(1, 5)]];
+/// F_GETLK, F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX, which tell a process. Landlock bounds whom
+/// signals of a descriptor reach, as it does kill(2).
+pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 8, 9, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.
 pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
 /// Not across the reserved descriptors.
@@ -127,6 +133,7 @@ pub(crate) const IOCTL: Form = &[&[
     OneOf(
         1,
         &[
+            0x2,
             0x5401,
             0x5402,
             0x5403,
@@ -153,6 +160,7 @@ pub(crate) const IOCTL: Form = &[&[
             0x5450,
             0x5451,
             0x5452,
+            0x5460,
             0x8004_5430,
             0x4004_5431,
             0x8004_5439,
@@ -161,7 +169,10 @@ pub(crate) const IOCTL: Form = &[&[
             0x402c_542c,
             0x402c_542d,
             0x4004_9409,
+            0x4020_940d,
+            0xc020_660b,
             0x8008_6601,
+            0x8004_5200,
         ],
     ),
 ]];

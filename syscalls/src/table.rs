@@ -281,7 +281,7 @@ table! {
     251 ioprio_set(which: Flags, who: Who, ioprio: Int) -> Zero = Refused(Errno::ENOSYS, "I/O priorities are the host's");
     252 ioprio_get(which: Flags, who: Who) -> Int = Refused(Errno::ENOSYS, "I/O priorities are the host's");
     253 inotify_init() -> Fd = Native;
-    254 inotify_add_watch(fd: Fd, pathname: Path, mask: Flags) -> Int = Refused(Errno::ENOSYS, "watching paths is not supported yet");
+    254 inotify_add_watch(fd: Fd, pathname: Path, mask: Flags) -> Int = Emulated(NEVER);
     255 inotify_rm_watch(fd: Fd, wd: Int) -> Zero = Native;
     256 migrate_pages(pid: Tgid, maxnode: Count, old_nodes: StructIn, new_nodes: StructIn) -> Count = Guarded(SELF0);
     257 openat(dirfd: DirFd, pathname: Path, flags: OpenFlags, mode: Mode) -> Fd = Emulated(NEVER);
@@ -327,8 +327,8 @@ table! {
     297 rt_tgsigqueueinfo(tgid: Tgid, tid: Tid, sig: Signal, info: Siginfo) -> Zero = Emulated(ANY);
     298 perf_event_open(attr: StructIn, pid: Tid, cpu: Int, group_fd: Fd, flags: Flags) -> Fd = Refused(Errno::EPERM, "belongs to the host's administrator");
     299 recvmmsg(sockfd: Fd, msgvec: MsghdrOut, vlen: Count, flags: Flags, timeout: TimeInOut) -> Count = Emulated(NEVER);
-    300 fanotify_init(flags: Flags, event_f_flags: OpenFlags) -> Fd = Refused(Errno::ENOSYS, "watching paths is not supported yet");
-    301 fanotify_mark(fanotify_fd: Fd, flags: Flags, mask: Flags, dirfd: DirFd, pathname: Path) -> Zero = Refused(Errno::ENOSYS, "watching paths is not supported yet");
+    300 fanotify_init(flags: Flags, event_f_flags: OpenFlags) -> Fd = Refused(Errno::ENOSYS, "watches whole file systems of the host");
+    301 fanotify_mark(fanotify_fd: Fd, flags: Flags, mask: Flags, dirfd: DirFd, pathname: Path) -> Zero = Refused(Errno::ENOSYS, "watches whole file systems of the host");
     302 prlimit64(pid: Tgid, resource: Flags, new_limit: StructIn, old_limit: StructOut) -> Zero = Guarded(SELF0);
     303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: StructOut, mount_id: StructOut, flags: AtFlags) -> Zero = Refused(Errno::EOPNOTSUPP, "handles are not confined to a tree");
     304 open_by_handle_at(mount_fd: DirFd, handle: StructIn, flags: OpenFlags) -> Fd = Refused(Errno::EOPNOTSUPP, "handles are not confined to a tree");

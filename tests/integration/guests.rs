@@ -3,7 +3,27 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(files, ipc, permissions, processes, signals, threads);
+in_each_role!(
+    attributes,
+    files,
+    ipc,
+    permissions,
+    processes,
+    signals,
+    threads
+);
+
+/// Natively it takes root to have some attributes.
+fn attributes(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("attributes", "only root has all attributes natively");
+    }
+    sections(
+        home,
+        "attributes",
+        &["extended", "extended_by_users", "watches", "owners"],
+    );
+}
 
 fn files(home: &Home) {
     sections(

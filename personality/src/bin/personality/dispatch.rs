@@ -1,6 +1,7 @@
 //! From a trapped call to the function that serves it.
 
 use crate::arch::{RESTART, syscall6};
+use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::Thread;
 use crate::{Errno, Result, exec, file, identity, ipc, path, process, signal, socket};
@@ -225,9 +226,19 @@ handlers! {
         utimes => file::utimes(thread, AT_CWD, a[0], a[1], 1000),
         futimesat => file::utimes(thread, a[0], a[1], a[2], 1000),
         utime => file::utime(thread, a[0], a[1]),
-        setxattr | lsetxattr | getxattr | lgetxattr | listxattr
-        | llistxattr | removexattr | lremovexattr | fsetxattr
-        | fgetxattr | flistxattr | fremovexattr => file::xattr(nr),
+        setxattr => file::setxattr(thread, File::Path(a[0]), a[1], a[2], a[3], a[4]),
+        lsetxattr => file::setxattr(thread, File::Link(a[0]), a[1], a[2], a[3], a[4]),
+        fsetxattr => file::setxattr(thread, File::Descriptor(a[0]), a[1], a[2], a[3], a[4]),
+        getxattr => file::getxattr(thread, File::Path(a[0]), a[1], a[2], a[3]),
+        lgetxattr => file::getxattr(thread, File::Link(a[0]), a[1], a[2], a[3]),
+        fgetxattr => file::getxattr(thread, File::Descriptor(a[0]), a[1], a[2], a[3]),
+        listxattr => file::listxattr(thread, File::Path(a[0]), a[1], a[2]),
+        llistxattr => file::listxattr(thread, File::Link(a[0]), a[1], a[2]),
+        flistxattr => file::listxattr(thread, File::Descriptor(a[0]), a[1], a[2]),
+        removexattr => file::removexattr(thread, File::Path(a[0]), a[1]),
+        lremovexattr => file::removexattr(thread, File::Link(a[0]), a[1]),
+        fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
+        inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
         ioctl => file::ioctl(a[0], a[1], a[2]),
         fcntl => file::fcntl(a[0], a[1], a[2]),
         close_range => file::close_range(a[0], a[1], a[2]),

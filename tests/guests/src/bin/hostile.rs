@@ -18,6 +18,7 @@
     reason = "registers are words"
 )]
 
+use picozone_personality::mailbox::{Request, xattr as of};
 use std::arch::asm;
 use std::ffi::CString;
 
@@ -447,6 +448,26 @@ fn files() {
         return;
     };
     let fd = unsafe { libc::open(victim.as_ptr(), libc::O_RDONLY) } as u64;
+    for operation in [of::SET, of::REMOVE] {
+        attempt(
+            &format!("attribute {operation} of a shared file, by the doorbell"),
+            || asked(Request::Xattr, &[fd, operation, 5, 0], b"user.x\0"),
+        );
+    }
+    for name in [
+        &b"user.picozone.trusted.a\0"[..],
+        b"system.posix_acl_access\0",
+        b"security\0",
+    ] {
+        attempt("an attribute that no zone has, by the doorbell", || {
+            let own = unsafe { libc::open(c"/hostile".as_ptr(), libc::O_RDONLY) } as u64;
+            asked(Request::Xattr, &[own, of::SET, 5, 0], name)
+        });
+    }
+    attempt(
+        "a watch of what is no file of the zone, by the doorbell",
+        || asked(Request::Watch, &[1, 0, 2], b"\0"),
+    );
     for (name, nr, args) in [
         ("fchmod", libc::SYS_fchmod, [fd, 0o777, 0, 0, 0, 0]),
         ("fchown", libc::SYS_fchown, [fd, 1, 1, 0, 0, 0]),
@@ -461,6 +482,7 @@ fn files() {
             libc::SYS_ioctl,
             [fd, 0x4008_6602, own, 0, 0, 0],
         ),
+        ("F_SETLEASE", libc::SYS_fcntl, [fd, 1024, 0, 0, 0, 0]),
         ("ftruncate", libc::SYS_ftruncate, [fd, 0, 0, 0, 0, 0]),
         ("fallocate", libc::SYS_fallocate, [fd, 0, 0, 99, 0, 0]),
     ] {
@@ -473,6 +495,19 @@ fn files() {
 }
 
 fn others(pid: u64, socket: &str) {
+    // That the process lives on is looked at outside.
+    attempt("SIGKILL by a descriptor's owner", || {
+        let pair = [0u32; 2];
+        raw(libc::SYS_socketpair, [1, 1, 0, ptr(&pair), 0, 0]);
+        let [ours, other] = unsafe { (&raw const pair).read_volatile() }.map(u64::from);
+        inside(libc::SYS_fcntl, [ours, 10, 9, 0, 0, 0]);
+        inside(libc::SYS_fcntl, [ours, 8, pid, 0, 0, 0]);
+        let owner = [1u32, pid as u32];
+        inside(libc::SYS_fcntl, [ours, 15, ptr(&owner), 0, 0, 0]);
+        inside(libc::SYS_fcntl, [ours, 4, libc::O_ASYNC as u64, 0, 0, 0]);
+        inside(libc::SYS_write, [other, ptr(&owner), 1, 0, 0, 0]);
+        -1
+    });
     let word = [0u64; 16];
     let w = ptr(&word);
     for (name, nr, args) in [
@@ -706,6 +741,19 @@ fn waiting() {
     }
 }
 
+/// What the monitor says to a request with this mailbox.
+fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
+    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+    let mailbox = MAILBOXES + tid * 16384;
+    for (at, word) in args.iter().enumerate() {
+        unsafe { ((mailbox + 8 * at as u64) as *mut u64).write_volatile(*word) };
+    }
+    for (at, byte) in text.iter().enumerate() {
+        unsafe { ((mailbox + 64 + at as u64) as *mut u8).write_volatile(*byte) };
+    }
+    inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
+}
+
 /// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
 /// no more than it did before.
 fn doorbell() {
@@ -731,7 +779,7 @@ fn doorbell() {
                 unsafe { ((mailbox + 8 * word) as *mut u64).write_volatile(value) };
             }
         }
-        let request = next() % 28;
+        let request = next() % (Request::ALL.len() as u64 + 4);
         // Waiting for what never comes is no harm, but takes long: not by this.
         inside(DOORBELL, [request, next(), next(), 0, 0, 0]);
     }
