@@ -3,7 +3,7 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(files, ipc, permissions, processes, signals, threads);
+in_each_role!(files, ipc, others, permissions, processes, signals, threads);
 
 fn files(home: &Home) {
     sections(
@@ -68,6 +68,25 @@ fn permissions(home: &Home) {
             "changes",
             "sticky",
             "real_users",
+        ],
+    );
+}
+
+fn others(home: &Home) {
+    sections(
+        home,
+        "others",
+        &[
+            "descriptors",
+            "thread_numbers",
+            "clone3",
+            "priorities",
+            "scheduling",
+            "limits",
+            "memory",
+            "users",
+            "owners",
+            "timers",
         ],
     );
 }

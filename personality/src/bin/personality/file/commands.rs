@@ -4,7 +4,8 @@ use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::monitor::commons;
 use crate::socket::interfaces;
-use crate::{Errno, Result, memory, pids};
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
@@ -49,7 +50,7 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
 }
 
 /// fcntl(2), for the commands that the filter does not let through.
-pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u64> {
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
@@ -62,7 +63,9 @@ pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             memory::write(argument, &lock)?;
             Ok(0)
         }
-        F_GETOWN => Ok(0),
+        F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {
+            sigio::owner(thread, fd, command as u32, argument)
+        }
         _ => {
             if let Some(counter) = commons().refused.get(__NR_fcntl as usize) {
                 counter.fetch_add(1, Relaxed);
