@@ -50,8 +50,13 @@ pub struct Process {
     pub group_count: AtomicU32,
     /// Supplementary groups.
     pub groups: [AtomicU32; GROUPS_MAX],
+    /// Which of `limits` were ever set: one bit each.
+    pub limited: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 5],
+    pub pad: [AtomicU32; 4],
+    /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
+    /// the kernel's. See [`limits`](crate::limits).
+    pub limits: [AtomicU64; crate::limits::COUNT],
 }
 
 /// The whole region.

@@ -19,6 +19,10 @@ pub const MAILBOXES_BASE: u64 = 0x6210_0000_0000;
 /// First address beyond all of the above.
 pub const REGION_END: u64 = 0x6300_0000_0000;
 
+/// The hard `RLIMIT_AS` of guests, in bytes, where the host's is not lower: the kernel places nothing
+/// in our region by itself, since more than this lies above it.
+pub const ADDRESS_SPACE: u64 = 20 << 40;
+
 /// Highest host thread id for which there is a mailbox, plus one (the kernel's `PID_MAX_LIMIT`).
 pub const PID_LIMIT: u32 = 1 << 22;
 /// What a zone adds to the host id of a thread that is not a leader (above any host id).

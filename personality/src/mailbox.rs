@@ -109,8 +109,9 @@ requests! {
     PeerPort = 13;
     /// Sets the zone's host name (args 0 = 0) or domain name (1): args 1 = length; a = name.
     SetName = 14;
-    /// Attributes of a process of the zone that need the monitor's eye: args = operation, zone pid,
-    /// further arguments (`prlimit`, `sched_*`, `getpgid`, `getpriority`, `setpriority`).
+    /// A call about another process or thread of the zone (`getpgid`, `pidfd_open`, `setpriority`,
+    /// `sched_*`, `prlimit64`, ...): args = number of the call, then its arguments in the zone's
+    /// terms; b = its structure, in or out.
     Process = 15;
     /// Tells the monitor that init has finished its part of a boot, or that a process that init
     /// started ended: args = event, cookie, status.
@@ -145,6 +146,10 @@ requests! {
     /// to be watched, cookie, mask. The value is the watch.
     Watch = 25;
 }
+
+/// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'
+/// directory of `/proc`.
+pub const PIDFD_DIRECTORY: u64 = 1 << 32;
 
 /// One thread's page of arguments and results. All of it is written by guests.
 #[derive(Clone, Copy)]

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod owners;
 pub mod paths;
 pub mod plans;
+pub mod processes;
 pub mod procfs;
 pub mod programs;
 pub mod requests;

@@ -3,7 +3,7 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, watches, xattrs};
+use super::{exec, files, ipc, processes, watches, xattrs};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, xattr};
@@ -137,7 +137,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             zone.programs.report(args[0], args[1], args[2]);
             Ok(0)
         }
-        Request::Process => group_of(zone, args[0], args[1]),
+        Request::Process => processes::serve(zone, listener, call, args),
         Request::Init => Err(libc::EPERM),
         Request::Shm => ipc::serve(zone, listener, call, ipc::Kind::Shm, args),
         Request::Sem => ipc::serve(zone, listener, call, ipc::Kind::Sem, args),
@@ -213,22 +213,4 @@ fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i3
         .ok_or(libc::EINVAL)?
         .copy_from_slice(name);
     Ok(0)
-}
-
-/// getpgid and getsid of another process of the zone.
-fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
-    let number = u32::try_from(pid).map_err(|_| libc::ESRCH)?;
-    let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number))
-        .ok_or(libc::ESRCH)?;
-    let pid = i32::try_from(host.0).map_err(|_| libc::ESRCH)?;
-    let pid = Some(nix::unistd::Pid::from_raw(pid));
-    let group = if nr == 121 {
-        nix::unistd::getpgid(pid)
-    } else {
-        nix::unistd::getsid(pid)
-    };
-    let group = group.map_err(|_| libc::ESRCH)?.as_raw().cast_unsigned();
-    super::guests::to_zone(&zone.shared, HostPid(group))
-        .map(|zone| i64::from(zone.0))
-        .ok_or(libc::ESRCH)
 }

@@ -436,10 +436,10 @@ fn close_others(keep: &[i32]) {
     }
 }
 
-/// The kernel places nothing in our region by itself: 64 TiB is less than lies above it.
+/// The kernel places nothing in our region by itself.
 fn limits() -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    const ADDRESS_SPACE: u64 = 20 << 40;
+    use picozone_personality::layout::ADDRESS_SPACE;
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS)?;
     setrlimit(
         Resource::RLIMIT_AS,

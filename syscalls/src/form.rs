@@ -92,6 +92,7 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
 /// fcntl: commands that name no process, and no lease, which would make others wait, the host too.
+/// F_SETSIG (10) chooses a signal; who gets it, see below.
 pub(crate) const FCNTL: Form = &[&[
     FdFree(0),
     OneOf(
@@ -120,9 +121,8 @@ pub(crate) const FCNTL: Form = &[&[
         ],
     ),
 ]];
-/// F_GETLK, F_SETOWN, F_GETOWN, F_SETOWN_EX, F_GETOWN_EX, which tell a process. Landlock bounds whom
-/// signals of a descriptor reach, as it does kill(2).
-pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 8, 9, 15, 16])]];
+/// F_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is signalled.
+pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.
 pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
 /// Not across the reserved descriptors.
@@ -266,6 +266,10 @@ pub const ARCH_PRCTL: Form = &[&[OneOf(
     0,
     &[0x1002, 0x1003, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002],
 )]];
+/// ioprio_get, ioprio_set: IOPRIO_WHO_PROCESS, only the caller itself.
+pub(crate) const IOPRIO: Form = &[&[EqLow(0, 1), EqLow(1, 0)]];
+/// pidfd_getfd: both descriptors free. The kernel asks Landlock whose they are.
+pub(crate) const PIDFD_GETFD: Form = &[&[FdFree(0), FdFree(1)]];
 /// Only the caller itself.
 pub(crate) const SELF0: Form = &[&[EqLow(0, 0)]];
 /// The same where the process is the second argument.

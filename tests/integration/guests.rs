@@ -7,6 +7,7 @@ in_each_role!(
     attributes,
     files,
     ipc,
+    others,
     permissions,
     processes,
     signals,
@@ -88,6 +89,25 @@ fn permissions(home: &Home) {
             "changes",
             "sticky",
             "real_users",
+        ],
+    );
+}
+
+fn others(home: &Home) {
+    sections(
+        home,
+        "others",
+        &[
+            "descriptors",
+            "thread_numbers",
+            "clone3",
+            "priorities",
+            "scheduling",
+            "limits",
+            "memory",
+            "users",
+            "owners",
+            "timers",
         ],
     );
 }

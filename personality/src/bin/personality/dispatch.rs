@@ -4,7 +4,9 @@ use crate::arch::{RESTART, syscall6};
 use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{Errno, Result, exec, file, identity, ipc, path, process, signal, socket};
+use crate::{
+    Errno, Result, exec, file, identity, ipc, others, path, pidfd, process, sigio, signal, socket,
+};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_syscalls::{Class, ROWS, nr, row};
@@ -104,10 +106,17 @@ handlers! {
         sethostname => identity::set_name(thread, 0, a[0], a[1]),
         setdomainname => identity::set_name(thread, 1, a[0], a[1]),
         prctl => identity::prctl(thread, a[0], [a[1], a[2], a[3], a[4]]),
-        prlimit64 => identity::prlimit(thread, a[0], a[1], a[2], a[3]),
-        getpriority
-        | setpriority
-        | sched_getaffinity
+        getrlimit => match a[1] {
+            0 => Err(Errno::EFAULT),
+            to => others::prlimit(thread, 0, a[0], 0, to),
+        },
+        setrlimit => match a[1] {
+            0 => Err(Errno::EFAULT),
+            from => others::prlimit(thread, 0, a[0], from, 0),
+        },
+        prlimit64 => others::prlimit(thread, a[0], a[1], a[2], a[3]),
+        getpriority | setpriority | ioprio_get | ioprio_set => others::priority(thread, nr, a),
+        sched_getaffinity
         | sched_setaffinity
         | sched_getparam
         | sched_setparam
@@ -115,10 +124,21 @@ handlers! {
         | sched_setscheduler
         | sched_getattr
         | sched_setattr
-        | sched_rr_get_interval => identity::scheduling(thread, nr, a),
+        | sched_rr_get_interval => others::scheduling(thread, nr, a),
+        get_robust_list | migrate_pages | move_pages | process_vm_readv | process_vm_writev => {
+            others::memory_of(thread, nr, a)
+        },
+        kcmp => others::kcmp(thread, a),
+
+        // Process descriptors.
+        pidfd_open => pidfd::open(thread, a[0], a[1]),
+        pidfd_send_signal => pidfd::send_signal(thread, a[0], a[1], a[2], a[3]),
+        pidfd_getfd => pidfd::getfd(thread, a[0], a[1], a[2]),
+        process_mrelease => Err(Errno::EBADF),
 
         // Processes.
         clone => process::clone(thread, a[0], a[1], a[2], a[3], a[4]),
+        clone3 => process::clone3(thread, a[0], a[1]),
         fork => process::fork_plain(thread),
         vfork => process::vfork(thread),
         exit => process::exit(thread, a[0]),
@@ -240,7 +260,7 @@ handlers! {
         fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
         inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
         ioctl => file::ioctl(a[0], a[1], a[2]),
-        fcntl => file::fcntl(a[0], a[1], a[2]),
+        fcntl => file::fcntl(thread, a[0], a[1], a[2]),
         close_range => file::close_range(a[0], a[1], a[2]),
         close | dup | dup2 | dup3 => Err(Errno::EBADF),
 
@@ -275,7 +295,7 @@ handlers! {
         msgrcv => ipc::msgrcv(thread, a[0], a[1], a[2], a[3], a[4]),
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
 
-        timer_create => checked(unsafe { syscall6(nr, a) }),
+        timer_create => sigio::timer_create(thread, a[0], a[1], a[2]),
     }
 }
 

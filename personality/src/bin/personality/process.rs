@@ -3,7 +3,7 @@
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, handover, memory, pids, signal};
+use crate::{Errno, Result, handover, memory, others, pids, signal};
 use linux_raw_sys::general::*;
 
 /// Everything that would make another name space, or let the child be traced.
@@ -30,10 +30,11 @@ pub fn clone(
     if flags & REFUSED_FLAGS != 0 {
         return Err(Errno::EPERM);
     }
-    let flags = flags & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
+    let clears_handlers = flags & CLONE_CLEAR_SIGHAND != 0;
+    let flags = flags & 0xffff_ffff & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
     if flags & u64::from(CLONE_VM) == 0 {
-        return fork(thread, flags, stack, ptid, ctid, tls);
+        return fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);
     }
     // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
     let child = thread::allocate().ok_or(Errno::EAGAIN)?;
@@ -52,6 +53,7 @@ pub fn clone(
     child.held = thread.held;
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
+    child.clears_handlers = clears_handlers;
     if flags & u64::from(CLONE_SIGHAND) != 0 {
         child.process = thread.process;
     } else {
@@ -95,6 +97,74 @@ pub fn clone(
     Ok(u64::from(zone_pid))
 }
 
+/// `struct clone_args`, its first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
+/// stack_size, tls.
+const CLONE_ARGS_SIZE: u64 = 64;
+/// Its largest version so far: set_tid, set_tid_size and cgroup come behind.
+const CLONE_ARGS_MAX: usize = 88;
+/// Resets handlers in the child; only clone3(2) has room for it.
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+
+/// clone3(2): what clone(2) can say.
+///
+/// EPERM for chosen ids and control groups, which belong to the host; EINVAL as the kernel has it.
+pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
+    if size < CLONE_ARGS_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    let mut words = [0u64; CLONE_ARGS_MAX / 8];
+    for (index, word) in words.iter_mut().enumerate() {
+        if 8 * (index as u64 + 1) <= size {
+            *word = memory::read(args + 8 * index as u64)?;
+        }
+    }
+    for at in CLONE_ARGS_MAX as u64..size {
+        if memory::read::<u8>(args + at)? != 0 {
+            return Err(Errno::E2BIG);
+        }
+    }
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        _,
+    ] = words;
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    let into_cgroup = 1 << 33;
+    if flags & !(0xffff_ffff | CLONE_CLEAR_SIGHAND | into_cgroup) != 0
+        || flags & u64::from(CLONE_DETACHED | (CSIGNAL & !CLONE_NEWTIME)) != 0
+        || (has(CLONE_SIGHAND) && flags & CLONE_CLEAR_SIGHAND != 0)
+        || ((has(CLONE_THREAD) || has(CLONE_PARENT)) && exit_signal != 0)
+        || exit_signal > 64
+        || (stack == 0) != (stack_size == 0)
+        || (set_tid == 0) != (set_tid_size == 0)
+        || (has(CLONE_FS) && (has(CLONE_NEWNS) || has(CLONE_NEWUSER)))
+    {
+        return Err(Errno::EINVAL);
+    }
+    if set_tid != 0 || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
+        return Err(Errno::EPERM);
+    }
+    if has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) {
+        // clone(2) has one place for both; who asks for both falls back.
+        return Err(Errno::ENOSYS);
+    }
+    let place = if has(CLONE_PIDFD) { pidfd } else { parent_tid };
+    let top = if stack == 0 { 0 } else { stack + stack_size };
+    let flags = flags & !into_cgroup | exit_signal;
+    clone(thread, flags, top, place, child_tid, tls)
+}
+
 /// Lays a copy of the frame at the top of the child's region; the stack begins below it.
 unsafe fn copy_frame(child: &Thread, context: &Context) -> *mut Frame {
     unsafe {
@@ -129,13 +199,15 @@ extern "C" fn child_start(region: u64) -> ! {
     debug_assert!(thread.region() == region);
     thread.take_stack();
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    if thread.clears_handlers {
+        signal::clear_handlers(thread.process());
+    }
     if thread.is_leader {
         let process = thread.process();
         process.host_pid = thread.host_tid;
         if core::ptr::eq(thread.process, &raw const thread.own_process) {
             pids::register(process.zone_pid, thread.host_tid);
             handover::release(thread.host_tid);
-            pids::store_credentials(process.zone_pid, &thread.credentials);
         }
     }
     unsafe {
@@ -150,9 +222,8 @@ fn fork(
     thread: &mut Thread,
     flags: u64,
     stack: u64,
-    ptid: u64,
-    ctid: u64,
-    tls: u64,
+    [ptid, ctid, tls]: [u64; 3],
+    clears_handlers: bool,
 ) -> Result<u64> {
     let zone_pid = pids::allocate()?;
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
@@ -172,8 +243,10 @@ fn fork(
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
         handover::release(thread.host_tid);
-        pids::store_credentials(zone_pid, &thread.credentials);
         thread.held_pending = 0;
+        if clears_handlers {
+            signal::clear_handlers(process);
+        }
         if stack != 0 {
             unsafe { (*thread.context).regs.rsp = stack };
         }
@@ -186,7 +259,7 @@ fn fork(
 
 /// fork(2).
 pub fn fork_plain(thread: &mut Thread) -> Result<u64> {
-    fork(thread, SIGCHLD_FLAG, 0, 0, 0, 0)
+    fork(thread, SIGCHLD_FLAG, 0, [0; 3], false)
 }
 
 /// vfork(2).
@@ -314,7 +387,7 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
 }
 
 /// Whether the thread may signal a process, by the zone's own users (kill(2)).
-fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
+pub fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
     let [real, effective, ..] = thread.credentials.uid;
     if effective == 0 || zone_pid == thread.process().zone_pid {
         return Ok(());
@@ -331,7 +404,7 @@ fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
 }
 
 /// As init of a pid name space, the zone's has no handlers, and what would end it is dropped.
-fn to_init(signal: u64) -> Result<u64> {
+pub fn to_init(signal: u64) -> Result<u64> {
     if signal as u32 > 64 {
         Err(Errno::EINVAL)
     } else {
@@ -353,7 +426,7 @@ fn kill_all(signal: u64) -> Result<u64> {
     if hit { Ok(0) } else { Err(Errno::ESRCH) }
 }
 
-fn outside_is_esrch(result: i64) -> Result<u64> {
+pub fn outside_is_esrch(result: i64) -> Result<u64> {
     match checked(result) {
         Err(Errno::EPERM) => Err(Errno::ESRCH),
         other => other,
@@ -442,7 +515,9 @@ pub fn queue(
             Errno::ESRCH
         });
     }
-    let is_own = pid as u32 == own.zone_pid;
+    let named = others::named(thread, pid as u32);
+    let is_own =
+        named == own.zone_pid || (thread_id.is_none() && others::is_own_thread(thread, named));
     if (info.code() >= 0 || info.code() == SI_TKILL) && !is_own {
         return Err(Errno::EPERM);
     }
@@ -455,13 +530,7 @@ pub fn queue(
     if pid == 1 {
         return to_init(signal);
     }
-    if info.code() < 0 {
-        let sender = match info.pid() as u32 {
-            me if me == own.zone_pid => own.host_pid,
-            other => pids::to_host(other).unwrap_or(0),
-        };
-        info.set_pid(sender);
-    }
+    sender_to_host(thread, &mut info);
     let info = &raw const info as u64;
     outside_is_esrch(match thread_id {
         None => unsafe { syscall3(__NR_rt_sigqueueinfo, u64::from(host), signal, info) },
@@ -482,6 +551,18 @@ pub fn queue(
             }
         }
     })
+}
+
+/// Puts the sender that a guest claims into the host's terms, from which the receiver takes it back.
+pub fn sender_to_host(thread: &Thread, info: &mut Info) {
+    if info.code() < 0 {
+        let own = thread.process();
+        let sender = match info.pid() as u32 {
+            me if me == own.zone_pid => own.host_pid,
+            other => pids::to_host(other).unwrap_or(0),
+        };
+        info.set_pid(sender);
+    }
 }
 
 /// setpgid(2).

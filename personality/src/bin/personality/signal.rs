@@ -8,7 +8,7 @@
 
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
 use crate::memory;
-use crate::thread::{Pending, Thread, me};
+use crate::thread::{Pending, Process, Thread, me};
 use crate::{Errno, Result, dispatch};
 use linux_raw_sys::general::*;
 
@@ -516,6 +516,18 @@ fn take_held(thread: &mut Thread, set: u64, info: &mut Info) -> Option<u32> {
     thread.held_pending &= !bit(signal);
     *info = thread.held_info[held_index(signal)];
     Some(signal)
+}
+
+/// Sets every handled signal to its default, in the child of a clone3(2) that asks for it.
+pub fn clear_handlers(process: &mut Process) {
+    for signal in 1..=64 {
+        if process.actions[signal as usize].handler > IGNORE {
+            process.actions[signal as usize] = Action::default();
+            if bit(signal) & HELD == 0 {
+                unsafe { reset(signal) };
+            }
+        }
+    }
 }
 
 /// The signals of [`HELD`] that the guest ignores: an exec keeps that, and the kernel cannot.

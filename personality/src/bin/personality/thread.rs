@@ -53,6 +53,8 @@ pub struct Thread {
     pub context: *mut Context,
     pub host_tid: u32,
     pub is_leader: bool,
+    /// A child that shares memory is to begin without handlers (`CLONE_CLEAR_SIGHAND`).
+    pub clears_handlers: bool,
     /// Signals that the guest blocks but the kernel must not.
     pub held: u64,
     /// Of those, the ones that arrived.

@@ -18,9 +18,12 @@
     reason = "registers are words"
 )]
 
-use picozone_personality::mailbox::{Request, xattr as of};
+use picozone_personality::commons::{Commons, state};
+use picozone_personality::layout::THREAD_BIAS;
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Request, xattr as of};
 use std::arch::asm;
 use std::ffi::CString;
+use std::sync::atomic::Ordering::Relaxed;
 
 const IMAGE: u64 = 0x6000_0000_0000;
 const TABLES: u64 = 0x6100_0000_0000;
@@ -384,7 +387,18 @@ fn memory() {
     });
     attempt("RLIMIT_AS raised", || {
         let limit = [u64::MAX; 2];
-        raw(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0])
+        inside(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0])
+    });
+    attempt("RLIMIT_AS raised, as the personality shows it", || {
+        let limit = [u64::MAX; 2];
+        raw(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0]);
+        let mut real = [0u64; 2];
+        inside(
+            libc::SYS_prlimit64,
+            [0, 9, 0, real.as_mut_ptr() as u64, 0, 0],
+        );
+        let real = std::hint::black_box(real);
+        i64::from(real[1] > 20 << 40) - 1
     });
 }
 
@@ -510,6 +524,8 @@ fn others(pid: u64, socket: &str) {
     });
     let word = [0u64; 16];
     let w = ptr(&word);
+    let vector = [w, 8];
+    let own = ptr(&vector);
     for (name, nr, args) in [
         ("kill", libc::SYS_kill, [pid, 0, 0, 0, 0, 0]),
         ("tgkill", libc::SYS_tgkill, [pid, pid, 0, 0, 0, 0]),
@@ -535,9 +551,21 @@ fn others(pid: u64, socket: &str) {
         (
             "process_vm_readv",
             libc::SYS_process_vm_readv,
-            [pid, w, 0, w, 0, 0],
+            [pid, own, 1, own, 1, 0],
         ),
+        (
+            "process_vm_writev",
+            libc::SYS_process_vm_writev,
+            [pid, own, 1, own, 1, 0],
+        ),
+        ("move_pages", libc::SYS_move_pages, [pid, 1, own, 0, w, 0]),
         ("pidfd_open", libc::SYS_pidfd_open, [pid, 0, 0, 0, 0, 0]),
+        (
+            "pidfd_open of a thread",
+            libc::SYS_pidfd_open,
+            [pid, libc::O_EXCL as u64, 0, 0, 0, 0],
+        ),
+        ("ioprio_get", libc::SYS_ioprio_get, [1, pid, 0, 0, 0, 0]),
         ("getpgid", libc::SYS_getpgid, [pid, 0, 0, 0, 0, 0]),
         ("getsid", libc::SYS_getsid, [pid, 0, 0, 0, 0, 0]),
         (
@@ -554,6 +582,28 @@ fn others(pid: u64, socket: &str) {
     ] {
         both(&format!("{name} of a host process"), nr, args);
     }
+    for (name, nr, args) in [
+        ("setpriority", libc::SYS_setpriority, [2, 0, 19, 0, 0, 0]),
+        ("getpriority", libc::SYS_getpriority, [2, 0, 0, 0, 0, 0]),
+        ("ioprio_set", libc::SYS_ioprio_set, [3, 0, 0x6000, 0, 0, 0]),
+    ] {
+        attempt(&format!("{name} of all processes of the user"), || {
+            inside(nr, args)
+        });
+    }
+    for fd in [FD_PERSONALITY, FD_TABLES, FDS.end - 1] {
+        let pidfd = raw(
+            libc::SYS_pidfd_open,
+            [u64::from(std::process::id()), 0, 0, 0, 0, 0],
+        );
+        both(
+            &format!("pidfd_getfd of {fd}"),
+            libc::SYS_pidfd_getfd,
+            [pidfd as u64, fd, 0, 0, 0, 0],
+        );
+    }
+    forged(pid);
+    told_of_events(pid);
     for (name, domain, kind) in [
         ("packet", 17, 3),
         ("vsock", 40, 1),
@@ -674,6 +724,89 @@ fn ipc() {
         unsafe { ((longer + PAGE) as *mut u8).write_volatile(1) };
         0
     });
+}
+
+/// A descriptor whose events are told to a process of the host by SIGKILL. The test sees that it
+/// lives on.
+fn told_of_events(pid: u64) {
+    let mut ends = [0i32; 2];
+    unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, ends.as_mut_ptr()) };
+    let [one, other] = ends.map(|end| end as u64);
+    for kind in [0u64, 1, 2] {
+        let owner = kind | pid << 32;
+        inside(libc::SYS_fcntl, [one, 15, ptr(&owner), 0, 0, 0]);
+        raw(libc::SYS_fcntl, [one, 10, libc::SIGKILL as u64, 0, 0, 0]);
+        raw(
+            libc::SYS_fcntl,
+            [one, 4, (libc::O_ASYNC | libc::O_NONBLOCK) as u64, 0, 0, 0],
+        );
+        raw(libc::SYS_write, [other, ptr(b"x"), 1, 0, 0, 0]);
+        raw(libc::SYS_read, [one, ptr(&owner), 1, 0, 0, 0]);
+    }
+    both(
+        "F_SETOWN of a host process",
+        libc::SYS_fcntl,
+        [one, 8, pid, 0, 0, 0],
+    );
+    println!("refused events that kill a host process");
+}
+
+/// A process of the host entered into the zone's table, which guests write: the monitor must not
+/// take it for one of the zone.
+fn forged(pid: u64) {
+    const NUMBER: u32 = 32_000;
+    let commons = unsafe { &*(COMMONS as *const Commons) };
+    let entry = &commons.processes[NUMBER as usize];
+    entry.host.store(pid as u32, Relaxed);
+    entry.state.store(state::LIVE, Relaxed);
+    commons.by_host[pid as usize].store(NUMBER, Relaxed);
+    let number = u64::from(NUMBER);
+    let thread = pid + u64::from(THREAD_BIAS);
+    for (name, nr, args) in [
+        ("getpgid", libc::SYS_getpgid, [number, 0, 0, 0]),
+        ("pidfd_open", libc::SYS_pidfd_open, [number, 0, 0, 0]),
+        ("pidfd_open", libc::SYS_pidfd_open, [thread, 0x80, 0, 0]),
+        ("getpriority", libc::SYS_getpriority, [0, number, 0, 0]),
+        ("setpriority", libc::SYS_setpriority, [0, number, 19, 0]),
+        ("setpriority", libc::SYS_setpriority, [0, thread, 19, 0]),
+        ("ioprio_set", libc::SYS_ioprio_set, [1, number, 0x6000, 0]),
+        ("prlimit64", libc::SYS_prlimit64, [number, 7, 0, 0]),
+        ("prlimit64", libc::SYS_prlimit64, [number, 7, 1, 0]),
+        (
+            "sched_getscheduler",
+            libc::SYS_sched_getscheduler,
+            [thread, 0, 0, 0],
+        ),
+        (
+            "sched_setscheduler",
+            libc::SYS_sched_setscheduler,
+            [number, 5, 0, 0],
+        ),
+        (
+            "sched_setaffinity",
+            libc::SYS_sched_setaffinity,
+            [number, 8, 0, 0],
+        ),
+        ("sched_setattr", libc::SYS_sched_setattr, [number, 48, 0, 0]),
+    ] {
+        attempt(
+            &format!("{name} of a forged entry, by the doorbell"),
+            || {
+                let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+                let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
+                let words = [nr as u64, args[0], args[1], args[2], args[3]];
+                for (index, word) in words.into_iter().enumerate() {
+                    let at = mailbox + 8 * index as u64;
+                    unsafe { (at as *mut u64).write_volatile(word) };
+                }
+                let request = u64::from(Request::Process as u32);
+                inside(DOORBELL, [request, 0, 0, 0, 0, 0])
+            },
+        );
+    }
+    entry.state.store(state::FREE, Relaxed);
+    entry.host.store(0, Relaxed);
+    commons.by_host[pid as usize].store(0, Relaxed);
 }
 
 fn signals() {

@@ -4,10 +4,11 @@ use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::monitor::commons;
 use crate::socket::interfaces;
-use crate::{Errno, Result, memory, pids};
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_BASE, FD_COUNT, THREAD_BIAS};
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
 
 const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
@@ -61,7 +62,7 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
 }
 
 /// fcntl(2), for the commands that the filter does not let through.
-pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u64> {
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
@@ -77,24 +78,8 @@ pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             memory::write(argument, &lock)?;
             Ok(0)
         }
-        F_SETOWN => {
-            let id = argument as i32;
-            // Whom the kernel may tell is what it may name: a group is negative.
-            let kind = if id < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
-            set_owner(fd, [kind, id.unsigned_abs()])
-        }
-        F_GETOWN => {
-            let [kind, id] = owner(fd)?;
-            Ok(if kind == F_OWNER_PGRP {
-                u64::from(id).wrapping_neg()
-            } else {
-                u64::from(id)
-            })
-        }
-        F_SETOWN_EX => set_owner(fd, memory::read::<[u32; 2]>(argument)?),
-        F_GETOWN_EX => {
-            memory::write(argument, &owner(fd)?)?;
-            Ok(0)
+        F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {
+            sigio::owner(thread, fd, command as u32, argument)
         }
         _ => {
             if let Some(counter) = commons().refused.get(__NR_fcntl as usize) {
@@ -103,39 +88,6 @@ pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             Err(Errno::EINVAL)
         }
     }
-}
-
-/// Who gets a descriptor's signals, in the host's numbers and the zone's: type and id
-/// (`struct f_owner_ex`).
-type Owner = [u32; 2];
-
-fn set_owner(fd: u64, [kind, id]: Owner) -> Result<u64> {
-    let host = match (kind, id) {
-        (_, 0) => 0,
-        (F_OWNER_TID, id) => pids::thread_to_host(id)?,
-        (F_OWNER_PID, id) => pids::to_host(id)?,
-        (F_OWNER_PGRP, id) => pids::group_to_host(id)?,
-        _ => return Err(Errno::EINVAL),
-    };
-    let owner: Owner = [kind, host];
-    let address = owner.as_ptr() as u64;
-    checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_SETOWN_EX), address) })
-}
-
-fn owner(fd: u64) -> Result<Owner> {
-    let mut owner: Owner = [0; 2];
-    let address = owner.as_mut_ptr() as u64;
-    checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETOWN_EX), address) })?;
-    owner[1] = match owner {
-        [_, 0] => 0,
-        // A thread that is no leader shows its host id, moved.
-        [F_OWNER_TID, id] => match pids::to_zone_or_0(id as i32) {
-            0 => id + THREAD_BIAS,
-            leader => leader,
-        },
-        [_, id] => pids::to_zone_or_0(id as i32),
-    };
-    Ok(owner)
 }
 
 /// close_range(2) that touches the reserved descriptors: around them.
