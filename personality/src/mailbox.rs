@@ -127,6 +127,10 @@ requests! {
     /// Makes a socket that stands for one of `NETLINK_ROUTE`: args = zone pid that asks for it,
     /// `SOCK_CLOEXEC | SOCK_NONBLOCK`. The value is the new descriptor.
     Netlink = 23;
+    /// POSIX message queues: args = number of mq_open or mq_unlink, flags, mode, 1 if there are
+    /// attributes; users as for `Shm`; a = name; b = `struct mq_attr`. The value of mq_open is the new
+    /// descriptor.
+    Queue = 24;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.
