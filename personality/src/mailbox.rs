@@ -145,6 +145,10 @@ requests! {
     /// Adds a watch to an inotify(7) descriptor that was handed over: args = descriptor of what is
     /// to be watched, cookie, mask. The value is the watch.
     Watch = 25;
+    /// POSIX message queues: args = number of mq_open or mq_unlink, flags, mode, 1 if there are
+    /// attributes; users as for `Shm`; a = name; b = `struct mq_attr`. The value of mq_open is the new
+    /// descriptor.
+    Queue = 26;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -142,6 +142,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Shm => ipc::serve(zone, listener, call, ipc::Kind::Shm, args),
         Request::Sem => ipc::serve(zone, listener, call, ipc::Kind::Sem, args),
         Request::Msg => ipc::serve(zone, listener, call, ipc::Kind::Msg, args),
+        Request::Queue => ipc::serve_queue(zone, listener, call, args),
         Request::EndWait => ipc::end_wait(zone, call, args[0]),
     }
 }

@@ -111,7 +111,7 @@ fn another_zone_is_out_of_reach(home: &Home) {
     assert_eq!(one.sh("pgrep -c sleep"), "1\n");
 }
 
-/// System V objects with the same keys in two zones and on the host are as many objects.
+/// IPC objects with the same keys in two zones and on the host are as many objects.
 fn objects_of_another_zone_do_not_exist(home: &Home) {
     const MAKE: &str = "ipcmk -M 4096 -S 2 -Q >/dev/null && ipcs | grep -c ^0x";
     let [one, two] = ["one", "two"].map(|name| home.boot(name));

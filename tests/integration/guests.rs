@@ -70,6 +70,7 @@ fn ipc(home: &Home) {
             "sem_undo",
             "msg",
             "msg_waits",
+            "posix",
         ],
     );
 }

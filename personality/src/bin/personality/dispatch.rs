@@ -281,7 +281,7 @@ handlers! {
         recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
         sendmmsg | recvmmsg => socket::many(thread, nr, a),
 
-        // System V IPC.
+        // IPC.
         shmget => ipc::shmget(thread, a[0], a[1], a[2]),
         shmat => ipc::shmat(thread, a[0], a[1], a[2]),
         shmdt => ipc::shmdt(thread, a[0]),
@@ -294,6 +294,8 @@ handlers! {
         msgsnd => ipc::msgsnd(thread, a[0], a[1], a[2], a[3]),
         msgrcv => ipc::msgrcv(thread, a[0], a[1], a[2], a[3], a[4]),
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
+        mq_open => ipc::mq_open(thread, a[0], a[1], a[2], a[3]),
+        mq_unlink => ipc::mq_unlink(thread, a[0]),
 
         timer_create => sigio::timer_create(thread, a[0], a[1], a[2]),
     }

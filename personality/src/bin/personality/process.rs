@@ -17,6 +17,8 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 /// `si_code` of tkill(2) and tgkill(2).
 const SI_TKILL: i32 = -6;
+/// `si_code` of mq_notify(2): the process that sent the message.
+const SI_MESGQ: i32 = -3;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
@@ -614,7 +616,7 @@ pub fn getppid() -> u64 {
 /// Puts the sender of a signal into the zone's terms.
 pub fn info_to_zone(signal: u32, info: &mut Info) {
     let code = info.code();
-    let from_process = matches!(code, 0 | -1 | -6) || (signal == SIGCHLD && code > 0);
+    let from_process = matches!(code, 0 | -1 | SI_MESGQ | -6) || (signal == SIGCHLD && code > 0);
     if from_process {
         let zone = pids::to_zone_or_0(info.pid());
         info.set_pid(zone);

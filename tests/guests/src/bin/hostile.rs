@@ -703,6 +703,42 @@ fn ipc() {
     ] {
         attempt(&format!("{name} of the host, inside"), || inside(nr, args));
     }
+    for (name, nr, args) in [
+        (
+            "mq_open",
+            libc::SYS_mq_open,
+            [c"q".as_ptr() as u64, 0o102, 0o600, 0, 0, 0],
+        ),
+        (
+            "mq_unlink",
+            libc::SYS_mq_unlink,
+            [c"q".as_ptr() as u64, 0, 0, 0, 0, 0],
+        ),
+    ] {
+        attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    // The kernel serves asynchronous I/O: it is to do no more by it than by read and write.
+    for (name, fd) in [
+        ("the personality", FD_PERSONALITY),
+        ("the tables", FD_TABLES),
+    ] {
+        attempt(&format!("a write to {name} by io_submit"), || {
+            let mut context = 0u64;
+            let at = std::ptr::from_mut(&mut context) as u64;
+            raw(libc::SYS_io_setup, [1, at, 0, 0, 0, 0]);
+            let word = 0u64;
+            // `struct iocb`: IOCB_CMD_PWRITE, descriptor, buffer, bytes.
+            let block = [0, 0, 1 | fd << 32, ptr(&word), 8, 0, 0, 0];
+            let blocks = [ptr(&block)];
+            if raw(libc::SYS_io_submit, [context, 1, ptr(&blocks), 0, 0, 0]) < 1 {
+                return -1;
+            }
+            let mut event = [0i64; 4];
+            let at = std::ptr::from_mut(&mut event) as u64;
+            raw(libc::SYS_io_getevents, [context, 1, 1, at, 0, 0]);
+            event[2]
+        });
+    }
     attempt("messages without end", || {
         let text = [1u64; 1025];
         for _ in 0..32000 {
