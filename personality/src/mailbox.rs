@@ -144,6 +144,8 @@ requests! {
     /// Adds a watch to an inotify(7) descriptor that was handed over: args = descriptor of what is
     /// to be watched, cookie, mask. The value is the watch.
     Watch = 25;
+    /// What is to be mapped in place of a library: args = descriptor. A row of the tables says it.
+    Library = 26;
 }
 
 /// One thread's page of arguments and results. All of it is written by guests.

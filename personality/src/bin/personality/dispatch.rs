@@ -4,7 +4,7 @@ use crate::arch::{RESTART, syscall6};
 use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{Errno, Result, exec, file, identity, ipc, path, process, signal, socket};
+use crate::{Errno, Result, exec, file, identity, ipc, library, path, process, signal, socket};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_syscalls::{Class, ROWS, nr, row};
@@ -40,11 +40,16 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
     if nr == __NR_rt_sigreturn {
         return signal::sigreturn(thread);
     }
-    Some(match serve(thread, nr, a) {
+    Some(result_of(thread, nr, a))
+}
+
+/// Serves a call whose registers are all that it needs.
+pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+    match serve(thread, nr, a) {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => errno.to_ret(),
-    })
+    }
 }
 
 /// Refuses by the table's row, and counts it.
@@ -195,6 +200,10 @@ handlers! {
         symlinkat => path::symlink(thread, a[0], a[1], a[2]),
         truncate => path::truncate(thread, a[0], a[1]),
         statfs => path::statfs(thread, a[0], a[1]),
+
+        // Memory: of rewritten linkers only.
+        mmap => library::mmap(thread, a),
+        munmap => library::munmap(thread, a[0], a[1]),
 
         // Files.
         stat => file::stat(thread, AT_CWD, a[0], a[1], 0),
