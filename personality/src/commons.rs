@@ -79,7 +79,7 @@ pub struct Commons {
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Refused calls by number, for the report of what is not supported.
     pub refused: [AtomicU64; REFUSALS_MAX],
-    /// Calls that entered the personality, by number.
+    /// Calls that entered the personality by SIGSYS, by number.
     pub entered: [AtomicU64; REFUSALS_MAX],
     /// Processes by zone pid.
     pub processes: [Process; ZONE_PID_LIMIT as usize],

@@ -42,6 +42,8 @@ pub const FD_COMMONS: u32 = FD_BASE + 2;
 pub const FD_MAILBOXES: u32 = FD_BASE + 3;
 /// A datagram socket to the monitor, over which a guest hands it a descriptor.
 pub const FD_HAND: u32 = FD_BASE + 4;
+/// The directory of rewritten copies of programs and libraries.
+pub const FD_COPIES: u32 = FD_BASE + 5;
 /// The zone's mounts, `O_PATH`, in the order of the mount table.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
 /// How many mounts a zone can have.

@@ -11,6 +11,7 @@
 
 pub mod commons;
 pub mod layout;
+pub mod libraries;
 pub mod limits;
 pub mod listing;
 pub mod mailbox;

@@ -149,6 +149,8 @@ requests! {
     /// attributes; users as for `Shm`; a = name; b = `struct mq_attr`. The value of mq_open is the new
     /// descriptor.
     Queue = 26;
+    /// What is to be mapped in place of a library: args = descriptor. A row of the tables says it.
+    Library = 27;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod control;
+pub mod copies;
 pub mod descriptors;
 pub mod devfs;
 pub mod exec;

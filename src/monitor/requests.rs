@@ -132,6 +132,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             let watcher = handed(zone, args[1])?;
             watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
         }
+        Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);

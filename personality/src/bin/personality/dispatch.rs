@@ -5,7 +5,8 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::Thread;
 use crate::{
-    Errno, Result, exec, file, identity, ipc, others, path, pidfd, process, sigio, signal, socket,
+    Errno, Result, exec, file, identity, ipc, library, others, path, pidfd, process, sigio, signal,
+    socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -42,11 +43,16 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
     if nr == __NR_rt_sigreturn {
         return signal::sigreturn(thread);
     }
-    Some(match serve(thread, nr, a) {
+    Some(result_of(thread, nr, a))
+}
+
+/// Serves a call whose registers are all that it needs.
+pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+    match serve(thread, nr, a) {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => errno.to_ret(),
-    })
+    }
 }
 
 /// Refuses by the table's row, and counts it.
@@ -215,6 +221,10 @@ handlers! {
         symlinkat => path::symlink(thread, a[0], a[1], a[2]),
         truncate => path::truncate(thread, a[0], a[1]),
         statfs => path::statfs(thread, a[0], a[1]),
+
+        // Memory: of rewritten linkers only.
+        mmap => library::mmap(thread, a),
+        munmap => library::munmap(thread, a[0], a[1]),
 
         // Files.
         stat => file::stat(thread, AT_CWD, a[0], a[1], 0),

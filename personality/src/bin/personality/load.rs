@@ -63,6 +63,7 @@ pub extern "C" fn start(stack: u64) -> ! {
     process.host_pid = thread.host_tid;
     process.dumpable = 1;
     thread.take_stack();
+    thread.take_jumps();
     let handover = handover::find(thread.host_tid);
     let kind = core::mem::replace(&mut handover.kind, 0);
     match kind {

@@ -39,6 +39,7 @@ mod handover;
 mod identity;
 mod init;
 mod ipc;
+mod library;
 mod load;
 mod memory;
 mod monitor;

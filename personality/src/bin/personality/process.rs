@@ -200,6 +200,7 @@ extern "C" fn child_start(region: u64) -> ! {
     let thread = me();
     debug_assert!(thread.region() == region);
     thread.take_stack();
+    thread.take_jumps();
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
     if thread.clears_handlers {
         signal::clear_handlers(thread.process());

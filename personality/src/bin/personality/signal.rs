@@ -6,6 +6,7 @@
 //! in progress ends. `SIGSYS`, `SIGSEGV` and `SIGBUS` are never really blocked, since a blocked one
 //! kills: the guest's wish to block them is held in the thread's block.
 
+use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
 use crate::memory;
 use crate::thread::{Pending, Process, Thread, me};
@@ -88,6 +89,8 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         thread.context = context;
         thread.pending = None;
         thread.wait_mask = None;
+        thread.boundary = 0;
+        thread.noted_mask = None;
         let nr = info.i32_at(24) as u32;
         if let Some(result) = dispatch::call(thread, nr) {
             if result == arch::RESTART {
@@ -97,17 +100,41 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
                 context.regs.rax = result as u64;
             }
         }
-        // Looked at first: taking it copies a whole siginfo.
-        if thread.pending.is_some()
-            && let Some(mut pending) = thread.pending.take()
-        {
-            deliver(thread, pending.signal, &mut pending.info, context);
-        }
-        release_held(thread, context);
+        release(thread, context);
+        thread.context = core::ptr::null_mut();
         return;
     }
-    match arch::place(context.regs.rip) {
+    let place = match arch::place(context.regs.rip) {
+        // The guest's registers are all in place: as if it had not come, or gone already.
+        Place::Edge(Edge::Entering) => {
+            context.regs.rip = context.regs.rcx.wrapping_sub(2);
+            Place::Guest
+        }
+        Place::Edge(Edge::Left) => {
+            context.regs.rip = context.regs.rcx;
+            Place::Guest
+        }
+        Place::Edge(Edge::Boundary) if signal == SIGSEGV && info.code() > 0 => {
+            context.regs.rip = context.regs.rcx;
+            thread.boundary = 0;
+            if let Some(mask) = thread.noted_mask.take() {
+                context.mask = mask;
+            }
+            release(thread, context);
+            return;
+        }
+        place => place,
+    };
+    match place {
         Place::Guest => deliver(thread, signal, info, context),
+        Place::Edge(Edge::Leaving(again)) => {
+            context.regs.rip = again;
+            note(thread, signal, info, context);
+        }
+        Place::Edge(Edge::Interruptible(abort)) => {
+            context.regs.rip = abort;
+            note(thread, signal, info, context);
+        }
         Place::Interruptible(abort) => {
             context.regs.rip = abort;
             note(thread, signal, info, context);
@@ -115,7 +142,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => {
             context.regs.rip = go_on
         }
-        Place::Access(_) | Place::Inside => {
+        Place::Access(_) | Place::Inside | Place::Edge(_) => {
             if HELD & bit(signal) != 0 && info.code() > 0 {
                 unsafe { reset(signal) };
                 crate::die("picozone: a fault in the personality\n");
@@ -125,7 +152,25 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
     }
 }
 
+/// Delivers what the call in progress has kept back.
+fn release(thread: &mut Thread, context: &mut Context) {
+    // Looked at first: taking it copies a whole siginfo.
+    if thread.pending.is_some()
+        && let Some(mut pending) = thread.pending.take()
+    {
+        deliver(thread, pending.signal, &mut pending.info, context);
+    }
+    release_held(thread, context);
+}
+
 fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
+    if thread.came_by_jump() {
+        // A second one can only be a fault's number, sent by somebody: the first tells the mask.
+        if context.mask & BLOCK_ALL != BLOCK_ALL {
+            thread.noted_mask = Some(context.mask);
+        }
+        thread.boundary = 1;
+    }
     thread.pending = Some(Pending {
         signal,
         info: *info,
@@ -377,6 +422,9 @@ pub fn sigprocmask(thread: &mut Thread, how: u64, new: u64, old: u64, size: u64)
     if size != 8 {
         return Err(Errno::EINVAL);
     }
+    if thread.came_by_jump() {
+        return sigprocmask_of_kernel(thread, how, new, old);
+    }
     let now = thread.mask();
     if new != 0 {
         let set = memory::read::<u64>(new)?;
@@ -391,6 +439,35 @@ pub fn sigprocmask(thread: &mut Thread, how: u64, new: u64, old: u64, size: u64)
     }
     if old != 0 {
         memory::write(old, &now)?;
+    }
+    Ok(0)
+}
+
+/// The same where no frame holds the mask. A signal that arrives before the kernel has changed it
+/// comes first.
+fn sigprocmask_of_kernel(thread: &mut Thread, how: u64, new: u64, old: u64) -> Result<u64> {
+    let set = if new == 0 {
+        None
+    } else {
+        Some(memory::read::<u64>(new)? & !UNBLOCKABLE)
+    };
+    let held = match (set, how as u32) {
+        (None, _) => thread.held,
+        (Some(set), SIG_BLOCK) => thread.held | set & HELD,
+        (Some(set), SIG_UNBLOCK) => thread.held & !set,
+        (Some(set), SIG_SETMASK) => set & HELD,
+        _ => return Err(Errno::EINVAL),
+    };
+    let real = set.map(|set| set & !HELD);
+    let pointer = real
+        .as_ref()
+        .map_or(0, |set| core::ptr::from_ref(set) as u64);
+    let mut before = 0u64;
+    let args = [how, pointer, &raw mut before as u64, 8, 0, 0];
+    crate::dispatch::checked_or_restart(arch::wait(__NR_rt_sigprocmask, args, 0))?;
+    let before = before | core::mem::replace(&mut thread.held, held);
+    if old != 0 {
+        memory::write(old, &before)?;
     }
     Ok(0)
 }

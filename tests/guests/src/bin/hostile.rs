@@ -845,6 +845,92 @@ fn forged(pid: u64) {
     commons.by_host[pid as usize].store(0, Relaxed);
 }
 
+/// The directory of rewritten copies, which other zones use too: nothing in it can be changed.
+fn copies() {
+    const COPIES: u64 = FDS.start + 5;
+    let new = c"new".as_ptr() as u64;
+    let here = libc::AT_FDCWD as u64;
+    both(
+        "mkdirat in copies",
+        libc::SYS_mkdirat,
+        [COPIES, new, 0o777, 0, 0, 0],
+    );
+    both(
+        "mknodat in copies",
+        libc::SYS_mknodat,
+        [COPIES, new, 0o100_644, 0, 0, 0],
+    );
+    both(
+        "symlinkat in copies",
+        libc::SYS_symlinkat,
+        [new, COPIES, new, 0, 0, 0],
+    );
+    let ways: Vec<u64> = (TABLES..TABLES + 0x8000)
+        .step_by(32)
+        .filter(|&at| unsafe { ((at + 16) as *const u64).read_volatile() } == 0x0a)
+        .collect();
+    let open = |name: u64, how: u64| inside(libc::SYS_openat2, [COPIES, name, how, 24, 0, 0]);
+    for name in names_of(COPIES, &ways) {
+        let at = name.as_ptr() as u64;
+        for (what, nr, args) in [
+            ("unlinkat", libc::SYS_unlinkat, [COPIES, at, 0, 0, 0, 0]),
+            ("linkat", libc::SYS_linkat, [COPIES, at, here, new, 0, 0]),
+            (
+                "renameat",
+                libc::SYS_renameat,
+                [COPIES, at, here, new, 0, 0],
+            ),
+            ("fchmodat", libc::SYS_fchmodat, [COPIES, at, 0o777, 0, 0, 0]),
+        ] {
+            both(&format!("{what} of a copy"), nr, args);
+        }
+        for &how in &ways {
+            let flags = unsafe { (how as *const u64).read_volatile() };
+            let changes = flags & 3 != 0 || flags & (libc::O_CREAT | libc::O_TRUNC) as u64 != 0;
+            if changes {
+                attempt("a copy opened to write", || open(at, how));
+                attempt("a file made among copies", || open(new, how));
+                continue;
+            }
+            attempt("fchmod of a copy", || match open(at, how) {
+                fd if fd < 0 => fd,
+                fd => raw(libc::SYS_fchmod, [fd as u64, 0o777, 0, 0, 0, 0]),
+            });
+        }
+    }
+}
+
+/// The names in a directory, if one of the approved ways opens it.
+fn names_of(directory: u64, ways: &[u64]) -> Vec<std::ffi::CString> {
+    let here = c".".as_ptr() as u64;
+    let opened = ways
+        .iter()
+        .map(|&how| inside(libc::SYS_openat2, [directory, here, how, 24, 0, 0]));
+    for fd in opened.filter(|&fd| fd >= 0) {
+        let mut buffer = [0u8; 4096];
+        let room = buffer.len() as u64;
+        let got = inside(
+            libc::SYS_getdents64,
+            [fd as u64, ptr(&buffer), room, 0, 0, 0],
+        );
+        std::hint::black_box(&mut buffer);
+        let mut rest = usize::try_from(got).map_or(&[][..], |got| &buffer[..got]);
+        let mut names = Vec::new();
+        while let [_, .., _] = rest {
+            let length = usize::from(u16::from_ne_bytes([rest[16], rest[17]]));
+            let name = std::ffi::CStr::from_bytes_until_nul(&rest[19..length]).expect("a name");
+            if name.to_bytes().len() > 2 {
+                names.push(name.to_owned());
+            }
+            rest = &rest[length..];
+        }
+        if !names.is_empty() {
+            return names;
+        }
+    }
+    Vec::new()
+}
+
 fn signals() {
     attempt("a blocked SIGSYS", || {
         let all = u64::MAX;
@@ -966,6 +1052,7 @@ fn main() {
     files();
     others(pid, &socket);
     ipc();
+    copies();
     signals();
     waiting();
     attempt("the doorbell", || {
