@@ -44,6 +44,7 @@ fn files(home: &Home) {
             "modes",
             "times",
             "locks",
+            "owners",
             "long_names",
             "bad_addresses",
             "bad_descriptors",

@@ -554,6 +554,23 @@ fn others(pid: u64, socket: &str) {
     ] {
         both(&format!("{name} of a host process"), nr, args);
     }
+    // Every owner is taken; the test sees whether the process is still there.
+    for (command, argument) in [
+        (8, pid),
+        (15, ptr(&[0, pid as u32])),
+        (15, ptr(&[1, pid as u32])),
+    ] {
+        attempt("a file's SIGKILL to a host process", || {
+            let mut pair = [0; 2];
+            unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) };
+            let fd = pair[0] as u64;
+            inside(libc::SYS_fcntl, [fd, 10, libc::SIGKILL as u64, 0, 0, 0]);
+            inside(libc::SYS_fcntl, [fd, command, argument, 0, 0, 0]);
+            unsafe { libc::fcntl(pair[0], libc::F_SETFL, libc::O_ASYNC) };
+            unsafe { libc::write(pair[1], c"x".as_ptr().cast(), 1) };
+            -1
+        });
+    }
     for (name, domain, kind) in [
         ("packet", 17, 3),
         ("vsock", 40, 1),
