@@ -16,4 +16,5 @@ mod lifecycle;
 mod proc;
 mod programs;
 mod redis;
+mod servers;
 mod sockets;
