@@ -58,6 +58,8 @@ pub enum Test {
     Source(u8),
     /// The high word lies outside our region, with a terabyte to spare below it.
     Outside(u8),
+    /// The high word lies above the region, so that no range from there reaches it.
+    Above(u8),
     /// The high word lies in the region, beyond the tables.
     Shared(u8),
     /// Is the start of the tables.
@@ -78,7 +80,7 @@ pub enum Test {
 pub type Form = &'static [&'static [Test]];
 
 use Test::{
-    AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
+    Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
     InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source, TablesBase,
 };
 
@@ -177,9 +179,12 @@ pub(crate) const IOCTL: Form = &[&[
     ),
 ]];
 const MAP_FIXED_FLAGS: u32 = 0x10 | 0x10_0000;
-/// mmap: outside the region; or the tables read-only at their place; or the other shared regions.
+/// mmap: outside the region; where the kernel pleases, which replaces nothing; or the tables read-only
+/// at their place; or the other shared regions.
 pub(crate) const MMAP: Form = &[
     &[Outside(0), Short(1)],
+    &[Null(0), Clear(3, MAP_FIXED_FLAGS)],
+    &[Above(0)],
     &[
         TablesBase(0),
         FdTables(4),
@@ -192,6 +197,7 @@ pub(crate) const MMAP: Form = &[
 /// A range of addresses outside the region.
 pub(crate) const RANGE: Form = &[
     &[Outside(0), Short(1)],
+    &[Above(0)],
     &[Shared(0), Short(1)],
     &[TablesBase(0), Short(1)],
     &[InPersonality(0), Short(1)],
@@ -202,7 +208,7 @@ pub(crate) const MREMAP: Form = &[
     &[Outside(0), Short(1), Short(2), Clear(3, 2)],
 ];
 /// Advice that keeps a mapping in children and its content.
-pub(crate) const MADVISE: Form = &[&[Outside(0), Short(1)], &[EqLow(2, 16)]];
+pub(crate) const MADVISE: Form = &[&[Outside(0), Short(1)], &[Above(0)], &[EqLow(2, 16)]];
 /// Sockets of the families that zones have. Datagram unix sockets could name host paths.
 pub(crate) const SOCKET: Form = &[
     &[OneOf(0, &[2, 10]), Masked(1, 0xf, 1)],

@@ -45,6 +45,7 @@ fn files(home: &Home) {
             "modes",
             "times",
             "locks",
+            "owners",
             "long_names",
             "bad_addresses",
             "bad_descriptors",

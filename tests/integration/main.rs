@@ -17,4 +17,5 @@ mod proc;
 mod programs;
 mod redis;
 mod rewrite;
+mod servers;
 mod sockets;
