@@ -166,6 +166,8 @@ pub(crate) const IOCTL: Form = &[&[
             0x8004_5430,
             0x4004_5431,
             0x8004_5439,
+            // SIOCATMARK.
+            0x8905,
             0x802c_542a,
             0x402c_542b,
             0x402c_542c,
