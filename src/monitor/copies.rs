@@ -16,7 +16,7 @@ use super::plans::{self, Asked};
 use super::zone::Zone;
 use crate::error::{Doing, Result};
 use crate::ids::HostPid;
-use crate::rewrite;
+use crate::rewrite::{self, Rewritten};
 use picozone_personality::layout::JUMP_ENTRY;
 use picozone_personality::libraries::{self, Library};
 use picozone_personality::mailbox::{Image, Segment};
@@ -149,7 +149,12 @@ impl Copies {
         // The home holds `zones/NAME`.
         let home = zone_dir.ancestors().nth(2).unwrap_or(zone_dir);
         let (cache, own) = (home.join("cache/rewritten"), run_dir.join("rewritten"));
-        for dir in [&cache, &own] {
+        let needed = if is_wanted {
+            &[&cache, &own][..]
+        } else {
+            &[&own]
+        };
+        for dir in needed {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -296,22 +301,28 @@ impl Copies {
         let found = rewrite::analyse(&bytes, JUMP_ENTRY, |nr| role.wants(nr));
         let count = COUNT.fetch_add(1, Relaxed);
         let unfinished = self.cache.join(format!("{}.{count}", std::process::id()));
-        let mut to = File::create(&unfinished)?;
-        if let Some(found) = found {
-            let (copy, offset) = found.apply(&bytes);
-            let tail = Tail {
-                address: found.tail_address,
-                offset,
-                length: found.tail.len() as u64,
-            };
-            to.write_all(&copy)?;
-            to.write_all(&tail.to_bytes())?;
-        }
-        to.set_permissions(fs::Permissions::from_mode(0o555))?;
-        // A name must not outlive a crash that its content does not.
-        to.sync_all()?;
-        fs::rename(unfinished, kept)
+        let done = write(&unfinished, &bytes, found.as_ref());
+        let done = done.and_then(|()| fs::rename(&unfinished, kept));
+        done.inspect_err(|_| drop(fs::remove_file(&unfinished)))
     }
+}
+
+/// Writes a copy to the disk.
+fn write(path: &Path, file: &[u8], found: Option<&Rewritten>) -> std::io::Result<()> {
+    let mut to = File::create(path)?;
+    if let Some(found) = found {
+        let (copy, offset) = found.apply(file);
+        let tail = Tail {
+            address: found.tail_address,
+            offset,
+            length: found.tail.len() as u64,
+        };
+        to.write_all(&copy)?;
+        to.write_all(&tail.to_bytes())?;
+    }
+    to.set_permissions(fs::Permissions::from_mode(0o555))?;
+    // A name must not outlive a crash that its content does not.
+    to.sync_all()
 }
 
 /// `None` for an empty copy.
