@@ -20,7 +20,7 @@
 
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::THREAD_BIAS;
-use picozone_personality::mailbox::{MAILBOX_STRIDE, Request, xattr as of};
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, xattr as of};
 use std::arch::asm;
 use std::ffi::CString;
 use std::sync::atomic::Ordering::Relaxed;
@@ -999,12 +999,13 @@ fn waiting() {
 /// What the monitor says to a request with this mailbox.
 fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
     let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    let mailbox = MAILBOXES + tid * 16384;
+    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
     for (at, word) in args.iter().enumerate() {
         unsafe { ((mailbox + 8 * at as u64) as *mut u64).write_volatile(*word) };
     }
     for (at, byte) in text.iter().enumerate() {
-        unsafe { ((mailbox + 64 + at as u64) as *mut u8).write_volatile(*byte) };
+        let to = mailbox + (std::mem::offset_of!(Mailbox, a) + at) as u64;
+        unsafe { (to as *mut u8).write_volatile(*byte) };
     }
     inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
 }
@@ -1020,7 +1021,7 @@ fn doorbell() {
         state
     };
     let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    let mailbox = MAILBOXES + tid * 16384;
+    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
     for round in 0..4000 {
         for word in 0..1100u64 {
             let value = match next() % 4 {
