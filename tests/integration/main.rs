@@ -17,3 +17,4 @@ mod proc;
 mod programs;
 mod redis;
 mod sockets;
+mod tracers;

@@ -45,6 +45,7 @@ mod path;
 mod pids;
 mod plan;
 mod process;
+mod ptrace;
 mod signal;
 mod socket;
 mod thread;
