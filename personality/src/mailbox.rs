@@ -246,6 +246,10 @@ pub struct Handover {
     pub front_count: u32,
     /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
     pub ignored: u32,
+    /// 1 if a tracer waits for the guest's entry. Set by the tracer, after the exec.
+    pub is_awaited: u32,
+    /// Unused.
+    pub pad: u32,
     /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
     /// NUL-terminated.
     pub comm: [u8; 16],

@@ -299,6 +299,16 @@ pub(crate) const EXECVEAT: Form = &[&[FdPersonality(0), Empty(1), EqLow(4, 0x100
 const CLONE_NEW: u32 = 0x7e02_0000 | 0x80;
 /// No name spaces (CLONE_NEW*), no tracing.
 pub(crate) const CLONE: Form = &[&[Clear(0, CLONE_NEW | 0x2000)]];
+/// ptrace: Landlock holds it within the zone, and what a tracee calls is judged after its tracer's
+/// last word. Left out: seccomp's filters, syscall user dispatch, arch_prctl of another.
+pub(crate) const PTRACE: Form = &[&[OneOf(
+    0,
+    &[
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 24, 31, 32, 33, 0x4200, 0x4201,
+        0x4202, 0x4203, 0x4204, 0x4205, 0x4206, 0x4207, 0x4208, 0x4209, 0x420a, 0x420b, 0x420e,
+        0x420f, 0x4212,
+    ],
+)]];
 /// Plain files, pipes and sockets, without set-id bits.
 pub(crate) const MKNODAT: Form = &[&[
     Clear(2, 0o6000),
@@ -310,5 +320,5 @@ pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
 pub(crate) const LINKAT: Form = &[&[Clear(4, 0x400)]];
 /// An approved way.
 pub(crate) const OPENAT2: Form = &[&[How(2), EqLow(3, 24), HighZero(3)]];
-/// A question, or the usual personality.
-pub(crate) const PERSONALITY: Form = &[&[EqLow(0, 0)], &[EqLow(0, u32::MAX)]];
+/// A question, or the usual personality, or that without random addresses, as debuggers want it.
+pub(crate) const PERSONALITY: Form = &[&[OneOf(0, &[0, 0x4_0000, u32::MAX])]];

@@ -128,7 +128,7 @@ table! {
     98 getrusage(who: Int, usage: StructOut) -> Zero = Native;
     99 sysinfo(info: StructOut) -> Zero = Native;
     100 times(buf: StructOut) -> Int = Native;
-    101 ptrace(op: Command, pid: Tid, addr: Addr, data: Argument) -> Int = Refused(Errno::EPERM, "tracing inside a zone is not supported yet");
+    101 ptrace(op: Command, pid: Tid, addr: Addr, data: Argument) -> Int = Emulated(PTRACE);
     102 getuid() -> Uid = Emulated(NEVER);
     103 syslog(type: Command, bufp: BufOut, len: Size) -> Int = Refused(Errno::EPERM, "belongs to the host's administrator");
     104 getgid() -> Gid = Emulated(NEVER);

@@ -19,3 +19,4 @@ mod redis;
 mod rewrite;
 mod servers;
 mod sockets;
+mod tracers;

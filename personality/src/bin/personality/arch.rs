@@ -182,6 +182,14 @@ unsafe extern "C" {
     static pz_string_fault: u8;
 }
 
+/// Where an exec begins.
+pub fn first_instruction() -> u64 {
+    unsafe extern "C" {
+        fn _start();
+    }
+    _start as *const () as u64
+}
+
 /// What [`wait`] gives when a signal arrived before the call began or asks for it to be made again.
 pub const RESTART: i64 = -512;
 

@@ -155,6 +155,7 @@ handlers! {
         tkill => process::tkill(thread, a[0], a[1]),
         rt_sigqueueinfo => process::queue(thread, a[0], None, a[1], a[2]),
         rt_tgsigqueueinfo => process::queue(thread, a[0], Some(a[1]), a[2], a[3]),
+        ptrace => crate::ptrace::ptrace(thread, a[0], a[1], a[2], a[3]),
         execve => exec::execveat(thread, AT_CWD, a[0], a[1], a[2], 0),
         execveat => exec::execveat(thread, a[0], a[1], a[2], a[3], a[4]),
 

@@ -50,6 +50,7 @@ mod pidfd;
 mod pids;
 mod plan;
 mod process;
+mod ptrace;
 mod sigio;
 mod signal;
 mod socket;

@@ -59,7 +59,7 @@ pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64)
     }
     let mut info = memory::read::<Info>(info)?;
     process::may_signal(thread, target)?;
-    process::sender_to_host(thread, &mut info);
+    process::sender_to_host(&mut info);
     send(&raw const info as u64)
 }
 

@@ -3,7 +3,7 @@
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, handover, memory, others, pids, signal};
+use crate::{Errno, Result, handover, memory, others, pids, ptrace, signal};
 use linux_raw_sys::general::*;
 
 /// Everything that would make another name space, or let the child be traced.
@@ -56,6 +56,8 @@ pub fn clone(
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
     child.clears_handlers = clears_handlers;
+    (child.making, thread.making) = (zone_pid, zone_pid);
+    child.is_vfork = flags & u64::from(CLONE_VFORK) != 0;
     if flags & u64::from(CLONE_SIGHAND) != 0 {
         child.process = thread.process;
     } else {
@@ -88,6 +90,7 @@ pub fn clone(
             child.region(),
         )
     };
+    thread.making = 0;
     if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
         thread::free(child);
     }
@@ -213,6 +216,7 @@ extern "C" fn child_start(region: u64) -> ! {
             handover::release(thread.host_tid);
         }
     }
+    thread.making = 0;
     unsafe {
         // The kernel sets the alternate stack from the frame.
         let frame = thread.child_frame as *mut Frame;
@@ -229,6 +233,7 @@ fn fork(
     clears_handlers: bool,
 ) -> Result<u64> {
     let zone_pid = pids::allocate()?;
+    thread.making = zone_pid;
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
         // Only this thread lives on; what it knows of itself changes.
@@ -245,6 +250,7 @@ fn fork(
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
+        (thread.making, thread.is_vfork) = (0, false);
         handover::release(thread.host_tid);
         thread.held_pending = 0;
         if clears_handlers {
@@ -255,6 +261,7 @@ fn fork(
         }
         return Ok(0);
     }
+    thread.making = 0;
     let host = checked(result)? as u32;
     pids::register(zone_pid, host);
     Ok(u64::from(zone_pid))
@@ -289,7 +296,7 @@ pub fn exit(thread: &Thread, status: u64) -> ! {
 /// The pid argument of wait4 and kill: >0 process, 0 own group, -1 all, < -1 a group.
 fn target_to_host(pid: i32) -> Result<i64> {
     Ok(match pid {
-        1.. => i64::from(pids::to_host(pid as u32)?),
+        1.. => i64::from(pids::thread_to_host(pid as u32)?),
         0 | -1 => i64::from(pid),
         _ => -i64::from(pids::group_to_host(pid.unsigned_abs())?),
     })
@@ -309,19 +316,25 @@ pub fn wait4(
     }
     let host = target_to_host(pid).map_err(|_| Errno::ECHILD)?;
     let mut status = 0i32;
-    let result = arch::wait(
-        __NR_wait4,
-        [host as u64, &raw mut status as u64, options, rusage, 0, 0],
-        thread.mask() & !signal::HELD,
-    );
-    let child = checked_or_restart(result)? as u32;
-    if child == 0 {
-        return Ok(0);
-    }
+    let child = loop {
+        let result = arch::wait(
+            __NR_wait4,
+            [host as u64, &raw mut status as u64, options, rusage, 0, 0],
+            thread.mask() & !signal::HELD,
+        );
+        let child = checked_or_restart(result)? as u32;
+        if child == 0 {
+            return Ok(0);
+        }
+        if ptrace::is_shown(child, &mut status) {
+            break child;
+        }
+        ptrace::go_on_waiting(thread)?;
+    };
     if wstatus != 0 {
         memory::write(wstatus, &status)?;
     }
-    let zone = pids::to_zone(child).unwrap_or(child);
+    let zone = ptrace::to_zone(child);
     let is_dead = status & 0x7f != 0x7f && status != 0xffff;
     if is_dead && options & u64::from(WNOWAIT) == 0 {
         pids::reaped(child);
@@ -341,22 +354,28 @@ pub fn waitid(
     let host = match which as u32 {
         P_PID if id as i32 <= 0 => return Err(Errno::EINVAL),
         P_PGID if (id as i32) < 0 => return Err(Errno::EINVAL),
-        P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
+        P_PID => u64::from(pids::thread_to_host(id as u32).map_err(|_| Errno::ECHILD)?),
         P_PGID if id as u32 != 0 => {
             u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?)
         }
         _ => id,
     };
     let mut got = Info([0; 128]);
-    let result = arch::wait(
-        __NR_waitid,
-        [which, host, &raw mut got as u64, options, rusage, 0],
-        thread.mask() & !signal::HELD,
-    );
-    checked_or_restart(result)?;
+    loop {
+        let result = arch::wait(
+            __NR_waitid,
+            [which, host, &raw mut got as u64, options, rusage, 0],
+            thread.mask() & !signal::HELD,
+        );
+        checked_or_restart(result)?;
+        if ptrace::is_info_shown(&mut got) {
+            break;
+        }
+        ptrace::go_on_waiting(thread)?;
+    }
     let child = got.pid();
     if child != 0 {
-        let zone = pids::to_zone_or_0(child);
+        let zone = ptrace::to_zone(child as u32);
         let is_dead = (1..=3).contains(&got.code());
         if is_dead && options & u64::from(WNOWAIT) == 0 {
             pids::reaped(child as u32);
@@ -533,7 +552,7 @@ pub fn queue(
     if pid == 1 {
         return to_init(signal);
     }
-    sender_to_host(thread, &mut info);
+    sender_to_host(&mut info);
     let info = &raw const info as u64;
     outside_is_esrch(match thread_id {
         None => unsafe { syscall3(__NR_rt_sigqueueinfo, u64::from(host), signal, info) },
@@ -557,14 +576,9 @@ pub fn queue(
 }
 
 /// Puts the sender that a guest claims into the host's terms, from which the receiver takes it back.
-pub fn sender_to_host(thread: &Thread, info: &mut Info) {
+pub fn sender_to_host(info: &mut Info) {
     if info.code() < 0 {
-        let own = thread.process();
-        let sender = match info.pid() as u32 {
-            me if me == own.zone_pid => own.host_pid,
-            other => pids::to_host(other).unwrap_or(0),
-        };
-        info.set_pid(sender);
+        info_to_host(info);
     }
 }
 
@@ -612,6 +626,13 @@ pub fn getppid() -> u64 {
     u64::from(pids::to_zone_or_0(
         unsafe { syscall1(__NR_getppid, 0) } as i32
     ))
+}
+
+/// Puts the sender of a signal into the host's terms.
+pub fn info_to_host(info: &mut Info) {
+    if info.code() <= 0 {
+        info.set_pid(pids::to_host(info.pid() as u32).unwrap_or(0));
+    }
 }
 
 /// Puts the sender of a signal into the zone's terms.

@@ -8,9 +8,9 @@
 
 use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
-use crate::memory;
 use crate::thread::{Pending, Process, Thread, me};
 use crate::{Errno, Result, dispatch};
+use crate::{memory, ptrace};
 use linux_raw_sys::general::*;
 
 /// `struct kernel_sigaction`.
@@ -46,7 +46,7 @@ pub const fn held_index(signal: u32) -> usize {
 }
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
-const SYS_SECCOMP: i32 = 1;
+pub const SYS_SECCOMP: i32 = 1;
 /// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer.
 const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | 0x0400_0000) as u64;
 /// The guest's flags that the kernel acts on.
@@ -73,8 +73,52 @@ fn install(signal: u32, handler: u64, flags: u64) -> i64 {
 /// Takes over the signals that the personality needs.
 pub fn take_over() {
     let ours = on_signal as *const () as u64;
-    for signal in [SIGSYS, SIGSEGV, SIGBUS] {
+    for signal in [SIGSEGV, SIGBUS] {
         install(signal, ours, u64::from(SA_NODEFER));
+    }
+    // A call is not to end because a tracee or the personality of another process called here.
+    install(SIGSYS, ours, u64::from(SA_NODEFER | SA_RESTART));
+}
+
+/// Has the signals of children come here, whatever the guest does with them. The guest's action must
+/// be known to the process' block. Takes no lock, since it may be called from within the personality.
+pub fn watch_children(process: &mut Process) {
+    if process.is_tracer {
+        return;
+    }
+    process.is_tracer = true;
+    know(process, SIGCHLD);
+    watch(process.actions[SIGCHLD as usize]);
+}
+
+/// The guest's calls go on after a stop that is none of its business.
+fn watch(action: Action) {
+    let flags = match action.handler {
+        DEFAULT => u64::from(SA_RESTART),
+        IGNORE => u64::from(SA_RESTART | SA_NOCLDWAIT),
+        _ => action.flags,
+    };
+    install(SIGCHLD, on_signal as *const () as u64, flags);
+}
+
+/// Learns the action that an exec left.
+fn know(process: &mut Process, signal: u32) {
+    if process.known & bit(signal) != 0 {
+        return;
+    }
+    process.known |= bit(signal);
+    if bit(signal) & HELD == 0 {
+        let mut now = Action::default();
+        unsafe {
+            syscall4(
+                __NR_rt_sigaction,
+                u64::from(signal),
+                0,
+                &raw mut now as u64,
+                8,
+            )
+        };
+        process.actions[signal as usize] = now;
     }
 }
 
@@ -102,6 +146,9 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         }
         release(thread, context);
         thread.context = core::ptr::null_mut();
+        return;
+    }
+    if ptrace::is_private(thread, signal, info) {
         return;
     }
     let place = match arch::place(context.regs.rip) {
@@ -370,28 +417,15 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
     let process = thread.process();
     let before = {
         let _guard = process.lock();
-        if process.known & bit(signal) == 0 {
-            process.known |= bit(signal);
-            if bit(signal) & HELD == 0 {
-                let mut now = Action::default();
-                unsafe {
-                    syscall4(
-                        __NR_rt_sigaction,
-                        u64::from(signal),
-                        0,
-                        &raw mut now as u64,
-                        8,
-                    )
-                };
-                process.actions[signal as usize] = now;
-            }
-        }
+        know(process, signal);
         let before = process.actions[signal as usize];
         if let Some(mut action) = new_action {
             action.mask &= !UNBLOCKABLE;
             process.actions[signal as usize] = action;
             let ours = on_signal as *const () as u64;
-            if action.handler > IGNORE {
+            if signal == SIGCHLD && process.is_tracer {
+                watch(action);
+            } else if action.handler > IGNORE {
                 install(signal, ours, action.flags);
             } else if bit(signal) & HELD == 0 {
                 let mut plain = action;

@@ -34,6 +34,8 @@ pub struct Process {
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
     pub keepcaps: u32,
+    /// Whether it traces: stops of its tracees are judged before the guest learns of them.
+    pub is_tracer: bool,
     pub exe_len: u32,
     pub exe: [u8; 1024],
 }
@@ -77,6 +79,13 @@ pub struct Thread {
     pub searched: Searched,
     /// The frame by which a child that shares memory leaves for the guest.
     pub child_frame: u64,
+    /// Zone pid of the process that is being made, in the maker and in what is made: for a tracer,
+    /// which may see the child before either has told the commons.
+    pub making: u32,
+    /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.
+    pub is_vfork: bool,
+    /// Whether the exec is to begin with `PTRACE_TRACEME`.
+    pub is_traced_from_exec: bool,
     /// The process' block, where this thread began a process.
     pub own_process: Process,
 }

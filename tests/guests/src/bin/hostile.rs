@@ -179,7 +179,7 @@ fn foreign_calls() {
     let zeroes = [0u64; 64];
     let z = ptr(&zeroes);
     let user = libc::CLONE_NEWUSER as u64;
-    let rows: [(&str, i64, [u64; 6]); 20] = [
+    let rows: [(&str, i64, [u64; 6]); 21] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -198,7 +198,16 @@ fn foreign_calls() {
             libc::SYS_clone,
             [user | 17, 0, 0, 0, 0, 0],
         ),
-        ("ptrace", libc::SYS_ptrace, [0, 0, 0, 0, 0, 0]),
+        (
+            "a filter by ptrace",
+            libc::SYS_ptrace,
+            [0x420c, 0, 0, 0, 0, 0],
+        ),
+        (
+            "arch_prctl by ptrace",
+            libc::SYS_ptrace,
+            [30, 0, 0, 0, 0, 0],
+        ),
         (
             "a listener of its own",
             libc::SYS_seccomp,
@@ -528,6 +537,10 @@ fn others(pid: u64, socket: &str) {
     let own = ptr(&vector);
     for (name, nr, args) in [
         ("kill", libc::SYS_kill, [pid, 0, 0, 0, 0, 0]),
+        ("PTRACE_ATTACH", libc::SYS_ptrace, [16, pid, 0, 0, 0, 0]),
+        ("PTRACE_SEIZE", libc::SYS_ptrace, [0x4206, pid, 0, 0, 0, 0]),
+        ("PTRACE_PEEKDATA", libc::SYS_ptrace, [2, pid, w, w, 0, 0]),
+        ("PTRACE_KILL", libc::SYS_ptrace, [8, pid, 0, 0, 0, 0]),
         ("tgkill", libc::SYS_tgkill, [pid, pid, 0, 0, 0, 0]),
         ("tkill", libc::SYS_tkill, [pid, 0, 0, 0, 0, 0]),
         ("prlimit", libc::SYS_prlimit64, [pid, 7, 0, w, 0, 0]),
@@ -1042,6 +1055,64 @@ fn doorbell() {
     println!("refused a doorbell full of garbage");
 }
 
+fn trace(request: u64, pid: i32, addr: u64, data: u64) -> i64 {
+    raw(libc::SYS_ptrace, [request, pid as u64, addr, data, 0, 0])
+}
+
+/// Makes a child and stops it as its tracer.
+fn traced(options: u64, child: fn() -> i64) -> i32 {
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        unsafe { libc::raise(libc::SIGSTOP) };
+        child();
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if trace(0x4200, pid, 0, options | 1 << 20) < 0 && options == 0 {
+        println!("BROKEN control tracing");
+    }
+    pid
+}
+
+fn stop(pid: i32) {
+    let mut status = 0;
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+}
+
+/// What the wall keeps from a guest it keeps from the tracer of one.
+fn tracing() {
+    let nothing = || raw(libc::SYS_sched_yield, [0; 6]);
+    attempt("PTRACE_O_SUSPEND_SECCOMP", || {
+        let pid = traced(0, nothing);
+        trace(0x4200, pid, 0, 1 << 21 | 1 << 20)
+    });
+    attempt("poking the tables of a tracee", || {
+        trace(5, traced(0, nothing), TABLES, 0)
+    });
+    attempt("peeking as a stranger", || trace(2, 1, TABLES, 0));
+    attempt("another call at the entry of one", || {
+        let pid = traced(0, nothing);
+        // To the entry, another number, to the end.
+        trace(24, pid, 0, 0);
+        stop(pid);
+        let orig_rax = 15 * 8;
+        trace(6, pid, orig_rax, libc::SYS_unshare as u64);
+        trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
+        trace(24, pid, 0, 0);
+        stop(pid);
+        let mut result = 0i64;
+        trace(3, pid, 10 * 8, &raw mut result as u64);
+        // Either an errno, or the number where the filter trapped.
+        if result == libc::SYS_unshare {
+            -1
+        } else {
+            result
+        }
+    });
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let pid = args.next().and_then(|pid| pid.parse().ok()).unwrap_or(1);
@@ -1054,6 +1125,7 @@ fn main() {
     others(pid, &socket);
     ipc();
     copies();
+    tracing();
     signals();
     waiting();
     attempt("the doorbell", || {
