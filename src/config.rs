@@ -27,6 +27,10 @@ pub struct Config {
     /// its own that shares the host's `/usr`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
+    /// Whether programs and libraries are rewritten, so that their system calls enter the
+    /// personality by a jump.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rewrite: bool,
     /// Directories of the host that the zone sees.
     #[serde(default, rename = "bind", skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
@@ -311,6 +315,7 @@ mod tests {
             number: 1,
             hostname: "web1".to_owned(),
             root: None,
+            rewrite: false,
             binds: vec![Bind {
                 host: "/srv/a".into(),
                 zone: "/srv/b".into(),

@@ -50,8 +50,34 @@ pub struct Process {
     pub group_count: AtomicU32,
     /// Supplementary groups.
     pub groups: [AtomicU32; GROUPS_MAX],
+    /// Which of `limits` were ever set: one bit each.
+    pub limited: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 5],
+    pub pad: [AtomicU32; 4],
+    /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
+    /// the kernel's. See [`limits`](crate::limits).
+    pub limits: [AtomicU64; crate::limits::COUNT],
+}
+
+/// What a tracer's personality keeps of a tracee, so that its stops in the personality stay unseen.
+#[repr(C)]
+pub struct Tracee {
+    /// The request by which the tracer last let it go on.
+    pub mode: AtomicU32,
+    /// `PTRACE_O_*`.
+    pub options: AtomicU32,
+    /// The guest's call under way.
+    pub call: AtomicU32,
+    /// See the personality's `ptrace/stops.rs`.
+    pub flags: AtomicU32,
+    /// What is still to be shown of an exec.
+    pub exec: AtomicU32,
+    /// The status that is shown for the stop in which it is; 0 if that was not judged yet.
+    pub shown: AtomicU32,
+    /// What the stop is shown as, where it is really another one.
+    pub shown_as: AtomicU32,
+    /// `PTRACE_GETEVENTMSG` of a stop that is over.
+    pub message: AtomicU32,
 }
 
 /// The whole region.
@@ -74,10 +100,12 @@ pub struct Commons {
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Refused calls by number, for the report of what is not supported.
     pub refused: [AtomicU64; REFUSALS_MAX],
-    /// Calls that entered the personality, by number.
+    /// Calls that entered the personality by SIGSYS, by number.
     pub entered: [AtomicU64; REFUSALS_MAX],
     /// Processes by zone pid.
     pub processes: [Process; ZONE_PID_LIMIT as usize],
     /// Zone pid by host pid; 0 where there is none. May be stale: check `processes[z].host`.
     pub by_host: [AtomicU32; crate::layout::PID_LIMIT as usize],
+    /// Tracees by host thread id.
+    pub tracees: [Tracee; crate::layout::PID_LIMIT as usize],
 }

@@ -19,6 +19,10 @@ pub const MAILBOXES_BASE: u64 = 0x6210_0000_0000;
 /// First address beyond all of the above.
 pub const REGION_END: u64 = 0x6300_0000_0000;
 
+/// The hard `RLIMIT_AS` of guests, in bytes, where the host's is not lower: the kernel places nothing
+/// in our region by itself, since more than this lies above it.
+pub const ADDRESS_SPACE: u64 = 20 << 40;
+
 /// Highest host thread id for which there is a mailbox, plus one (the kernel's `PID_MAX_LIMIT`).
 pub const PID_LIMIT: u32 = 1 << 22;
 /// What a zone adds to the host id of a thread that is not a leader (above any host id).
@@ -38,6 +42,8 @@ pub const FD_COMMONS: u32 = FD_BASE + 2;
 pub const FD_MAILBOXES: u32 = FD_BASE + 3;
 /// A datagram socket to the monitor, over which a guest hands it a descriptor.
 pub const FD_HAND: u32 = FD_BASE + 4;
+/// The directory of rewritten copies of programs and libraries.
+pub const FD_COPIES: u32 = FD_BASE + 5;
 /// The zone's mounts, `O_PATH`, in the order of the mount table.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
 /// How many mounts a zone can have.

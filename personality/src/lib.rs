@@ -11,6 +11,8 @@
 
 pub mod commons;
 pub mod layout;
+pub mod libraries;
+pub mod limits;
 pub mod listing;
 pub mod mailbox;
 pub mod net;

@@ -30,6 +30,18 @@ pub const CHOWN_NEW: u64 = 1;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
 pub const CHOWN_CLEARS_SET_GID: u64 = 2;
 
+/// Operations of [`Request::Xattr`].
+pub mod xattr {
+    /// args = .., length, flags of setxattr(2); b = value.
+    pub const SET: u64 = 0;
+    /// b receives the value. The value of the request is its length.
+    pub const GET: u64 = 1;
+    /// args = .., 1 if `trusted.*` is listed too; b receives the names. The value is their length.
+    pub const LIST: u64 = 2;
+    /// Takes it away.
+    pub const REMOVE: u64 = 3;
+}
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -97,8 +109,9 @@ requests! {
     PeerPort = 13;
     /// Sets the zone's host name (args 0 = 0) or domain name (1): args 1 = length; a = name.
     SetName = 14;
-    /// Attributes of a process of the zone that need the monitor's eye: args = operation, zone pid,
-    /// further arguments (`prlimit`, `sched_*`, `getpgid`, `getpriority`, `setpriority`).
+    /// A call about another process or thread of the zone (`getpgid`, `pidfd_open`, `setpriority`,
+    /// `sched_*`, `prlimit64`, ...): args = number of the call, then its arguments in the zone's
+    /// terms; b = its structure, in or out.
     Process = 15;
     /// Tells the monitor that init has finished its part of a boot, or that a process that init
     /// started ended: args = event, cookie, status.
@@ -127,7 +140,22 @@ requests! {
     /// Makes a socket that stands for one of `NETLINK_ROUTE`: args = zone pid that asks for it,
     /// `SOCK_CLOEXEC | SOCK_NONBLOCK`. The value is the new descriptor.
     Netlink = 23;
+    /// Extended attribute of a file: args = descriptor, operation (see [`xattr`]), ..; a = name.
+    Xattr = 24;
+    /// Adds a watch to an inotify(7) descriptor that was handed over: args = descriptor of what is
+    /// to be watched, cookie, mask. The value is the watch.
+    Watch = 25;
+    /// POSIX message queues: args = number of mq_open or mq_unlink, flags, mode, 1 if there are
+    /// attributes; users as for `Shm`; a = name; b = `struct mq_attr`. The value of mq_open is the new
+    /// descriptor.
+    Queue = 26;
+    /// What is to be mapped in place of a library: args = descriptor. A row of the tables says it.
+    Library = 27;
 }
+
+/// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'
+/// directory of `/proc`.
+pub const PIDFD_DIRECTORY: u64 = 1 << 32;
 
 /// One thread's page of arguments and results. All of it is written by guests.
 #[derive(Clone, Copy)]
@@ -218,6 +246,10 @@ pub struct Handover {
     pub front_count: u32,
     /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
     pub ignored: u32,
+    /// 1 if a tracer waits for the guest's entry. Set by the tracer, after the exec.
+    pub is_awaited: u32,
+    /// Unused.
+    pub pad: u32,
     /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
     /// NUL-terminated.
     pub comm: [u8; 16],

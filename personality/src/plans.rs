@@ -35,6 +35,11 @@ pub struct FileId {
 /// A path, NUL-terminated; empty if there is none.
 pub type Name = [u8; NAME_MAX];
 
+/// Room for the name of a copy in [`FD_COPIES`](crate::layout::FD_COPIES), terminating NUL included.
+pub const COPY_MAX: usize = 96;
+/// The name of a file's rewritten copy, NUL-terminated; empty if there is none.
+pub type CopyName = [u8; COPY_MAX];
+
 /// One plan.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -51,6 +56,10 @@ pub struct KnownPlan {
     pub exe_id: FileId,
     /// The interpreter's.
     pub interp_id: FileId,
+    /// The program's copy, which is mapped in its place.
+    pub exe_copy: CopyName,
+    /// The interpreter's.
+    pub interp_copy: CopyName,
     /// [`Commons::links`](crate::commons::Commons::links) before `path` was found.
     pub links: u32,
     /// As [`Handover::exec_stack`](crate::mailbox::Handover::exec_stack).

@@ -4,13 +4,14 @@
 //! rows are append-only or guarded by a sequence number.
 
 use crate::layout::MOUNT_ROWS_MAX;
+use crate::libraries::{self, Library, LibraryRow};
 use crate::net::{PortRow, ZoneNet};
-use crate::plans::{self, KnownPlan, PlanRow};
+use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 5;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// How many placeholders there are: five kinds in each of two trees.
@@ -94,8 +95,10 @@ pub struct Tables {
     pub port_count: AtomicU32,
     /// Not 0 once the zone has had a directory that gives its group to what is made in it.
     pub group_givers: AtomicU32,
+    /// 1 if programs and libraries are rewritten: call sites enter the personality by a jump.
+    pub jumps: u32,
     /// Unused.
-    pub pad: [u32; 2],
+    pub pad: [u32; 1],
     /// Host name as `uname` shows it, NUL-terminated.
     pub hostname: [u8; 65],
     /// Domain name as `uname` shows it, NUL-terminated.
@@ -116,6 +119,8 @@ pub struct Tables {
     pub ports: [PortRow; PORTS_MAX],
     /// Load plans of programs, by name, see [`Tables::plan`].
     pub plans: [PlanRow; plans::ROWS],
+    /// Libraries by file, see [`Tables::library`].
+    pub libraries: [LibraryRow; libraries::ROWS],
     /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as
     /// is so for most. Spares readers a page of the large table for each file.
     pub owner_bits: [AtomicU64; OWNER_WORDS],
@@ -148,6 +153,13 @@ impl Tables {
     #[must_use]
     pub fn plan(&self, name: &[u8]) -> Option<KnownPlan> {
         (0..plans::WAYS).find_map(|number| self.plans.get(plans::way(name, number))?.get(name))
+    }
+
+    /// What is known of a file as a library.
+    #[must_use]
+    pub fn library(&self, id: &FileId) -> Option<Library> {
+        let mut ways = 0..libraries::WAYS;
+        ways.find_map(|number| self.libraries.get(libraries::way(id, number))?.get(id))
     }
 
     /// Whether the ownership table may have a row of this file. `false` is certain.

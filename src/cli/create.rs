@@ -33,6 +33,11 @@ pub(super) struct Options {
     /// (/etc/hosts, placeholders of /proc and /dev), and stays when the zone is deleted.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    /// Rewrite programs and libraries, so that their system calls need no signal
+    ///
+    /// Copies of what the zone cannot write are made in the directory of zones.
+    #[arg(long)]
+    rewrite: bool,
     /// Show a directory of the host in the zone, read-only unless :rw is given
     #[arg(long, value_name = "HOST:ZONE[:ro|rw]")]
     bind: Vec<Bind>,
@@ -64,6 +69,7 @@ impl Options {
         Ok(Wanted {
             hostname: self.hostname,
             root,
+            rewrite: self.rewrite,
             binds: self.bind,
             publications: self.publish,
         })

@@ -57,7 +57,7 @@ pub fn lookup(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Resu
         What::Device(name) => Node::Device(Path::new("/dev").join(name)),
         What::Tty => Node::Device(pty_path(controlling(view, caller)?)),
         What::Ptmx => Node::Ptmx,
-        What::Log => return Err(libc::ENXIO),
+        What::Log => Node::Socket,
         What::Pty(number) => Node::Device(pty_path(number)),
         What::Link(text) => Node::Link(text.into()),
     })

@@ -1,5 +1,6 @@
 //! execve(2): from a path to the plan by which the personality maps the program.
 
+use super::copies::Role;
 use super::descriptors::{CWD, open_path, own_path};
 use super::files;
 use super::notify::{Call, Listener};
@@ -12,7 +13,7 @@ use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
 use picozone_fsmap::LINKS_MAX;
 use picozone_personality::commons::GROUPS_MAX;
-use picozone_personality::mailbox::Handover;
+use picozone_personality::mailbox::{Handover, Image};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -178,10 +179,19 @@ pub fn prepare(
         user: User::of(zone, call.tid, args),
     };
     let mut plan = loader::prepare(&mut executables, &name).map_err(|error| error.0)?;
-    plans::keep(zone, asked, &name, &plan);
-    plan.exe.1.fd = listener.add(call, plan.exe.0.as_fd(), false)?;
+    let copy_of = |file: &File, image: &mut Image, role: Role| {
+        let copy = zone.copies.of(zone, file, asked, role)?;
+        copy.extend(image).then_some(copy)
+    };
+    let exe_copy = copy_of(&plan.exe.0, &mut plan.exe.1, Role::Plain);
+    let interp = plan.interp.as_mut();
+    let interp_copy = interp.and_then(|(file, image)| copy_of(file, image, Role::Linker));
+    let copies = [exe_copy.as_ref(), interp_copy.as_ref()];
+    plans::keep(zone, asked, &name, &plan, copies);
+    let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));
+    plan.exe.1.fd = listener.add(call, exe.unwrap_or(plan.exe.0.as_fd()), false)?;
     if let Some((file, image)) = &mut plan.interp {
-        image.fd = listener.add(call, file.as_fd(), false)?;
+        image.fd = listener.add(call, interp.unwrap_or(file.as_fd()), false)?;
     }
     // SAFETY: all zero is a valid `Handover`.
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });

@@ -17,7 +17,7 @@ pub fn low_int(word: u64) -> i32 {
 }
 
 /// A guest's descriptor of a file that the zone may change.
-fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
+pub(super) fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
     let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
     let file = open_path(caller, number)?;
     // The path of our own descriptor: the guest cannot swap it any more.

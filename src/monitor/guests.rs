@@ -3,6 +3,7 @@
 use super::shared::Shared;
 use crate::ids::{HostPid, ZonePid};
 use picozone_personality::commons::{ZONE_PID_LIMIT, state};
+use picozone_personality::layout::THREAD_BIAS;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// Parent of a host process.
@@ -37,6 +38,34 @@ pub fn to_host(shared: &Shared, init: HostPid, zone: ZonePid) -> Option<HostPid>
     }
     let host = HostPid(process.host.load(Relaxed));
     (host.0 != 0 && is_in_zone(init, host)).then_some(host)
+}
+
+/// Host id of a process or thread of the zone, by the zone's number, verified.
+#[must_use]
+pub fn thread_to_host(shared: &Shared, init: HostPid, zone: ZonePid) -> Option<HostPid> {
+    let Some(host) = zone.0.checked_sub(THREAD_BIAS).map(HostPid) else {
+        return to_host(shared, init, zone);
+    };
+    is_in_zone(init, host).then_some(host)
+}
+
+/// Host id of a process group or session; its leader may be gone.
+#[must_use]
+pub fn group_to_host(shared: &Shared, zone: ZonePid) -> Option<HostPid> {
+    let process = shared.commons().processes.get(zone.0 as usize)?;
+    (process.state.load(Acquire) != state::FREE).then(|| HostPid(process.host.load(Relaxed)))
+}
+
+/// The threads of a host process.
+#[must_use]
+pub fn threads_of(pid: HostPid) -> Vec<HostPid> {
+    std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .map(HostPid)
+        .collect()
 }
 
 /// Zone pid of a host process.

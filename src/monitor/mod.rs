@@ -6,6 +6,7 @@
 
 pub mod attributes;
 pub mod control;
+pub mod copies;
 pub mod descriptors;
 pub mod devfs;
 pub mod exec;
@@ -18,6 +19,7 @@ pub mod notify;
 pub mod owners;
 pub mod paths;
 pub mod plans;
+pub mod processes;
 pub mod procfs;
 pub mod programs;
 pub mod requests;
@@ -28,4 +30,6 @@ pub mod start;
 pub mod terminals;
 pub mod used;
 pub mod view;
+pub mod watches;
+pub mod xattrs;
 pub mod zone;

@@ -1,8 +1,9 @@
 //! Load plans kept for the guests, so that the next exec of the same program asks nobody.
 
+use super::copies::Copy;
 use super::zone::Zone;
 use crate::loader::Plan;
-use picozone_personality::plans::{FileId, KnownPlan, NAME_MAX, Name, WAYS, way};
+use picozone_personality::plans::{COPY_MAX, FileId, KnownPlan, NAME_MAX, Name, WAYS, way};
 use std::fs::File;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Acquire;
@@ -34,11 +35,20 @@ impl Asked {
 }
 
 /// Keeps a plan, if it may be: of an absolute name, of files that are quiet, of no script.
-pub fn keep(zone: &Zone, asked: Asked, name: &[u8], plan: &Plan<File>) {
-    let _ = try_keep(zone, asked, name, plan);
+///
+/// `copies` are those of the program and its interpreter, whose images the plan already has; the
+/// plan's files are the originals.
+pub fn keep(zone: &Zone, asked: Asked, name: &[u8], plan: &Plan<File>, copies: [Option<&Copy>; 2]) {
+    let _ = try_keep(zone, asked, name, plan, copies);
 }
 
-fn try_keep(zone: &Zone, asked: Asked, name: &[u8], plan: &Plan<File>) -> Option<()> {
+fn try_keep(
+    zone: &Zone,
+    asked: Asked,
+    name: &[u8],
+    plan: &Plan<File>,
+    copies: [Option<&Copy>; 2],
+) -> Option<()> {
     let is_absolute = name.first() == Some(&b'/');
     if !plan.front.is_empty() || !is_absolute || is_monitors(zone, name) {
         return None;
@@ -47,12 +57,15 @@ fn try_keep(zone: &Zone, asked: Asked, name: &[u8], plan: &Plan<File>) -> Option
         Some((file, _)) => identify(file, asked)?,
         None => FileId::default(),
     };
+    let [exe_copy, interp_copy] = copies.map(|copy| copy.map_or([0; COPY_MAX], |copy| copy.name));
     let known = KnownPlan {
         name: text(name)?,
         path: text(&plan.path)?,
         interp_path: text(&plan.interp_path)?,
         exe_id: identify(&plan.exe.0, asked)?,
         interp_id,
+        exe_copy,
+        interp_copy,
         links: asked.links,
         exec_stack: u32::from(plan.exec_stack),
         exe: plan.exe.1,
@@ -87,15 +100,20 @@ fn is_monitors(zone: &Zone, name: &[u8]) -> bool {
 }
 
 /// `None` where the file changed too lately.
-fn identify(file: &File, asked: Asked) -> Option<FileId> {
+pub(super) fn identify(file: &File, asked: Asked) -> Option<FileId> {
     let data = nix::sys::stat::fstat(file).ok()?;
-    (data.st_ctime <= asked.seconds - QUIET_SECONDS).then_some(FileId {
+    (data.st_ctime <= asked.seconds - QUIET_SECONDS).then(|| id_of(&data))
+}
+
+/// What tells a file's content.
+pub(super) fn id_of(data: &nix::sys::stat::FileStat) -> FileId {
+    FileId {
         dev: data.st_dev,
         ino: data.st_ino,
         size: data.st_size,
         seconds: data.st_ctime,
         nanoseconds: data.st_ctime_nsec,
-    })
+    }
 }
 
 fn text(from: &[u8]) -> Option<Name> {

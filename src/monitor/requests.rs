@@ -3,10 +3,10 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc};
+use super::{exec, files, ipc, processes, watches, xattrs};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX};
+use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, xattr};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
@@ -107,16 +107,43 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 .add(call, socket.as_fd(), is_cloexec)
                 .map(i64::from)
         }
+        Request::Xattr => {
+            let name = text();
+            match args[1] {
+                xattr::SET => {
+                    let length = usize::try_from(args[2]).map_err(|_| libc::E2BIG)?;
+                    let value = shared.read_bytes(call.tid, length);
+                    xattrs::set(
+                        zone,
+                        caller,
+                        args[0],
+                        &name,
+                        &value,
+                        files::low_int(args[3]),
+                    )
+                }
+                xattr::GET => put(&xattrs::get(zone, caller, args[0], &name)?),
+                xattr::LIST => put(&xattrs::list(zone, caller, args[0], args[2] == 1)?),
+                xattr::REMOVE => xattrs::remove(zone, caller, args[0], &name),
+                _ => Err(libc::EINVAL),
+            }
+        }
+        Request::Watch => {
+            let watcher = handed(zone, args[1])?;
+            watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
+        }
+        Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);
             Ok(0)
         }
-        Request::Process => group_of(zone, args[0], args[1]),
+        Request::Process => processes::serve(zone, listener, call, args),
         Request::Init => Err(libc::EPERM),
         Request::Shm => ipc::serve(zone, listener, call, ipc::Kind::Shm, args),
         Request::Sem => ipc::serve(zone, listener, call, ipc::Kind::Sem, args),
         Request::Msg => ipc::serve(zone, listener, call, ipc::Kind::Msg, args),
+        Request::Queue => ipc::serve_queue(zone, listener, call, args),
         Request::EndWait => ipc::end_wait(zone, call, args[0]),
     }
 }
@@ -188,22 +215,4 @@ fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i3
         .ok_or(libc::EINVAL)?
         .copy_from_slice(name);
     Ok(0)
-}
-
-/// getpgid and getsid of another process of the zone.
-fn group_of(zone: &Zone, nr: u64, pid: u64) -> Result<i64, i32> {
-    let number = u32::try_from(pid).map_err(|_| libc::ESRCH)?;
-    let host = super::guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(number))
-        .ok_or(libc::ESRCH)?;
-    let pid = i32::try_from(host.0).map_err(|_| libc::ESRCH)?;
-    let pid = Some(nix::unistd::Pid::from_raw(pid));
-    let group = if nr == 121 {
-        nix::unistd::getpgid(pid)
-    } else {
-        nix::unistd::getsid(pid)
-    };
-    let group = group.map_err(|_| libc::ESRCH)?.as_raw().cast_unsigned();
-    super::guests::to_zone(&zone.shared, HostPid(group))
-        .map(|zone| i64::from(zone.0))
-        .ok_or(libc::ESRCH)
 }

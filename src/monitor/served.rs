@@ -146,6 +146,7 @@ fn follow<T>(
 /// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): there is no
 /// descriptor of one.
 pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Answer<OwnedFd>, i32> {
+    let only_names = OFlag::from_bits_retain(flags).contains(OFlag::O_PATH);
     let flags = without_path(OFlag::from_bits_retain(flags));
     let is_exclusive = flags.contains(OFlag::O_CREAT | OFlag::O_EXCL);
     let last = if is_exclusive || flags.contains(OFlag::O_NOFOLLOW) {
@@ -189,6 +190,9 @@ pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Ans
                 device(zone, &path, flags)?
             }
             Node::Ptmx => terminal(zone, caller, flags)?,
+            // Who makes it changes its mode by that; as with devices, that is not kept.
+            Node::Socket if only_names => open_device(Path::new("/dev/null"), OFlag::O_RDONLY)?,
+            Node::Socket => return Err(libc::ENXIO),
             Node::Object(object) => return open_object(zone, caller, &object, flags),
         };
         Ok(Step::Done(opened))

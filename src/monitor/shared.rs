@@ -310,15 +310,21 @@ impl Shared {
         unsafe { std::ptr::copy_nonoverlapping(from, to.cast(), length) };
     }
 
-    /// The fixed reserved descriptors, in their order; `hand` is the guest's end.
+    /// The fixed reserved descriptors, in their order; `hand` is the guest's end of that
+    /// socket, `copies` the directory of rewritten copies.
     #[must_use]
-    pub fn reserved<'a>(&'a self, hand: BorrowedFd<'a>) -> [BorrowedFd<'a>; 5] {
+    pub fn reserved<'a>(
+        &'a self,
+        hand: BorrowedFd<'a>,
+        copies: BorrowedFd<'a>,
+    ) -> [BorrowedFd<'a>; 6] {
         [
             self.personality.as_fd(),
             self.tables_read_only.as_fd(),
             self.commons.fd.as_fd(),
             self.mailboxes.fd.as_fd(),
             hand,
+            copies,
         ]
     }
 }

@@ -1,5 +1,6 @@
 //! From nothing to a serving monitor.
 
+use super::copies::Copies;
 use super::mounts::{self, Mount};
 use super::net::Net;
 use super::net::inet::rows::SharedRows;
@@ -56,10 +57,12 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let served = Served::open(&run_dir)
         .map_err(std::io::Error::from_raw_os_error)
         .doing("make /proc and /dev in", run_dir.display())?;
+    let copies = Copies::open(&boot.zone_dir, &run_dir, boot.config.rewrite)?;
     {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
         tables.host_uid = nix::unistd::geteuid().as_raw();
+        tables.jumps = u32::from(copies.is_on());
         tables.host_gid = nix::unistd::getegid().as_raw();
         let name = boot.config.hostname.as_bytes();
         let length = name.len().min(64);
@@ -85,7 +88,13 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     // Not a datagram socket: with one, a guest could send to any path of the host.
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
-    let (listener, init) = start_init(boot, &shared, &mounts, &spawn_theirs, &hand_theirs)?;
+    let (listener, init) = start_init(
+        boot,
+        &shared,
+        &mounts,
+        &copies,
+        [&spawn_theirs, &hand_theirs],
+    )?;
     drop((spawn_theirs, hand_theirs));
     have_room_for_descriptors();
     let tables = shared.tables();
@@ -114,6 +123,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         ipc: ipc::Ipc::make().doing("make", "an epoll instance")?,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,
+        copies,
         counters: std::array::from_fn(|_| 0.into()),
         booted: SystemTime::now(),
     });
@@ -233,8 +243,8 @@ fn start_init(
     boot: &Boot,
     shared: &Shared,
     mounts: &[Mount],
-    spawn: &OwnedFd,
-    hand: &OwnedFd,
+    copies: &Copies,
+    sockets: [&OwnedFd; 2],
 ) -> Result<(OwnedFd, i32)> {
     let (ours, theirs) = pair(SockType::SeqPacket)?;
     // SAFETY: this process has a single thread here but for the store's, which holds no lock that
@@ -263,7 +273,7 @@ fn start_init(
             Ok((listener, child.as_raw()))
         }
         ForkResult::Child => {
-            let failed = become_init(shared, mounts, spawn, hand, &theirs);
+            let failed = become_init(shared, mounts, copies, sockets, &theirs);
             eprintln!("zone init: {failed}");
             // SAFETY: nothing of this process is to run any more.
             unsafe { libc::_exit(1) }
@@ -291,8 +301,8 @@ fn receive_listener(socket: &OwnedFd) -> Option<OwnedFd> {
 fn become_init(
     shared: &Shared,
     mounts: &[Mount],
-    spawn: &OwnedFd,
-    hand: &OwnedFd,
+    copies: &Copies,
+    [spawn, hand]: [&OwnedFd; 2],
     socket: &OwnedFd,
 ) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
@@ -303,7 +313,7 @@ fn become_init(
     let (Ok(socket), Ok(spawn)) = (socket.try_clone(), spawn.try_clone()) else {
         return "cannot copy a socket".into();
     };
-    let fixed = shared.reserved(hand.as_fd());
+    let fixed = shared.reserved(hand.as_fd(), copies.directory());
     let reserved = descriptors::Reserved {
         fixed,
         mounts: mounts.iter().map(|mount| mount.directory.as_fd()).collect(),
@@ -324,6 +334,7 @@ fn become_init(
             };
             (mount.directory.as_fd(), right)
         })
+        .chain([(copies.directory(), rules::Right::Read)])
         .collect();
     let root = mounts
         .last()
@@ -436,10 +447,10 @@ fn close_others(keep: &[i32]) {
     }
 }
 
-/// The kernel places nothing in our region by itself: 64 TiB is less than lies above it.
+/// The kernel places nothing in our region by itself.
 fn limits() -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    const ADDRESS_SPACE: u64 = 20 << 40;
+    use picozone_personality::layout::ADDRESS_SPACE;
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS)?;
     setrlimit(
         Resource::RLIMIT_AS,

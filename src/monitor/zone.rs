@@ -1,5 +1,6 @@
 //! What the monitor knows of its zone.
 
+use super::copies::Copies;
 use super::ipc::Ipc;
 use super::mounts::{self, Mount};
 use super::net::Net;
@@ -48,6 +49,8 @@ pub struct Zone {
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.
     pub hand: OwnedFd,
+    /// Rewritten programs and libraries.
+    pub copies: Copies,
     /// Round trips by request.
     pub counters: [AtomicU64; Request::ALL.len()],
     /// When it was booted.
@@ -80,6 +83,9 @@ impl Zone {
     /// The zone's name of a host path.
     #[must_use]
     pub fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
+        if let Some(original) = self.copies.to_zone_path(host) {
+            return Some(original);
+        }
         let mut zone = PathBuf::new();
         Mounts(self.rows())
             .to_zone(host, &mut zone)

@@ -86,6 +86,10 @@ pub fn analyse(file: &[u8], entry: u64, is_wanted: impl Fn(u32) -> bool) -> Opti
         return None;
     }
     let loads = || elf.program_headers.iter().filter(|p| p.p_type == PT_LOAD);
+    // A linker takes the first page of a library for its base.
+    if elf.header.e_type == header::ET_DYN && loads().next()?.p_vaddr >= PAGE {
+        return None;
+    }
     let mut end = 0u64;
     let mut codes = Vec::new();
     for load in loads() {

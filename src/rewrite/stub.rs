@@ -5,6 +5,8 @@
 //! returns from a call sees what the kernel would show, and a call is made the slow way, or again, by
 //! going two bytes back. r11 holds the entry's address. Both registers are the kernel's to change.
 
+use picozone_personality::libraries::TAIL_MARK;
+
 /// Stubs begin at multiples of this.
 const ALIGN: usize = 16;
 /// What fills the room between them: int3.
@@ -47,7 +49,8 @@ impl Stubs {
         Stubs {
             address,
             entry,
-            bytes: Vec::new(),
+            // The mark by which a tail is found in memory; its length is filled in at the end.
+            bytes: [TAIL_MARK, 0].map(u64::to_le_bytes).concat(),
         }
     }
 
@@ -122,6 +125,10 @@ impl Stubs {
         let page = usize::try_from(super::PAGE).unwrap_or(usize::MAX);
         self.bytes
             .resize(self.bytes.len().next_multiple_of(page), FILL);
+        let length = (self.bytes.len() as u64).to_le_bytes();
+        if let Some(to) = self.bytes.get_mut(8..16) {
+            to.copy_from_slice(&length);
+        }
         self.bytes
     }
 }

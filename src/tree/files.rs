@@ -146,6 +146,7 @@ mod tests {
             number: 1,
             hostname: "web1.lan".to_owned(),
             root: None,
+            rewrite: false,
             binds: vec![],
             publications: vec![],
         }

@@ -65,6 +65,7 @@ fn host() -> Host {
         number: 1,
         hostname: "web1".to_owned(),
         root: None,
+        rewrite: false,
         binds: vec![],
         publications: vec![],
     };

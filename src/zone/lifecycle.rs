@@ -43,6 +43,8 @@ pub struct Wanted {
     pub hostname: Option<String>,
     /// An unpacked distribution to use in place.
     pub root: Option<PathBuf>,
+    /// Whether its programs are rewritten.
+    pub rewrite: bool,
     /// Directories of the host.
     pub binds: Vec<Bind>,
     /// Published ports.
@@ -55,6 +57,7 @@ impl Wanted {
             number,
             hostname: self.hostname.clone().unwrap_or_else(|| name.to_string()),
             root: self.root.clone(),
+            rewrite: self.rewrite,
             binds: self.binds.clone(),
             publications: self.publications.clone(),
         }

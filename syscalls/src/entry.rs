@@ -2,9 +2,14 @@
 
 use crate::{Class, ROWS, nr};
 
-/// Calls whose service works on the whole frame that the kernel lays down for a signal: it is
-/// copied for a child, replaced, or returned through under another mask. They come by SIGSYS.
+/// Calls that come by SIGSYS: their service works on the whole frame that the kernel lays down for a
+/// signal (it is copied for a child, replaced, or returned through under another mask), or they wait
+/// in several steps between which no signal may come.
 const NEED_FRAME: &[u32] = &[
+    nr::semop,
+    nr::semtimedop,
+    nr::msgsnd,
+    nr::msgrcv,
     nr::rt_sigreturn,
     nr::clone,
     nr::fork,
@@ -36,4 +41,11 @@ pub const fn enters_by_jump(number: u32) -> bool {
         i += 1;
     }
     false
+}
+
+/// What the personality serves of that: also how the dynamic linker maps libraries, in whose place
+/// the personality maps rewritten copies. Only call sites of the linker are rewritten for those.
+#[must_use]
+pub const fn served_by_jump(number: u32) -> bool {
+    enters_by_jump(number) || number == nr::mmap || number == nr::munmap
 }

@@ -334,6 +334,10 @@ impl Code<'_> {
                 local.push((JGE, region - 0x100, To::On, To::Ok));
                 local.push((JGE, region + 0x300, To::Ok, To::Fail));
             }
+            Test::Above(i) => {
+                load(high(i), &mut local);
+                local.push((JGE, region + 0x300, To::Ok, To::Fail));
+            }
             Test::Shared(i) => {
                 load(high(i), &mut local);
                 local.push((JGE, region + 0x200, To::On, To::Fail));

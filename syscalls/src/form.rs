@@ -58,6 +58,8 @@ pub enum Test {
     Source(u8),
     /// The high word lies outside our region, with a terabyte to spare below it.
     Outside(u8),
+    /// The high word lies above the region, so that no range from there reaches it.
+    Above(u8),
     /// The high word lies in the region, beyond the tables.
     Shared(u8),
     /// Is the start of the tables.
@@ -78,7 +80,7 @@ pub enum Test {
 pub type Form = &'static [&'static [Test]];
 
 use Test::{
-    AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
+    Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
     InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source, TablesBase,
 };
 
@@ -91,7 +93,8 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 /// Two such.
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
-/// fcntl: commands that name no process. Landlock bounds who gets a lock's signals: nobody.
+/// fcntl: commands that name no process, and no lease, which would make others wait, the host too.
+/// F_SETSIG (10) chooses a signal; who gets it, see below.
 pub(crate) const FCNTL: Form = &[&[
     FdFree(0),
     OneOf(
@@ -104,10 +107,15 @@ pub(crate) const FCNTL: Form = &[&[
             4,
             6,
             7,
+            10,
+            11,
             36,
             37,
             38,
             F_DUPFD_CLOEXEC,
+            1026,
+            1027,
+            1028,
             1031,
             1032,
             1033,
@@ -115,8 +123,8 @@ pub(crate) const FCNTL: Form = &[&[
         ],
     ),
 ]];
-/// F_GETLK, which tells a process.
-pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), EqLow(1, 5)]];
+/// F_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is signalled.
+pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.
 pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
 /// Not across the reserved descriptors.
@@ -127,6 +135,7 @@ pub(crate) const IOCTL: Form = &[&[
     OneOf(
         1,
         &[
+            0x2,
             0x5401,
             0x5402,
             0x5403,
@@ -153,15 +162,21 @@ pub(crate) const IOCTL: Form = &[&[
             0x5450,
             0x5451,
             0x5452,
+            0x5460,
             0x8004_5430,
             0x4004_5431,
             0x8004_5439,
+            // SIOCATMARK.
+            0x8905,
             0x802c_542a,
             0x402c_542b,
             0x402c_542c,
             0x402c_542d,
             0x4004_9409,
+            0x4020_940d,
+            0xc020_660b,
             0x8008_6601,
+            0x8004_5200,
             0xc018_aa3f,
             0xc020_aa00,
             0x8010_aa01,
@@ -176,9 +191,12 @@ pub(crate) const IOCTL: Form = &[&[
     ),
 ]];
 const MAP_FIXED_FLAGS: u32 = 0x10 | 0x10_0000;
-/// mmap: outside the region; or the tables read-only at their place; or the other shared regions.
+/// mmap: outside the region; where the kernel pleases, which replaces nothing; or the tables read-only
+/// at their place; or the other shared regions.
 pub(crate) const MMAP: Form = &[
     &[Outside(0), Short(1)],
+    &[Null(0), Clear(3, MAP_FIXED_FLAGS)],
+    &[Above(0)],
     &[
         TablesBase(0),
         FdTables(4),
@@ -191,6 +209,7 @@ pub(crate) const MMAP: Form = &[
 /// A range of addresses outside the region.
 pub(crate) const RANGE: Form = &[
     &[Outside(0), Short(1)],
+    &[Above(0)],
     &[Shared(0), Short(1)],
     &[TablesBase(0), Short(1)],
     &[InPersonality(0), Short(1)],
@@ -206,19 +225,16 @@ pub(crate) const OUTSIDE: Form = &[&[Outside(0), Short(1)]];
 /// (`MADV_DONTDUMP`). No `MADV_MERGEABLE`: how long a write takes tells what other zones hold. No
 /// poisoning. The first are what allocators give.
 pub(crate) const MADVISE: Form = &[
-    &[
-        Outside(0),
-        Short(1),
-        OneOf(
-            2,
-            &[
-                4, 8, 14, 0, 1, 2, 3, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102,
-                103,
-            ],
-        ),
-    ],
+    &[Outside(0), Short(1), ADVICE],
+    &[Above(0), ADVICE],
     &[EqLow(2, 16)],
 ];
+const ADVICE: Test = OneOf(
+    2,
+    &[
+        4, 8, 14, 0, 1, 2, 3, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103,
+    ],
+);
 /// Clocks of the machine; clocks of threads, which the kernel keeps to the caller's process; clocks
 /// behind descriptors, of which a zone has none; and the caller's own. Others tell of any process.
 pub(crate) const CLOCK: Form = &[
@@ -296,6 +312,10 @@ pub const ARCH_PRCTL: Form = &[&[OneOf(
         0x1002, 0x1003, 0x1011, 0x1012, 0x1021, 0x1022, 0x1023, 0x3001, 0x3002,
     ],
 )]];
+/// ioprio_get, ioprio_set: IOPRIO_WHO_PROCESS, only the caller itself.
+pub(crate) const IOPRIO: Form = &[&[EqLow(0, 1), EqLow(1, 0)]];
+/// pidfd_getfd: both descriptors free. The kernel asks Landlock whose they are.
+pub(crate) const PIDFD_GETFD: Form = &[&[FdFree(0), FdFree(1)]];
 /// Only the caller itself.
 pub(crate) const SELF0: Form = &[&[EqLow(0, 0)]];
 /// The same where the process is the second argument.
@@ -317,6 +337,16 @@ pub(crate) const EXECVEAT: Form = &[&[FdPersonality(0), Empty(1), EqLow(4, 0x100
 const CLONE_NEW: u32 = 0x7e02_0000 | 0x80;
 /// No name spaces (CLONE_NEW*), no tracing.
 pub(crate) const CLONE: Form = &[&[Clear(0, CLONE_NEW | 0x2000)]];
+/// ptrace: Landlock holds it within the zone, and what a tracee calls is judged after its tracer's
+/// last word. Left out: seccomp's filters, syscall user dispatch, arch_prctl of another.
+pub(crate) const PTRACE: Form = &[&[OneOf(
+    0,
+    &[
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 24, 31, 32, 33, 0x4200, 0x4201,
+        0x4202, 0x4203, 0x4204, 0x4205, 0x4206, 0x4207, 0x4208, 0x4209, 0x420a, 0x420b, 0x420e,
+        0x420f, 0x4212,
+    ],
+)]];
 /// Plain files, pipes and sockets, without set-id bits.
 pub(crate) const MKNODAT: Form = &[&[
     Clear(2, 0o6000),
@@ -328,5 +358,5 @@ pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
 pub(crate) const LINKAT: Form = &[&[Clear(4, 0x400)]];
 /// An approved way.
 pub(crate) const OPENAT2: Form = &[&[How(2), EqLow(3, 24), HighZero(3)]];
-/// A question, or the usual personality.
-pub(crate) const PERSONALITY: Form = &[&[EqLow(0, 0)], &[EqLow(0, u32::MAX)]];
+/// A question, or the usual personality, or that without random addresses, as debuggers want it.
+pub(crate) const PERSONALITY: Form = &[&[OneOf(0, &[0, 0x4_0000, u32::MAX])]];

@@ -27,7 +27,7 @@ pub mod meaning;
 
 pub use class::{Class, Row};
 pub use decode::{Memory, decode};
-pub use entry::enters_by_jump;
+pub use entry::{enters_by_jump, served_by_jump};
 pub use errno::Errno;
 pub use form::{FilterLayout, Form, Test};
 pub use kind::{Arg, Direction, Kind, Outcome, Space};

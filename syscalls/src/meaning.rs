@@ -75,6 +75,7 @@ impl Test {
             Test::Empty(i) => arg(i) == layout.empty,
             Test::Source(i) => in_slots(&layout.sources, 128, arg(i)),
             Test::Outside(i) => !(region - 0x100..region + 0x300).contains(&high(arg(i))),
+            Test::Above(i) => high(arg(i)) >= region + 0x300,
             Test::Shared(i) => (region + 0x200..region + 0x300).contains(&high(arg(i))),
             Test::TablesBase(i) => arg(i) == layout.tables.start,
             Test::InPersonality(i) => high(arg(i)) == region,

@@ -44,6 +44,12 @@ def names():
     client = socket.socket(UNIX)
     client.connect("\0picozone-test")
     print(abstract.getsockname(), client.getpeername())
+    long = "\0" + "long" * 26 + "..."
+    abstract = listener(long)
+    client = socket.socket(UNIX)
+    client.connect(long)
+    print(len(long), abstract.getsockname() == client.getpeername() == long.encode())
+    print(fails(socket.socket(UNIX).bind, long), fails(socket.socket(UNIX).connect, long[:-1]))
     unnamed = socket.socket(UNIX)
     unnamed.bind("")
     print(len(unnamed.getsockname()))

@@ -4,6 +4,7 @@
 //! socket of the same user of the host, and a file of that user that the zone sees read-only.
 
 use crate::harness::{self, Home, confined, in_each_role};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::process::Stdio;
 
 in_each_role!(
     attempts_are_refused,
+    attempts_are_refused_where_programs_are_rewritten,
     set_id_bits_stay_in_the_zone,
     another_zone_is_out_of_reach,
     objects_of_another_zone_do_not_exist
@@ -86,6 +88,39 @@ fn attempts_are_refused(home: &Home) {
     assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
 }
 
+/// The same where the zone's programs are rewritten, and so there are copies to aim at.
+fn attempts_are_refused_where_programs_are_rewritten(home: &Home) {
+    let zone = home.create_with("cage", &["--rewrite"]);
+    home.zone(&["boot", "cage"]).ok();
+    fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
+    // Several execs, so that there are copies.
+    zone.sh("ls / >/dev/null; ls / >/dev/null");
+    let copies = home.dir().join("cache/rewritten");
+    // Others may come meanwhile.
+    let states = || {
+        let entries = fs::read_dir(&copies).expect("the directory of copies");
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths
+            .map(|path| (path.clone(), state(&path)))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let before = states();
+    let pid = std::process::id().to_string();
+    let output = zone.run(&["/hostile", &pid, "/nowhere"]);
+    let wrong: Vec<&str> = output
+        .stdout
+        .lines()
+        .filter(|line| !line.starts_with("refused "))
+        .collect();
+    assert_eq!(wrong, ["still runs"], "{}", output.stderr);
+    assert!(before.is_empty() || output.stdout.contains("linkat of a copy"));
+    let after = states();
+    for (path, state) in &before {
+        assert!(after.get(path) == Some(state), "{} changed", path.display());
+    }
+    assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+}
+
 fn set_id_bits_stay_in_the_zone(home: &Home) {
     let zone = home.boot("bits");
     let shown = zone.sh(
@@ -111,7 +146,7 @@ fn another_zone_is_out_of_reach(home: &Home) {
     assert_eq!(one.sh("pgrep -c sleep"), "1\n");
 }
 
-/// System V objects with the same keys in two zones and on the host are as many objects.
+/// IPC objects with the same keys in two zones and on the host are as many objects.
 fn objects_of_another_zone_do_not_exist(home: &Home) {
     const MAKE: &str = "ipcmk -M 4096 -S 2 -Q >/dev/null && ipcs | grep -c ^0x";
     let [one, two] = ["one", "two"].map(|name| home.boot(name));

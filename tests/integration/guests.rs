@@ -3,7 +3,29 @@
 use crate::harness::{self, Home, Same, in_each_role};
 use std::fs;
 
-in_each_role!(calls, files, ipc, permissions, processes, signals, threads);
+in_each_role!(
+    attributes,
+    calls,
+    files,
+    ipc,
+    others,
+    permissions,
+    processes,
+    signals,
+    threads
+);
+
+/// Natively it takes root to have some attributes.
+fn attributes(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("attributes", "only root has all attributes natively");
+    }
+    sections(
+        home,
+        "attributes",
+        &["extended", "extended_by_users", "watches", "owners"],
+    );
+}
 
 fn files(home: &Home) {
     sections(
@@ -24,6 +46,7 @@ fn files(home: &Home) {
             "modes",
             "times",
             "locks",
+            "owners",
             "long_names",
             "bad_addresses",
             "bad_descriptors",
@@ -49,6 +72,7 @@ fn ipc(home: &Home) {
             "sem_undo",
             "msg",
             "msg_waits",
+            "posix",
         ],
     );
 }
@@ -77,6 +101,25 @@ fn calls(home: &Home) {
         "messages", "clocks", "timers", "own", "old", "memory", "landlock",
     ];
     sections(home, "calls", &all);
+}
+
+fn others(home: &Home) {
+    sections(
+        home,
+        "others",
+        &[
+            "descriptors",
+            "thread_numbers",
+            "clone3",
+            "priorities",
+            "scheduling",
+            "limits",
+            "memory",
+            "users",
+            "owners",
+            "timers",
+        ],
+    );
 }
 
 fn processes(home: &Home) {

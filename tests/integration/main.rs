@@ -16,4 +16,7 @@ mod lifecycle;
 mod proc;
 mod programs;
 mod redis;
+mod rewrite;
+mod servers;
 mod sockets;
+mod tracers;

@@ -24,7 +24,7 @@ pub enum End {
 }
 
 /// The name of an end, as a `struct sockaddr_un` of this length. `low` tells the zone, `port` is the
-/// guest's `nl_pid`.
+/// guest's `nl_pid`; of the monitor's end it is any number.
 #[must_use]
 pub fn name(low: [u8; 2], port: u32, end: End) -> [u8; NAME_LEN] {
     let hex = |nibble: u32| b"0123456789abcdef"[(nibble & 15) as usize];

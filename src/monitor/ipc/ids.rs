@@ -28,7 +28,7 @@ impl Caller {
     pub(super) const fn is_root(&self) -> bool {
         self.uid == 0
     }
-    fn is_member(&self, gid: u32) -> bool {
+    pub(super) fn is_member(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
     }
 }

@@ -1,6 +1,7 @@
-//! System V IPC of a zone: shared memory, semaphores and message queues (sysvipc(7)).
+//! IPC of a zone: System V shared memory, semaphores and message queues (sysvipc(7)), and POSIX message
+//! queues.
 //!
-//! The monitor holds the state and performs every operation, so that a guest that is killed in the
+//! Of System V, the monitor holds the state and performs every operation, so that a guest that is killed in the
 //! midst of one leaves nothing half done, and none of it is in the host's name space. It never waits
 //! on a guest's behalf: an operation that cannot be done yet is put into the object's queue, the guest
 //! waits by futex(2) on its mailbox, and whoever makes the operation possible performs it, in the
@@ -15,6 +16,7 @@
 mod ids;
 mod limits;
 mod msg;
+mod posix;
 mod record;
 mod sem;
 mod shm;
@@ -28,6 +30,7 @@ use crate::ids::ZonePid;
 use ids::Caller;
 pub use limits::limit;
 use picozone_personality::mailbox::WAIT;
+use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -42,6 +45,7 @@ struct State {
     shm: shm::Segments,
     sem: sem::Sets,
     msg: msg::Queues,
+    posix: posix::Queues,
     waits: wait::Waits,
     watched: watch::Watched,
 }
@@ -109,6 +113,7 @@ pub fn serve(
         msg,
         waits,
         watched,
+        ..
     } = &mut *state;
     let mut context = Context {
         zone,
@@ -134,6 +139,40 @@ pub fn serve(
         }
         Served::Waits => i64::try_from(WAIT).map_err(|_| libc::EIO),
     }
+}
+
+/// Opens or removes a POSIX queue: `args` = number of the call, flags, mode, 1 if there are attributes;
+/// users as for [`serve`].
+pub fn serve_queue(
+    zone: &Zone,
+    listener: &Listener,
+    call: Call,
+    args: [u64; 8],
+) -> Result<i64, i32> {
+    let caller = caller(zone, call, args);
+    let name = zone.shared.read_text(call.tid);
+    let how = posix::Opening {
+        flags: int(args[1]),
+        mode: int(args[2]).cast_unsigned() & !umask(call.tid),
+        attributes: (args[3] == 1).then(|| {
+            let bytes = zone.shared.read_bytes(call.tid, 32);
+            [0, 8, 16, 24].map(|at| record::word_at(&bytes, at).cast_signed())
+        }),
+    };
+    if args[0].cast_signed() == libc::SYS_mq_unlink {
+        zone.ipc.lock().posix.unlink(&caller, &name)?;
+        return Ok(0);
+    }
+    let opened = zone.ipc.lock().posix.open(&caller, &name, &how)?;
+    listener.add(call, opened.as_fd(), true).map(i64::from)
+}
+
+/// The umask of a thread of the host.
+fn umask(tid: u32) -> u32 {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o077)
 }
 
 /// Ends a wait: what came of it, or `errno` if nothing did.

@@ -19,6 +19,8 @@ use picozone_personality::net::ZoneNet;
 use picozone_personality::net::netlink::{End, name};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -32,6 +34,8 @@ const FIRST_CHOICE: u32 = 0xffff_f000;
 /// The netlink sockets; their thread ends when dropped.
 pub(super) struct Netlink {
     net: ZoneNet,
+    /// Tells our ends apart.
+    next: AtomicU32,
     server: Mutex<Option<Server>>,
 }
 
@@ -51,6 +55,7 @@ impl Netlink {
     pub(super) fn new(number: u16) -> Self {
         Self {
             net: ZoneNet::new(number),
+            next: AtomicU32::new(0),
             server: Mutex::default(),
         }
     }
@@ -76,7 +81,9 @@ impl Netlink {
             }
         }
         let port = port.ok_or(Errno::EADDRINUSE)?;
-        join(&own, &name(low, port, End::Kernel))?;
+        // Of its own: the end of a closed socket of that port may not be gone yet.
+        let number = self.next.fetch_add(1, Relaxed);
+        join(&own, &name(low, number, End::Kernel))?;
         setsockopt(&guest, Priority, &NETLINK.cast_signed())?;
         if is_nonblocking {
             let flags = nix::fcntl::OFlag::O_NONBLOCK;

@@ -5,6 +5,7 @@
 //! | a path | an inode in the zone's tree, bound as `run/sockets/N` and moved to its place |
 //! | `/dev/log` | `run/sockets/log` |
 //! | an abstract name | the same behind `picozone.X.Y/`, X.Y of the zone's address |
+//! | one too long for that | a hash of it behind `picozone.X.Y.long/` |
 //! | no name (autobind) | such a name, five hexadecimal digits in the zone |
 //!
 //! Binding in a directory of our own gives each socket a name that no other has: it is what the
@@ -45,6 +46,7 @@ use peers::Peers;
 use picozone_personality::mailbox::DATAGRAM;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -204,13 +206,33 @@ impl Unix {
                     other => return other,
                 }
             },
-            Name::Abstract(own) => bind(socket.as_raw_fd(), &self.abstract_name(own)?),
+            Name::Abstract(own) => {
+                bind(socket.as_raw_fd(), &self.abstract_name(own)?)?;
+                if self.is_long(own) {
+                    self.note(socket, &name.told());
+                }
+                Ok(())
+            }
             Name::Path(path) => self.bind_path(caller, socket, path, &name.told()),
         }
     }
 
+    /// The kernel takes 107 bytes behind the leading NUL.
+    fn is_long(&self, own: &[u8]) -> bool {
+        self.prefix.len() + own.len() > 107
+    }
+
     fn abstract_name(&self, own: &[u8]) -> Result<UnixAddr, Errno> {
-        UnixAddr::new_abstract(&[&self.prefix[..], own].concat()).map_err(|_| Errno::EINVAL)
+        let name = if self.is_long(own) {
+            let mut hash = DefaultHasher::new();
+            own.hash(&mut hash);
+            let front = self.prefix.strip_suffix(b"/").unwrap_or(&self.prefix);
+            let hash = format!("{:016x}", hash.finish());
+            [front, b".long/", hash.as_bytes()].concat()
+        } else {
+            [&self.prefix[..], own].concat()
+        };
+        UnixAddr::new_abstract(&name).map_err(|_| Errno::EINVAL)
     }
 
     fn bind_path(
@@ -279,11 +301,16 @@ impl Unix {
         let mut names = self.names();
         if names.len() >= NAMES_MAX {
             let list = std::fs::read("/proc/net/unix").unwrap_or_default();
-            let alive: HashSet<&[u8]> = list
+            // Abstract ones are shown with an `@`.
+            let alive: HashSet<Vec<u8>> = list
                 .split(|byte| *byte == b'\n')
                 .filter_map(|line| line.rsplit(|byte| *byte == b' ').next())
+                .map(|name| match name {
+                    [b'@', rest @ ..] => [&[0], rest].concat(),
+                    path => path.to_vec(),
+                })
                 .collect();
-            names.retain(|name, _| alive.contains(name.as_slice()));
+            names.retain(|name, _| alive.contains(name));
         }
         names.insert(host, told.to_vec());
     }
@@ -415,11 +442,15 @@ fn bind_in(socket: &OwnedFd, directory: &OwnedFd, name: &[u8]) -> Result<(), Err
     bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)
 }
 
-/// What the kernel holds as the name of a bound socket, without family and final NUL.
+/// What the kernel holds as the name of a bound socket, without family and final NUL; an abstract one
+/// begins with NUL.
 fn host_name(socket: &OwnedFd) -> Option<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     let name: UnixAddr = nix::sys::socket::getsockname(socket.as_raw_fd()).ok()?;
-    Some(name.path()?.as_os_str().as_bytes().to_vec())
+    match name.as_abstract() {
+        Some(name) => Some([&[0], name].concat()),
+        None => Some(name.path()?.as_os_str().as_bytes().to_vec()),
+    }
 }
 
 /// The mount that a descriptor is on (proc(5), fdinfo): a rename does not leave it.

@@ -152,6 +152,8 @@ pub enum Node {
     Device(PathBuf),
     /// `/dev/ptmx`: opened on the host; the new terminal is then to be recorded as the zone's.
     Ptmx,
+    /// A socket of the zone's: there to be named, not to be opened.
+    Socket,
     /// The path leads out of this tree, through a link: resolve this absolute zone path instead.
     Elsewhere(Vec<u8>),
 }

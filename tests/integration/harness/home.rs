@@ -105,7 +105,11 @@ impl Home {
     /// A new zone that is not booted, with options of `zone create`.
     #[track_caller]
     pub fn create_with(&self, name: &str, options: &[&str]) -> Zone<'_> {
-        self.zone(&[&["create", name], options].concat()).ok();
+        // All tests also hold where programs are rewritten: PICOZONE_TEST_REWRITE=1.
+        let all = std::env::var_os("PICOZONE_TEST_REWRITE").map(|_| "--rewrite");
+        let all = all.filter(|option| !options.contains(option));
+        let all: Vec<&str> = ["create", name].into_iter().chain(all).collect();
+        self.zone(&[&all[..], options].concat()).ok();
         Zone {
             home: self,
             name: name.to_owned(),

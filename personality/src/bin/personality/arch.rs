@@ -1,5 +1,7 @@
 //! All that is x86_64: entry, raw calls, the interruptible call, faults, signal frames.
 
+pub mod jump;
+
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
 
@@ -180,11 +182,24 @@ unsafe extern "C" {
     static pz_string_fault: u8;
 }
 
+/// Where an exec begins.
+pub fn first_instruction() -> u64 {
+    unsafe extern "C" {
+        fn _start();
+    }
+    _start as *const () as u64
+}
+
 /// What [`wait`] gives when a signal arrived before the call began or asks for it to be made again.
 pub const RESTART: i64 = -512;
 
-/// Makes one blocking call under `mask`, so that a signal can end it.
+/// Makes one blocking call under `mask`, so that a signal can end it. Where the guest came by a
+/// jump, its mask is in force anyway.
 pub fn wait(nr: u32, args: [u64; 6], mask: u64) -> i64 {
+    let thread = crate::thread::me();
+    if thread.came_by_jump() {
+        return jump::wait_open(thread, nr, args);
+    }
     let all = crate::signal::BLOCK_ALL;
     unsafe {
         pz_wait(
@@ -238,6 +253,8 @@ pub enum Place {
     Interruptible(u64),
     /// An access to guest memory: go on there.
     Access(u64),
+    /// On the way from or to a rewritten call site.
+    Edge(jump::Edge),
     /// Elsewhere in the personality.
     Inside,
 }
@@ -257,7 +274,7 @@ pub fn place(ip: u64) -> Place {
         } else if (at(&raw const pz_string_begin)..at(&raw const pz_string_end)).contains(&ip) {
             Place::Access(at(&raw const pz_string_fault))
         } else {
-            Place::Inside
+            jump::edge(ip).map_or(Place::Inside, Place::Edge)
         }
     }
 }

@@ -1,10 +1,12 @@
 //! From a trapped call to the function that serves it.
 
 use crate::arch::{RESTART, syscall6};
+use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::Thread;
 use crate::{
-    Errno, Result, exec, file, identity, ipc, itself, landlock, path, process, signal, socket,
+    Errno, Result, exec, file, identity, ipc, itself, landlock, library, others, path, pidfd,
+    process, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -41,11 +43,16 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
     if nr == __NR_rt_sigreturn {
         return signal::sigreturn(thread);
     }
-    Some(match serve(thread, nr, a) {
+    Some(result_of(thread, nr, a))
+}
+
+/// Serves a call whose registers are all that it needs.
+pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+    match serve(thread, nr, a) {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => errno.to_ret(),
-    })
+    }
 }
 
 /// Refuses by the table's row, and counts it.
@@ -105,10 +112,17 @@ handlers! {
         sethostname => identity::set_name(thread, 0, a[0], a[1]),
         setdomainname => identity::set_name(thread, 1, a[0], a[1]),
         prctl => identity::prctl(thread, a[0], [a[1], a[2], a[3], a[4]]),
-        prlimit64 => identity::prlimit(thread, a[0], a[1], a[2], a[3]),
-        getpriority
-        | setpriority
-        | sched_getaffinity
+        getrlimit => match a[1] {
+            0 => Err(Errno::EFAULT),
+            to => others::prlimit(thread, 0, a[0], 0, to),
+        },
+        setrlimit => match a[1] {
+            0 => Err(Errno::EFAULT),
+            from => others::prlimit(thread, 0, a[0], from, 0),
+        },
+        prlimit64 => others::prlimit(thread, a[0], a[1], a[2], a[3]),
+        getpriority | setpriority | ioprio_get | ioprio_set => others::priority(thread, nr, a),
+        sched_getaffinity
         | sched_setaffinity
         | sched_getparam
         | sched_setparam
@@ -116,10 +130,21 @@ handlers! {
         | sched_setscheduler
         | sched_getattr
         | sched_setattr
-        | sched_rr_get_interval => identity::scheduling(thread, nr, a),
+        | sched_rr_get_interval => others::scheduling(thread, nr, a),
+        get_robust_list | migrate_pages | move_pages | process_vm_readv | process_vm_writev => {
+            others::memory_of(thread, nr, a)
+        },
+        kcmp => others::kcmp(thread, a),
+
+        // Process descriptors.
+        pidfd_open => pidfd::open(thread, a[0], a[1]),
+        pidfd_send_signal => pidfd::send_signal(thread, a[0], a[1], a[2], a[3]),
+        pidfd_getfd => pidfd::getfd(thread, a[0], a[1], a[2]),
+        process_mrelease => Err(Errno::EBADF),
 
         // Processes.
         clone => process::clone(thread, a[0], a[1], a[2], a[3], a[4]),
+        clone3 => process::clone3(thread, a[0], a[1]),
         fork => process::fork_plain(thread),
         vfork => process::vfork(thread),
         exit => process::exit(thread, a[0]),
@@ -130,6 +155,7 @@ handlers! {
         tkill => process::tkill(thread, a[0], a[1]),
         rt_sigqueueinfo => process::queue(thread, a[0], None, a[1], a[2]),
         rt_tgsigqueueinfo => process::queue(thread, a[0], Some(a[1]), a[2], a[3]),
+        ptrace => crate::ptrace::ptrace(thread, a[0], a[1], a[2], a[3]),
         execve => exec::execveat(thread, AT_CWD, a[0], a[1], a[2], 0),
         execveat => exec::execveat(thread, a[0], a[1], a[2], a[3], a[4]),
 
@@ -197,6 +223,10 @@ handlers! {
         truncate => path::truncate(thread, a[0], a[1]),
         statfs => path::statfs(thread, a[0], a[1]),
 
+        // Memory: of rewritten linkers only.
+        mmap => library::mmap(thread, a),
+        munmap => library::munmap(thread, a[0], a[1]),
+
         // Files.
         stat => file::stat(thread, AT_CWD, a[0], a[1], 0),
         lstat => file::stat(thread, AT_CWD, a[0], a[1], u64::from(AT_SYMLINK_NOFOLLOW)),
@@ -227,11 +257,21 @@ handlers! {
         utimes => file::utimes(thread, AT_CWD, a[0], a[1], 1000),
         futimesat => file::utimes(thread, a[0], a[1], a[2], 1000),
         utime => file::utime(thread, a[0], a[1]),
-        setxattr | lsetxattr | getxattr | lgetxattr | listxattr
-        | llistxattr | removexattr | lremovexattr | fsetxattr
-        | fgetxattr | flistxattr | fremovexattr => file::xattr(nr),
+        setxattr => file::setxattr(thread, File::Path(a[0]), a[1], a[2], a[3], a[4]),
+        lsetxattr => file::setxattr(thread, File::Link(a[0]), a[1], a[2], a[3], a[4]),
+        fsetxattr => file::setxattr(thread, File::Descriptor(a[0]), a[1], a[2], a[3], a[4]),
+        getxattr => file::getxattr(thread, File::Path(a[0]), a[1], a[2], a[3]),
+        lgetxattr => file::getxattr(thread, File::Link(a[0]), a[1], a[2], a[3]),
+        fgetxattr => file::getxattr(thread, File::Descriptor(a[0]), a[1], a[2], a[3]),
+        listxattr => file::listxattr(thread, File::Path(a[0]), a[1], a[2]),
+        llistxattr => file::listxattr(thread, File::Link(a[0]), a[1], a[2]),
+        flistxattr => file::listxattr(thread, File::Descriptor(a[0]), a[1], a[2]),
+        removexattr => file::removexattr(thread, File::Path(a[0]), a[1]),
+        lremovexattr => file::removexattr(thread, File::Link(a[0]), a[1]),
+        fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
+        inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
         ioctl => file::ioctl(a[0], a[1], a[2]),
-        fcntl => file::fcntl(a[0], a[1], a[2]),
+        fcntl => file::fcntl(thread, a[0], a[1], a[2]),
         close_range => file::close_range(a[0], a[1], a[2]),
         close | dup | dup2 | dup3 => Err(Errno::EBADF),
 
@@ -252,7 +292,7 @@ handlers! {
         recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
         sendmmsg | recvmmsg => socket::many(thread, nr, a),
 
-        // System V IPC.
+        // IPC.
         shmget => ipc::shmget(thread, a[0], a[1], a[2]),
         shmat => ipc::shmat(thread, a[0], a[1], a[2]),
         shmdt => ipc::shmdt(thread, a[0]),
@@ -265,9 +305,10 @@ handlers! {
         msgsnd => ipc::msgsnd(thread, a[0], a[1], a[2], a[3]),
         msgrcv => ipc::msgrcv(thread, a[0], a[1], a[2], a[3], a[4]),
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
+        mq_open => ipc::mq_open(thread, a[0], a[1], a[2], a[3]),
+        mq_unlink => ipc::mq_unlink(thread, a[0]),
 
         // The caller itself.
-        get_robust_list | migrate_pages | move_pages => itself::own_only(thread, nr, a),
         clock_gettime | clock_getres | clock_nanosleep => itself::clock(thread, nr, a),
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
         mlock | mlock2 | mlockall => itself::lock(thread, nr, a),

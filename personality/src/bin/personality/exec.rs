@@ -1,9 +1,10 @@
 //! execve: with a plan in hand, the kernel executes the personality afresh.
 
-use crate::arch::{syscall2, syscall5, syscall6};
+use crate::arch::{syscall2, syscall4, syscall5, syscall6};
 use crate::dispatch::checked;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
+use crate::signal::BLOCK_ALL;
 use crate::thread::Thread;
 use crate::{Errno, Result, handover, memory, pids, plan};
 use core::ffi::CStr;
@@ -47,8 +48,10 @@ fn execute(
     let mut claim = handover::claim(thread.process().host_pid);
     plan::prepare(thread, &mut claim, dirfd, path, flags)?;
     claim.handover.mask = thread.mask();
+    claim.handover.is_awaited = 0;
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
     pids::store_credentials(thread.process().zone_pid, &thread.credentials);
+    crate::ptrace::before_exec(thread)?;
     let result = run(claim.handover, argv, envp);
     // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
     plan::close_images(claim.handover);
@@ -105,7 +108,9 @@ fn count(argv: u64) -> Result<usize> {
 
 fn go(argv: u64, envp: u64) -> Result<u64> {
     let empty = tables().empty.as_ptr() as u64;
-    checked(unsafe {
+    // A message of another personality would end the process as long as it has no handlers.
+    set_real_mask(BLOCK_ALL | 1 << (SIGSYS - 1));
+    let result = checked(unsafe {
         syscall5(
             __NR_execveat,
             u64::from(FD_PERSONALITY),
@@ -114,7 +119,21 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
             envp,
             u64::from(AT_EMPTY_PATH),
         )
-    })
+    });
+    set_real_mask(BLOCK_ALL);
+    result
+}
+
+fn set_real_mask(mask: u64) {
+    unsafe {
+        syscall4(
+            __NR_rt_sigprocmask,
+            u64::from(SIG_SETMASK),
+            &raw const mask as u64,
+            0,
+            8,
+        )
+    };
 }
 
 /// The first exec of a process that init forked: nothing of a guest exists yet.

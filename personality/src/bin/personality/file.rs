@@ -7,6 +7,7 @@ mod listing;
 mod owners;
 mod rights;
 mod times;
+mod watch;
 mod xattr;
 
 pub use attributes::*;
@@ -15,7 +16,8 @@ pub use commands::*;
 pub use listing::*;
 pub use rights::*;
 pub use times::*;
-pub use xattr::*;
+pub use watch::*;
+pub use xattr::{File, getxattr, listxattr, removexattr, setxattr};
 
 use crate::arch::syscall1;
 use crate::memory::PathRoom;

@@ -1,6 +1,6 @@
 //! Who a thread is: users, groups, capabilities, names, limits.
 
-use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall5};
+use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
 use crate::monitor::tables;
 use crate::thread::Thread;
@@ -257,43 +257,6 @@ pub fn prctl(thread: &Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         PR_GET_TSC => Err(Errno::EINVAL),
         _ => Err(Errno::EINVAL),
     }
-}
-
-/// prlimit64(2), getrlimit and setrlimit with a process of the zone.
-pub fn prlimit(thread: &Thread, pid: u64, resource: u64, new: u64, old: u64) -> Result<u64> {
-    let pid = pid as u32;
-    if pid == 0 || pid == thread.process().zone_pid {
-        return checked(unsafe { syscall4(__NR_prlimit64, 0, resource, new, old) });
-    }
-    pids::to_host(pid)?;
-    Err(Errno::EPERM)
-}
-
-/// sched_* and priorities that name a thread: only the caller itself is reached natively. libc names
-/// it by what the kernel wrote, its host id. EPERM for others of the zone, ESRCH for strangers.
-pub fn scheduling(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
-    let at = usize::from(matches!(nr, __NR_getpriority | __NR_setpriority));
-    let pid = args[at] as u32;
-    if ![
-        0,
-        thread.process().zone_pid,
-        thread.zone_tid(),
-        thread.host_tid,
-    ]
-    .contains(&pid)
-    {
-        let host = pids::thread_to_host(pid)?;
-        let own = u64::from(thread.process().host_pid);
-        let is_own = unsafe { syscall3(__NR_tgkill, own, u64::from(host), 0) } == 0;
-        return Err(if is_own || pids::to_host(pid).is_ok() {
-            Errno::EPERM
-        } else {
-            Errno::ESRCH
-        });
-    }
-    let mut own = args;
-    own[at] = 0;
-    checked(unsafe { syscall5(nr, own[0], own[1], own[2], own[3], own[4]) })
 }
 
 /// set_tid_address(2): libc keeps the result for robust and PI futexes, where the kernel compares

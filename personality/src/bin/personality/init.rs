@@ -107,6 +107,25 @@ fn reap(thread: &Thread) {
         if child <= 0 {
             return;
         }
+        if status & 0x7f == 0x7f {
+            // Its parent is its tracer (PTRACE_TRACEME), which init is not.
+            let signal = (status >> 8) as u32;
+            let signal = if signal == SIGTRAP || signal > 64 {
+                0
+            } else {
+                signal
+            };
+            unsafe {
+                syscall4(
+                    __NR_ptrace,
+                    u64::from(linux_raw_sys::ptrace::PTRACE_DETACH),
+                    child as u64,
+                    0,
+                    u64::from(signal),
+                )
+            };
+            continue;
+        }
         let zone = pids::to_zone_or_0(child as i32);
         pids::reaped(child as u32);
         let _ = thread.ask(

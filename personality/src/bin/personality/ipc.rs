@@ -1,4 +1,5 @@
-//! System V IPC: the monitor has the objects and performs the operations, see [`Request`].
+//! System V IPC and names of POSIX queues: the monitor has the objects and performs the operations,
+//! see [`Request`].
 
 use crate::arch::{self, syscall1, syscall2, syscall6};
 use crate::dispatch::checked;
@@ -9,10 +10,12 @@ use picozone_personality::mailbox::{Request, TEXT_MAX};
 use picozone_syscalls::nr;
 
 mod msg;
+mod posix;
 mod sem;
 mod shm;
 mod wait;
 pub use msg::{msgctl, msgget, msgrcv, msgsnd};
+pub use posix::{mq_open, mq_unlink};
 pub use sem::{semctl, semget, semtimedop};
 pub use shm::{shmat, shmctl, shmdt, shmget};
 

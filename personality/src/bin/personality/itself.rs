@@ -3,28 +3,9 @@
 use crate::arch::{syscall2, syscall3, syscall6};
 use crate::dispatch::checked;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids};
+use crate::{Errno, Result, memory, sigio};
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX, THREAD_BIAS};
-
-/// A call whose first argument is a process or a thread. ESRCH for strangers, EPERM for others of
-/// the zone: what is told or done reaches into their memory.
-pub fn own_only(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
-    let id = args[0] as u32;
-    let process = thread.process();
-    if ![0, process.zone_pid, thread.zone_tid(), thread.host_tid].contains(&id) {
-        let host = pids::thread_to_host(id)?;
-        let own = u64::from(process.host_pid);
-        let is_own = unsafe { syscall3(__NR_tgkill, own, u64::from(host), 0) } == 0;
-        return Err(if is_own || id < THREAD_BIAS {
-            Errno::EPERM
-        } else {
-            Errno::ESRCH
-        });
-    }
-    args[0] = 0;
-    checked(unsafe { syscall6(nr, args) })
-}
+use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX};
 
 /// Flags in the low bits of the clock of a process or thread (`CPUCLOCK_CLOCK_MASK` and
 /// `CPUCLOCK_PERTHREAD_MASK`, kernel/time/posix-timers.h); the inverted id stands above them.
@@ -47,32 +28,15 @@ pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
     checked(unsafe { syscall6(nr, args) })
 }
 
-/// timer_create(2): the thread to be told is one of the caller's. libc names it by its host id.
+/// timer_create(2), of a clock as above.
 pub fn timer_create(thread: &Thread, clock: u64, event: u64, timer: u64) -> Result<u64> {
-    /// `sizeof(struct sigevent)` in words; the third holds notification and thread.
-    const WORDS: usize = 8;
     let is_of_process = (clock as i32) < 0 && clock & 4 == 0;
     let clock = if is_of_process && clock as i32 >> 3 != -1 {
         clock_to_host(thread, clock)?
     } else {
         clock
     };
-    if event == 0 {
-        return checked(unsafe { syscall3(__NR_timer_create, clock, 0, timer) });
-    }
-    let mut event = memory::read::<[u64; WORDS]>(event)?;
-    let how = event[1] >> 32;
-    if how == u64::from(SIGEV_THREAD_ID) {
-        let id = event[2] as u32;
-        let host = if id == thread.process().zone_pid {
-            thread.process().host_pid
-        } else {
-            id.checked_sub(THREAD_BIAS).unwrap_or(id)
-        };
-        event[2] = (event[2] >> 32 << 32) | u64::from(host);
-    }
-    let event = event.as_ptr() as u64;
-    checked(unsafe { syscall3(__NR_timer_create, clock, event, timer) })
+    sigio::timer_create(thread, clock, event, timer)
 }
 
 /// ustat(2), of the devices that the zone's mounts lie on. EINVAL for others.

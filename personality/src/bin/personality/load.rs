@@ -2,7 +2,7 @@
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::thread::{Thread, me};
-use crate::{die, handover, init, pids, signal};
+use crate::{die, handover, init, pids, ptrace, signal};
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
@@ -64,6 +64,7 @@ pub extern "C" fn start(stack: u64) -> ! {
     process.host_pid = thread.host_tid;
     process.dumpable = 1;
     thread.take_stack();
+    thread.take_jumps();
     let handover = handover::find(thread.host_tid);
     let kind = core::mem::replace(&mut handover.kind, 0);
     match kind {
@@ -322,7 +323,11 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
             __NR_rt_sigprocmask,
             [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0],
         );
+        let is_awaited = handover.is_awaited != 0;
         handover::release(process.host_pid);
+        if is_awaited {
+            ptrace::enter(thread, entry, stack, mask)
+        }
         arch::pz_enter(entry, stack)
     }
 }

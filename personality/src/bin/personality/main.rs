@@ -11,6 +11,7 @@
 //!   bottom the thread's block lies: [`thread::me`] finds it from the stack pointer.
 //! - While it runs, signals are blocked, except in [`arch::wait`], which unblocks them around one
 //!   blocking call and notes a signal that arrives; it is delivered at the guest's call boundary.
+//!   Where it was entered by a jump none is blocked, and all are noted: [`arch::jump`].
 //! - Guest memory is touched only by [`arch::copy_in`] and its kin, which turn a fault into EFAULT.
 //! - It keeps no lock across a return to the guest, uses no vector registers, allocates nothing.
 #![no_std]
@@ -41,13 +42,18 @@ mod init;
 mod ipc;
 mod itself;
 mod landlock;
+mod library;
 mod load;
 mod memory;
 mod monitor;
+mod others;
 mod path;
+mod pidfd;
 mod pids;
 mod plan;
 mod process;
+mod ptrace;
+mod sigio;
 mod signal;
 mod socket;
 mod thread;

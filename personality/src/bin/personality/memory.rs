@@ -22,7 +22,7 @@ unsafe impl Plain for crate::signal::Action {}
 unsafe impl Plain for linux_raw_sys::general::stat {}
 unsafe impl Plain for linux_raw_sys::general::statx {}
 unsafe impl Plain for linux_raw_sys::general::open_how {}
-unsafe impl Plain for linux_raw_sys::general::rlimit64 {}
+unsafe impl Plain for picozone_personality::limits::Limit {}
 
 /// Reads a value. EFAULT if any byte cannot be read.
 pub fn read<T: Plain>(from: u64) -> Result<T> {

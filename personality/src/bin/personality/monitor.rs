@@ -34,7 +34,12 @@ impl Thread {
         for (to, from) in mailbox.args.iter_mut().zip(args) {
             *to = *from;
         }
-        let result = unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), 0) };
+        let ring = || unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), 0) };
+        let mut result = ring();
+        if result == -4 && self.came_by_jump() && self.boundary != 0 {
+            // A signal arrived before the monitor looked; it was noted, and now all are blocked.
+            result = ring();
+        }
         if result == -38 && request != Request::Ping && unsafe { syscall2(NR_DOORBELL, 0, 0) } != 0
         {
             crate::die("");

@@ -29,7 +29,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Error, MountRow, Mounts, PathBuf};
-use picozone_personality::layout::FD_BASE;
+use picozone_personality::layout::{FD_BASE, FD_COPIES};
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{HOWS_MAX, How, how_slot};
 
@@ -78,11 +78,18 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
     const AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
     let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
     let thread = me();
-    if flags & AT_ONCE != 0 || thread.context.is_null() {
+    if flags & AT_ONCE != 0 {
         return checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
     }
     let mask = thread.mask() & !HELD;
     checked_or_restart(arch::wait(__NR_openat2, [dirfd, path, how, 24, 0, 0], mask))
+}
+
+/// Opens a rewritten copy of a file.
+pub fn open_copy(thread: &Thread, name: &CStr, flags: u64) -> Result<u64> {
+    let how = how(thread, u64::from(O_LARGEFILE) | flags, 0)?;
+    let (directory, name) = (u64::from(FD_COPIES), name.as_ptr() as u64);
+    checked(unsafe { syscall4(__NR_openat2, directory, name, how, 24) })
 }
 
 fn from_error(error: Error) -> Errno {

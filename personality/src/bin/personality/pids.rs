@@ -3,11 +3,13 @@
 use crate::arch::syscall2;
 use crate::identity::Credentials;
 use crate::monitor::commons;
+use crate::thread::{Thread, me};
 use crate::{Errno, Result};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use linux_raw_sys::general::__NR_kill;
 use picozone_personality::commons::{Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
 use picozone_personality::layout::{PID_LIMIT, THREAD_BIAS};
+use picozone_personality::limits;
 
 fn entry(zone: u32) -> Option<&'static Process> {
     commons().processes.get(zone as usize).filter(|_| zone != 0)
@@ -35,10 +37,21 @@ pub fn allocate() -> Result<u32> {
             _ => false,
         };
         if is_free {
+            // Whoever looks at the child before it ran sees what it inherits.
+            store_credentials(number, &me().credentials);
+            limits::inherit(process, own(me()));
             return Ok(number);
         }
     }
     Err(Errno::EAGAIN)
+}
+
+/// The entry of a thread's process.
+pub fn own(thread: &Thread) -> &'static Process {
+    let number = thread.process().zone_pid as usize;
+    // Number 0 is nobody's.
+    let all = &commons().processes;
+    all.get(number).unwrap_or(&all[0])
 }
 
 /// Notes that `host` is `zone`.

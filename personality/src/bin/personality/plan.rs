@@ -3,14 +3,14 @@
 use crate::arch::syscall1;
 use crate::file::is_program;
 use crate::monitor::{commons, tables};
-use crate::path::{may_walk, open_program};
+use crate::path::{may_walk, open_copy, open_program};
 use crate::thread::Thread;
 use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{Handover, Image, Request};
-use picozone_personality::plans::{FileId, KnownPlan};
+use picozone_personality::plans::{CopyName, FileId, KnownPlan};
 
 /// Prepares an exec of a path: the plan and the descriptors it names.
 pub fn prepare(
@@ -81,7 +81,7 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
     if plan.links != commons().links.load(Acquire) {
         return None;
     }
-    let exe = open(thread, path, &plan.exe_id)?;
+    let exe = open(thread, path, &plan.exe_id, &plan.exe_copy)?;
     let Some(interp) = open_interp(thread, &plan) else {
         close(exe);
         return None;
@@ -117,14 +117,20 @@ fn open_interp(thread: &Thread, plan: &KnownPlan) -> Option<Option<i32>> {
     if path.is_empty() {
         return Some(None);
     }
-    open(thread, path, &plan.interp_id).map(Some)
+    open(thread, path, &plan.interp_id, &plan.interp_copy).map(Some)
 }
 
-fn open(thread: &Thread, path: &CStr, id: &FileId) -> Option<i32> {
+/// Opens a file, if it is still the same, or its copy.
+fn open(thread: &Thread, path: &CStr, id: &FileId, copy: &CopyName) -> Option<i32> {
     let fd = open_program(thread, path).ok().flatten()?;
-    if is_program(thread, fd, id) {
+    if !is_program(thread, fd, id) {
+        close(fd as i32);
+        return None;
+    }
+    let copy = CStr::from_bytes_until_nul(copy).ok()?;
+    if copy.is_empty() {
         return Some(fd as i32);
     }
     close(fd as i32);
-    None
+    open_copy(thread, copy, 0).ok().map(|fd| fd as i32)
 }

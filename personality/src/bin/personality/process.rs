@@ -3,7 +3,7 @@
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, handover, memory, pids, signal};
+use crate::{Errno, Result, handover, memory, others, pids, ptrace, signal};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -19,6 +19,8 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 /// `si_code` of tkill(2) and tgkill(2).
 const SI_TKILL: i32 = -6;
+/// `si_code` of mq_notify(2): the process that sent the message.
+const SI_MESGQ: i32 = -3;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
@@ -32,10 +34,11 @@ pub fn clone(
     if flags & REFUSED_FLAGS != 0 {
         return Err(Errno::EPERM);
     }
-    let flags = flags & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
+    let clears_handlers = flags & CLONE_CLEAR_SIGHAND != 0;
+    let flags = flags & 0xffff_ffff & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
     if flags & u64::from(CLONE_VM) == 0 {
-        return fork(thread, flags, stack, ptid, ctid, tls);
+        return fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);
     }
     // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
     let child = thread::allocate().ok_or(Errno::EAGAIN)?;
@@ -54,6 +57,9 @@ pub fn clone(
     child.held = thread.held;
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
+    child.clears_handlers = clears_handlers;
+    (child.making, thread.making) = (zone_pid, zone_pid);
+    child.is_vfork = flags & u64::from(CLONE_VFORK) != 0;
     if is_thread {
         child.join(thread.process, thread.handlers);
     } else {
@@ -94,6 +100,7 @@ pub fn clone(
             child.region(),
         )
     };
+    thread.making = 0;
     if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
         thread::free(child);
     }
@@ -103,6 +110,74 @@ pub fn clone(
     }
     pids::register(zone_pid, host);
     Ok(u64::from(zone_pid))
+}
+
+/// `struct clone_args`, its first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
+/// stack_size, tls.
+const CLONE_ARGS_SIZE: u64 = 64;
+/// Its largest version so far: set_tid, set_tid_size and cgroup come behind.
+const CLONE_ARGS_MAX: usize = 88;
+/// Resets handlers in the child; only clone3(2) has room for it.
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+
+/// clone3(2): what clone(2) can say.
+///
+/// EPERM for chosen ids and control groups, which belong to the host; EINVAL as the kernel has it.
+pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
+    if size < CLONE_ARGS_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    if size > 4096 {
+        return Err(Errno::E2BIG);
+    }
+    let mut words = [0u64; CLONE_ARGS_MAX / 8];
+    for (index, word) in words.iter_mut().enumerate() {
+        if 8 * (index as u64 + 1) <= size {
+            *word = memory::read(args + 8 * index as u64)?;
+        }
+    }
+    for at in CLONE_ARGS_MAX as u64..size {
+        if memory::read::<u8>(args + at)? != 0 {
+            return Err(Errno::E2BIG);
+        }
+    }
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        _,
+    ] = words;
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    let into_cgroup = 1 << 33;
+    if flags & !(0xffff_ffff | CLONE_CLEAR_SIGHAND | into_cgroup) != 0
+        || flags & u64::from(CLONE_DETACHED | (CSIGNAL & !CLONE_NEWTIME)) != 0
+        || (has(CLONE_SIGHAND) && flags & CLONE_CLEAR_SIGHAND != 0)
+        || ((has(CLONE_THREAD) || has(CLONE_PARENT)) && exit_signal != 0)
+        || exit_signal > 64
+        || (stack == 0) != (stack_size == 0)
+        || (set_tid == 0) != (set_tid_size == 0)
+        || (has(CLONE_FS) && (has(CLONE_NEWNS) || has(CLONE_NEWUSER)))
+    {
+        return Err(Errno::EINVAL);
+    }
+    if set_tid != 0 || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
+        return Err(Errno::EPERM);
+    }
+    if has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) {
+        // clone(2) has one place for both; who asks for both falls back.
+        return Err(Errno::ENOSYS);
+    }
+    let place = if has(CLONE_PIDFD) { pidfd } else { parent_tid };
+    let top = if stack == 0 { 0 } else { stack + stack_size };
+    let flags = flags & !into_cgroup | exit_signal;
+    clone(thread, flags, top, place, child_tid, tls)
 }
 
 /// Lays a copy of the frame at the top of the child's region; the stack begins below it.
@@ -138,14 +213,18 @@ extern "C" fn child_start(region: u64) -> ! {
     let thread = me();
     debug_assert!(thread.region() == region);
     thread.take_stack();
+    thread.take_jumps();
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    if thread.clears_handlers {
+        signal::clear_handlers(thread.handlers());
+    }
     if thread.is_leader {
         let process = thread.process();
         process.host_pid = thread.host_tid;
         pids::register(process.zone_pid, thread.host_tid);
         handover::release(thread.host_tid);
-        pids::store_credentials(process.zone_pid, &thread.credentials);
     }
+    thread.making = 0;
     unsafe {
         // The kernel sets the alternate stack from the frame.
         let frame = thread.child_frame as *mut Frame;
@@ -158,11 +237,11 @@ fn fork(
     thread: &mut Thread,
     flags: u64,
     stack: u64,
-    ptid: u64,
-    ctid: u64,
-    tls: u64,
+    [ptid, ctid, tls]: [u64; 3],
+    clears_handlers: bool,
 ) -> Result<u64> {
     let zone_pid = pids::allocate()?;
+    thread.making = zone_pid;
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
         // Only this thread lives on; what it knows of itself changes.
@@ -173,14 +252,18 @@ fn fork(
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
+        (thread.making, thread.is_vfork) = (0, false);
         handover::release(thread.host_tid);
-        pids::store_credentials(zone_pid, &thread.credentials);
         thread.held_pending = 0;
+        if clears_handlers {
+            signal::clear_handlers(thread.handlers());
+        }
         if stack != 0 {
             unsafe { (*thread.context).regs.rsp = stack };
         }
         return Ok(0);
     }
+    thread.making = 0;
     let host = checked(result)? as u32;
     pids::register(zone_pid, host);
     Ok(u64::from(zone_pid))
@@ -188,7 +271,7 @@ fn fork(
 
 /// fork(2).
 pub fn fork_plain(thread: &mut Thread) -> Result<u64> {
-    fork(thread, SIGCHLD_FLAG, 0, 0, 0, 0)
+    fork(thread, SIGCHLD_FLAG, 0, [0; 3], false)
 }
 
 /// vfork(2).
@@ -215,7 +298,7 @@ pub fn exit(thread: &Thread, status: u64) -> ! {
 /// The pid argument of wait4 and kill: >0 process, 0 own group, -1 all, < -1 a group.
 fn target_to_host(pid: i32) -> Result<i64> {
     Ok(match pid {
-        1.. => i64::from(pids::to_host(pid as u32)?),
+        1.. => i64::from(pids::thread_to_host(pid as u32)?),
         0 | -1 => i64::from(pid),
         _ => -i64::from(pids::group_to_host(pid.unsigned_abs())?),
     })
@@ -235,19 +318,25 @@ pub fn wait4(
     }
     let host = target_to_host(pid).map_err(|_| Errno::ECHILD)?;
     let mut status = 0i32;
-    let result = arch::wait(
-        __NR_wait4,
-        [host as u64, &raw mut status as u64, options, rusage, 0, 0],
-        thread.mask() & !signal::HELD,
-    );
-    let child = checked_or_restart(result)? as u32;
-    if child == 0 {
-        return Ok(0);
-    }
+    let child = loop {
+        let result = arch::wait(
+            __NR_wait4,
+            [host as u64, &raw mut status as u64, options, rusage, 0, 0],
+            thread.mask() & !signal::HELD,
+        );
+        let child = checked_or_restart(result)? as u32;
+        if child == 0 {
+            return Ok(0);
+        }
+        if ptrace::is_shown(child, &mut status) {
+            break child;
+        }
+        ptrace::go_on_waiting(thread)?;
+    };
     if wstatus != 0 {
         memory::write(wstatus, &status)?;
     }
-    let zone = pids::to_zone(child).unwrap_or(child);
+    let zone = ptrace::to_zone(child);
     let is_dead = status & 0x7f != 0x7f && status != 0xffff;
     if is_dead && options & u64::from(WNOWAIT) == 0 {
         pids::reaped(child);
@@ -267,22 +356,28 @@ pub fn waitid(
     let host = match which as u32 {
         P_PID if id as i32 <= 0 => return Err(Errno::EINVAL),
         P_PGID if (id as i32) < 0 => return Err(Errno::EINVAL),
-        P_PID => u64::from(pids::to_host(id as u32).map_err(|_| Errno::ECHILD)?),
+        P_PID => u64::from(pids::thread_to_host(id as u32).map_err(|_| Errno::ECHILD)?),
         P_PGID if id as u32 != 0 => {
             u64::from(pids::group_to_host(id as u32).map_err(|_| Errno::ECHILD)?)
         }
         _ => id,
     };
     let mut got = Info([0; 128]);
-    let result = arch::wait(
-        __NR_waitid,
-        [which, host, &raw mut got as u64, options, rusage, 0],
-        thread.mask() & !signal::HELD,
-    );
-    checked_or_restart(result)?;
+    loop {
+        let result = arch::wait(
+            __NR_waitid,
+            [which, host, &raw mut got as u64, options, rusage, 0],
+            thread.mask() & !signal::HELD,
+        );
+        checked_or_restart(result)?;
+        if ptrace::is_info_shown(&mut got) {
+            break;
+        }
+        ptrace::go_on_waiting(thread)?;
+    }
     let child = got.pid();
     if child != 0 {
-        let zone = pids::to_zone_or_0(child);
+        let zone = ptrace::to_zone(child as u32);
         let is_dead = (1..=3).contains(&got.code());
         if is_dead && options & u64::from(WNOWAIT) == 0 {
             pids::reaped(child as u32);
@@ -316,7 +411,7 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
 }
 
 /// Whether the thread may signal a process, by the zone's own users (kill(2)).
-fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
+pub fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
     let [real, effective, ..] = thread.credentials.uid;
     if effective == 0 || zone_pid == thread.process().zone_pid {
         return Ok(());
@@ -333,7 +428,7 @@ fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
 }
 
 /// As init of a pid name space, the zone's has no handlers, and what would end it is dropped.
-fn to_init(signal: u64) -> Result<u64> {
+pub fn to_init(signal: u64) -> Result<u64> {
     if signal as u32 > 64 {
         Err(Errno::EINVAL)
     } else {
@@ -355,7 +450,7 @@ fn kill_all(signal: u64) -> Result<u64> {
     if hit { Ok(0) } else { Err(Errno::ESRCH) }
 }
 
-fn outside_is_esrch(result: i64) -> Result<u64> {
+pub fn outside_is_esrch(result: i64) -> Result<u64> {
     match checked(result) {
         Err(Errno::EPERM) => Err(Errno::ESRCH),
         other => other,
@@ -444,7 +539,9 @@ pub fn queue(
             Errno::ESRCH
         });
     }
-    let is_own = pid as u32 == own.zone_pid;
+    let named = others::named(thread, pid as u32);
+    let is_own =
+        named == own.zone_pid || (thread_id.is_none() && others::is_own_thread(thread, named));
     if (info.code() >= 0 || info.code() == SI_TKILL) && !is_own {
         return Err(Errno::EPERM);
     }
@@ -457,13 +554,7 @@ pub fn queue(
     if pid == 1 {
         return to_init(signal);
     }
-    if info.code() < 0 {
-        let sender = match info.pid() as u32 {
-            me if me == own.zone_pid => own.host_pid,
-            other => pids::to_host(other).unwrap_or(0),
-        };
-        info.set_pid(sender);
-    }
+    sender_to_host(&mut info);
     let info = &raw const info as u64;
     outside_is_esrch(match thread_id {
         None => unsafe { syscall3(__NR_rt_sigqueueinfo, u64::from(host), signal, info) },
@@ -484,6 +575,13 @@ pub fn queue(
             }
         }
     })
+}
+
+/// Puts the sender that a guest claims into the host's terms, from which the receiver takes it back.
+pub fn sender_to_host(info: &mut Info) {
+    if info.code() < 0 {
+        info_to_host(info);
+    }
 }
 
 /// setpgid(2).
@@ -532,10 +630,17 @@ pub fn getppid() -> u64 {
     ))
 }
 
+/// Puts the sender of a signal into the host's terms.
+pub fn info_to_host(info: &mut Info) {
+    if info.code() <= 0 {
+        info.set_pid(pids::to_host(info.pid() as u32).unwrap_or(0));
+    }
+}
+
 /// Puts the sender of a signal into the zone's terms.
 pub fn info_to_zone(signal: u32, info: &mut Info) {
     let code = info.code();
-    let from_process = matches!(code, 0 | -1 | -6) || (signal == SIGCHLD && code > 0);
+    let from_process = matches!(code, 0 | -1 | SI_MESGQ | -6) || (signal == SIGCHLD && code > 0);
     if from_process {
         let zone = pids::to_zone_or_0(info.pid());
         info.set_pid(zone);

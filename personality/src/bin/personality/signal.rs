@@ -6,10 +6,11 @@
 //! in progress ends. `SIGSYS`, `SIGSEGV` and `SIGBUS` are never really blocked, since a blocked one
 //! kills: the guest's wish to block them is held in the thread's block.
 
+use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
-use crate::memory;
-use crate::thread::{Pending, Thread, me};
+use crate::thread::{Handlers, Pending, Thread, me};
 use crate::{Errno, Result, dispatch};
+use crate::{memory, ptrace};
 use linux_raw_sys::general::*;
 
 /// `struct kernel_sigaction`.
@@ -45,7 +46,7 @@ pub const fn held_index(signal: u32) -> usize {
 }
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
-const SYS_SECCOMP: i32 = 1;
+pub const SYS_SECCOMP: i32 = 1;
 /// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer.
 const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | 0x0400_0000) as u64;
 /// The guest's flags that the kernel acts on.
@@ -79,8 +80,53 @@ fn install_plain(signal: u32, mut action: Action) {
 /// Takes over the signals that the personality needs.
 pub fn take_over() {
     let ours = on_signal as *const () as u64;
-    for signal in [SIGSYS, SIGSEGV, SIGBUS] {
+    for signal in [SIGSEGV, SIGBUS] {
         install(signal, ours, u64::from(SA_NODEFER));
+    }
+    // A call is not to end because a tracee or the personality of another process called here.
+    install(SIGSYS, ours, u64::from(SA_NODEFER | SA_RESTART));
+}
+
+/// Has the signals of children come here, whatever the guest does with them. The guest's action must
+/// be known to the handlers' block. Takes no lock, since it may be called from within the personality.
+pub fn watch_children(thread: &Thread) {
+    let (process, handlers) = (thread.process(), thread.handlers());
+    if process.is_tracer {
+        return;
+    }
+    process.is_tracer = true;
+    know(handlers, SIGCHLD);
+    watch(handlers.actions[SIGCHLD as usize]);
+}
+
+/// The guest's calls go on after a stop that is none of its business.
+fn watch(action: Action) {
+    let flags = match action.handler {
+        DEFAULT => u64::from(SA_RESTART),
+        IGNORE => u64::from(SA_RESTART | SA_NOCLDWAIT),
+        _ => action.flags,
+    };
+    install(SIGCHLD, on_signal as *const () as u64, flags);
+}
+
+/// Learns the action that an exec left.
+fn know(handlers: &mut Handlers, signal: u32) {
+    if handlers.known & bit(signal) != 0 {
+        return;
+    }
+    handlers.known |= bit(signal);
+    if bit(signal) & HELD == 0 {
+        let mut now = Action::default();
+        unsafe {
+            syscall4(
+                __NR_rt_sigaction,
+                u64::from(signal),
+                0,
+                &raw mut now as u64,
+                8,
+            )
+        };
+        handlers.actions[signal as usize] = now;
     }
 }
 
@@ -95,6 +141,8 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         thread.context = context;
         thread.pending = None;
         thread.wait_mask = None;
+        thread.boundary = 0;
+        thread.noted_mask = None;
         let nr = info.i32_at(24) as u32;
         if let Some(result) = dispatch::call(thread, nr) {
             if result == arch::RESTART {
@@ -104,17 +152,44 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
                 context.regs.rax = result as u64;
             }
         }
-        // Looked at first: taking it copies a whole siginfo.
-        if thread.pending.is_some()
-            && let Some(mut pending) = thread.pending.take()
-        {
-            deliver(thread, pending.signal, &mut pending.info, context);
-        }
-        release_held(thread, context);
+        release(thread, context);
+        thread.context = core::ptr::null_mut();
         return;
     }
-    match arch::place(context.regs.rip) {
+    if ptrace::is_private(thread, signal, info) {
+        return;
+    }
+    let place = match arch::place(context.regs.rip) {
+        // The guest's registers are all in place: as if it had not come, or gone already.
+        Place::Edge(Edge::Entering) => {
+            context.regs.rip = context.regs.rcx.wrapping_sub(2);
+            Place::Guest
+        }
+        Place::Edge(Edge::Left) => {
+            context.regs.rip = context.regs.rcx;
+            Place::Guest
+        }
+        Place::Edge(Edge::Boundary) if signal == SIGSEGV && info.code() > 0 => {
+            context.regs.rip = context.regs.rcx;
+            thread.boundary = 0;
+            if let Some(mask) = thread.noted_mask.take() {
+                context.mask = mask;
+            }
+            release(thread, context);
+            return;
+        }
+        place => place,
+    };
+    match place {
         Place::Guest => deliver(thread, signal, info, context),
+        Place::Edge(Edge::Leaving(again)) => {
+            context.regs.rip = again;
+            note(thread, signal, info, context);
+        }
+        Place::Edge(Edge::Interruptible(abort)) => {
+            context.regs.rip = abort;
+            note(thread, signal, info, context);
+        }
         Place::Interruptible(abort) => {
             context.regs.rip = abort;
             note(thread, signal, info, context);
@@ -122,7 +197,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => {
             context.regs.rip = go_on
         }
-        Place::Access(_) | Place::Inside => {
+        Place::Access(_) | Place::Inside | Place::Edge(_) => {
             if HELD & bit(signal) != 0 && info.code() > 0 {
                 unsafe { reset(signal) };
                 crate::die("picozone: a fault in the personality\n");
@@ -132,7 +207,25 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
     }
 }
 
+/// Delivers what the call in progress has kept back.
+fn release(thread: &mut Thread, context: &mut Context) {
+    // Looked at first: taking it copies a whole siginfo.
+    if thread.pending.is_some()
+        && let Some(mut pending) = thread.pending.take()
+    {
+        deliver(thread, pending.signal, &mut pending.info, context);
+    }
+    release_held(thread, context);
+}
+
 fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
+    if thread.came_by_jump() {
+        // A second one can only be a fault's number, sent by somebody: the first tells the mask.
+        if context.mask & BLOCK_ALL != BLOCK_ALL {
+            thread.noted_mask = Some(context.mask);
+        }
+        thread.boundary = 1;
+    }
     thread.pending = Some(Pending {
         signal,
         info: *info,
@@ -356,28 +449,15 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
     let handlers = thread.handlers();
     let before = {
         let _guard = handlers.lock();
-        if handlers.known & bit(signal) == 0 {
-            handlers.known |= bit(signal);
-            if bit(signal) & HELD == 0 {
-                let mut now = Action::default();
-                unsafe {
-                    syscall4(
-                        __NR_rt_sigaction,
-                        u64::from(signal),
-                        0,
-                        &raw mut now as u64,
-                        8,
-                    )
-                };
-                handlers.actions[signal as usize] = now;
-            }
-        }
+        know(handlers, signal);
         let before = handlers.actions[signal as usize];
         if let Some(mut action) = new_action {
             action.mask &= !UNBLOCKABLE;
             handlers.actions[signal as usize] = action;
             let ours = on_signal as *const () as u64;
-            if action.handler > IGNORE {
+            if signal == SIGCHLD && thread.process().is_tracer {
+                watch(action);
+            } else if action.handler > IGNORE {
                 install(signal, ours, action.flags);
             } else if bit(signal) & HELD == 0 {
                 install_plain(signal, action);
@@ -398,6 +478,9 @@ pub fn sigprocmask(thread: &mut Thread, how: u64, new: u64, old: u64, size: u64)
     if size != 8 {
         return Err(Errno::EINVAL);
     }
+    if thread.came_by_jump() {
+        return sigprocmask_of_kernel(thread, how, new, old);
+    }
     let now = thread.mask();
     if new != 0 {
         let set = memory::read::<u64>(new)?;
@@ -412,6 +495,35 @@ pub fn sigprocmask(thread: &mut Thread, how: u64, new: u64, old: u64, size: u64)
     }
     if old != 0 {
         memory::write(old, &now)?;
+    }
+    Ok(0)
+}
+
+/// The same where no frame holds the mask. A signal that arrives before the kernel has changed it
+/// comes first.
+fn sigprocmask_of_kernel(thread: &mut Thread, how: u64, new: u64, old: u64) -> Result<u64> {
+    let set = if new == 0 {
+        None
+    } else {
+        Some(memory::read::<u64>(new)? & !UNBLOCKABLE)
+    };
+    let held = match (set, how as u32) {
+        (None, _) => thread.held,
+        (Some(set), SIG_BLOCK) => thread.held | set & HELD,
+        (Some(set), SIG_UNBLOCK) => thread.held & !set,
+        (Some(set), SIG_SETMASK) => set & HELD,
+        _ => return Err(Errno::EINVAL),
+    };
+    let real = set.map(|set| set & !HELD);
+    let pointer = real
+        .as_ref()
+        .map_or(0, |set| core::ptr::from_ref(set) as u64);
+    let mut before = 0u64;
+    let args = [how, pointer, &raw mut before as u64, 8, 0, 0];
+    crate::dispatch::checked_or_restart(arch::wait(__NR_rt_sigprocmask, args, 0))?;
+    let before = before | core::mem::replace(&mut thread.held, held);
+    if old != 0 {
+        memory::write(old, &before)?;
     }
     Ok(0)
 }
@@ -537,6 +649,18 @@ fn take_held(thread: &mut Thread, set: u64, info: &mut Info) -> Option<u32> {
     thread.held_pending &= !bit(signal);
     *info = thread.held_info[held_index(signal)];
     Some(signal)
+}
+
+/// Sets every handled signal to its default, in the child of a clone3(2) that asks for it.
+pub fn clear_handlers(handlers: &mut Handlers) {
+    for signal in 1..=64 {
+        if handlers.actions[signal as usize].handler > IGNORE {
+            handlers.actions[signal as usize] = Action::default();
+            if bit(signal) & HELD == 0 {
+                unsafe { reset(signal) };
+            }
+        }
+    }
 }
 
 /// The signals of [`HELD`] that the guest ignores: an exec keeps that, and the kernel cannot.

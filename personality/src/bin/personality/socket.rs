@@ -123,7 +123,7 @@ struct Message {
 unsafe impl memory::Plain for Message {}
 
 /// Hands a descriptor to the monitor; the cookie finds it again.
-fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
+pub fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
     let cookie = u64::from(thread.host_tid);
     let control = [20u64, 1 | (1 << 32), fd & 0xffff_ffff];
     let iov = [&raw const cookie as u64, 8];

@@ -34,6 +34,8 @@ pub struct Process {
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
     pub keepcaps: u32,
+    /// Whether it traces: stops of its tracees are judged before the guest learns of them.
+    pub is_tracer: bool,
     pub exe_len: u32,
     pub exe: [u8; 1024],
 }
@@ -61,10 +63,16 @@ pub struct Pending {
 pub struct Thread {
     pub process: *mut Process,
     pub handlers: *mut Handlers,
-    /// The frame of the call being served.
+    /// The frame of the call being served, or null: see [`Thread::came_by_jump`].
     pub context: *mut Context,
+    /// Not 0 if a thread that came by a jump must not leave by one: [`crate::arch::jump`].
+    pub boundary: u32,
+    /// The mask before a signal was noted in a call that came by a jump.
+    pub noted_mask: Option<u64>,
     pub host_tid: u32,
     pub is_leader: bool,
+    /// A child that shares memory is to begin without handlers (`CLONE_CLEAR_SIGHAND`).
+    pub clears_handlers: bool,
     /// Signals that the guest blocks but the kernel must not.
     pub held: u64,
     /// Of those, the ones that arrived.
@@ -74,6 +82,8 @@ pub struct Thread {
     /// The mask under which a handler runs if the call being served replaced it.
     pub wait_mask: Option<u64>,
     pub pending: Option<Pending>,
+    /// The library being mapped: [`crate::library`].
+    pub mapping: Option<crate::library::Mapping>,
     /// The guest's alternate stack.
     pub altstack: Stack,
     pub credentials: Credentials,
@@ -81,6 +91,13 @@ pub struct Thread {
     pub searched: Searched,
     /// The frame by which a child that shares memory leaves for the guest.
     pub child_frame: u64,
+    /// Zone pid of the process that is being made, in the maker and in what is made: for a tracer,
+    /// which may see the child before either has told the commons.
+    pub making: u32,
+    /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.
+    pub is_vfork: bool,
+    /// Whether the exec is to begin with `PTRACE_TRACEME`.
+    pub is_traced_from_exec: bool,
     /// The process' block, where this thread began a process.
     pub own_process: Process,
     /// The handlers' block, where this thread began with handlers of its own.
@@ -142,9 +159,17 @@ impl Thread {
     pub fn stack_top(&self) -> u64 {
         self.region() + REGION_SIZE as u64
     }
-    /// The guest's mask, all of it.
+    /// The guest's mask, all of it. Where the guest came by a jump, the kernel has it, and nobody
+    /// may ask for it here.
     pub fn mask(&self) -> u64 {
-        unsafe { (*self.context).mask | self.held }
+        match unsafe { self.context.as_ref() } {
+            Some(context) => context.mask | self.held,
+            None => 0,
+        }
+    }
+    /// Whether the call being served, if any, has no frame of the kernel.
+    pub fn came_by_jump(&self) -> bool {
+        self.context.is_null()
     }
     /// Zone id of the thread.
     pub fn zone_tid(&self) -> u32 {
@@ -167,6 +192,13 @@ impl Thread {
     pub fn take_stack(&self) {
         let stack = self.real_stack();
         unsafe { syscall3(__NR_sigaltstack, &raw const stack as u64, 0, 0) };
+    }
+    /// Lets this thread enter from rewritten call sites, if the zone has them. Must run on the thread
+    /// itself.
+    pub fn take_jumps(&self) {
+        if crate::monitor::tables().jumps == 1 {
+            unsafe { crate::arch::jump::set_region(self.region()) };
+        }
     }
 }
 

@@ -24,6 +24,7 @@ fn main() {
         ("modes", modes),
         ("times", times),
         ("locks", locks),
+        ("owners", owners),
         ("long_names", long_names),
         ("bad_addresses", bad_addresses),
         ("bad_descriptors", bad_descriptors),
@@ -1312,6 +1313,61 @@ fn locks() {
         ),
     );
     close(fd);
+}
+
+/// Who gets a descriptor's signals.
+fn owners() {
+    let mut pair = [0_i32; 2];
+    call(libc::SYS_socketpair, &[1, 1, 0, out(&mut pair)]).expect("a pair");
+    let fd = signed(pair[0]);
+    let fcntl = |command: u64, argument: u64| call(libc::SYS_fcntl, &[fd, command, argument]);
+    let own = u64::from(std::process::id());
+    let group = call(libc::SYS_getpgrp, &[]).expect("it has one");
+    see("F_GETOWN of none", fcntl(9, 0));
+    see("F_SETOWN", (fcntl(8, own), fcntl(9, 0) == Ok(own)));
+    let mut owner = [7_u32; 2];
+    see(
+        "F_GETOWN_EX",
+        (
+            fcntl(16, out(&mut owner)),
+            owner[0],
+            u64::from(owner[1]) == own,
+        ),
+    );
+    see("F_SETOWN of a group", fcntl(8, group.wrapping_neg()));
+    see(
+        "its F_GETOWN_EX",
+        (
+            fcntl(16, out(&mut owner)),
+            owner[0],
+            u64::from(owner[1]) == group,
+        ),
+    );
+    see("F_SETOWN of nobody", fcntl(8, 0x3f_ffff));
+    see("F_SETOWN of no group", fcntl(8, signed(i32::MIN)));
+    see(
+        "F_SETOWN_EX of a strange sort",
+        fcntl(15, from(&[3_u32, 1])),
+    );
+    see("F_SETOWN_EX at no address", fcntl(15, NOWHERE));
+    see("F_SETSIG", (fcntl(10, 10), fcntl(11, 0), fcntl(10, 99)));
+    for (name, command, is_thread) in [("F_SETOWN", 8, false), ("F_SETOWN_EX", 15, true)] {
+        let end = picozone_guests::child(|| {
+            let own = std::process::id();
+            let thread = [0, own];
+            let named = if is_thread {
+                from(&thread)
+            } else {
+                u64::from(own)
+            };
+            fcntl(command, named).expect("its own");
+            call(libc::SYS_fcntl, &[fd, 4, 0o20000]).expect("O_ASYNC");
+            call(libc::SYS_write, &[signed(pair[1]), text(c"x"), 1]).expect("it takes it");
+            0
+        })
+        .wait();
+        see(name, end);
+    }
 }
 
 fn long_names() {

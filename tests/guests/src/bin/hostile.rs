@@ -18,8 +18,12 @@
     reason = "registers are words"
 )]
 
+use picozone_personality::commons::{Commons, state};
+use picozone_personality::layout::THREAD_BIAS;
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, xattr as of};
 use std::arch::asm;
 use std::ffi::CString;
+use std::sync::atomic::Ordering::Relaxed;
 
 const IMAGE: u64 = 0x6000_0000_0000;
 const TABLES: u64 = 0x6100_0000_0000;
@@ -175,7 +179,7 @@ fn foreign_calls() {
     let zeroes = [0u64; 64];
     let z = ptr(&zeroes);
     let user = libc::CLONE_NEWUSER as u64;
-    let rows: [(&str, i64, [u64; 6]); 20] = [
+    let rows: [(&str, i64, [u64; 6]); 21] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -198,7 +202,16 @@ fn foreign_calls() {
             libc::SYS_clone,
             [user | 17, 0, 0, 0, 0, 0],
         ),
-        ("ptrace", libc::SYS_ptrace, [0, 0, 0, 0, 0, 0]),
+        (
+            "a filter by ptrace",
+            libc::SYS_ptrace,
+            [0x420c, 0, 0, 0, 0, 0],
+        ),
+        (
+            "arch_prctl by ptrace",
+            libc::SYS_ptrace,
+            [30, 0, 0, 0, 0, 0],
+        ),
         (
             "a listener of its own",
             libc::SYS_seccomp,
@@ -387,7 +400,18 @@ fn memory() {
     });
     attempt("RLIMIT_AS raised", || {
         let limit = [u64::MAX; 2];
-        raw(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0])
+        inside(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0])
+    });
+    attempt("RLIMIT_AS raised, as the personality shows it", || {
+        let limit = [u64::MAX; 2];
+        raw(libc::SYS_prlimit64, [0, 9, ptr(&limit), 0, 0, 0]);
+        let mut real = [0u64; 2];
+        inside(
+            libc::SYS_prlimit64,
+            [0, 9, 0, real.as_mut_ptr() as u64, 0, 0],
+        );
+        let real = std::hint::black_box(real);
+        i64::from(real[1] > 20 << 40) - 1
     });
 }
 
@@ -451,6 +475,26 @@ fn files() {
         return;
     };
     let fd = unsafe { libc::open(victim.as_ptr(), libc::O_RDONLY) } as u64;
+    for operation in [of::SET, of::REMOVE] {
+        attempt(
+            &format!("attribute {operation} of a shared file, by the doorbell"),
+            || asked(Request::Xattr, &[fd, operation, 5, 0], b"user.x\0"),
+        );
+    }
+    for name in [
+        &b"user.picozone.trusted.a\0"[..],
+        b"system.posix_acl_access\0",
+        b"security\0",
+    ] {
+        attempt("an attribute that no zone has, by the doorbell", || {
+            let own = unsafe { libc::open(c"/hostile".as_ptr(), libc::O_RDONLY) } as u64;
+            asked(Request::Xattr, &[own, of::SET, 5, 0], name)
+        });
+    }
+    attempt(
+        "a watch of what is no file of the zone, by the doorbell",
+        || asked(Request::Watch, &[1, 0, 2], b"\0"),
+    );
     for (name, nr, args) in [
         ("fchmod", libc::SYS_fchmod, [fd, 0o777, 0, 0, 0, 0]),
         ("fchown", libc::SYS_fchown, [fd, 1, 1, 0, 0, 0]),
@@ -465,6 +509,7 @@ fn files() {
             libc::SYS_ioctl,
             [fd, 0x4008_6602, own, 0, 0, 0],
         ),
+        ("F_SETLEASE", libc::SYS_fcntl, [fd, 1024, 0, 0, 0, 0]),
         ("ftruncate", libc::SYS_ftruncate, [fd, 0, 0, 0, 0, 0]),
         ("fallocate", libc::SYS_fallocate, [fd, 0, 0, 99, 0, 0]),
     ] {
@@ -477,10 +522,29 @@ fn files() {
 }
 
 fn others(pid: u64, socket: &str) {
+    // That the process lives on is looked at outside.
+    attempt("SIGKILL by a descriptor's owner", || {
+        let pair = [0u32; 2];
+        raw(libc::SYS_socketpair, [1, 1, 0, ptr(&pair), 0, 0]);
+        let [ours, other] = unsafe { (&raw const pair).read_volatile() }.map(u64::from);
+        inside(libc::SYS_fcntl, [ours, 10, 9, 0, 0, 0]);
+        inside(libc::SYS_fcntl, [ours, 8, pid, 0, 0, 0]);
+        let owner = [1u32, pid as u32];
+        inside(libc::SYS_fcntl, [ours, 15, ptr(&owner), 0, 0, 0]);
+        inside(libc::SYS_fcntl, [ours, 4, libc::O_ASYNC as u64, 0, 0, 0]);
+        inside(libc::SYS_write, [other, ptr(&owner), 1, 0, 0, 0]);
+        -1
+    });
     let word = [0u64; 16];
     let w = ptr(&word);
+    let vector = [w, 8];
+    let own = ptr(&vector);
     for (name, nr, args) in [
         ("kill", libc::SYS_kill, [pid, 0, 0, 0, 0, 0]),
+        ("PTRACE_ATTACH", libc::SYS_ptrace, [16, pid, 0, 0, 0, 0]),
+        ("PTRACE_SEIZE", libc::SYS_ptrace, [0x4206, pid, 0, 0, 0, 0]),
+        ("PTRACE_PEEKDATA", libc::SYS_ptrace, [2, pid, w, w, 0, 0]),
+        ("PTRACE_KILL", libc::SYS_ptrace, [8, pid, 0, 0, 0, 0]),
         ("tgkill", libc::SYS_tgkill, [pid, pid, 0, 0, 0, 0]),
         ("tkill", libc::SYS_tkill, [pid, 0, 0, 0, 0, 0]),
         ("prlimit", libc::SYS_prlimit64, [pid, 7, 0, w, 0, 0]),
@@ -504,9 +568,21 @@ fn others(pid: u64, socket: &str) {
         (
             "process_vm_readv",
             libc::SYS_process_vm_readv,
-            [pid, w, 0, w, 0, 0],
+            [pid, own, 1, own, 1, 0],
         ),
+        (
+            "process_vm_writev",
+            libc::SYS_process_vm_writev,
+            [pid, own, 1, own, 1, 0],
+        ),
+        ("move_pages", libc::SYS_move_pages, [pid, 1, own, 0, w, 0]),
         ("pidfd_open", libc::SYS_pidfd_open, [pid, 0, 0, 0, 0, 0]),
+        (
+            "pidfd_open of a thread",
+            libc::SYS_pidfd_open,
+            [pid, libc::O_EXCL as u64, 0, 0, 0, 0],
+        ),
+        ("ioprio_get", libc::SYS_ioprio_get, [1, pid, 0, 0, 0, 0]),
         ("getpgid", libc::SYS_getpgid, [pid, 0, 0, 0, 0, 0]),
         ("getsid", libc::SYS_getsid, [pid, 0, 0, 0, 0, 0]),
         (
@@ -539,6 +615,28 @@ fn others(pid: u64, socket: &str) {
     ] {
         both(&format!("{name} of a host process"), nr, args);
     }
+    for (name, nr, args) in [
+        ("setpriority", libc::SYS_setpriority, [2, 0, 19, 0, 0, 0]),
+        ("getpriority", libc::SYS_getpriority, [2, 0, 0, 0, 0, 0]),
+        ("ioprio_set", libc::SYS_ioprio_set, [3, 0, 0x6000, 0, 0, 0]),
+    ] {
+        attempt(&format!("{name} of all processes of the user"), || {
+            inside(nr, args)
+        });
+    }
+    for fd in [FD_PERSONALITY, FD_TABLES, FDS.end - 1] {
+        let pidfd = raw(
+            libc::SYS_pidfd_open,
+            [u64::from(std::process::id()), 0, 0, 0, 0, 0],
+        );
+        both(
+            &format!("pidfd_getfd of {fd}"),
+            libc::SYS_pidfd_getfd,
+            [pidfd as u64, fd, 0, 0, 0, 0],
+        );
+    }
+    forged(pid);
+    told_of_events(pid);
     for (name, domain, kind) in [
         ("packet", 17, 3),
         ("vsock", 40, 1),
@@ -637,6 +735,42 @@ fn ipc() {
         ),
     ] {
         attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    for (name, nr, args) in [
+        (
+            "mq_open",
+            libc::SYS_mq_open,
+            [c"q".as_ptr() as u64, 0o102, 0o600, 0, 0, 0],
+        ),
+        (
+            "mq_unlink",
+            libc::SYS_mq_unlink,
+            [c"q".as_ptr() as u64, 0, 0, 0, 0, 0],
+        ),
+    ] {
+        attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    // The kernel serves asynchronous I/O: it is to do no more by it than by read and write.
+    for (name, fd) in [
+        ("the personality", FD_PERSONALITY),
+        ("the tables", FD_TABLES),
+    ] {
+        attempt(&format!("a write to {name} by io_submit"), || {
+            let mut context = 0u64;
+            let at = std::ptr::from_mut(&mut context) as u64;
+            raw(libc::SYS_io_setup, [1, at, 0, 0, 0, 0]);
+            let word = 0u64;
+            // `struct iocb`: IOCB_CMD_PWRITE, descriptor, buffer, bytes.
+            let block = [0, 0, 1 | fd << 32, ptr(&word), 8, 0, 0, 0];
+            let blocks = [ptr(&block)];
+            if raw(libc::SYS_io_submit, [context, 1, ptr(&blocks), 0, 0, 0]) < 1 {
+                return -1;
+            }
+            let mut event = [0i64; 4];
+            let at = std::ptr::from_mut(&mut event) as u64;
+            raw(libc::SYS_io_getevents, [context, 1, 1, at, 0, 0]);
+            event[2]
+        });
     }
     attempt("messages without end", || {
         let text = [1u64; 1025];
@@ -744,6 +878,175 @@ fn faults() {
     });
 }
 
+/// A descriptor whose events are told to a process of the host by SIGKILL. The test sees that it
+/// lives on.
+fn told_of_events(pid: u64) {
+    let mut ends = [0i32; 2];
+    unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, ends.as_mut_ptr()) };
+    let [one, other] = ends.map(|end| end as u64);
+    for kind in [0u64, 1, 2] {
+        let owner = kind | pid << 32;
+        inside(libc::SYS_fcntl, [one, 15, ptr(&owner), 0, 0, 0]);
+        raw(libc::SYS_fcntl, [one, 10, libc::SIGKILL as u64, 0, 0, 0]);
+        raw(
+            libc::SYS_fcntl,
+            [one, 4, (libc::O_ASYNC | libc::O_NONBLOCK) as u64, 0, 0, 0],
+        );
+        raw(libc::SYS_write, [other, ptr(b"x"), 1, 0, 0, 0]);
+        raw(libc::SYS_read, [one, ptr(&owner), 1, 0, 0, 0]);
+    }
+    both(
+        "F_SETOWN of a host process",
+        libc::SYS_fcntl,
+        [one, 8, pid, 0, 0, 0],
+    );
+    println!("refused events that kill a host process");
+}
+
+/// A process of the host entered into the zone's table, which guests write: the monitor must not
+/// take it for one of the zone.
+fn forged(pid: u64) {
+    const NUMBER: u32 = 32_000;
+    let commons = unsafe { &*(COMMONS as *const Commons) };
+    let entry = &commons.processes[NUMBER as usize];
+    entry.host.store(pid as u32, Relaxed);
+    entry.state.store(state::LIVE, Relaxed);
+    commons.by_host[pid as usize].store(NUMBER, Relaxed);
+    let number = u64::from(NUMBER);
+    let thread = pid + u64::from(THREAD_BIAS);
+    for (name, nr, args) in [
+        ("getpgid", libc::SYS_getpgid, [number, 0, 0, 0]),
+        ("pidfd_open", libc::SYS_pidfd_open, [number, 0, 0, 0]),
+        ("pidfd_open", libc::SYS_pidfd_open, [thread, 0x80, 0, 0]),
+        ("getpriority", libc::SYS_getpriority, [0, number, 0, 0]),
+        ("setpriority", libc::SYS_setpriority, [0, number, 19, 0]),
+        ("setpriority", libc::SYS_setpriority, [0, thread, 19, 0]),
+        ("ioprio_set", libc::SYS_ioprio_set, [1, number, 0x6000, 0]),
+        ("prlimit64", libc::SYS_prlimit64, [number, 7, 0, 0]),
+        ("prlimit64", libc::SYS_prlimit64, [number, 7, 1, 0]),
+        (
+            "sched_getscheduler",
+            libc::SYS_sched_getscheduler,
+            [thread, 0, 0, 0],
+        ),
+        (
+            "sched_setscheduler",
+            libc::SYS_sched_setscheduler,
+            [number, 5, 0, 0],
+        ),
+        (
+            "sched_setaffinity",
+            libc::SYS_sched_setaffinity,
+            [number, 8, 0, 0],
+        ),
+        ("sched_setattr", libc::SYS_sched_setattr, [number, 48, 0, 0]),
+    ] {
+        attempt(
+            &format!("{name} of a forged entry, by the doorbell"),
+            || {
+                let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+                let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
+                let words = [nr as u64, args[0], args[1], args[2], args[3]];
+                for (index, word) in words.into_iter().enumerate() {
+                    let at = mailbox + 8 * index as u64;
+                    unsafe { (at as *mut u64).write_volatile(word) };
+                }
+                let request = u64::from(Request::Process as u32);
+                inside(DOORBELL, [request, 0, 0, 0, 0, 0])
+            },
+        );
+    }
+    entry.state.store(state::FREE, Relaxed);
+    entry.host.store(0, Relaxed);
+    commons.by_host[pid as usize].store(0, Relaxed);
+}
+
+/// The directory of rewritten copies, which other zones use too: nothing in it can be changed.
+fn copies() {
+    const COPIES: u64 = FDS.start + 5;
+    let new = c"new".as_ptr() as u64;
+    let here = libc::AT_FDCWD as u64;
+    both(
+        "mkdirat in copies",
+        libc::SYS_mkdirat,
+        [COPIES, new, 0o777, 0, 0, 0],
+    );
+    both(
+        "mknodat in copies",
+        libc::SYS_mknodat,
+        [COPIES, new, 0o100_644, 0, 0, 0],
+    );
+    both(
+        "symlinkat in copies",
+        libc::SYS_symlinkat,
+        [new, COPIES, new, 0, 0, 0],
+    );
+    let ways: Vec<u64> = (TABLES..TABLES + 0x8000)
+        .step_by(32)
+        .filter(|&at| unsafe { ((at + 16) as *const u64).read_volatile() } == 0x0a)
+        .collect();
+    let open = |name: u64, how: u64| inside(libc::SYS_openat2, [COPIES, name, how, 24, 0, 0]);
+    for name in names_of(COPIES, &ways) {
+        let at = name.as_ptr() as u64;
+        for (what, nr, args) in [
+            ("unlinkat", libc::SYS_unlinkat, [COPIES, at, 0, 0, 0, 0]),
+            ("linkat", libc::SYS_linkat, [COPIES, at, here, new, 0, 0]),
+            (
+                "renameat",
+                libc::SYS_renameat,
+                [COPIES, at, here, new, 0, 0],
+            ),
+            ("fchmodat", libc::SYS_fchmodat, [COPIES, at, 0o777, 0, 0, 0]),
+        ] {
+            both(&format!("{what} of a copy"), nr, args);
+        }
+        for &how in &ways {
+            let flags = unsafe { (how as *const u64).read_volatile() };
+            let changes = flags & 3 != 0 || flags & (libc::O_CREAT | libc::O_TRUNC) as u64 != 0;
+            if changes {
+                attempt("a copy opened to write", || open(at, how));
+                attempt("a file made among copies", || open(new, how));
+                continue;
+            }
+            attempt("fchmod of a copy", || match open(at, how) {
+                fd if fd < 0 => fd,
+                fd => raw(libc::SYS_fchmod, [fd as u64, 0o777, 0, 0, 0, 0]),
+            });
+        }
+    }
+}
+
+/// The names in a directory, if one of the approved ways opens it.
+fn names_of(directory: u64, ways: &[u64]) -> Vec<std::ffi::CString> {
+    let here = c".".as_ptr() as u64;
+    let opened = ways
+        .iter()
+        .map(|&how| inside(libc::SYS_openat2, [directory, here, how, 24, 0, 0]));
+    for fd in opened.filter(|&fd| fd >= 0) {
+        let mut buffer = [0u8; 4096];
+        let room = buffer.len() as u64;
+        let got = inside(
+            libc::SYS_getdents64,
+            [fd as u64, ptr(&buffer), room, 0, 0, 0],
+        );
+        std::hint::black_box(&mut buffer);
+        let mut rest = usize::try_from(got).map_or(&[][..], |got| &buffer[..got]);
+        let mut names = Vec::new();
+        while let [_, .., _] = rest {
+            let length = usize::from(u16::from_ne_bytes([rest[16], rest[17]]));
+            let name = std::ffi::CStr::from_bytes_until_nul(&rest[19..length]).expect("a name");
+            if name.to_bytes().len() > 2 {
+                names.push(name.to_owned());
+            }
+            rest = &rest[length..];
+        }
+        if !names.is_empty() {
+            return names;
+        }
+    }
+    Vec::new()
+}
+
 fn signals() {
     attempt("a blocked SIGSYS", || {
         let all = u64::MAX;
@@ -809,6 +1112,20 @@ fn waiting() {
     }
 }
 
+/// What the monitor says to a request with this mailbox.
+fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
+    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
+    for (at, word) in args.iter().enumerate() {
+        unsafe { ((mailbox + 8 * at as u64) as *mut u64).write_volatile(*word) };
+    }
+    for (at, byte) in text.iter().enumerate() {
+        let to = mailbox + (std::mem::offset_of!(Mailbox, a) + at) as u64;
+        unsafe { (to as *mut u8).write_volatile(*byte) };
+    }
+    inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
+}
+
 /// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
 /// no more than it did before.
 fn doorbell() {
@@ -820,7 +1137,7 @@ fn doorbell() {
         state
     };
     let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    let mailbox = MAILBOXES + tid * 16384;
+    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
     for round in 0..4000 {
         for word in 0..1100u64 {
             let value = match next() % 4 {
@@ -834,11 +1151,69 @@ fn doorbell() {
                 unsafe { ((mailbox + 8 * word) as *mut u64).write_volatile(value) };
             }
         }
-        let request = next() % 28;
+        let request = next() % (Request::ALL.len() as u64 + 4);
         // Waiting for what never comes is no harm, but takes long: not by this.
         inside(DOORBELL, [request, next(), next(), 0, 0, 0]);
     }
     println!("refused a doorbell full of garbage");
+}
+
+fn trace(request: u64, pid: i32, addr: u64, data: u64) -> i64 {
+    raw(libc::SYS_ptrace, [request, pid as u64, addr, data, 0, 0])
+}
+
+/// Makes a child and stops it as its tracer.
+fn traced(options: u64, child: fn() -> i64) -> i32 {
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        unsafe { libc::raise(libc::SIGSTOP) };
+        child();
+        unsafe { libc::_exit(0) };
+    }
+    let mut status = 0;
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if trace(0x4200, pid, 0, options | 1 << 20) < 0 && options == 0 {
+        println!("BROKEN control tracing");
+    }
+    pid
+}
+
+fn stop(pid: i32) {
+    let mut status = 0;
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+}
+
+/// What the wall keeps from a guest it keeps from the tracer of one.
+fn tracing() {
+    let nothing = || raw(libc::SYS_sched_yield, [0; 6]);
+    attempt("PTRACE_O_SUSPEND_SECCOMP", || {
+        let pid = traced(0, nothing);
+        trace(0x4200, pid, 0, 1 << 21 | 1 << 20)
+    });
+    attempt("poking the tables of a tracee", || {
+        trace(5, traced(0, nothing), TABLES, 0)
+    });
+    attempt("peeking as a stranger", || trace(2, 1, TABLES, 0));
+    attempt("another call at the entry of one", || {
+        let pid = traced(0, nothing);
+        // To the entry, another number, to the end.
+        trace(24, pid, 0, 0);
+        stop(pid);
+        let orig_rax = 15 * 8;
+        trace(6, pid, orig_rax, libc::SYS_unshare as u64);
+        trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
+        trace(24, pid, 0, 0);
+        stop(pid);
+        let mut result = 0i64;
+        trace(3, pid, 10 * 8, &raw mut result as u64);
+        // Either an errno, or the number where the filter trapped.
+        if result == libc::SYS_unshare {
+            -1
+        } else {
+            result
+        }
+    });
 }
 
 fn main() {
@@ -854,6 +1229,8 @@ fn main() {
     ipc();
     landlock();
     faults();
+    copies();
+    tracing();
     signals();
     waiting();
     attempt("the doorbell", || {

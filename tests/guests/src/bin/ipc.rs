@@ -1,4 +1,4 @@
-//! System V IPC: keys, rights, what outlives whom, blocking and its ends.
+//! System V IPC and POSIX queues: keys, rights, what outlives whom, blocking and its ends.
 //!
 //! Natively it runs in the host's name space: keys are made of the process number, and every object
 //! is removed in the end.
@@ -14,7 +14,7 @@ use libc::{
     SHM_RND, SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_shmget,
 };
 use picozone_guests::children::{Child, End, pipe};
-use picozone_guests::signals::{Act, HITS, count, handle};
+use picozone_guests::signals::{Act, CODE, HITS, SENDER, count, handle, note};
 use picozone_guests::{Errno, NOWHERE, Result, call, child, from, out, sections, see, signed};
 
 fn main() {
@@ -28,6 +28,7 @@ fn main() {
         ("sem_undo", sem_undo),
         ("msg", msg),
         ("msg_waits", msg_waits),
+        ("posix", posix),
     ]);
 }
 
@@ -757,4 +758,136 @@ fn msg_waits() {
     see("interrupted", msgrcv(id, 16, 0, 0));
     let removed = receives(16, 0);
     see("removed", (msgctl(id, IPC_RMID, 0), removed.wait()));
+}
+
+fn posix() {
+    let name = std::ffi::CString::new(format!("guest-{}", std::process::id())).expect("no NUL");
+    let at = name.as_ptr() as u64;
+    let open = |at: u64, flags: i32, attributes: u64| {
+        call(libc::SYS_mq_open, &[at, int(flags), 0o660, attributes])
+    };
+    let create = libc::O_CREAT | libc::O_RDWR | libc::O_NONBLOCK;
+    // Four numbers count; the rest must be there.
+    let attributes = |count: i64, size: i64| [0, count, size, 0, 0, 0, 0, 0];
+    see("no such queue", open(at, libc::O_RDWR, 0));
+    see("nothing to remove", call(libc::SYS_mq_unlink, &[at]));
+    let long = std::ffi::CString::new(vec![b'x'; 256]).expect("no NUL");
+    for name in [c"", c".", c"..", c"a/b", c"/a", long.as_c_str()] {
+        let at = name.as_ptr() as u64;
+        see(
+            "bad name",
+            (open(at, create, 0), call(libc::SYS_mq_unlink, &[at])),
+        );
+    }
+    see(
+        "bad addresses",
+        (open(NOWHERE, create, 0), open(at, create, NOWHERE)),
+    );
+    for [count, size] in [[0, 8], [4, 0], [-1, 8], [4, -1], [i64::MAX, 8]] {
+        see(
+            "bad attributes",
+            open(at, create, from(&attributes(count, size))),
+        );
+    }
+    // SAFETY: it takes a number.
+    unsafe { libc::umask(0o027) };
+    let queue = open(at, create, from(&attributes(2, 16))).expect("made");
+    let mut status = [9i64; 8];
+    let status_of = |queue: u64, status: &mut [i64; 8]| {
+        call(libc::SYS_mq_getsetattr, &[queue, 0, out(status)]).map(|_| status[..4].to_vec())
+    };
+    see("attributes", status_of(queue, &mut status));
+    see("exclusively", open(at, create | libc::O_EXCL, 0));
+    see("bad access", open(at, 3, 0));
+    let send = |queue: u64, text: &[u8], priority: u64| {
+        call(
+            libc::SYS_mq_timedsend,
+            &[queue, text.as_ptr() as u64, text.len() as u64, priority, 0],
+        )
+    };
+    let receive = |queue: u64| {
+        let (mut text, mut priority) = ([b'.'; 16], 0u32);
+        let length = call(
+            libc::SYS_mq_timedreceive,
+            &[queue, out(&mut text), 16, out(&mut priority), 0],
+        )?;
+        Ok::<_, Errno>((
+            String::from_utf8_lossy(&text[..length as usize]).into_owned(),
+            priority,
+        ))
+    };
+    see(
+        "sent",
+        (
+            send(queue, b"low", 1),
+            send(queue, b"high", 9),
+            send(queue, b"full", 1),
+        ),
+    );
+    see("too long", send(queue, &[0; 17], 1));
+    let reader = open(at, libc::O_RDONLY, 0).expect("ours");
+    let writer = open(at, libc::O_WRONLY | libc::O_NONBLOCK, 0).expect("ours");
+    see("rights", (send(reader, b"", 0), receive(writer)));
+    see(
+        "flags",
+        [reader, writer].map(|queue| status_of(queue, &mut status)),
+    );
+    see(
+        "closed by exec",
+        call(libc::SYS_fcntl, &[reader, libc::F_GETFD as u64]),
+    );
+    see(
+        "received",
+        [receive(reader), receive(queue), receive(queue)],
+    );
+    let stranger = child(|| {
+        become_user(33);
+        see(
+            "stranger",
+            (
+                open(at, libc::O_RDONLY, 0),
+                call(libc::SYS_mq_unlink, &[at]),
+            ),
+        );
+        0
+    });
+    see("stranger", stranger.wait());
+    let member = child(|| {
+        call(libc::SYS_setresuid, &[33; 3]).expect("we were root");
+        see(
+            "member",
+            [libc::O_RDONLY, libc::O_RDWR].map(|flags| open(at, flags, 0).is_ok()),
+        );
+        0
+    });
+    see("member", member.wait());
+    let waits = child(|| i32::from(receive(reader) != Ok(("late".into(), 3))));
+    asleep(waits);
+    see("late", (send(writer, b"late", 3), waits.wait()));
+    handle(libc::SIGUSR1, Act::Info(note), libc::SA_RESTART).expect("handled");
+    // `struct sigevent`: value, signal, SIGEV_SIGNAL.
+    let mut event = [0u64; 8];
+    event[1] = libc::SIGUSR1 as u64;
+    let notify = |event: &[u64; 8]| call(libc::SYS_mq_notify, &[queue, from(event)]);
+    see("to be told", (notify(&event), notify(&event)));
+    let sender = child(|| i32::from(send(writer, b"news", 0).is_err()));
+    // The notice may interrupt it.
+    let end = std::iter::repeat_with(|| sender.wait()).find(|end| *end != Err(Errno::EINTR));
+    see("sender", end);
+    use std::sync::atomic::Ordering::Relaxed;
+    see(
+        "told",
+        (
+            HITS.load(Relaxed),
+            CODE.load(Relaxed),
+            SENDER.load(Relaxed) == sender.0,
+        ),
+    );
+    see("removed", call(libc::SYS_mq_unlink, &[at]));
+    see("by its name", open(at, libc::O_RDWR, 0));
+    see(
+        "still",
+        (receive(queue), send(writer, b"on", 0), receive(reader)),
+    );
+    see("no queue", (send(0, b"", 0), status_of(1, &mut status)));
 }

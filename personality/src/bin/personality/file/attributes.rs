@@ -48,19 +48,30 @@ pub fn is_link(fd: u64) -> bool {
     got >= 0 && st.st_mode & S_IFMT == 0o120_000
 }
 
+/// What tells the content of a file.
+pub fn id_of(fd: u64) -> Option<FileId> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) }).ok()?;
+    Some(id_in(&st))
+}
+
+fn id_in(st: &linux_raw_sys::general::stat) -> FileId {
+    FileId {
+        dev: st.st_dev,
+        ino: st.st_ino,
+        size: st.st_size,
+        seconds: st.st_ctime as i64,
+        nanoseconds: st.st_ctime_nsec as i64,
+    }
+}
+
 /// Whether a descriptor is that file, unchanged, and the thread may execute it.
 pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
     if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0 {
         return false;
     }
-    let found = FileId {
-        dev: st.st_dev,
-        ino: st.st_ino,
-        size: st.st_size,
-        seconds: st.st_ctime as i64,
-        nanoseconds: st.st_ctime_nsec as i64,
-    };
+    let found = id_in(&st);
     stat_to_zone(fd, &mut st);
     found == *id && st.st_mode & S_IFMT == 0o100_000 && permits(thread, &st, 1)
 }

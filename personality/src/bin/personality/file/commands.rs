@@ -4,7 +4,8 @@ use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::monitor::commons;
 use crate::socket::interfaces;
-use crate::{Errno, Result, memory, pids};
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
@@ -15,6 +16,14 @@ const TIOCGSID: u64 = 0x5429;
 
 fn is_reserved(fd: u64) -> bool {
     (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
+}
+
+/// EBADF for what is not open, or reserved.
+pub(super) fn must_be_free(fd: u64) -> Result<()> {
+    if is_reserved(fd) {
+        return Err(Errno::EBADF);
+    }
+    checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFD)) }).map(|_| ())
 }
 
 /// ioctl(2), for the commands that the filter does not let through.
@@ -42,14 +51,18 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {
                 counter.fetch_add(1, Relaxed);
             }
-            checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFD)) })?;
-            Err(Errno::ENOTTY)
+            let flags = checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFL)) })?;
+            Err(if flags & u64::from(O_PATH) == 0 {
+                Errno::ENOTTY
+            } else {
+                Errno::EBADF
+            })
         }
     }
 }
 
 /// fcntl(2), for the commands that the filter does not let through.
-pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u64> {
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
@@ -58,11 +71,16 @@ pub fn fcntl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             // struct flock: type, whence, start, length, pid.
             let mut lock = memory::read::<[u64; 4]>(argument)?;
             checked(unsafe { syscall3(__NR_fcntl, fd, command, lock.as_mut_ptr() as u64) })?;
-            lock[3] = u64::from(pids::to_zone_or_0(lock[3] as i32));
+            // Where nothing is in the way the kernel leaves all but the type.
+            if lock[0] as u16 != F_UNLCK as u16 {
+                lock[3] = u64::from(pids::to_zone_or_0(lock[3] as i32));
+            }
             memory::write(argument, &lock)?;
             Ok(0)
         }
-        F_GETOWN => Ok(0),
+        F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {
+            sigio::owner(thread, fd, command as u32, argument)
+        }
         _ => {
             if let Some(counter) = commons().refused.get(__NR_fcntl as usize) {
                 counter.fetch_add(1, Relaxed);

@@ -1,17 +1,185 @@
-//! Extended attributes.
+//! Extended attributes: arguments and the zone's users are judged here, the monitor does the rest.
+//!
+//! The monitor keeps `trusted.*` and `security.*` of a zone among the host's `user.*`, where a mount
+//! is the zone's to change. Access control lists are refused, as by a file system without them.
 
-use crate::monitor::commons;
+use super::change::must_be_open;
+use super::{NOFOLLOW, Power, S_IFMT, has, permits, stat_of, with_descriptor};
+use crate::arch;
+use crate::memory;
+use crate::thread::Thread;
 use crate::{Errno, Result};
-use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
+use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
 
-/// The extended attributes: none yet, as on a file system without them.
-pub fn xattr(nr: u32) -> Result<u64> {
-    if let Some(counter) = commons().refused.get(nr as usize) {
-        counter.fetch_add(1, Relaxed);
+/// Longest name (`XATTR_NAME_MAX`).
+const NAME_MAX: usize = 255;
+/// Longest value (`XATTR_SIZE_MAX`).
+const SIZE_MAX: u64 = 65536;
+/// XATTR_CREATE | XATTR_REPLACE.
+const FLAGS: u64 = 3;
+
+/// A name of the guest's, copied once.
+struct Name {
+    bytes: [u8; NAME_MAX + 1],
+    len: usize,
+}
+
+impl Name {
+    fn read(from: u64) -> Result<Name> {
+        let mut name = Name {
+            bytes: [0; NAME_MAX + 1],
+            len: 0,
+        };
+        let room = name.bytes.as_mut_ptr() as u64;
+        name.len = arch::string_in(room, NAME_MAX + 1, from).ok_or(Errno::EFAULT)?;
+        if name.len == 0 || name.len > NAME_MAX {
+            return Err(Errno::ERANGE);
+        }
+        Ok(name)
     }
-    match nr {
-        __NR_listxattr | __NR_llistxattr | __NR_flistxattr => Ok(0),
-        _ => Err(Errno::EOPNOTSUPP),
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(b"")
     }
+
+    /// Whether the thread may do this to the attribute of a file (`xattr_permission` in the kernel's
+    /// fs/xattr.c).
+    fn judge(&self, thread: &Thread, fd: u64, writes: bool) -> Result<()> {
+        let no = if writes { Errno::EPERM } else { Errno::ENODATA };
+        let text = self.text();
+        if text.starts_with(b"trusted.") {
+            return if has(thread, Power::Administer) {
+                Ok(())
+            } else {
+                Err(no)
+            };
+        }
+        if text.starts_with(b"security.") {
+            return if !writes || has(thread, Power::Administer) {
+                Ok(())
+            } else {
+                Err(no)
+            };
+        }
+        if !text.starts_with(b"user.") {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let st = stat_of(fd)?;
+        let is_dir = st.st_mode & S_IFMT == 0o040_000;
+        if !is_dir && st.st_mode & S_IFMT != 0o100_000 {
+            return Err(no);
+        }
+        let is_own = st.st_uid == thread.credentials.uid[3] || has(thread, Power::Owner);
+        if is_dir && st.st_mode & 0o1000 != 0 && writes && !is_own {
+            return Err(Errno::EPERM);
+        }
+        if permits(thread, &st, if writes { 2 } else { 4 }) {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+}
+
+/// What the first argument of a call names.
+#[derive(Clone, Copy)]
+pub enum File {
+    Path(u64),
+    Link(u64),
+    Descriptor(u64),
+}
+
+impl File {
+    fn with<T>(
+        self,
+        thread: &mut Thread,
+        f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            File::Path(path) => with_descriptor(thread, AT_FDCWD as u64, path, 0, f),
+            File::Link(path) => with_descriptor(thread, AT_FDCWD as u64, path, NOFOLLOW, f),
+            File::Descriptor(fd) => {
+                must_be_open(fd)?;
+                f(thread, fd)
+            }
+        }
+    }
+}
+
+/// setxattr(2), lsetxattr(2), fsetxattr(2).
+pub fn setxattr(
+    thread: &mut Thread,
+    file: File,
+    name: u64,
+    value: u64,
+    size: u64,
+    flags: u64,
+) -> Result<u64> {
+    if flags as u32 & !(FLAGS as u32) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = Name::read(name)?;
+    if size > SIZE_MAX {
+        return Err(Errno::E2BIG);
+    }
+    // Read in full before anything is looked at, for EFAULT; what is too long for the mailbox is too
+    // long for most file systems too.
+    let mut room = [0u8; TEXT_MAX];
+    let used = room.get_mut(..size as usize);
+    match used {
+        Some(room) => memory::read_bytes(value, room)?,
+        None => {
+            memory::read::<u8>(value)?;
+            memory::read::<u8>(value + size - 1)?;
+        }
+    }
+    file.with(thread, |thread, fd| {
+        name.judge(thread, fd, true)?;
+        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
+        thread.mailbox().b[..value.len()].copy_from_slice(value);
+        let args = [fd, of::SET, size, flags & FLAGS];
+        thread.ask_about(Request::Xattr, name.text(), &args)
+    })
+}
+
+/// getxattr(2), lgetxattr(2), fgetxattr(2).
+pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) -> Result<u64> {
+    let name = Name::read(name)?;
+    file.with(thread, |thread, fd| {
+        name.judge(thread, fd, false)?;
+        let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
+        hand_out(thread, length, to, size)
+    })
+}
+
+/// listxattr(2), llistxattr(2), flistxattr(2).
+pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<u64> {
+    file.with(thread, |thread, fd| {
+        let shows_trusted = u64::from(has(thread, Power::Administer));
+        let length = thread.ask_about(Request::Xattr, b"", &[fd, of::LIST, shows_trusted])?;
+        hand_out(thread, length, to, size)
+    })
+}
+
+/// removexattr(2), lremovexattr(2), fremovexattr(2).
+pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
+    let name = Name::read(name)?;
+    file.with(thread, |thread, fd| {
+        name.judge(thread, fd, true)?;
+        thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
+    })
+}
+
+/// Gives the guest what the monitor left in the mailbox. A size of 0 asks for the length.
+fn hand_out(thread: &Thread, length: u64, to: u64, size: u64) -> Result<u64> {
+    if size == 0 {
+        return Ok(length);
+    }
+    if length > size {
+        return Err(Errno::ERANGE);
+    }
+    let bytes = thread.mailbox().b.get(..length as usize);
+    memory::write_bytes(to, bytes.ok_or(Errno::E2BIG)?)?;
+    Ok(length)
 }

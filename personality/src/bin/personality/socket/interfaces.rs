@@ -51,6 +51,7 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
     if command == SIOCGIFCONF {
         return configuration(&all, argument);
     }
+    let mut request = memory::read::<[u8; IFREQ]>(argument)?;
     if matches!(
         command,
         SIOCADDRT
@@ -68,7 +69,6 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
     ) {
         return Err(Errno::EPERM);
     }
-    let mut request = memory::read::<[u8; IFREQ]>(argument)?;
     if command == SIOCGIFNAME {
         let [a, b, c, d] = [16, 17, 18, 19].map(|at| request[at]);
         let index = u32::from_ne_bytes([a, b, c, d]);

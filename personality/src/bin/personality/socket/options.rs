@@ -4,13 +4,15 @@ use super::{SOL_SOCKET, family, netlink};
 use crate::dispatch::refuse;
 use crate::monitor::tables;
 use crate::{Errno, Result, memory};
+use picozone_personality::net::AF_UNIX;
 
-/// setsockopt(2). ENOPROTOOPT, as for an option that does not exist, if none of these is meant.
+/// setsockopt(2). What is none of these is told as an option that does not exist: EOPNOTSUPP of unix
+/// sockets, which have none of another level, else ENOPROTOOPT.
 pub fn set(nr: u32, a: [u64; 5]) -> Result<u64> {
     const SOL_NETLINK: u64 = 270;
     const SO_BINDTODEVICE: u64 = 25;
     let [fd, level, name, from, length] = a;
-    family(fd)?;
+    let family = family(fd)?;
     let length = usize::try_from((length as u32).cast_signed()).map_err(|_| Errno::EINVAL)?;
     match (u64::from(level as u32), u64::from(name as u32)) {
         // Groups that stay silent, and what a failure is told with.
@@ -18,6 +20,9 @@ pub fn set(nr: u32, a: [u64; 5]) -> Result<u64> {
         (SOL_SOCKET, SO_BINDTODEVICE) => bind_to_device(from, length),
         _ => {
             let _ = refuse(nr);
+            if family == AF_UNIX && level as u32 != SOL_SOCKET as u32 {
+                return Err(Errno::EOPNOTSUPP);
+            }
             Err(Errno::from_raw(ENOPROTOOPT))
         }
     }

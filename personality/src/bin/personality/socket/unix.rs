@@ -45,7 +45,7 @@ pub fn socket(thread: &Thread, nr: u32, family: u64, kind: u64, protocol: u64) -
         return netlink::socket(thread, nr, kind, protocol);
     }
     if !is_datagram(family, kind) {
-        return refuse_family(nr, family, kind);
+        return refuse_family(nr, family, kind, protocol);
     }
     check_protocol(protocol)?;
     let fd = checked(unsafe { syscall3(nr, u64::from(AF_UNIX), as_packets(kind), 0) })?;
@@ -58,7 +58,7 @@ pub fn socket(thread: &Thread, nr: u32, family: u64, kind: u64, protocol: u64) -
 pub fn socketpair(nr: u32, family: u64, kind: u64, protocol: u64, to: u64) -> Result<u64> {
     check_kind(kind)?;
     if !is_datagram(family, kind) {
-        return refuse_family(nr, family, kind);
+        return refuse_family(nr, family, kind, protocol);
     }
     check_protocol(protocol)?;
     let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
@@ -89,13 +89,16 @@ fn check_protocol(protocol: u64) -> Result<()> {
 }
 
 /// Raw and packet sockets take a capability that no guest has; the zone's root is told so.
-fn refuse_family(nr: u32, family: u64, kind: u64) -> Result<u64> {
+fn refuse_family(nr: u32, family: u64, kind: u64, protocol: u64) -> Result<u64> {
     const AF_PACKET: u16 = 17;
     const ESOCKTNOSUPPORT: Errno = Errno::from_raw(94);
     // For the count.
     let _ = refuse(nr);
     let kind = kind & SOCK_TYPE_MASK;
     Err(match u16::try_from(family as u32) {
+        Ok(AF_INET | AF_INET6) if kind == SOCK_RAW && protocol as u32 == 0 => {
+            Errno::EPROTONOSUPPORT
+        }
         Ok(AF_INET | AF_INET6) if kind == SOCK_RAW => Errno::EPERM,
         Ok(AF_UNIX | AF_INET | AF_INET6) => ESOCKTNOSUPPORT,
         Ok(AF_PACKET) => Errno::EPERM,
@@ -176,7 +179,7 @@ pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     super::family(fd)?;
     if level as u32 != SOL_SOCKET as u32 {
         let _ = refuse(nr);
-        return Err(Errno::ENOPROTOOPT);
+        return Err(Errno::EOPNOTSUPP);
     }
     let mut value = [0; UCRED];
     let value = match u64::from(name as u32) {

@@ -1,0 +1,245 @@
+//! Calls that name any process or thread: priorities, scheduling, limits, memory.
+//!
+//! The kernel serves those that name the caller, and those that Landlock bounds (what needs the right
+//! to trace); all else goes to the monitor.
+
+use crate::arch::{syscall3, syscall4, syscall5, syscall6};
+use crate::dispatch::checked;
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, pids};
+use linux_raw_sys::general::*;
+use picozone_personality::layout::THREAD_BIAS;
+use picozone_personality::limits::{self, Limit};
+use picozone_personality::mailbox::Request;
+
+/// The largest set of processors that is passed on, in bytes.
+const SET_MAX: u64 = 1024;
+/// Sizes of `struct sched_attr`: the first, and the largest that a kernel may take.
+const ATTR_SIZE: core::ops::RangeInclusive<u64> = 48..=1024;
+
+/// The zone's name of a thread that a guest names. libc names its threads by what the kernel wrote,
+/// their host ids.
+pub fn named(thread: &Thread, id: u32) -> u32 {
+    if id >= THREAD_BIAS || pids::to_host(id).is_ok() {
+        return id;
+    }
+    let biased = id + THREAD_BIAS;
+    if is_own_thread(thread, biased) {
+        biased
+    } else {
+        id
+    }
+}
+
+/// Whether a number is that of a thread of the caller's process, other than its leader.
+pub fn is_own_thread(thread: &Thread, id: u32) -> bool {
+    let own = u64::from(thread.process().host_pid);
+    id.checked_sub(THREAD_BIAS)
+        .is_some_and(|host| unsafe { syscall3(__NR_tgkill, own, u64::from(host), 0) } == 0)
+}
+
+/// Whether a number names the calling thread.
+fn is_self(thread: &Thread, id: u32) -> bool {
+    [0, thread.zone_tid(), thread.host_tid].contains(&id)
+}
+
+fn ask(thread: &Thread, nr: u32, id: u32, rest: [u64; 3]) -> Result<u64> {
+    let [a, b, c] = rest;
+    let id = u64::from(named(thread, id));
+    thread.ask(Request::Process, &[u64::from(nr), id, a, b, c])
+}
+
+/// getpriority(2), setpriority(2), ioprio_get(2), ioprio_set(2).
+pub fn priority(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+    let [which, who, value, ..] = args;
+    let (which, who) = (which as u32, who as u32);
+    // PRIO_PROCESS is 0, IOPRIO_WHO_PROCESS is 1.
+    let first = u32::from(matches!(nr, __NR_ioprio_get | __NR_ioprio_set));
+    if which.wrapping_sub(first) > 2 {
+        return Err(Errno::EINVAL);
+    }
+    let is_process = which == first;
+    if is_process && is_self(thread, who) {
+        return checked(unsafe { syscall3(nr, u64::from(which), 0, value) });
+    }
+    let who = if is_process { named(thread, who) } else { who };
+    thread.ask(
+        Request::Process,
+        &[u64::from(nr), u64::from(which), u64::from(who), value],
+    )
+}
+
+/// The sched_* calls that name a thread.
+pub fn scheduling(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+    let pid = args[0] as i32;
+    if pid < 0 && !matches!(nr, __NR_sched_getaffinity | __NR_sched_setaffinity) {
+        return Err(Errno::EINVAL);
+    }
+    let id = pid as u32;
+    let [_, second, third, fourth, ..] = args;
+    if is_self(thread, id) {
+        return checked(unsafe { syscall5(nr, 0, second, third, fourth, 0) });
+    }
+    let b = &mut thread.mailbox().b;
+    match nr {
+        __NR_sched_getscheduler => ask(thread, nr, id, [0; 3]),
+        __NR_sched_getparam | __NR_sched_rr_get_interval => {
+            if second == 0 && nr == __NR_sched_getparam {
+                return Err(Errno::EINVAL);
+            }
+            ask(thread, nr, id, [0; 3])?;
+            let size = if nr == __NR_sched_getparam { 4 } else { 16 };
+            memory::write_bytes(second, &b[..size]).map(|()| 0)
+        }
+        __NR_sched_getattr => {
+            if second == 0 || !ATTR_SIZE.contains(&(third & 0xffff_ffff)) {
+                return Err(Errno::EINVAL);
+            }
+            ask(thread, nr, id, [0, third & 0xffff_ffff, fourth])?;
+            memory::write_bytes(second, &b[..third as u32 as usize]).map(|()| 0)
+        }
+        __NR_sched_getaffinity => {
+            let size = (second & 0xffff_ffff).min(SET_MAX);
+            let length = ask(thread, nr, id, [size, 0, 0])?;
+            memory::write_bytes(third, &b[..(length as usize).min(SET_MAX as usize)])?;
+            Ok(length)
+        }
+        __NR_sched_setaffinity => {
+            let size = (second & 0xffff_ffff).min(SET_MAX);
+            memory::read_bytes(third, &mut b[..size as usize])?;
+            ask(thread, nr, id, [size, 0, 0])
+        }
+        __NR_sched_setattr => {
+            if second == 0 || third as u32 != 0 {
+                return Err(Errno::EINVAL);
+            }
+            let size = match u64::from(memory::read::<u32>(second)?) {
+                0 => *ATTR_SIZE.start(),
+                size if ATTR_SIZE.contains(&size) => size,
+                _ => return Err(Errno::E2BIG),
+            };
+            memory::read_bytes(second, &mut b[..size as usize])?;
+            ask(thread, nr, id, [size, 0, 0])
+        }
+        _ => {
+            let (policy, param) = if nr == __NR_sched_setparam {
+                (0, second)
+            } else {
+                (second & 0xffff_ffff, third)
+            };
+            if param == 0 || policy as i32 <= -1 {
+                return Err(Errno::EINVAL);
+            }
+            memory::read_bytes(param, &mut b[..4])?;
+            ask(thread, nr, id, [policy, 0, 0])
+        }
+    }
+}
+
+/// prlimit64(2), getrlimit(2), setrlimit(2).
+pub fn prlimit(thread: &Thread, pid: u64, resource: u64, new: u64, old: u64) -> Result<u64> {
+    let (id, resource) = (pid as u32, resource & 0xffff_ffff);
+    if resource >= limits::COUNT as u64 {
+        return Err(Errno::EINVAL);
+    }
+    if is_self(thread, id) || id == thread.process().zone_pid {
+        return own_limit(thread, resource as usize, new, old);
+    }
+    let b = &mut thread.mailbox().b;
+    if new != 0 {
+        memory::read_bytes(new, &mut b[..16])?;
+    }
+    ask(
+        thread,
+        __NR_prlimit64,
+        id,
+        [resource, u64::from(new != 0), 0],
+    )?;
+    if old != 0 {
+        memory::write_bytes(old, &b[..16])?;
+    }
+    Ok(0)
+}
+
+fn own_limit(thread: &Thread, resource: usize, new: u64, old: u64) -> Result<u64> {
+    let native = |new: u64, old: u64| {
+        checked(unsafe { syscall4(__NR_prlimit64, 0, resource as u64, new, old) })
+    };
+    let new = if new == 0 {
+        None
+    } else {
+        Some(memory::read::<Limit>(new)?)
+    };
+    let mut real = Limit::default();
+    native(0, &raw mut real as u64)?;
+    let process = pids::own(thread);
+    let before = limits::shown(process, resource, real);
+    if let Some(new) = new {
+        let real = limits::change(process, resource, real, new, thread.credentials.is_root())?;
+        native(&raw const real as u64, 0)?;
+        limits::record(process, resource, new);
+    }
+    if old != 0 {
+        memory::write(old, &before)?;
+    }
+    Ok(0)
+}
+
+/// Whether a thread may look into a process, by the zone's own users (ptrace(2), "Ptrace access mode
+/// checking").
+pub fn may_look_into(thread: &Thread, zone_pid: u32) -> Result<()> {
+    let own = &thread.credentials;
+    if own.is_root() || zone_pid == thread.process().zone_pid {
+        return Ok(());
+    }
+    let theirs = pids::load_credentials(zone_pid);
+    let is_same = theirs.uid[..3].iter().all(|&id| id == own.uid[0])
+        && theirs.gid[..3].iter().all(|&id| id == own.gid[0]);
+    if is_same { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// Host id of a thread that may be looked into.
+fn looked_into(thread: &Thread, id: u64) -> Result<u64> {
+    let id = id as u32;
+    if is_self(thread, id) {
+        return Ok(u64::from(thread.host_tid));
+    }
+    let host = pids::thread_to_host(named(thread, id))?;
+    if id < THREAD_BIAS && pids::to_host(id).is_ok() {
+        may_look_into(thread, id)?;
+    }
+    Ok(u64::from(host))
+}
+
+/// process_vm_readv(2), process_vm_writev(2), get_robust_list(2), migrate_pages(2), move_pages(2).
+pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+    let mut native = args;
+    if args[0] as u32 != 0 || matches!(nr, __NR_process_vm_readv | __NR_process_vm_writev) {
+        native[0] = match args[0] as i32 {
+            1.. => looked_into(thread, args[0])?,
+            _ => return Err(Errno::ESRCH),
+        };
+    }
+    looked(&[args[0]], unsafe { syscall6(nr, native) })
+}
+
+/// What came of a look into threads: whom Landlock keeps out of reach is not of the zone, and only a
+/// thread's number can name such a one.
+fn looked(ids: &[u64], result: i64) -> Result<u64> {
+    match checked(result) {
+        Err(Errno::EPERM) if ids.iter().any(|&id| id as u32 >= THREAD_BIAS) => Err(Errno::ESRCH),
+        other => other,
+    }
+}
+
+/// kcmp(2).
+pub fn kcmp(thread: &Thread, args: [u64; 6]) -> Result<u64> {
+    let mut native = args;
+    for id in &mut native[..2] {
+        if *id as i32 <= 0 {
+            return Err(Errno::ESRCH);
+        }
+        *id = looked_into(thread, *id)?;
+    }
+    looked(&args[..2], unsafe { syscall6(__NR_kcmp, native) })
+}

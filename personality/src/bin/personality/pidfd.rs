@@ -1,0 +1,74 @@
+//! Process descriptors.
+//!
+//! The monitor opens them, so that there is none of a process of the host; what one names, it is
+//! asked too. What they are used for, the kernel bounds by Landlock (signals, descriptors).
+
+use crate::arch::{Info, syscall3, syscall4};
+use crate::dispatch::checked;
+use crate::thread::Thread;
+use crate::{Errno, Result, memory, others, process};
+use linux_raw_sys::general::*;
+use picozone_personality::mailbox::{PIDFD_DIRECTORY, Request};
+
+/// PIDFD_NONBLOCK, PIDFD_THREAD.
+const OPEN_FLAGS: u64 = (O_NONBLOCK | O_EXCL) as u64;
+
+/// pidfd_open(2).
+pub fn open(thread: &Thread, pid: u64, flags: u64) -> Result<u64> {
+    let flags = flags & 0xffff_ffff;
+    if flags & !OPEN_FLAGS != 0 || pid as i32 <= 0 {
+        return Err(Errno::EINVAL);
+    }
+    let named = others::named(thread, pid as u32);
+    let call = u64::from(__NR_pidfd_open);
+    thread.ask(Request::Process, &[call, u64::from(named), flags])
+}
+
+/// The process that a descriptor names, by its zone pid; whether the descriptor is a directory of
+/// `/proc`, which the kernel does not take for one here.
+fn whose(thread: &Thread, fd: u64) -> Result<(u32, bool)> {
+    let call = u64::from(__NR_pidfd_send_signal);
+    let pid = thread.ask(Request::Process, &[call, fd & 0xffff_ffff])?;
+    Ok((pid as u32, pid & PIDFD_DIRECTORY != 0))
+}
+
+/// pidfd_send_signal(2).
+pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64) -> Result<u64> {
+    let send = |info: u64| {
+        // EPERM can only be meant for the signal: no descriptor is of a stranger.
+        checked(unsafe { syscall4(__NR_pidfd_send_signal, fd, signal, info, flags) })
+    };
+    if !matches!(flags as u32, 0 | 1 | 2 | 4) {
+        return Err(Errno::EINVAL);
+    }
+    let (target, is_directory) = whose(thread, fd)?;
+    if is_directory {
+        return if info == 0 {
+            process::kill(u64::from(target), signal)
+        } else {
+            process::queue(thread, u64::from(target), None, signal, info)
+        };
+    }
+    if target == 1 {
+        process::may_signal(thread, target)?;
+        return process::to_init(signal);
+    }
+    if info == 0 {
+        process::may_signal(thread, target)?;
+        return send(0);
+    }
+    let mut info = memory::read::<Info>(info)?;
+    process::may_signal(thread, target)?;
+    process::sender_to_host(&mut info);
+    send(&raw const info as u64)
+}
+
+/// pidfd_getfd(2): from one's own processes.
+pub fn getfd(thread: &Thread, fd: u64, target: u64, flags: u64) -> Result<u64> {
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (process, _) = whose(thread, fd)?;
+    others::may_look_into(thread, process)?;
+    checked(unsafe { syscall3(__NR_pidfd_getfd, fd, target, 0) })
+}

@@ -1,0 +1,391 @@
+//! What guests ask of other processes and threads of their zone: groups, descriptors, priorities,
+//! limits.
+//!
+//! Nothing of that is bounded by Landlock, so the filter lets only those forms through that name the
+//! caller itself. Here a target is named by the zone's number; the kernel must agree that it descends
+//! from the zone's init before it is touched, and the zone's own users decide who may. As the
+//! monitor may be the host's root, it never grants what the kernel would not grant to an ordinary
+//! user: no higher priority, no real-time policy, no higher hard limit.
+//!
+//! Numbers of the host are not used again between the look at a process and what is done to it,
+//! unless millions of processes are born within microseconds; process descriptors exclude even that.
+
+use super::notify::{Call, Listener};
+use super::procfs::{Credentials, View, number, zone_process_of};
+use super::zone::Zone;
+use super::{files, guests};
+use crate::ids::{HostPid, ZonePid};
+use nix::errno::Errno;
+use nix::unistd::Pid;
+use picozone_personality::limits::{self, Limit};
+use picozone_personality::mailbox::PIDFD_DIRECTORY;
+use picozone_syscalls::nr;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The largest set of processors that is passed on, in bytes.
+const SET_MAX: usize = 1024;
+/// Policies that give no precedence: SCHED_OTHER, SCHED_BATCH, SCHED_IDLE.
+const ORDINARY: [u32; 3] = [0, 3, 5];
+/// The others: SCHED_FIFO, SCHED_RR, SCHED_DEADLINE, SCHED_EXT.
+const PRECEDENT: [u32; 4] = [1, 2, 6, 7];
+/// SCHED_RESET_ON_FORK.
+const RESET_ON_FORK: u32 = 0x4000_0000;
+/// Size of the first `struct sched_attr`.
+const ATTR_MIN: usize = 48;
+/// `IOPRIO_CLASS_RT`, above the class's shift.
+const IO_CLASS_RT: u64 = 1;
+const PRIO_PROCESS: u64 = 0;
+const PRIO_PGRP: u64 = 1;
+const PRIO_USER: u64 = 2;
+
+/// Serves [`Request::Process`](picozone_personality::mailbox::Request::Process): the number of a
+/// call, and its arguments as the manual has them, in the zone's terms.
+///
+/// # Errors
+/// As the call's; ESRCH for what is not the zone's.
+pub fn serve(zone: &Zone, listener: &Listener, call: Call, args: [u64; 8]) -> Result<i64, i32> {
+    let [call_number, first, second, third, fourth, ..] = args;
+    let number = u32::try_from(call_number).map_err(|_| libc::ENOSYS)?;
+    let target = || target(zone, first);
+    match number {
+        nr::getpgid | nr::getsid => group_of(zone, number, target()?),
+        nr::pidfd_open => {
+            let fd = open(zone, first, second)?;
+            listener.add(call, fd.as_fd(), true).map(i64::from)
+        }
+        nr::pidfd_send_signal => whose(zone, HostPid(call.tid), first),
+        nr::getpriority | nr::setpriority => {
+            priority(zone, HostPid(call.tid), number, first, second, third)
+        }
+        nr::ioprio_get | nr::ioprio_set => {
+            // Counted from 1, other than those of setpriority.
+            let which = first.checked_sub(1).ok_or(libc::EINVAL)?;
+            priority(zone, HostPid(call.tid), number, which, second, third)
+        }
+        nr::prlimit64 => limit(zone, call, target()?, second, third == 1),
+        nr::sched_getscheduler => kernel(number, &[u64::from(target()?.0)]),
+        nr::sched_getparam | nr::sched_rr_get_interval | nr::sched_getattr => {
+            let size = usize::try_from(third).map_err(|_| libc::EINVAL)?;
+            get(zone, call, number, target()?, size.min(SET_MAX), fourth)
+        }
+        nr::sched_getaffinity => {
+            let size = usize::try_from(second).map_err(|_| libc::EINVAL)?;
+            affinity(zone, call, target()?, size.min(SET_MAX))
+        }
+        nr::sched_setparam | nr::sched_setscheduler | nr::sched_setattr | nr::sched_setaffinity => {
+            set(zone, call, number, target()?, second)
+        }
+        _ => Err(libc::ENOSYS),
+    }
+}
+
+/// One call of the kernel that takes numbers and addresses of our own.
+fn kernel(number: u32, args: &[u64]) -> Result<i64, i32> {
+    let mut a = [0; 6];
+    a[..args.len()].copy_from_slice(args);
+    // SAFETY: the callers pass numbers, and addresses of buffers of the size that the call is told.
+    let result = unsafe { libc::syscall(i64::from(number), a[0], a[1], a[2], a[3], a[4], a[5]) };
+    Errno::result(result).map_err(|errno| errno as i32)
+}
+
+/// A process or thread of the zone.
+fn target(zone: &Zone, number: u64) -> Result<HostPid, i32> {
+    let number = u32::try_from(number).map_err(|_| libc::ESRCH)?;
+    guests::thread_to_host(&zone.shared, zone.init_pid(), ZonePid(number)).ok_or(libc::ESRCH)
+}
+
+fn raw(pid: HostPid) -> Result<i32, i32> {
+    i32::try_from(pid.0).map_err(|_| libc::ESRCH)
+}
+
+fn group_of(zone: &Zone, number: u32, pid: HostPid) -> Result<i64, i32> {
+    let pid = Some(Pid::from_raw(raw(pid)?));
+    let group = if number == nr::getpgid {
+        nix::unistd::getpgid(pid)
+    } else {
+        nix::unistd::getsid(pid)
+    };
+    let group = group.map_err(|_| libc::ESRCH)?.as_raw().cast_unsigned();
+    guests::to_zone(&zone.shared, HostPid(group))
+        .map(|zone| i64::from(zone.0))
+        .ok_or(libc::ESRCH)
+}
+
+/// A descriptor of a process of the zone: opened first and judged then, so that it is the process
+/// that was judged which it names.
+fn open(zone: &Zone, number: u64, flags: u64) -> Result<OwnedFd, i32> {
+    let pid = target(zone, number)?;
+    let fd = kernel(nr::pidfd_open, &[u64::from(pid.0), flags])?;
+    let fd = RawFd::try_from(fd).map_err(|_| libc::EBADF)?;
+    // SAFETY: the kernel made the descriptor for us.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let is_zones = guests::is_in_zone(zone.init_pid(), pid);
+    let raw_fd = u64::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
+    let is_there = kernel(nr::pidfd_send_signal, &[raw_fd, 0, 0, 0]).is_ok();
+    if is_zones && is_there {
+        Ok(fd)
+    } else {
+        Err(libc::ESRCH)
+    }
+}
+
+/// The zone's number of the process that a descriptor of the caller names, or a directory of `/proc`.
+fn whose(zone: &Zone, caller: HostPid, fd: u64) -> Result<i64, i32> {
+    let text =
+        std::fs::read_to_string(format!("/proc/{caller}/fdinfo/{fd}")).map_err(|_| libc::EBADF)?;
+    let Some(pid) = text.lines().find_map(|line| line.strip_prefix("Pid:")) else {
+        let path = files::path_of(zone, caller, fd).map_err(|_| libc::EBADF)?;
+        let pid = path.strip_prefix(b"/proc/").and_then(number);
+        let pid = pid.ok_or(libc::EBADF)?;
+        return i64::try_from(PIDFD_DIRECTORY | u64::from(pid)).map_err(|_| libc::EBADF);
+    };
+    // -1 where it was reaped.
+    let host = pid.trim().parse().map_err(|_| libc::ESRCH)?;
+    zone_process_of(zone, HostPid(host))
+        .map(|process| i64::from(process.0))
+        .map_err(|_| libc::ESRCH)
+}
+
+/// The users of the process of a thread.
+fn users(zone: &Zone, thread: HostPid) -> Result<Credentials, i32> {
+    zone_process_of(zone, thread)
+        .map(|process| zone.credentials(process))
+        .map_err(|_| libc::ESRCH)
+}
+
+/// EPERM unless the caller is the zone's root, or its effective user is a user of the target
+/// (setpriority(2), sched_setscheduler(2)).
+fn must_own(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
+    let (own, theirs) = (users(zone, caller)?.uid, users(zone, pid)?.uid);
+    if own[1] == 0 || theirs[..2].contains(&own[1]) {
+        Ok(())
+    } else {
+        Err(libc::EPERM)
+    }
+}
+
+/// What `which` and `who` of setpriority(2) name: threads.
+fn selected(zone: &Zone, caller: HostPid, which: u64, who: u64) -> Result<Vec<HostPid>, i32> {
+    if which == PRIO_PROCESS {
+        return target(zone, who).map(|pid| vec![pid]);
+    }
+    let init = zone.init_pid();
+    let group = |pid: HostPid| nix::unistd::getpgid(Some(Pid::from_raw(raw(pid).ok()?))).ok();
+    let wanted = match which {
+        PRIO_PGRP if who == 0 => group(caller),
+        PRIO_PGRP => {
+            let number = u32::try_from(who).map_err(|_| libc::ESRCH)?;
+            guests::group_to_host(&zone.shared, ZonePid(number))
+                .and_then(|leader| raw(leader).ok())
+                .map(Pid::from_raw)
+        }
+        PRIO_USER => None,
+        _ => return Err(libc::EINVAL),
+    };
+    let user = if who == 0 {
+        users(zone, caller)?.uid[0]
+    } else {
+        u32::try_from(who).map_err(|_| libc::ESRCH)?
+    };
+    let is_meant = |process: ZonePid, pid: HostPid| {
+        if which == PRIO_USER {
+            zone.credentials(process).uid[0] == user
+        } else {
+            wanted.is_some() && group(pid) == wanted
+        }
+    };
+    let threads = guests::all(&zone.shared, init)
+        .into_iter()
+        .filter(|&(process, pid)| is_meant(process, pid))
+        .flat_map(|(_, pid)| guests::threads_of(pid))
+        .collect();
+    Ok(threads)
+}
+
+/// getpriority(2), setpriority(2), ioprio_get(2), ioprio_set(2).
+fn priority(
+    zone: &Zone,
+    caller: HostPid,
+    number: u32,
+    which: u64,
+    who: u64,
+    value: u64,
+) -> Result<i64, i32> {
+    let is_io = matches!(number, nr::ioprio_get | nr::ioprio_set);
+    let is_get = matches!(number, nr::getpriority | nr::ioprio_get);
+    let first = u64::from(is_io);
+    let mut result: Result<i64, i32> = Err(libc::ESRCH);
+    for pid in selected(zone, caller, which, who)? {
+        let id = u64::from(pid.0);
+        let one = if is_get {
+            kernel(number, &[first, id])
+        } else {
+            must_own(zone, caller, pid).and_then(|()| {
+                if is_io && value >> 13 == IO_CLASS_RT {
+                    return Err(libc::EPERM);
+                }
+                if !is_io && raised(pid, value)? {
+                    return Err(libc::EACCES);
+                }
+                kernel(number, &[first, id, value])
+            })
+        };
+        result = match (result, one) {
+            (Ok(before), Ok(now)) if is_io => Ok(before.min(now)),
+            (Ok(before), Ok(now)) => Ok(before.max(now)),
+            (Err(libc::ESRCH), now) => now,
+            (before, Err(libc::ESRCH)) => before,
+            (_, Err(errno)) if !is_get => Err(errno),
+            (before, _) => before,
+        };
+    }
+    result
+}
+
+/// Whether this nice value is a higher priority than a thread has.
+fn raised(pid: HostPid, nice: u64) -> Result<bool, i32> {
+    let now = 20 - kernel(nr::getpriority, &[0, u64::from(pid.0)])?;
+    let wanted = i64::from(files::low_int(nice)).clamp(-20, 19);
+    Ok(wanted < now)
+}
+
+/// prlimit64(2) of another process: the new limit and the old one in the caller's mailbox.
+fn limit(zone: &Zone, call: Call, pid: HostPid, resource: u64, is_set: bool) -> Result<i64, i32> {
+    let (own, theirs) = (users(zone, HostPid(call.tid))?, users(zone, pid)?);
+    let is_same = theirs.uid[..3].iter().all(|id| *id == own.uid[0])
+        && theirs.gid[..3].iter().all(|id| *id == own.gid[0]);
+    if own.uid[1] != 0 && !is_same {
+        return Err(libc::EPERM);
+    }
+    let process = zone_process_of(zone, pid).map_err(|_| libc::ESRCH)?;
+    let entry = zone.shared.commons().processes.get(process.0 as usize);
+    let entry = entry.ok_or(libc::ESRCH)?;
+    let resource_number = usize::try_from(resource).map_err(|_| libc::EINVAL)?;
+    let id = u64::from(pid.0);
+    let real = |new: u64, old: u64| kernel(nr::prlimit64, &[id, resource, new, old]);
+    let mut words = [0u64; 2];
+    real(0, address(&mut words))?;
+    let now = Limit {
+        cur: words[0],
+        max: words[1],
+    };
+    let old = limits::shown(entry, resource_number, now);
+    if is_set {
+        let bytes = zone.shared.read_bytes(call.tid, 16);
+        let [cur, max] = bytes.as_chunks::<8>().0 else {
+            return Err(libc::EINVAL);
+        };
+        let new = Limit {
+            cur: u64::from_ne_bytes(*cur),
+            max: u64::from_ne_bytes(*max),
+        };
+        let held = limits::change(entry, resource_number, now, new, own.uid[1] == 0)
+            .map_err(|errno| i32::from(errno.raw()))?;
+        // What is recorded is the guests' to change; what the kernel holds is not raised by it.
+        let mut words = [held.cur, held.max.min(now.max)];
+        real(address(&mut words), 0)?;
+        limits::record(entry, resource_number, new);
+    }
+    let old = [old.cur.to_ne_bytes(), old.max.to_ne_bytes()].concat();
+    zone.shared.write_bytes(call.tid, &old);
+    Ok(0)
+}
+
+/// The address of a buffer that a call of [`kernel`] reads or fills.
+fn address<T>(buffer: &mut [T]) -> u64 {
+    buffer.as_mut_ptr() as u64
+}
+
+/// A call that fills a structure: the thread, its address, and for one its size.
+fn get(
+    zone: &Zone,
+    call: Call,
+    number: u32,
+    pid: HostPid,
+    size: usize,
+    flags: u64,
+) -> Result<i64, i32> {
+    let mut room = [0u8; SET_MAX];
+    let (id, to) = (u64::from(pid.0), address(&mut room));
+    let size = match number {
+        nr::sched_getparam => {
+            kernel(number, &[id, to])?;
+            4
+        }
+        nr::sched_rr_get_interval => {
+            kernel(number, &[id, to])?;
+            16
+        }
+        _ => {
+            kernel(number, &[id, to, size as u64, flags])?;
+            size
+        }
+    };
+    let found = room.get(..size).ok_or(libc::EINVAL)?;
+    zone.shared.write_bytes(call.tid, found);
+    Ok(0)
+}
+
+/// sched_getaffinity(2).
+fn affinity(zone: &Zone, call: Call, pid: HostPid, size: usize) -> Result<i64, i32> {
+    let mut room = [0u8; SET_MAX];
+    let args = [u64::from(pid.0), size as u64, address(&mut room)];
+    let length = kernel(nr::sched_getaffinity, &args)?;
+    let found = usize::try_from(length).ok().and_then(|n| room.get(..n));
+    zone.shared
+        .write_bytes(call.tid, found.ok_or(libc::EINVAL)?);
+    Ok(length)
+}
+
+/// The sched_set* calls: the structure in the caller's mailbox.
+fn set(zone: &Zone, call: Call, number: u32, pid: HostPid, second: u64) -> Result<i64, i32> {
+    must_own(zone, HostPid(call.tid), pid)?;
+    let id = u64::from(pid.0);
+    let word = |bytes: &[u8], at: usize| {
+        bytes
+            .get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_ne_bytes)
+            .ok_or(libc::EINVAL)
+    };
+    let permitted = |policy: u32| match policy & !RESET_ON_FORK {
+        policy if ORDINARY.contains(&policy) => Ok(()),
+        policy if PRECEDENT.contains(&policy) => Err(libc::EPERM),
+        _ => Err(libc::EINVAL),
+    };
+    match number {
+        nr::sched_setparam | nr::sched_setscheduler => {
+            let mut param = zone.shared.read_bytes(call.tid, 4);
+            let at = address(&mut param);
+            if number == nr::sched_setparam {
+                // Of an ordinary policy the only priority is 0; others are not given here.
+                let policy = kernel(nr::sched_getscheduler, &[id])?;
+                permitted(u32::try_from(policy).map_err(|_| libc::EINVAL)?)?;
+                return kernel(number, &[id, at]);
+            }
+            permitted(u32::try_from(second).map_err(|_| libc::EINVAL)?)?;
+            kernel(number, &[id, second, at])
+        }
+        nr::sched_setattr => {
+            let size = usize::try_from(second).map_err(|_| libc::EINVAL)?;
+            let mut attr = zone
+                .shared
+                .read_bytes(call.tid, size.clamp(ATTR_MIN, SET_MAX));
+            // Its first word is the size, then policy, flags (64 bits) and nice value.
+            permitted(word(&attr, 4)?)?;
+            if raised(pid, u64::from(word(&attr, 16)?))? {
+                return Err(libc::EPERM);
+            }
+            let told = usize::try_from(word(&attr, 0)?).map_err(|_| libc::E2BIG)?;
+            if told > attr.len() {
+                return Err(libc::E2BIG);
+            }
+            kernel(number, &[id, address(&mut attr), 0])
+        }
+        _ => {
+            let size = usize::try_from(second).map_err(|_| libc::EINVAL)?;
+            let mut mask = zone.shared.read_bytes(call.tid, size.min(SET_MAX));
+            kernel(number, &[id, mask.len() as u64, address(&mut mask)])
+        }
+    }
+}

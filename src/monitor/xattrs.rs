@@ -1,0 +1,198 @@
+//! Extended attributes of a zone's files.
+//!
+//! `user.*` are the host's own. What only the zone's root may set, `trusted.*` and `security.*`, is
+//! kept as `user.picozone.*`: it moves with the file, and means nothing to the host. No guest reaches
+//! those by that name.
+
+use super::descriptors::{open_path, own_path};
+use super::files::{changeable, errno, low_int};
+use super::zone::Zone;
+use crate::ids::HostPid;
+use picozone_personality::mailbox::TEXT_MAX;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+const KEPT: &[u8] = b"user.picozone.";
+/// Most bytes of names that a file may have (`XATTR_LIST_MAX`).
+const LIST_MAX: usize = 65536;
+
+/// The host's name of an attribute; `None` for those that no zone has.
+fn to_host(name: &[u8]) -> Option<CString> {
+    let host = if name.starts_with(b"trusted.") || name.starts_with(b"security.") {
+        [KEPT, name].concat()
+    } else if name.starts_with(b"user.") && !name.starts_with(KEPT) {
+        name.to_vec()
+    } else {
+        return None;
+    };
+    CString::new(host).ok()
+}
+
+/// The zone's name of an attribute; `None` for those that it does not see.
+fn to_zone(name: &[u8]) -> Option<&[u8]> {
+    match name.strip_prefix(KEPT) {
+        Some(kept) => Some(kept),
+        None if name.starts_with(b"user.") => Some(name),
+        None => None,
+    }
+}
+
+/// A file of the zone, with a name by which the monitor's calls reach it, a link itself included.
+struct Target {
+    /// The name holds as long as this is open.
+    _file: OwnedFd,
+    name: CString,
+}
+
+impl Target {
+    fn new(file: OwnedFd) -> Result<Target, i32> {
+        let name =
+            CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+        Ok(Target { _file: file, name })
+    }
+
+    /// One that the zone may change.
+    fn to_change(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
+        // What is no file has no attributes.
+        let file = changeable(zone, caller, fd).map_err(|errno| match errno {
+            libc::EINVAL => libc::EOPNOTSUPP,
+            errno => errno,
+        })?;
+        Target::new(file)
+    }
+
+    /// One that the zone may look at.
+    fn to_read(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
+        let file = open_path(caller, low_int(fd))?;
+        let host = std::fs::read_link(own_path(&file)).map_err(errno)?;
+        let host = host.as_os_str().as_bytes();
+        let host = host.strip_suffix(b" (deleted)").unwrap_or(host);
+        zone.to_zone_path(host).ok_or(libc::EOPNOTSUPP)?;
+        Target::new(file)
+    }
+}
+
+/// The kernel's result, or its errno.
+fn checked(result: isize) -> Result<usize, i32> {
+    usize::try_from(result).map_err(|_| errno(std::io::Error::last_os_error()))
+}
+
+/// Sets an attribute.
+///
+/// # Errors
+/// As setxattr(2).
+pub fn set(
+    zone: &Zone,
+    caller: HostPid,
+    fd: u64,
+    name: &[u8],
+    value: &[u8],
+    flags: i32,
+) -> Result<i64, i32> {
+    let target = Target::to_change(zone, caller, fd)?;
+    let name = to_host(name).ok_or(libc::EPERM)?;
+    // SAFETY: names and value are ours, the length is the value's.
+    let result = unsafe {
+        libc::setxattr(
+            target.name.as_ptr(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            flags,
+        )
+    };
+    checked(result as isize).map(|_| 0)
+}
+
+/// The value of an attribute.
+///
+/// # Errors
+/// As getxattr(2); E2BIG for one that a mailbox has no room for.
+pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>, i32> {
+    let target = Target::to_read(zone, caller, fd)?;
+    let name = to_host(name).ok_or(libc::ENODATA)?;
+    let mut value = vec![0; TEXT_MAX];
+    // SAFETY: names and buffer are ours, the length is the buffer's.
+    let got = checked(unsafe {
+        libc::getxattr(
+            target.name.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    });
+    value.truncate(got.map_err(too_long)?);
+    Ok(value)
+}
+
+fn too_long(errno: i32) -> i32 {
+    if errno == libc::ERANGE {
+        libc::E2BIG
+    } else {
+        errno
+    }
+}
+
+/// The names of a file's attributes, each with its NUL.
+///
+/// # Errors
+/// As listxattr(2).
+pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<Vec<u8>, i32> {
+    let target = match Target::to_read(zone, caller, fd) {
+        Err(libc::EOPNOTSUPP) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut host = vec![0u8; LIST_MAX];
+    // SAFETY: the name and the buffer are ours, the length is the buffer's.
+    let got = checked(unsafe {
+        libc::listxattr(target.name.as_ptr(), host.as_mut_ptr().cast(), host.len())
+    });
+    host.truncate(got.map_err(too_long)?);
+    let mut names = Vec::new();
+    for name in host.split(|&byte| byte == 0).filter_map(to_zone) {
+        if has_trusted || !name.starts_with(b"trusted.") {
+            names.extend_from_slice(name);
+            names.push(0);
+        }
+    }
+    if names.len() > TEXT_MAX {
+        return Err(libc::E2BIG);
+    }
+    Ok(names)
+}
+
+/// Takes an attribute away.
+///
+/// # Errors
+/// As removexattr(2).
+pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64, i32> {
+    let target = Target::to_change(zone, caller, fd)?;
+    let name = to_host(name).ok_or(libc::EPERM)?;
+    // SAFETY: the names are ours.
+    let result = unsafe { libc::removexattr(target.name.as_ptr(), name.as_ptr()) };
+    checked(result as isize).map(|_| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_the_zone_is_reached_by_no_other_name() {
+        for name in ["trusted.a", "security.capability", "user.a"] {
+            let host = to_host(name.as_bytes()).expect("zones have it");
+            assert!(host.as_bytes().starts_with(b"user."), "{name}");
+            assert_eq!(to_zone(host.as_bytes()), Some(name.as_bytes()));
+        }
+        for name in [
+            "user.picozone.trusted.a",
+            "system.posix_acl_access",
+            "other",
+            "",
+        ] {
+            assert_eq!(to_host(name.as_bytes()), None, "{name}");
+        }
+        assert_eq!(to_zone(b"security.selinux"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! Extended attributes, watches, and who gets a descriptor's signals.
+
+use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
+use std::ffi::{CStr, CString};
+
+fn main() {
+    sections(&[
+        ("extended", extended),
+        ("extended_by_users", extended_by_users),
+        ("watches", watches),
+        ("owners", owners),
+    ]);
+}
+
+const NOWHERE: u64 = 8;
+
+fn name(path: &str) -> CString {
+    CString::new(path).expect("no NUL")
+}
+
+fn open(path: &str, flags: i32, mode: u64) -> Result<u64> {
+    let path = name(path);
+    call(libc::SYS_openat, &[CWD, text(&path), signed(flags), mode])
+}
+
+fn make(path: &str, mode: u64) -> u64 {
+    open(path, libc::O_CREAT | libc::O_RDWR, mode).expect("made")
+}
+
+fn set(path: &CStr, attribute: &CStr, value: &[u8], flags: u64) -> Result<u64> {
+    let (value, size) = (value.as_ptr() as u64, value.len() as u64);
+    let all = [text(path), text(attribute), value, size, flags];
+    call(libc::SYS_lsetxattr, &all)
+}
+
+fn get(path: &CStr, attribute: &CStr) -> Result<Vec<u8>> {
+    let mut buffer = vec![0u8; 256];
+    let to = buffer.as_mut_ptr() as u64;
+    let length = call(libc::SYS_lgetxattr, &[text(path), text(attribute), to, 256])?;
+    buffer.truncate(usize::try_from(length).expect("it fits"));
+    Ok(buffer)
+}
+
+fn list(path: &CStr) -> Result<Vec<String>> {
+    let mut buffer = vec![0u8; 1024];
+    let to = buffer.as_mut_ptr() as u64;
+    let length = call(libc::SYS_llistxattr, &[text(path), to, 1024])?;
+    let names = buffer[..usize::try_from(length).expect("it fits")].split(|&byte| byte == 0);
+    let mut names: Vec<String> = names
+        .filter(|name| !name.is_empty() && !name.starts_with(b"security.selinux"))
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn extended() {
+    let fd = make("file", 0o644);
+    call(libc::SYS_mkdirat, &[CWD, text(c"dir"), 0o755]).expect("made");
+    call(libc::SYS_symlinkat, &[text(c"file"), CWD, text(c"link")]).expect("made");
+    call(
+        libc::SYS_mknodat,
+        &[CWD, text(c"fifo"), u64::from(libc::S_IFIFO) | 0o644, 0],
+    )
+    .expect("made");
+    for path in [c"file", c"dir", c"link", c"fifo", c"none"] {
+        see("path", path);
+        for flags in [0, 1, 2, 3, 4] {
+            see("set", set(path, c"user.a", b"value", flags));
+        }
+        see("get", get(path, c"user.a"));
+        see("none", get(path, c"user.none"));
+        see("list", list(path));
+        see("other kind", set(path, c"other.a", b"value", 0));
+        see("no kind", get(path, c"a"));
+    }
+    for attribute in [c"trusted.a", c"security.test"] {
+        see("set", set(c"file", attribute, b"kept", 0));
+        see("get", get(c"file", attribute));
+    }
+    see("list", list(c"file"));
+    let long = CString::new([b"user.".as_slice(), &[b'x'; 251]].concat()).expect("no NUL");
+    see("long name", set(c"file", &long, b"v", 0));
+    see(
+        "longest name",
+        set(c"file", &name(&"user.".repeat(51)), b"v", 0),
+    );
+    see("empty name", set(c"file", c"", b"v", 0));
+    see("too long", set(c"file", c"user.b", &vec![1; 65537], 0));
+    see("empty", set(c"file", c"user.b", b"", 0));
+    see("is", get(c"file", c"user.b"));
+    let (file, attribute) = (text(c"file"), text(c"user.a"));
+    let mut small = [0u8; 8];
+    let to = small.as_mut_ptr() as u64;
+    see("length", call(libc::SYS_getxattr, &[file, attribute, 0, 0]));
+    see("short", call(libc::SYS_getxattr, &[file, attribute, to, 4]));
+    see("exact", call(libc::SYS_getxattr, &[file, attribute, to, 5]));
+    see("short list", call(libc::SYS_listxattr, &[file, to, 4]));
+    see(
+        "nowhere",
+        call(libc::SYS_getxattr, &[file, attribute, NOWHERE, 5]),
+    );
+    see(
+        "from nowhere",
+        call(libc::SYS_setxattr, &[file, attribute, NOWHERE, 5, 0]),
+    );
+    see("no name", call(libc::SYS_getxattr, &[file, NOWHERE, to, 5]));
+    see(
+        "no path",
+        call(libc::SYS_getxattr, &[NOWHERE, attribute, to, 5]),
+    );
+    see(
+        "through",
+        call(libc::SYS_getxattr, &[text(c"link"), attribute, to, 5]),
+    );
+    see(
+        "by descriptor",
+        call(libc::SYS_fgetxattr, &[fd, attribute, to, 5]),
+    );
+    let pointed = open("file", libc::O_PATH, 0).expect("it is there");
+    see(
+        "by path descriptor",
+        call(libc::SYS_fgetxattr, &[pointed, attribute, to, 5]),
+    );
+    see(
+        "closed",
+        call(libc::SYS_fgetxattr, &[999, attribute, to, 5]),
+    );
+    see("remove", call(libc::SYS_fremovexattr, &[fd, attribute]));
+    see("again", call(libc::SYS_removexattr, &[file, attribute]));
+    see(
+        "of a link",
+        call(libc::SYS_lremovexattr, &[text(c"link"), attribute]),
+    );
+    see(
+        "trusted",
+        call(libc::SYS_removexattr, &[file, text(c"trusted.a")]),
+    );
+    see("left", list(c"file"));
+}
+
+fn extended_by_users() {
+    call(libc::SYS_umask, &[0]).expect("it never fails");
+    make("all", 0o666);
+    make("read", 0o644);
+    make("none", 0o600);
+    for path in [c"all", c"read", c"none"] {
+        set(path, c"user.a", b"roots", 0).expect("root may");
+        set(path, c"trusted.a", b"roots", 0).expect("root may");
+    }
+    child(|| {
+        call(libc::SYS_setresuid, &[1234, 1234, 1234]).expect("root may");
+        for path in [c"all", c"read", c"none"] {
+            see("set", set(path, c"user.b", b"theirs", 0));
+            see("get", get(path, c"user.a"));
+            see("trusted", get(path, c"trusted.a"));
+            see("set trusted", set(path, c"trusted.b", b"theirs", 0));
+            see("set security", set(path, c"security.b", b"theirs", 0));
+            see("list", list(path));
+        }
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+/// What is to be read: descriptor of the watch, mask, and name of each event.
+fn events(fd: u64) -> Vec<(i32, u32, String)> {
+    let mut buffer = [0u8; 4096];
+    let got = call(libc::SYS_read, &[fd, buffer.as_mut_ptr() as u64, 4096]).unwrap_or(0);
+    let mut rest = &buffer[..usize::try_from(got).expect("it fits")];
+    let mut all = Vec::new();
+    while let Some((head, more)) = rest.split_at_checked(16) {
+        let word = |at: usize| u32::from_ne_bytes(head[at..at + 4].try_into().expect("four bytes"));
+        let (name, more) = more.split_at(usize::try_from(word(12)).expect("it fits"));
+        let name = name.split(|&byte| byte == 0).next().unwrap_or(b"");
+        all.push((
+            word(0).cast_signed(),
+            word(4),
+            String::from_utf8_lossy(name).into_owned(),
+        ));
+        rest = more;
+    }
+    all
+}
+
+fn watches() {
+    let flags = signed(libc::IN_NONBLOCK | libc::IN_CLOEXEC);
+    let fd = call(libc::SYS_inotify_init1, &[flags]).expect("made");
+    let add = |path: &CStr, mask: u32| {
+        call(
+            libc::SYS_inotify_add_watch,
+            &[fd, text(path), u64::from(mask)],
+        )
+    };
+    call(libc::SYS_mkdirat, &[CWD, text(c"dir"), 0o755]).expect("made");
+    call(libc::SYS_symlinkat, &[text(c"dir"), CWD, text(c"link")]).expect("made");
+    see("directory", add(c"dir", libc::IN_ALL_EVENTS));
+    see("again", add(c"dir", libc::IN_ALL_EVENTS));
+    see(
+        "through",
+        add(c"link", libc::IN_ALL_EVENTS | libc::IN_ONLYDIR),
+    );
+    see(
+        "link",
+        add(c"link", libc::IN_ALL_EVENTS | libc::IN_DONT_FOLLOW),
+    );
+    see(
+        "no more",
+        add(c"dir", libc::IN_ALL_EVENTS | libc::IN_MASK_CREATE),
+    );
+    let file = make("dir/file", 0o644);
+    call(libc::SYS_write, &[file, text(c"x"), 1]).expect("open for it");
+    call(libc::SYS_close, &[file]).expect("open");
+    see(
+        "only directories",
+        add(c"dir/file", libc::IN_MODIFY | libc::IN_ONLYDIR),
+    );
+    call(
+        libc::SYS_renameat2,
+        &[CWD, text(c"dir/file"), CWD, text(c"dir/other"), 0],
+    )
+    .expect("there");
+    call(libc::SYS_unlinkat, &[CWD, text(c"dir/other"), 0]).expect("there");
+    see("events", events(fd));
+    see("none", add(c"none", libc::IN_ALL_EVENTS));
+    see("empty", add(c"", libc::IN_ALL_EVENTS));
+    see("no mask", add(c"dir", 0));
+    see("bad mask", add(c"dir", 0x0010_0000));
+    see(
+        "both",
+        add(
+            c"dir",
+            libc::IN_MODIFY | libc::IN_MASK_ADD | libc::IN_MASK_CREATE,
+        ),
+    );
+    see(
+        "nowhere",
+        call(libc::SYS_inotify_add_watch, &[fd, NOWHERE, 2]),
+    );
+    see(
+        "closed",
+        call(libc::SYS_inotify_add_watch, &[999, text(c"dir"), 2]),
+    );
+    let other = make("plain", 0o600);
+    see(
+        "another",
+        call(libc::SYS_inotify_add_watch, &[other, text(c"dir"), 2]),
+    );
+    see("remove", call(libc::SYS_inotify_rm_watch, &[fd, 1]));
+    see("ignored", events(fd));
+    see("remove again", call(libc::SYS_inotify_rm_watch, &[fd, 1]));
+    child(|| {
+        call(libc::SYS_fchmodat, &[CWD, text(c"plain"), 0o600]).expect("root may");
+        call(libc::SYS_setresuid, &[1234, 1234, 1234]).expect("root may");
+        see("unreadable", add(c"plain", libc::IN_MODIFY));
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+fn owners() {
+    let mut pair = [0u32; 2];
+    call(libc::SYS_pipe2, &[pair.as_mut_ptr() as u64, 0]).expect("made");
+    let fd = u64::from(pair[0]);
+    let fcntl =
+        |command: i32, argument: u64| call(libc::SYS_fcntl, &[fd, signed(command), argument]);
+    let own = call(libc::SYS_getpid, &[]).expect("it never fails");
+    let group = call(libc::SYS_getpgid, &[0]).expect("it never fails");
+    const F_SETSIG: i32 = 10;
+    const F_GETSIG: i32 = 11;
+    const F_SETOWN_EX: i32 = 15;
+    const F_GETOWN_EX: i32 = 16;
+    let get = || {
+        let mut owner = [7u32; 2];
+        let got = fcntl(F_GETOWN_EX, owner.as_mut_ptr() as u64);
+        let who = match u64::from(owner[1]) {
+            id if id == own => "own",
+            id if id == group => "group",
+            0 => "nobody",
+            _ => "somebody",
+        };
+        (got, owner[0], who)
+    };
+    see("first", get());
+    see("set", fcntl(libc::F_SETOWN, own));
+    see("is", get());
+    see("is own", fcntl(libc::F_GETOWN, 0) == Ok(own));
+    see("set group", fcntl(libc::F_SETOWN, group.wrapping_neg()));
+    see("is", get());
+    let ex = [1u32, u32::try_from(own).expect("a pid")];
+    see("set", fcntl(F_SETOWN_EX, ex.as_ptr() as u64));
+    see("is", get());
+    let ex = [9u32, 1];
+    see("bad", fcntl(F_SETOWN_EX, ex.as_ptr() as u64));
+    see("nowhere", fcntl(F_SETOWN_EX, NOWHERE));
+    see("none", fcntl(libc::F_SETOWN, 0));
+    see("is", get());
+    see("no such", fcntl(libc::F_SETOWN, 0x3fff_ffff));
+    see("signal", fcntl(F_SETSIG, 34));
+    see("is", fcntl(F_GETSIG, 0));
+    see("bad signal", fcntl(F_SETSIG, 100));
+    let file = make("locked", 0o600);
+    // struct flock: type, whence, start, length, pid.
+    let mut lock = [1u64, 0, 0, 4242, 0];
+    see(
+        "lock",
+        call(libc::SYS_fcntl, &[file, 6, lock.as_ptr() as u64]),
+    );
+    lock[3] = 4242;
+    see(
+        "get",
+        call(libc::SYS_fcntl, &[file, 5, lock.as_mut_ptr() as u64]),
+    );
+    see("nobody else's", lock[3]);
+    child(|| {
+        let mut lock = [1u64, 0, 0, 0, 0];
+        see(
+            "get",
+            call(libc::SYS_fcntl, &[file, 5, lock.as_mut_ptr() as u64]),
+        );
+        see("the parent's", lock[3] == own);
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
