@@ -17,5 +17,6 @@ pub mod listing;
 pub mod mailbox;
 pub mod net;
 pub mod plans;
+pub mod sequenced;
 pub mod spawn;
 pub mod tables;

@@ -4,7 +4,7 @@
 //! mapped in place of a file, or that nothing is.
 
 use crate::plans::{CopyName, FileId};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sequenced::Sequenced;
 
 /// How many rows there are.
 pub const ROWS: usize = 1024;
@@ -35,14 +35,8 @@ const WORDS: usize = size_of::<Library>() / 8;
 const _: () = assert!(size_of::<Library>() == WORDS * 8);
 
 /// A place for what is known of a file.
-#[repr(C)]
-pub struct LibraryRow {
-    /// Odd while the row is being written; 0 if it was never used.
-    seq: AtomicU32,
-    /// Unused.
-    pad: u32,
-    words: [AtomicU64; WORDS],
-}
+#[repr(transparent)]
+pub struct LibraryRow(Sequenced<WORDS>);
 
 /// Where the rows of a file begin.
 #[must_use]
@@ -61,24 +55,13 @@ impl LibraryRow {
     /// How often the row was written.
     #[must_use]
     pub fn writes(&self) -> u32 {
-        self.seq.load(Ordering::Relaxed) / 2
+        self.0.writes()
     }
 
     /// What is known, if it is of that file. `None` also while it is being written.
     #[must_use]
     pub fn get(&self, id: &FileId) -> Option<Library> {
-        let seq = self.seq.load(Ordering::Acquire);
-        if seq == 0 || seq & 1 == 1 {
-            return None;
-        }
-        let mut words = [0u64; WORDS];
-        for (to, from) in words.iter_mut().zip(&self.words) {
-            *to = from.load(Ordering::Relaxed);
-        }
-        fence(Ordering::Acquire);
-        if self.seq.load(Ordering::Relaxed) != seq {
-            return None;
-        }
+        let words = self.0.read_if(|_| true)?;
         // SAFETY: `Library` is as long, and made of integers only.
         let library = unsafe { core::mem::transmute::<[u64; WORDS], Library>(words) };
         (library.id == *id).then_some(library)
@@ -86,17 +69,9 @@ impl LibraryRow {
 
     /// Replaces what is known. There must be one writer at a time.
     pub fn set(&self, library: &Library) {
-        let seq = self.seq.load(Ordering::Relaxed);
-        self.seq.store(seq.wrapping_add(1) | 1, Ordering::Relaxed);
-        fence(Ordering::Release);
         // SAFETY: as long, and made of integers only.
         let words = unsafe { core::mem::transmute::<Library, [u64; WORDS]>(*library) };
-        for (to, from) in self.words.iter().zip(words) {
-            to.store(from, Ordering::Relaxed);
-        }
-        // Never 0 again, even after 2^31 changes.
-        let next = (seq.wrapping_add(2) & !1).max(2);
-        self.seq.store(next, Ordering::Release);
+        self.0.write(&words);
     }
 }
 

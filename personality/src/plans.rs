@@ -2,11 +2,10 @@
 //!
 //! The monitor writes rows, guests read them. A row holds under one condition only, which its reader
 //! checks: that the files it speaks of, opened anew by their names, still are the same and unchanged.
-//! A row is guarded by a sequence number and made of atomic words, so that a reader that is overtaken
-//! by the writer notices it.
 
 use crate::mailbox::Image;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sequenced::Sequenced;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How many plans there are.
 pub const ROWS: usize = 256;
@@ -74,14 +73,8 @@ const WORDS: usize = size_of::<KnownPlan>() / 8;
 const _: () = assert!(size_of::<KnownPlan>() == WORDS * 8);
 
 /// A place for a plan.
-#[repr(C)]
-pub struct PlanRow {
-    /// Odd while the row is being written; 0 if it was never used.
-    seq: AtomicU32,
-    /// Unused.
-    pad: u32,
-    words: [AtomicU64; WORDS],
-}
+#[repr(transparent)]
+pub struct PlanRow(Sequenced<WORDS>);
 
 /// Where the rows of a name begin (FNV-1a).
 #[must_use]
@@ -105,51 +98,36 @@ impl PlanRow {
     /// How often the row was written.
     #[must_use]
     pub fn writes(&self) -> u32 {
-        self.seq.load(Ordering::Relaxed) / 2
+        self.0.writes()
     }
 
     /// The plan, if it is that of `name`. `None` also while it is being written.
     #[must_use]
     pub fn get(&self, name: &[u8]) -> Option<KnownPlan> {
-        let seq = self.seq.load(Ordering::Acquire);
-        if seq == 0 || seq & 1 == 1 || name.len() >= NAME_MAX || !self.is_of(name) {
-            return None;
-        }
-        let mut words = [0u64; WORDS];
-        for (to, from) in words.iter_mut().zip(&self.words) {
-            *to = from.load(Ordering::Relaxed);
-        }
-        fence(Ordering::Acquire);
-        (self.seq.load(Ordering::Relaxed) == seq)
-            // SAFETY: `KnownPlan` is as long, and made of integers only.
-            .then(|| unsafe { core::mem::transmute::<[u64; WORDS], KnownPlan>(words) })
-    }
-
-    /// Whether the row's name is this one, as far as one can tell while it may be written.
-    fn is_of(&self, name: &[u8]) -> bool {
-        // With its NUL: a name that ends with a word is followed by an empty one.
-        (0..=name.len() / 8).all(|at| {
-            let part = &name[at * 8..name.len().min(at * 8 + 8)];
-            let mut bytes = [0; 8];
-            bytes[..part.len()].copy_from_slice(part);
-            self.words[at].load(Ordering::Relaxed) == u64::from_ne_bytes(bytes)
-        })
+        let words = self
+            .0
+            .read_if(|words| name.len() < NAME_MAX && is_of(words, name))?;
+        // SAFETY: `KnownPlan` is as long, and made of integers only.
+        Some(unsafe { core::mem::transmute::<[u64; WORDS], KnownPlan>(words) })
     }
 
     /// Replaces the plan. There must be one writer at a time; names must be zero beyond their end.
     pub fn set(&self, plan: &KnownPlan) {
-        let seq = self.seq.load(Ordering::Relaxed);
-        self.seq.store(seq.wrapping_add(1) | 1, Ordering::Relaxed);
-        fence(Ordering::Release);
         // SAFETY: as long, and made of integers only.
         let words = unsafe { core::mem::transmute::<KnownPlan, [u64; WORDS]>(*plan) };
-        for (to, from) in self.words.iter().zip(words) {
-            to.store(from, Ordering::Relaxed);
-        }
-        // Never 0 again, even after 2^31 changes.
-        let next = (seq.wrapping_add(2) & !1).max(2);
-        self.seq.store(next, Ordering::Release);
+        self.0.write(&words);
     }
+}
+
+/// Whether a row's name is this one, as far as one can tell while it may be written.
+fn is_of(words: &[AtomicU64; WORDS], name: &[u8]) -> bool {
+    // With its NUL: a name that ends with a word is followed by an empty one.
+    (0..=name.len() / 8).all(|at| {
+        let part = &name[at * 8..name.len().min(at * 8 + 8)];
+        let mut bytes = [0; 8];
+        bytes[..part.len()].copy_from_slice(part);
+        words[at].load(Ordering::Relaxed) == u64::from_ne_bytes(bytes)
+    })
 }
 
 #[cfg(test)]
