@@ -11,11 +11,11 @@ pub const PERSONALITY_SIZE: u64 = 0x10_0000;
 /// Where rewritten call sites enter the personality (`.entry` in its linker script).
 pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 /// Start of the read-only tables.
-pub const TABLES_BASE: u64 = 0x6100_0000_0000;
+pub const TABLES_BASE: u64 = 0x6001_0000_0000;
 /// Start of the commons, which every guest of the zone may write.
-pub const COMMONS_BASE: u64 = 0x6200_0000_0000;
+pub const COMMONS_BASE: u64 = 0x6002_0000_0000;
 /// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`.
-pub const MAILBOXES_BASE: u64 = 0x6210_0000_0000;
+pub const MAILBOXES_BASE: u64 = 0x6003_0000_0000;
 /// First address beyond all of the above.
 pub const REGION_END: u64 = 0x6300_0000_0000;
 

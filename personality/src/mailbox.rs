@@ -201,7 +201,7 @@ pub struct Segment {
 /// How to map one ELF image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct Image {
+pub struct Image<const SEGMENTS: usize = SEGMENTS_MAX> {
     /// The descriptor that the monitor installed in the guest; closed once the image is mapped.
     pub fd: i32,
     /// 1 if the image is position independent (`ET_DYN`).
@@ -219,7 +219,28 @@ pub struct Image {
     /// Largest alignment of a segment (a power of two, at least the page size).
     pub align: u64,
     /// The segments, in ascending order.
-    pub segments: [Segment; SEGMENTS_MAX],
+    pub segments: [Segment; SEGMENTS],
+}
+
+impl<const SEGMENTS: usize> Image<SEGMENTS> {
+    /// The same image with room for another number of segments, if that is enough.
+    #[must_use]
+    pub fn with_room<const OTHER: usize>(&self) -> Option<Image<OTHER>> {
+        let used = self.segments.get(..self.count as usize)?;
+        let mut segments = [Segment::default(); OTHER];
+        segments.get_mut(..used.len())?.copy_from_slice(used);
+        Some(Image {
+            fd: self.fd,
+            is_dyn: self.is_dyn,
+            entry: self.entry,
+            phdr: self.phdr,
+            phnum: self.phnum,
+            count: self.count,
+            span: self.span,
+            align: self.align,
+            segments,
+        })
+    }
 }
 
 /// What an exec hands over, through the mailbox of the process' leader.

@@ -5,6 +5,7 @@
 
 use crate::mailbox::Image;
 use crate::sequenced::Sequenced;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How many plans there are.
@@ -33,6 +34,10 @@ pub struct FileId {
 
 /// A path, NUL-terminated; empty if there is none.
 pub type Name = [u8; NAME_MAX];
+
+/// How many segments an image can have that is known: guests copy the plan, on a small stack. Almost
+/// all have four or five.
+pub const SEGMENTS: usize = 8;
 
 /// Room for the name of a copy in [`FD_COPIES`](crate::layout::FD_COPIES), terminating NUL included.
 pub const COPY_MAX: usize = 96;
@@ -64,13 +69,13 @@ pub struct KnownPlan {
     /// As [`Handover::exec_stack`](crate::mailbox::Handover::exec_stack).
     pub exec_stack: u32,
     /// The program; `fd` has no meaning.
-    pub exe: Image,
+    pub exe: Image<SEGMENTS>,
     /// The interpreter, if any; `fd` has no meaning.
-    pub interp: Image,
+    pub interp: Image<SEGMENTS>,
 }
 
 const WORDS: usize = size_of::<KnownPlan>() / 8;
-const _: () = assert!(size_of::<KnownPlan>() == WORDS * 8);
+const _: () = assert!(size_of::<KnownPlan>() == WORDS * 8 && align_of::<KnownPlan>() == 8);
 
 /// A place for a plan.
 #[repr(transparent)]
@@ -101,14 +106,25 @@ impl PlanRow {
         self.0.writes()
     }
 
-    /// The plan, if it is that of `name`. `None` also while it is being written.
+    /// Copies the plan to the caller's place, if it is that of `name`. `None` also while it is being
+    /// written.
+    pub fn get<'p>(
+        &self,
+        name: &[u8],
+        plan: &'p mut MaybeUninit<KnownPlan>,
+    ) -> Option<&'p KnownPlan> {
+        // SAFETY: `KnownPlan` is as long and as aligned, and made of integers only.
+        let words = unsafe { &mut *plan.as_mut_ptr().cast::<MaybeUninit<[u64; WORDS]>>() };
+        let is_his = |words: &_| name.len() < NAME_MAX && is_of(words, name);
+        let words = self.0.read_into(is_his, words)?;
+        // SAFETY: as above.
+        Some(unsafe { &*core::ptr::from_ref(words).cast::<KnownPlan>() })
+    }
+
+    /// Whether the plan is that of `name`.
     #[must_use]
-    pub fn get(&self, name: &[u8]) -> Option<KnownPlan> {
-        let words = self
-            .0
-            .read_if(|words| name.len() < NAME_MAX && is_of(words, name))?;
-        // SAFETY: `KnownPlan` is as long, and made of integers only.
-        Some(unsafe { core::mem::transmute::<[u64; WORDS], KnownPlan>(words) })
+    pub fn is_named(&self, name: &[u8]) -> bool {
+        self.get(name, &mut MaybeUninit::uninit()).is_some()
     }
 
     /// Replaces the plan. There must be one writer at a time; names must be zero beyond their end.
@@ -153,19 +169,21 @@ mod tests {
         let row = row();
         for name in [&b"/bin/sh"[..], b"/bin/sh1", b"/usr/bin/python3", b"/"] {
             row.set(&named(name, 7));
-            assert_eq!(row.get(name).map(|plan| plan.exe_id.size), Some(7));
+            let mut room = MaybeUninit::uninit();
+            let plan = row.get(name, &mut room);
+            assert_eq!(plan.map(|plan| plan.exe_id.size), Some(7));
             let longer = [name, b"x"].concat();
-            assert!(row.get(&longer).is_none());
-            assert!(row.get(&name[..name.len() - 1]).is_none());
+            assert!(!row.is_named(&longer));
+            assert!(!row.is_named(&name[..name.len() - 1]));
         }
         assert_eq!(row.writes(), 4);
-        assert!(row.get(&[b'/'; NAME_MAX]).is_none());
+        assert!(!row.is_named(&[b'/'; NAME_MAX]));
     }
 
     #[test]
     fn an_unused_row_answers_to_nothing() {
-        assert!(row().get(b"").is_none());
-        assert!(row().get(b"/bin/sh").is_none());
+        assert!(!row().is_named(b""));
+        assert!(!row().is_named(b"/bin/sh"));
     }
 
     #[test]
@@ -179,13 +197,13 @@ mod tests {
             });
             let mut seen = 0;
             while !writer.is_finished() {
-                if let Some(plan) = row.get(b"/bin/true") {
+                if let Some(plan) = row.get(b"/bin/true", &mut MaybeUninit::uninit()) {
                     assert_eq!(plan.exe_id.size, plan.interp_id.nanoseconds);
                     seen += 1;
                 }
             }
             // At least once between two writes, or when all was over.
-            assert!(seen > 0 || row.get(b"/bin/true").is_some());
+            assert!(seen > 0 || row.is_named(b"/bin/true"));
         });
     }
 }

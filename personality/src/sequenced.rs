@@ -3,6 +3,7 @@
 //! It is guarded by a sequence number and made of atomic words, so that a reader that is overtaken by
 //! the writer notices it, and never waits.
 
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// The words of a row. All zero is a row that was never written.
@@ -26,16 +27,34 @@ impl<const WORDS: usize> Sequenced<WORDS> {
     /// worth it. `None` also for a row that was never written, or is being written.
     #[must_use]
     pub fn read_if(&self, fits: impl FnOnce(&[AtomicU64; WORDS]) -> bool) -> Option<[u64; WORDS]> {
+        let mut words = MaybeUninit::uninit();
+        self.read_into(fits, &mut words).copied()
+    }
+
+    /// The same into the caller's place: for rows that are too large to be handed about.
+    pub fn read_into<'w>(
+        &self,
+        fits: impl FnOnce(&[AtomicU64; WORDS]) -> bool,
+        words: &'w mut MaybeUninit<[u64; WORDS]>,
+    ) -> Option<&'w [u64; WORDS]> {
         let seq = self.seq.load(Ordering::Acquire);
         if seq == 0 || seq & 1 == 1 || !fits(&self.words) {
             return None;
         }
-        let mut words = [0u64; WORDS];
-        for (to, from) in words.iter_mut().zip(&self.words) {
-            *to = from.load(Ordering::Relaxed);
+        let start = words.as_mut_ptr().cast::<u64>();
+        for (at, from) in self.words.iter().enumerate() {
+            let word = from.load(Ordering::Relaxed);
+            // SAFETY: `at` is below `WORDS`.
+            let to = unsafe { start.add(at) };
+            // SAFETY: it lies in `words`.
+            unsafe { to.write(word) };
         }
         fence(Ordering::Acquire);
-        (self.seq.load(Ordering::Relaxed) == seq).then_some(words)
+        if self.seq.load(Ordering::Relaxed) != seq {
+            return None;
+        }
+        // SAFETY: every word was written above.
+        Some(unsafe { words.assume_init_ref() })
     }
 
     /// Replaces the words. There must be one writer at a time.

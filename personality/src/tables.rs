@@ -7,6 +7,7 @@ use crate::layout::MOUNT_ROWS_MAX;
 use crate::libraries::{self, Library, LibraryRow};
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
@@ -150,9 +151,15 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
 
 impl Tables {
     /// What is known of the program of that name. It holds while its files are the same.
-    #[must_use]
-    pub fn plan(&self, name: &[u8]) -> Option<KnownPlan> {
-        (0..plans::WAYS).find_map(|number| self.plans.get(plans::way(name, number))?.get(name))
+    pub fn plan<'p>(
+        &self,
+        name: &[u8],
+        plan: &'p mut MaybeUninit<KnownPlan>,
+    ) -> Option<&'p KnownPlan> {
+        let mut ways = (0..plans::WAYS).filter_map(|way| self.plans.get(plans::way(name, way)));
+        ways.find(|row| row.get(name, plan).is_some())?;
+        // SAFETY: the row that was found has written all of it.
+        Some(unsafe { plan.assume_init_ref() })
     }
 
     /// What is known of a file as a library.

@@ -68,11 +68,12 @@ fn try_keep(
         interp_copy,
         links: asked.links,
         exec_stack: u32::from(plan.exec_stack),
-        exe: plan.exe.1,
+        exe: plan.exe.1.with_room()?,
         interp: plan
             .interp
             .as_ref()
-            .map_or(crate::loader::NO_IMAGE, |(_, image)| *image),
+            .map_or(&crate::loader::NO_IMAGE, |(_, image)| image)
+            .with_room()?,
     };
     put(zone, name, &known);
     Some(())
@@ -85,7 +86,7 @@ fn put(zone: &Zone, name: &[u8], known: &KnownPlan) {
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let rows = &zone.shared.tables().plans;
     let ways = || (0..WAYS).filter_map(|number| rows.get(way(name, number)));
-    let own = ways().find(|row| row.get(name).is_some());
+    let own = ways().find(|row| row.is_named(name));
     if let Some(row) = own.or_else(|| ways().min_by_key(|row| row.writes())) {
         row.set(known);
     }

@@ -340,7 +340,7 @@ impl Code<'_> {
             }
             Test::Shared(i) => {
                 load(high(i), &mut local);
-                local.push((JGE, region + 0x200, To::On, To::Fail));
+                local.push((JGE, region + 2, To::On, To::Fail));
                 local.push((JGE, region + 0x300, To::Fail, To::Ok));
             }
             Test::InPersonality(i) => {

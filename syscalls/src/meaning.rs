@@ -76,7 +76,7 @@ impl Test {
             Test::Source(i) => in_slots(&layout.sources, 128, arg(i)),
             Test::Outside(i) => !(region - 0x100..region + 0x300).contains(&high(arg(i))),
             Test::Above(i) => high(arg(i)) >= region + 0x300,
-            Test::Shared(i) => (region + 0x200..region + 0x300).contains(&high(arg(i))),
+            Test::Shared(i) => (region + 2..region + 0x300).contains(&high(arg(i))),
             Test::TablesBase(i) => arg(i) == layout.tables.start,
             Test::InPersonality(i) => high(arg(i)) == region,
             Test::Short(i) => high(arg(i)) < 0x100,

@@ -12,10 +12,10 @@ use proptest::prelude::*;
 fn layout() -> FilterLayout {
     FilterLayout {
         personality: 0x6000_0000_0000..0x6000_0010_0000,
-        hows: 0x6100_0000_1000..0x6100_0000_5000,
-        empty: 0x6100_0000_0200,
-        sources: 0x6100_0000_0400..0x6100_0000_0800,
-        tables: 0x6100_0000_0000..0x6100_0400_0000,
+        hows: 0x6001_0000_1000..0x6001_0000_5000,
+        empty: 0x6001_0000_0200,
+        sources: 0x6001_0000_0400..0x6001_0000_0800,
+        tables: 0x6001_0000_0000..0x6001_0400_0000,
         fd_base: 1024,
         fd_count: 32,
         fd_personality: 1024,
@@ -182,9 +182,10 @@ fn interesting() -> impl Strategy<Value = u64> {
         0u64..70,
         1000u64..1100,
         Just(u64::MAX),
+        (0x6000u64..0x6006, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
         (0x5e00u64..0x6400, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
-        (0u64..0x6000).prop_map(|offset| 0x6100_0000_0000 + offset),
-        (0u64..0x300).prop_map(|slot| 0x6100_0000_0000 + slot * 32),
+        (0u64..0x6000).prop_map(|offset| 0x6001_0000_0000 + offset),
+        (0u64..0x300).prop_map(|slot| 0x6001_0000_0000 + slot * 32),
     ]
 }
 

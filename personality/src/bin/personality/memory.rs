@@ -1,9 +1,11 @@
 //! The guest's memory, copied once per call.
 
+use crate::thread::me;
 use crate::{Errno, Result, arch};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
-use picozone_fsmap::PATH_MAX;
+use core::ops::{Deref, DerefMut};
+use picozone_fsmap::{PATH_MAX, PathBuf};
 
 /// A type whose every bit pattern is a value.
 ///
@@ -61,19 +63,44 @@ pub fn write_bytes(to: u64, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Room for a path, not initialised: only what is used is touched.
-pub struct PathRoom(MaybeUninit<[u8; PATH_MAX]>);
+/// Room for a path, in the thread's [`rooms`](crate::thread): rooms lie close together, since each
+/// takes no more than its path once it holds one. On the stack each would touch a page of its own,
+/// which every fork and every exec pays for.
+pub struct PathRoom {
+    at: *mut u8,
+    /// Where the thread's rooms ended before, and how large this one is.
+    before: u32,
+    size: u32,
+}
 
 impl PathRoom {
-    #[inline(always)]
-    pub const fn new() -> PathRoom {
-        PathRoom(MaybeUninit::uninit())
+    pub fn new() -> PathRoom {
+        let (at, before) = me().take_room(PATH_MAX as u32);
+        let size = PATH_MAX as u32;
+        PathRoom { at, before, size }
+    }
+
+    /// Makes it that large, where it is the last room.
+    fn resize(&mut self, size: u32) {
+        let thread = me();
+        if thread.rooms == self.before + self.size {
+            thread.rooms = self.before + size;
+            self.size = size;
+        }
+    }
+
+    /// Makes it large enough for any path, if one before made it smaller.
+    fn open(&mut self) {
+        self.resize(PATH_MAX as u32);
+        if self.size < PATH_MAX as u32 {
+            crate::die("picozone: a path's room is used again under another\n");
+        }
     }
 
     /// Copies a path of the guest in. EFAULT, or ENAMETOOLONG beyond 4095 bytes.
     pub fn read(&mut self, from: u64) -> Result<&CStr> {
-        let room = self.0.as_mut_ptr() as u64;
-        let length = arch::string_in(room, PATH_MAX, from).ok_or(Errno::EFAULT)?;
+        self.open();
+        let length = arch::string_in(self.at as u64, PATH_MAX, from).ok_or(Errno::EFAULT)?;
         if length >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -85,32 +112,67 @@ impl PathRoom {
         if path.len() >= PATH_MAX || path.contains(&0) {
             return Err(Errno::ENAMETOOLONG);
         }
-        let room = self.0.as_mut_ptr().cast::<u8>();
+        self.open();
         unsafe {
-            core::ptr::copy_nonoverlapping(path.as_ptr(), room, path.len());
-            room.add(path.len()).write(0);
+            core::ptr::copy_nonoverlapping(path.as_ptr(), self.at, path.len());
+            self.at.add(path.len()).write(0);
         }
         Ok(self.text(path.len()))
     }
 
     /// Copies a path of two parts in.
     pub fn set_two(&mut self, front: &[u8], rest: &[u8]) -> Result<&CStr> {
-        self.set(front)?;
         let length = front.len() + rest.len();
-        if length >= PATH_MAX || rest.contains(&0) {
+        if length >= PATH_MAX || front.contains(&0) || rest.contains(&0) {
             return Err(Errno::ENAMETOOLONG);
         }
-        let room = self.0.as_mut_ptr().cast::<u8>();
+        self.open();
+        let (first, second) = (front.as_ptr(), rest.as_ptr());
         unsafe {
-            core::ptr::copy_nonoverlapping(rest.as_ptr(), room.add(front.len()), rest.len());
-            room.add(length).write(0);
+            core::ptr::copy_nonoverlapping(first, self.at, front.len());
+            core::ptr::copy_nonoverlapping(second, self.at.add(front.len()), rest.len());
+            self.at.add(length).write(0);
         }
         Ok(self.text(length))
     }
 
-    /// The first `length` bytes, which hold no NUL and are followed by one.
-    fn text(&self, length: usize) -> &CStr {
-        let bytes = unsafe { core::slice::from_raw_parts(self.0.as_ptr().cast(), length + 1) };
+    /// The first `length` bytes, which hold no NUL and are followed by one. No more can come: the
+    /// rest of the room is given back.
+    fn text(&mut self, length: usize) -> &CStr {
+        self.resize((length as u32 + 1).next_multiple_of(16));
+        let bytes = unsafe { core::slice::from_raw_parts(self.at, length + 1) };
         unsafe { CStr::from_bytes_with_nul_unchecked(bytes) }
+    }
+}
+
+impl Drop for PathRoom {
+    fn drop(&mut self) {
+        me().rooms = self.before;
+    }
+}
+
+/// A path in the zone, in a room of the thread.
+pub struct ZonePath(PathRoom);
+
+impl ZonePath {
+    /// The empty path.
+    pub fn new() -> ZonePath {
+        let (at, before) = me().take_room(size_of::<PathBuf>() as u32);
+        let size = size_of::<PathBuf>() as u32;
+        unsafe { at.cast::<PathBuf>().write(PathBuf::new()) };
+        ZonePath(PathRoom { at, before, size })
+    }
+}
+
+impl Deref for ZonePath {
+    type Target = PathBuf;
+    fn deref(&self) -> &PathBuf {
+        unsafe { &*self.0.at.cast() }
+    }
+}
+
+impl DerefMut for ZonePath {
+    fn deref_mut(&mut self) -> &mut PathBuf {
+        unsafe { &mut *self.0.at.cast() }
     }
 }

@@ -21,6 +21,7 @@ pub use walk::*;
 
 use crate::arch::{self, syscall1, syscall4};
 use crate::dispatch::{checked, checked_or_restart};
+use crate::memory::ZonePath;
 use crate::monitor::tables;
 use crate::signal::HELD;
 use crate::thread::{Thread, me};
@@ -28,7 +29,7 @@ use crate::{Errno, Result};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Error, MountRow, Mounts, PathBuf};
+use picozone_fsmap::{Error, MountRow, Mounts};
 use picozone_personality::layout::{FD_BASE, FD_COPIES};
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{HOWS_MAX, How, how_slot};
@@ -115,11 +116,11 @@ pub fn own_exe<'p>(thread: &Thread, path: &'p CStr) -> &'p CStr {
 }
 
 /// Room for a resolved path, which most calls do without.
-pub type Room = Option<PathBuf>;
+pub type Room = Option<ZonePath>;
 
 /// The resolved path.
 pub fn text_of(room: &Room) -> &[u8] {
-    room.as_ref().map_or(b"", PathBuf::as_bytes)
+    room.as_ref().map_or(b"", |path| path.as_bytes())
 }
 
 /// `/proc/self/fd/N`, by which libc links an `O_TMPFILE` and changes the mode of an `O_PATH`.

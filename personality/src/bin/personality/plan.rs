@@ -7,10 +7,11 @@ use crate::path::{may_walk, open_copy, open_program};
 use crate::thread::Thread;
 use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{Handover, Image, Request};
-use picozone_personality::plans::{CopyName, FileId, KnownPlan};
+use picozone_personality::plans::{CopyName, FileId, KnownPlan, SEGMENTS};
 
 /// Prepares an exec of a path: the plan and the descriptors it names.
 pub fn prepare(
@@ -77,12 +78,13 @@ fn is_there(thread: &Thread, path: &CStr) -> Result<()> {
 
 /// By a plan that the monitor made before. `None`: there is none that fits.
 fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Option<()> {
-    let plan = tables().plan(path.to_bytes())?;
+    let mut room = MaybeUninit::uninit();
+    let plan = tables().plan(path.to_bytes(), &mut room)?;
     if plan.links != commons().links.load(Acquire) {
         return None;
     }
     let exe = open(thread, path, &plan.exe_id, &plan.exe_copy)?;
-    let Some(interp) = open_interp(thread, &plan) else {
+    let Some(interp) = open_interp(thread, plan) else {
         close(exe);
         return None;
     };
@@ -103,7 +105,7 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
 }
 
 /// The used part of an image.
-fn put(to: &mut Image, from: &Image, fd: i32) {
+fn put(to: &mut Image, from: &Image<SEGMENTS>, fd: i32) {
     let count = (from.count as usize).min(from.segments.len());
     to.segments[..count].copy_from_slice(&from.segments[..count]);
     (to.fd, to.is_dyn, to.entry) = (fd, from.is_dyn, from.entry);

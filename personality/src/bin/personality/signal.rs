@@ -139,6 +139,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
             crate::die("picozone: the filter refused a call of the personality\n");
         }
         thread.context = context;
+        thread.rooms = 0;
         thread.pending = None;
         thread.wait_mask = None;
         thread.boundary = 0;
@@ -669,6 +670,7 @@ pub fn held_ignored(thread: &Thread) -> u64 {
     let _guard = handlers.lock();
     [SIGBUS, SIGSEGV, SIGSYS]
         .into_iter()
+        .filter(|&signal| handlers.known & bit(signal) != 0)
         .filter(|&signal| handlers.actions[signal as usize].handler == IGNORE)
         .fold(0, |set, signal| set | bit(signal))
 }
@@ -678,6 +680,7 @@ pub fn ignore_held(thread: &Thread, set: u64) {
     let handlers = thread.handlers();
     for signal in [SIGBUS, SIGSEGV, SIGSYS] {
         if set & bit(signal) != 0 {
+            handlers.known |= bit(signal);
             handlers.actions[signal as usize].handler = IGNORE;
         }
     }

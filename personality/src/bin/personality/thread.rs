@@ -8,17 +8,21 @@ use crate::arch::{Context, Info, Stack, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::Searched;
 use crate::signal::Action;
+use core::cell::UnsafeCell;
+use core::ops::{Index, IndexMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general::{__NR_mmap, __NR_munmap, __NR_sigaltstack};
 use picozone_personality::layout::PERSONALITY_BASE;
 
 /// Size and alignment of a thread's region, in bytes.
-pub const REGION_SIZE: usize = 128 * 1024;
-/// Room for the blocks at the bottom of a region.
-const BLOCKS_SIZE: usize = 12 * 1024;
+pub const REGION_SIZE: usize = 256 * 1024;
+/// Room for the block at the bottom of a region.
+const BLOCKS_SIZE: usize = 56 * 1024;
+/// Room for as many paths as a call ever holds, of the greatest length.
+const ROOMS_SIZE: usize = 10 * picozone_fsmap::PATH_MAX;
 
 /// The region of a process' first thread.
-#[repr(C, align(131072))]
+#[repr(C, align(262144))]
 pub struct Region([u8; REGION_SIZE]);
 pub static mut MAIN_REGION: Region = Region([0; REGION_SIZE]);
 
@@ -48,7 +52,24 @@ pub struct Handlers {
     pub users: AtomicU32,
     /// Signals whose action below is known; others still have what exec left.
     pub known: u64,
-    pub actions: [Action; 65],
+    pub actions: Actions,
+}
+
+/// Actions by signal. They lie behind the thread's paths: whoever forks or executes needs the rest of
+/// this block, but not them.
+pub struct Actions(*mut [Action; 65]);
+
+impl Index<usize> for Actions {
+    type Output = Action;
+    fn index(&self, signal: usize) -> &Action {
+        unsafe { &(&*self.0)[signal] }
+    }
+}
+
+impl IndexMut<usize> for Actions {
+    fn index_mut(&mut self, signal: usize) -> &mut Action {
+        unsafe { &mut (&mut *self.0)[signal] }
+    }
 }
 
 /// A signal that arrived while the personality ran.
@@ -71,6 +92,8 @@ pub struct Thread {
     pub noted_mask: Option<u64>,
     pub host_tid: u32,
     pub is_leader: bool,
+    /// How many bytes of `paths` are taken.
+    pub rooms: u32,
     /// A child that shares memory is to begin without handlers (`CLONE_CLEAR_SIGHAND`).
     pub clears_handlers: bool,
     /// Signals that the guest blocks but the kernel must not.
@@ -102,9 +125,17 @@ pub struct Thread {
     pub own_process: Process,
     /// The handlers' block, where this thread began with handlers of its own.
     pub own_handlers: Handlers,
+    /// Room for paths. Here, since few calls need what lies behind: each page costs every fork a fault.
+    paths: Rooms,
+    /// What [`Handlers::actions`] of `own_handlers` leads to.
+    own_actions: [Action; 65],
 }
 
 const _: () = assert!(size_of::<Thread>() <= BLOCKS_SIZE);
+
+/// See [`Thread::take_room`].
+#[repr(C, align(16))]
+struct Rooms(UnsafeCell<[u8; ROOMS_SIZE]>);
 
 /// The running thread's block.
 #[inline(always)]
@@ -125,6 +156,7 @@ impl Thread {
     }
     /// Makes this thread one of those that use `process` and `handlers`.
     pub fn join(&mut self, process: *mut Process, handlers: *mut Handlers) {
+        self.own_handlers.actions.0 = &raw mut self.own_actions;
         self.process = process;
         self.handlers = handlers;
         self.process().users.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +169,8 @@ impl Thread {
             unsafe { core::ptr::copy_nonoverlapping(self.process, process, 1) };
         }
         if !core::ptr::eq(self.handlers, handlers) {
-            unsafe { core::ptr::copy_nonoverlapping(self.handlers, handlers, 1) };
+            self.own_handlers.known = self.handlers().known;
+            self.own_actions = unsafe { *self.handlers().actions.0 };
         }
         self.own_process.users = AtomicU32::new(0);
         self.own_handlers.users = AtomicU32::new(0);
@@ -178,6 +211,17 @@ impl Thread {
         } else {
             self.host_tid + picozone_personality::layout::THREAD_BIAS
         }
+    }
+    /// Takes room for a path. Rooms are left in the opposite order. Gives its place, and where the
+    /// rooms ended before.
+    pub fn take_room(&mut self, size: u32) -> (*mut u8, u32) {
+        let before = self.rooms;
+        self.rooms += size;
+        if self.rooms as usize > ROOMS_SIZE {
+            crate::die("picozone: a call holds too many paths\n");
+        }
+        let start = self.paths.0.get().cast::<u8>();
+        (unsafe { start.add(before as usize) }, before)
     }
     /// What the kernel must hold as this thread's signal stack.
     pub fn real_stack(&self) -> Stack {
@@ -228,15 +272,16 @@ impl Drop for Guard {
 /// none stands in the way of a stack that grows down (`MAP_GROWSDOWN`).
 const REGIONS: core::ops::Range<u64> =
     PERSONALITY_BASE - 0x300_0000_0000..PERSONALITY_BASE - 0x200_0000_0000;
-static NEXT_REGION: AtomicU64 = AtomicU64::new(REGIONS.start);
+/// Where in there the next one is put.
+static NEXT_REGION: AtomicU64 = AtomicU64::new(0);
 
 /// A fresh region: zeroed, aligned.
 pub fn allocate() -> Option<&'static mut Thread> {
     let size = REGION_SIZE as u64;
     unsafe {
-        let place = NEXT_REGION.fetch_add(size, Ordering::Relaxed);
+        let place = REGIONS.start + NEXT_REGION.fetch_add(size, Ordering::Relaxed);
         if place + size >= REGIONS.end {
-            NEXT_REGION.store(REGIONS.start, Ordering::Relaxed);
+            NEXT_REGION.store(0, Ordering::Relaxed);
         }
         let at = syscall6(__NR_mmap, [place, size, 3, 0x22 | 0x4000, u64::MAX, 0]);
         if at as u64 == place {

@@ -190,6 +190,7 @@ pub unsafe fn set_region(region: u64) {
 
 extern "C" fn serve(jump: &mut Jump) {
     let thread = me();
+    thread.rooms = 0;
     let nr = jump.rax as u32;
     match dispatch::result_of(thread, nr, jump.args) {
         super::RESTART => jump.back -= 2,

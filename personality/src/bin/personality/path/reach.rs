@@ -7,6 +7,7 @@ use super::{
     openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
+use crate::memory::ZonePath;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
@@ -70,7 +71,8 @@ pub fn ask_served(
     }
     let length = (value & !ELSEWHERE) as usize;
     let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
-    zone.insert(PathBuf::new()).set(text).map_err(from_error)?;
+    let room = zone.get_or_insert_with(ZonePath::new);
+    room.set(text).map_err(from_error)?;
     Ok(Told::Elsewhere)
 }
 
@@ -247,7 +249,7 @@ fn open_walked(
     } else {
         Last::Follow
     };
-    let at = zone.insert(PathBuf::new());
+    let at = zone.get_or_insert_with(ZonePath::new);
     for _ in 0..TRIES {
         at.truncate(0);
         let found = walk(thread, dirfd, path, last, at)?;
@@ -303,6 +305,8 @@ pub fn reach(
 }
 
 /// Reaches the path in the room, to which a link of the monitor's mounts leads.
+#[cold]
+#[inline(never)]
 pub fn reach_again(thread: &Thread, is_nofollow: bool, zone: &mut Room) -> Result<Reach> {
     let mut path = PathBuf::new();
     path.set(text_of(zone)).map_err(from_error)?;

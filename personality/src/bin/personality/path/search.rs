@@ -92,11 +92,19 @@ pub(super) fn goes_anywhere(thread: &Thread) -> bool {
 }
 
 /// Whether the thread may search every directory that a path leads through, links at its end included.
+#[inline]
 pub fn may_walk(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
     if goes_anywhere(thread) {
-        return Ok(());
+        Ok(())
+    } else {
+        walk_as_user(thread, dirfd, path)
     }
-    may_search(thread, dirfd, path)?;
+}
+
+#[cold]
+#[inline(never)]
+fn walk_as_user(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
+    search_as_user(thread, dirfd, path)?;
     match walk(thread, dirfd, path, Last::Follow, &mut PathBuf::new()) {
         Err(Errno::EACCES) => Err(Errno::EACCES),
         // The rest the call itself will find.

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::arch::{syscall2, syscall4};
 use crate::dispatch::checked;
+use crate::memory::ZonePath;
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
@@ -144,7 +145,11 @@ pub fn is_monitors(zone: &[u8]) -> bool {
 }
 
 /// The zone path of a descriptor of a directory of the monitor's, by its attributes on the host.
-pub fn served_path(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) -> Option<PathBuf> {
+pub fn served_path(
+    thread: &Thread,
+    fd: u64,
+    st: &linux_raw_sys::general::stat,
+) -> Option<ZonePath> {
     if st.st_mode == DIRECTORY_MODE {
         served_path_of(thread, fd)
     } else {
@@ -153,8 +158,10 @@ pub fn served_path(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) 
 }
 
 /// The same, where the attributes are known to fit.
-pub fn served_path_of(thread: &Thread, fd: u64) -> Option<PathBuf> {
-    let mut at = PathBuf::new();
+#[cold]
+#[inline(never)]
+pub fn served_path_of(thread: &Thread, fd: u64) -> Option<ZonePath> {
+    let mut at = ZonePath::new();
     zone_path_of(thread, fd, &mut at).ok()?;
     is_monitors(at.as_bytes()).then_some(at)
 }
