@@ -160,6 +160,8 @@ fn make_file(
     let parent = parent(thread, dirfd, path, Purpose::Make)?;
     let new = New::within(thread, parent.fd, 0o100_000 | mode as u32 & 0o7777)?;
     may_make(thread, &parent)?;
+    // The file gets the lowest number that is free.
+    drop(parent);
     let opened = open_confined(thread, dirfd, path, flags, new.host_mode(), zone)?;
     if let Opened::Descriptor(fd) = opened {
         new.finish(thread, fd);
