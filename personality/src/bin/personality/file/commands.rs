@@ -1,10 +1,11 @@
 //! Calls that are many: ioctl(2), fcntl(2); and what goes around the reserved descriptors.
 
-use crate::arch::{syscall2, syscall3};
-use crate::dispatch::checked;
+use crate::arch::{self, syscall2, syscall3};
+use crate::dispatch::{checked, checked_or_restart};
 use crate::monitor::commons;
+use crate::signal::HELD;
 use crate::socket::interfaces;
-use crate::thread::Thread;
+use crate::thread::{Thread, me};
 use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -42,7 +43,9 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
         }
         TIOCSPGRP => {
             id = pids::group_to_host(memory::read::<u32>(argument)?)?;
-            native(&raw mut id as u64)
+            // Under the guest's mask: SIGTTOU stops who does that in the background.
+            let args = [fd, TIOCSPGRP, &raw mut id as u64, 0, 0, 0];
+            checked_or_restart(arch::wait(__NR_ioctl, args, me().mask() & !HELD))
         }
         command if interfaces::is_known(command as u32) => {
             interfaces::ioctl(fd, command as u32, argument)
