@@ -55,17 +55,9 @@ pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 /// directory of a zone should have it. One that does costs a question to the monitor, nothing more.
 pub const DIRECTORY_MODE: u32 = 0o041_755;
 
-/// The signal mask (`SigBlk`) of a thread inside the personality: everything but faults.
-pub const OWN_MASK: u64 = {
-    const FAULTS: [u32; 6] = [31, 11, 7, 4, 8, 5];
-    let mut mask = u64::MAX;
-    let mut at = 0;
-    while at < FAULTS.len() {
-        mask &= !(1 << (FAULTS[at] - 1));
-        at += 1;
-    }
-    mask
-};
+/// The signal mask (`SigBlk`) of a thread inside the personality: everything but SIGBUS, SIGSEGV and
+/// SIGSYS, by which it finds bad addresses of the guest and serves calls.
+pub const OWN_MASK: u64 = !(1 << 6 | 1 << 10 | 1 << 30);
 
 /// The capabilities that the zone's root is shown: all but `CAP_SYS_RESOURCE`. Limits are the host's,
 /// and programs that believe in it complain where a limit holds.

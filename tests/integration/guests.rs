@@ -12,6 +12,7 @@ in_each_role!(
     permissions,
     processes,
     signals,
+    storms,
     threads
 );
 
@@ -163,6 +164,13 @@ fn signals(home: &Home) {
             "no_room",
         ],
     );
+}
+
+fn storms(home: &Home) {
+    let all = [
+        "restarts", "queue", "children", "masks", "faults", "waits", "programs",
+    ];
+    sections(home, "storms", &all);
 }
 
 fn threads(home: &Home) {

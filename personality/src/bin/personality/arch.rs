@@ -4,6 +4,9 @@ pub mod jump;
 
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
+use linux_raw_sys::general::__NR_arch_prctl;
+
+const ARCH_GET_FS: u64 = 0x1003;
 
 /// A raw system call; the kernel's result word.
 #[inline(always)]
@@ -53,9 +56,27 @@ global_asm!(
     "xor eax, eax", "xor ebx, ebx", "xor ecx, ecx", "xor edx, edx", "xor esi, esi", "xor edi, edi", "xor ebp, ebp",
     "xor r8d, r8d", "xor r9d, r9d", "xor r10d, r10d", "xor r12d, r12d", "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
     "jmp r11",
-    // The restorer of our own handlers.
+    // The restorer of our own handlers: rsp points to the context. A signal that is kept may come
+    // up to the last instruction, which begins the look for such ones again.
     ".globl pz_restore",
     "pz_restore:",
+    "mov rax, rsp",
+    "and rax, -{region_size}",
+    "mov rcx, [rax + {held}]",
+    "not rcx",
+    "test rcx, [rax + {held_pending}]",
+    "jnz 5f",
+    "mov eax, 15",
+    "syscall",
+    ".globl pz_restore_end",
+    "pz_restore_end:",
+    "5: mov rbx, rsp",
+    "mov rdi, rsp",
+    "and rsp, -16",
+    "call {last_look}",
+    "mov rsp, rbx",
+    "test eax, eax",
+    "jnz pz_restore",
     "mov eax, 15",
     "syscall",
     "ud2",
@@ -63,9 +84,7 @@ global_asm!(
     ".globl pz_return",
     "pz_return:",
     "lea rsp, [rdi + 8]",
-    "mov eax, 15",
-    "syscall",
-    "ud2",
+    "jmp pz_restore",
     // pz_wait(nr, args, mask, all): one blocking call under the guest's mask.
     ".globl pz_wait",
     "pz_wait:",
@@ -150,8 +169,21 @@ global_asm!(
     "pz_string_fault:",
     "mov rax, -1",
     "ret",
+    // pz_replace(at, old, new): a word that is still `old` becomes `new`.
+    ".globl pz_replace",
+    "pz_replace:",
+    "mov eax, esi",
+    ".globl pz_replace_begin",
+    "pz_replace_begin:",
+    "lock cmpxchg [rdi], edx",
+    ".globl pz_replace_end",
+    "pz_replace_end:",
+    "ret",
     main_region = sym crate::thread::MAIN_REGION,
     region_size = const crate::thread::REGION_SIZE,
+    held = const core::mem::offset_of!(crate::thread::Thread, held),
+    held_pending = const core::mem::offset_of!(crate::thread::Thread, held_pending),
+    last_look = sym crate::signal::last_look,
     start = sym crate::load::start,
 );
 
@@ -172,6 +204,8 @@ unsafe extern "C" {
     fn pz_exit(address: u64, length: u64, status: u64) -> !;
     fn pz_copy(to: u64, from: u64, length: u64) -> u64;
     fn pz_string(to: u64, from: u64, room: u64) -> i64;
+    fn pz_replace(at: u64, old: u32, new: u32);
+    static pz_restore_end: u8;
     static pz_wait_begin: u8;
     static pz_wait_end: u8;
     static pz_wait_abort: u8;
@@ -180,6 +214,8 @@ unsafe extern "C" {
     static pz_string_begin: u8;
     static pz_string_end: u8;
     static pz_string_fault: u8;
+    static pz_replace_begin: u8;
+    static pz_replace_end: u8;
 }
 
 /// Where an exec begins.
@@ -245,6 +281,20 @@ pub fn string_in(to: u64, room: usize, from: u64) -> Option<usize> {
     usize::try_from(n).ok()
 }
 
+/// Makes a word of the guest's memory `new` if it is `old`; none at address 0.
+pub fn replace_if_any(at: u64, old: u32, new: u32) {
+    if at != 0 {
+        unsafe { pz_replace(at, old, new) }
+    }
+}
+
+/// The base of fs: where libc has the block of the running thread.
+pub fn thread_pointer() -> u64 {
+    let mut base = 0u64;
+    unsafe { syscall2(__NR_arch_prctl, ARCH_GET_FS, &raw mut base as u64) };
+    base
+}
+
 /// What an interrupted place in the personality means.
 pub enum Place {
     /// Guest code.
@@ -253,6 +303,8 @@ pub enum Place {
     Interruptible(u64),
     /// An access to guest memory: go on there.
     Access(u64),
+    /// At the end of a handler of ours, which is to begin again there.
+    Restoring(u64),
     /// On the way from or to a rewritten call site.
     Edge(jump::Edge),
     /// Elsewhere in the personality.
@@ -273,6 +325,10 @@ pub fn place(ip: u64) -> Place {
             Place::Access(at(&raw const pz_copy_end))
         } else if (at(&raw const pz_string_begin)..at(&raw const pz_string_end)).contains(&ip) {
             Place::Access(at(&raw const pz_string_fault))
+        } else if (at(&raw const pz_replace_begin)..at(&raw const pz_replace_end)).contains(&ip) {
+            Place::Access(at(&raw const pz_replace_end))
+        } else if (pz_restore as *const () as u64..at(&raw const pz_restore_end)).contains(&ip) {
+            Place::Restoring(pz_restore as *const () as u64)
         } else {
             jump::edge(ip).map_or(Place::Inside, Place::Edge)
         }

@@ -3,7 +3,7 @@
 use crate::arch::{RESTART, syscall6};
 use crate::file::File;
 use crate::monitor::commons;
-use crate::thread::Thread;
+use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, exec, file, identity, ipc, itself, landlock, library, others, path, pidfd,
     process, signal, socket,
@@ -24,12 +24,17 @@ pub fn checked(result: i64) -> Result<u64> {
     }
 }
 
-/// The same after [`crate::arch::wait`].
+/// The same after [`crate::arch::wait`]. A signal that the guest blocks and the kernel must not
+/// ends no call of the guest.
 pub fn checked_or_restart(result: i64) -> Result<u64> {
-    if result == RESTART {
-        Err(RESTART_ERRNO)
-    } else {
-        checked(result)
+    let is_blocked = || {
+        let thread = me();
+        thread.held_pending != 0 && thread.pending.is_none() && thread.held_free() == 0
+    };
+    match checked(result) {
+        Err(Errno::EINTR) if is_blocked() => Err(RESTART_ERRNO),
+        _ if result == RESTART => Err(RESTART_ERRNO),
+        other => other,
     }
 }
 
@@ -93,7 +98,7 @@ handlers! {
         getpgid | getsid => process::group_of(thread, nr, a[0]),
         setpgid => process::setpgid(a[0], a[1]),
         setsid => process::setsid(),
-        set_tid_address => identity::set_tid_address(a[0]),
+        set_tid_address => identity::set_tid_address(thread, a[0]),
         getuid => Ok(u64::from(thread.credentials.uid[0])),
         geteuid => Ok(u64::from(thread.credentials.uid[1])),
         getgid => Ok(u64::from(thread.credentials.gid[0])),

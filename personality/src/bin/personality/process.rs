@@ -19,8 +19,6 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 /// `si_code` of tkill(2) and tgkill(2).
 const SI_TKILL: i32 = -6;
-/// `si_code` of mq_notify(2): the process that sent the message.
-const SI_MESGQ: i32 = -3;
 
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
@@ -57,6 +55,8 @@ pub fn clone(
     child.held = thread.held;
     child.credentials = thread.credentials;
     child.is_leader = !is_thread;
+    let places = tid_places(flags, [ptid, ctid], tls);
+    child.tid_places = places;
     child.clears_handlers = clears_handlers;
     (child.making, thread.making) = (zone_pid, zone_pid);
     child.is_vfork = flags & u64::from(CLONE_VFORK) != 0;
@@ -105,11 +105,41 @@ pub fn clone(
         thread::free(child);
     }
     let host = checked(result)? as u32;
-    if is_thread {
-        return Ok(u64::from(host + picozone_personality::layout::THREAD_BIAS));
+    let zone = if is_thread {
+        host + picozone_personality::layout::THREAD_BIAS
+    } else {
+        pids::register(zone_pid, host);
+        zone_pid
+    };
+    arch::replace_if_any(places[0], host, zone);
+    Ok(u64::from(zone))
+}
+
+/// Whether a word is the id in libc's block of a thread, where the kernel must find its own: libc
+/// puts it into the words of robust and PI futexes.
+pub fn is_of_libc(address: u64, thread_pointer: u64) -> bool {
+    const BLOCK_SIZE: u64 = 4096;
+    address.wrapping_sub(thread_pointer) < BLOCK_SIZE
+}
+
+/// Where clone(2) tells an id that a program is to see: of the parent's place and the child's, those
+/// that are not libc's own.
+fn tid_places(flags: u64, places: [u64; 2], tls: u64) -> [u64; 2] {
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    let told = [
+        has(CLONE_PARENT_SETTID) && !has(CLONE_PIDFD),
+        has(CLONE_CHILD_SETTID),
+    ];
+    if told == [false; 2] {
+        return [0; 2];
     }
-    pids::register(zone_pid, host);
-    Ok(u64::from(zone_pid))
+    let block = if has(CLONE_SETTLS) {
+        tls
+    } else {
+        arch::thread_pointer()
+    };
+    let shown = |at: usize| told[at] && !is_of_libc(places[at], block);
+    [0, 1].map(|at| if shown(at) { places[at] } else { 0 })
 }
 
 /// `struct clone_args`, its first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack,
@@ -225,6 +255,9 @@ extern "C" fn child_start(region: u64) -> ! {
         handover::release(thread.host_tid);
     }
     thread.making = 0;
+    for place in thread.tid_places {
+        arch::replace_if_any(place, thread.host_tid, thread.zone_tid());
+    }
     unsafe {
         // The kernel sets the alternate stack from the frame.
         let frame = thread.child_frame as *mut Frame;
@@ -241,7 +274,10 @@ fn fork(
     clears_handlers: bool,
 ) -> Result<u64> {
     let zone_pid = pids::allocate()?;
+    let [parents, childs] = tid_places(flags, [ptid, ctid], tls);
     thread.making = zone_pid;
+    // The child inherits nothing that was sent to us, and may be sent something at once.
+    let kept = core::mem::take(&mut thread.held_pending);
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
         // Only this thread lives on; what it knows of itself changes.
@@ -254,7 +290,7 @@ fn fork(
         pids::register(zone_pid, thread.host_tid);
         (thread.making, thread.is_vfork) = (0, false);
         handover::release(thread.host_tid);
-        thread.held_pending = 0;
+        arch::replace_if_any(childs, thread.host_tid, zone_pid);
         if clears_handlers {
             signal::clear_handlers(thread.handlers());
         }
@@ -264,8 +300,10 @@ fn fork(
         return Ok(0);
     }
     thread.making = 0;
+    thread.held_pending |= kept;
     let host = checked(result)? as u32;
     pids::register(zone_pid, host);
+    arch::replace_if_any(parents, host, zone_pid);
     Ok(u64::from(zone_pid))
 }
 
@@ -630,18 +668,25 @@ pub fn getppid() -> u64 {
     ))
 }
 
+/// Whether `si_pid` and `si_uid` name a sender. Negative codes are for programs to choose, but for
+/// those of timers, of descriptors and the kernel's own.
+fn is_from_process(code: i32) -> bool {
+    const SI_TIMER: i32 = -2;
+    const SI_SIGIO: i32 = -5;
+    const SI_DETHREAD: i32 = -7;
+    code <= 0 && !matches!(code, SI_TIMER | SI_SIGIO | SI_DETHREAD)
+}
+
 /// Puts the sender of a signal into the host's terms.
 pub fn info_to_host(info: &mut Info) {
-    if info.code() <= 0 {
+    if is_from_process(info.code()) {
         info.set_pid(pids::to_host(info.pid() as u32).unwrap_or(0));
     }
 }
 
 /// Puts the sender of a signal into the zone's terms.
 pub fn info_to_zone(signal: u32, info: &mut Info) {
-    let code = info.code();
-    let from_process = matches!(code, 0 | -1 | SI_MESGQ | -6) || (signal == SIGCHLD && code > 0);
-    if from_process {
+    if is_from_process(info.code()) || (signal == SIGCHLD && info.code() > 0) {
         let zone = pids::to_zone_or_0(info.pid());
         info.set_pid(zone);
         info.set_uid(pids::load_credentials(zone).uid[0]);

@@ -4,7 +4,9 @@
 //! guest's own code gets the frame that the kernel would have made, built on the guest's stack; one
 //! that finds the personality (only possible in [`arch::wait`]) is noted and delivered when the call
 //! in progress ends. `SIGSYS`, `SIGSEGV` and `SIGBUS` are never really blocked, since a blocked one
-//! kills: the guest's wish to block them is held in the thread's block.
+//! kills: the guest's wish to block them is held in the thread's block, and one that somebody sent
+//! is kept there until the guest may have it. It can come at any place, so that the last
+//! instructions of our handler look for it and can begin again ([`arch::pz_restore`]).
 
 use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
@@ -31,10 +33,8 @@ const fn bit(signal: u32) -> u64 {
 }
 /// Signals that are never really blocked.
 pub const HELD: u64 = bit(SIGSYS) | bit(SIGSEGV) | bit(SIGBUS);
-/// Faults of the personality itself must arrive too.
-const FAULTS: u64 = HELD | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
 /// The mask of the personality.
-pub const BLOCK_ALL: u64 = !FAULTS;
+pub const BLOCK_ALL: u64 = !HELD;
 const _: () = assert!(BLOCK_ALL == picozone_personality::layout::OWN_MASK);
 /// Where [`Thread::held_info`] has a signal of [`HELD`].
 pub const fn held_index(signal: u32) -> usize {
@@ -47,8 +47,9 @@ pub const fn held_index(signal: u32) -> usize {
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
 pub const SYS_SECCOMP: i32 = 1;
-/// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer.
-const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | 0x0400_0000) as u64;
+/// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer. A second `SIGSEGV` must
+/// get through while the first is served, since the guest's memory is written then.
+const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | SA_NODEFER | 0x0400_0000) as u64;
 /// The guest's flags that the kernel acts on.
 const KERNEL_FLAGS: u64 = (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT) as u64;
 
@@ -81,10 +82,10 @@ fn install_plain(signal: u32, mut action: Action) {
 pub fn take_over() {
     let ours = on_signal as *const () as u64;
     for signal in [SIGSEGV, SIGBUS] {
-        install(signal, ours, u64::from(SA_NODEFER));
+        install(signal, ours, 0);
     }
     // A call is not to end because a tracee or the personality of another process called here.
-    install(SIGSYS, ours, u64::from(SA_NODEFER | SA_RESTART));
+    install(SIGSYS, ours, u64::from(SA_RESTART));
 }
 
 /// Has the signals of children come here, whatever the guest does with them. The guest's action must
@@ -198,6 +199,10 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         Place::Access(go_on) if (signal == SIGSEGV || signal == SIGBUS) && info.code() > 0 => {
             context.regs.rip = go_on
         }
+        Place::Restoring(again) => {
+            context.regs.rip = again;
+            keep(thread, signal, info);
+        }
         Place::Access(_) | Place::Inside | Place::Edge(_) => {
             if HELD & bit(signal) != 0 && info.code() > 0 {
                 unsafe { reset(signal) };
@@ -206,6 +211,30 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
             note(thread, signal, info, context);
         }
     }
+}
+
+/// Whether the kernel sends a signal for what the thread itself does.
+fn is_fault(signal: u32, info: &Info) -> bool {
+    const FAULTS: u64 = HELD | bit(SIGILL) | bit(SIGFPE) | bit(SIGTRAP);
+    FAULTS & bit(signal) != 0 && info.code() > 0
+}
+
+/// Keeps a signal of [`HELD`] that somebody sent. One of each, as the kernel does.
+fn keep(thread: &mut Thread, signal: u32, info: &Info) {
+    if thread.held_pending & bit(signal) == 0 {
+        thread.held_pending |= bit(signal);
+        thread.held_info[held_index(signal)] = *info;
+    }
+}
+
+/// The last look of a handler of ours, at the frame that it is about to return to. Whether another
+/// is needed.
+pub extern "C" fn last_look(context: &mut Context) -> u32 {
+    let is_guest = matches!(arch::place(context.regs.rip), Place::Guest);
+    if is_guest {
+        release_held(me(), context);
+    }
+    u32::from(is_guest)
 }
 
 /// Delivers what the call in progress has kept back.
@@ -217,20 +246,25 @@ fn release(thread: &mut Thread, context: &mut Context) {
         deliver(thread, pending.signal, &mut pending.info, context);
     }
     release_held(thread, context);
+    thread.wait_mask = None;
 }
 
 fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
     if thread.came_by_jump() {
-        // A second one can only be a fault's number, sent by somebody: the first tells the mask.
+        // A second one can only be of those that are kept: the first tells the mask.
         if context.mask & BLOCK_ALL != BLOCK_ALL {
             thread.noted_mask = Some(context.mask);
         }
         thread.boundary = 1;
     }
-    thread.pending = Some(Pending {
-        signal,
-        info: *info,
-    });
+    if HELD & bit(signal) != 0 {
+        keep(thread, signal, info);
+    } else {
+        thread.pending = Some(Pending {
+            signal,
+            info: *info,
+        });
+    }
     context.mask = BLOCK_ALL;
 }
 
@@ -294,7 +328,7 @@ fn kill_by_fault(thread: &Thread, context: &mut Context) {
 
 /// Puts the guest at its handler, as the kernel's `setup_rt_frame` would.
 fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Context) {
-    let is_fault = info.code() > 0;
+    let is_fault = is_fault(signal, info);
     let action = {
         let handlers = thread.handlers();
         let _guard = handlers.lock();
@@ -308,13 +342,9 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
         }
         action
     };
-    let is_held = thread.held & bit(signal) != 0;
+    let is_held = thread.held_now() & bit(signal) != 0;
     if is_held && !is_fault {
-        // Blocked by the guest: it waits until the guest unblocks it. One of each is kept.
-        if thread.held_pending & bit(signal) == 0 {
-            thread.held_pending |= bit(signal);
-            thread.held_info[held_index(signal)] = *info;
-        }
+        keep(thread, signal, info);
         return;
     }
     if action.handler == IGNORE && !is_fault {
@@ -347,7 +377,7 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
         frame.context.regs.fpstate = sp;
     }
     sp = (sp.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
-    frame.context.stack = shown_altstack(thread, context.regs.rsp);
+    frame.context.stack = thread.altstack;
     frame.context.mask = old_mask;
     ok &= arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
     if !ok {
@@ -358,6 +388,9 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
             deliver(thread, SIGSEGV, &mut no_room(), context);
         }
         return;
+    }
+    if thread.altstack.flags.cast_unsigned() & SS_AUTODISARM != 0 {
+        thread.altstack = NO_STACK;
     }
     let base = thread.wait_mask.take().unwrap_or(old_mask);
     let mut mask = base | action.mask;
@@ -375,11 +408,10 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
     context.regs.eflags &= !0x1_0500;
 }
 
-/// Delivers a held signal that the call just served has unblocked.
+/// Delivers what was kept and is not blocked.
 fn release_held(thread: &mut Thread, context: &mut Context) {
-    let free = thread.held_pending & !thread.held;
-    if free != 0 {
-        let signal = free.trailing_zeros() + 1;
+    while thread.held_free() != 0 {
+        let signal = thread.held_free().trailing_zeros() + 1;
         thread.held_pending &= !bit(signal);
         let mut info = thread.held_info[held_index(signal)];
         deliver(thread, signal, &mut info, context);
@@ -391,9 +423,20 @@ fn set_mask(thread: &mut Thread, context: &mut Context, mask: u64) {
     thread.held = mask & HELD;
 }
 
+/// `SS_AUTODISARM`: delivery disables the stack, and the return brings it back.
+const SS_AUTODISARM: u32 = 1 << 31;
+const NO_STACK: Stack = Stack {
+    sp: 0,
+    flags: SS_DISABLE as i32,
+    pad: 0,
+    size: 0,
+};
+
 fn on_altstack(thread: &Thread, sp: u64) -> bool {
     let stack = &thread.altstack;
-    stack.flags & SS_DISABLE as i32 == 0 && sp > stack.sp && sp - stack.sp <= stack.size
+    stack.flags.cast_unsigned() & (SS_DISABLE | SS_AUTODISARM) == 0
+        && sp > stack.sp
+        && sp - stack.sp <= stack.size
 }
 
 fn shown_altstack(thread: &Thread, sp: u64) -> Stack {
@@ -462,7 +505,7 @@ pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64
                 install(signal, ours, action.flags);
             } else if bit(signal) & HELD == 0 {
                 install_plain(signal, action);
-            } else if action.handler == DEFAULT {
+            } else if action.handler == IGNORE {
                 thread.held_pending &= !bit(signal);
             }
         }
@@ -538,15 +581,8 @@ pub fn sigaltstack(thread: &mut Thread, new: u64, old: u64) -> Result<u64> {
         if on_altstack(thread, sp) {
             return Err(Errno::EPERM);
         }
-        match stack.flags as u32 & !(1 << 31) {
-            SS_DISABLE => {
-                stack = Stack {
-                    sp: 0,
-                    flags: SS_DISABLE as i32,
-                    pad: 0,
-                    size: 0,
-                }
-            }
+        match stack.flags.cast_unsigned() & !SS_AUTODISARM {
+            SS_DISABLE => stack = NO_STACK,
             0 | SS_ONSTACK => {
                 if stack.size < 2048 {
                     return Err(Errno::ENOMEM);
@@ -580,20 +616,28 @@ pub fn with_mask(
     mask: Option<u64>,
     build: impl FnOnce(u64) -> (u32, [u64; 6]),
 ) -> Result<u64> {
+    if mask.is_some_and(|mask| thread.held_pending & !mask != 0) {
+        thread.wait_mask = mask;
+        return Err(Errno::EINTR);
+    }
     let real = mask.map(|m| m & !HELD);
     let pointer = real.as_ref().map_or(0, |m| core::ptr::from_ref(m) as u64);
     let (nr, args) = build(pointer);
-    thread.wait_mask = mask;
     let outer = if mask.is_some() {
         BLOCK_ALL
     } else {
         thread.mask() & !HELD
     };
     let result = arch::wait(nr, args, outer);
-    if thread.pending.is_none() {
+    // Where the call has ended otherwise, the mask before it was in force again when a signal came.
+    if result == -i64::from(Errno::EINTR.raw()) {
+        thread.wait_mask = mask;
+    }
+    let result = crate::dispatch::checked_or_restart(result);
+    if result == Err(crate::dispatch::RESTART_ERRNO) {
         thread.wait_mask = None;
     }
-    crate::dispatch::checked_or_restart(result)
+    result
 }
 
 /// rt_sigtimedwait(2).
@@ -626,9 +670,8 @@ pub fn sigtimedwait(
             thread.mask() & !HELD,
         );
         // One that is never really blocked arrives as an interruption.
-        if let Some(pending) = thread.pending.take_if(|p| HELD & set & bit(p.signal) != 0) {
-            got = pending.info;
-            u64::from(pending.signal)
+        if let Some(signal) = take_held(thread, set, &mut got) {
+            u64::from(signal)
         } else {
             crate::dispatch::checked_or_restart(result)?
         }
@@ -693,7 +736,8 @@ pub fn sigpending(thread: &Thread, set: u64, size: u64) -> Result<u64> {
     }
     let mut now = 0u64;
     crate::dispatch::checked(unsafe { syscall2(__NR_rt_sigpending, &raw mut now as u64, 8) })?;
-    now |= thread.held_pending;
+    // Not what came while this call has all blocked: that is delivered at its end.
+    now = now & thread.mask() | thread.held_pending & thread.held;
     memory::write_bytes(set, &now.to_ne_bytes()[..size as usize])?;
     Ok(0)
 }

@@ -38,6 +38,8 @@ pub struct Process {
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
     pub keepcaps: u32,
+    /// Whether set_tid_address(2) was called since the exec.
+    pub has_told_id: bool,
     /// Whether it traces: stops of its tracees are judged before the guest learns of them.
     pub is_tracer: bool,
     pub exe_len: u32,
@@ -102,7 +104,8 @@ pub struct Thread {
     pub held_pending: u64,
     /// What came with them, by [`crate::signal::held_index`].
     pub held_info: [Info; 3],
-    /// The mask under which a handler runs if the call being served replaced it.
+    /// The mask under which a handler runs if the call being served replaced it and a signal ended
+    /// that.
     pub wait_mask: Option<u64>,
     pub pending: Option<Pending>,
     /// The library being mapped: [`crate::library`].
@@ -117,6 +120,8 @@ pub struct Thread {
     /// Zone pid of the process that is being made, in the maker and in what is made: for a tracer,
     /// which may see the child before either has told the commons.
     pub making: u32,
+    /// Where a child that shares memory puts its zone id in place of the host's; 0: nowhere.
+    pub tid_places: [u64; 2],
     /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.
     pub is_vfork: bool,
     /// Whether the exec is to begin with `PTRACE_TRACEME`.
@@ -199,6 +204,16 @@ impl Thread {
             Some(context) => context.mask | self.held,
             None => 0,
         }
+    }
+    /// Which signals of [`crate::signal::HELD`] the guest blocks, after a wait under another mask
+    /// too.
+    pub fn held_now(&self) -> u64 {
+        self.wait_mask
+            .map_or(self.held, |mask| mask & crate::signal::HELD)
+    }
+    /// Which kept signals the guest is to get now.
+    pub fn held_free(&self) -> u64 {
+        self.held_pending & !self.held_now()
     }
     /// Whether the call being served, if any, has no frame of the kernel.
     pub fn came_by_jump(&self) -> bool {

@@ -196,7 +196,7 @@ extern "C" fn serve(jump: &mut Jump) {
         super::RESTART => jump.back -= 2,
         result => jump.rax = result as u64,
     }
-    if thread.held_pending & !thread.held != 0 {
+    if thread.held_free() != 0 || thread.wait_mask.is_some() {
         thread.boundary = 1;
     }
 }
