@@ -7,10 +7,13 @@
 //! Reuse of numbers: a zone pid is handed out in ascending order up to [`ZONE_PID_LIMIT`], then from
 //! [`ZONE_PID_RESTART`] again, skipping entries whose process, group or session still exists.
 //! An entry stays after its process was reaped, flagged dead, so that the number of a group whose
-//! leader is gone still translates.
+//! leader is gone still translates. Nobody flags a process that the kernel reaps by itself (`SIGCHLD`
+//! is ignored), nor one whose parent is killed as it reaps: that it is gone shows when its number is
+//! to be handed out again. An entry only stands for its host id as long as `by_host` agrees.
 
 use crate::mailbox::Handover;
 use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// First number that is never handed out.
@@ -80,6 +83,22 @@ pub struct Tracee {
     pub message: AtomicU32,
 }
 
+impl Commons {
+    /// The entry of a number that stands for a process, group or session, and its host id.
+    #[must_use]
+    pub fn entry(&self, zone: u32) -> Option<(&Process, u32)> {
+        let process = self.processes.get(zone as usize).filter(|_| zone != 0)?;
+        let host = process.host.load(Relaxed);
+        let back = self.by_host.get(host as usize)?.load(Acquire);
+        (back == zone).then_some((process, host))
+    }
+
+    /// Every number that was ever handed out.
+    pub fn numbers(&self) -> core::ops::Range<u32> {
+        1..self.pid_end.load(Acquire).clamp(1, ZONE_PID_LIMIT)
+    }
+}
+
 /// The whole region.
 #[repr(C)]
 pub struct Commons {
@@ -91,8 +110,11 @@ pub struct Commons {
     /// Changes whenever a directory may have become one that some users may not search: what was
     /// found of search permission before need not hold any more.
     pub rights: AtomicU32,
+    /// No number from this one on was ever handed out: what lies behind it holds no memory yet, and is
+    /// to hold none because somebody looks.
+    pub pid_end: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 13],
+    pub pad: [AtomicU32; 12],
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program

@@ -5,10 +5,13 @@
 //! entry in the commons and shown to it. The kernel enforces soft limits, which are real.
 //!
 //! The real hard `RLIMIT_AS`, which keeps the kernel from placing anything among our own mappings, is
-//! shown as infinite.
+//! shown as infinite; a soft one that a process sets has room for those mappings, of which the process
+//! knows nothing, on top.
 
-use crate::commons::Process;
-use crate::layout::ADDRESS_SPACE;
+use crate::commons::{Commons, Process};
+use crate::layout::{ADDRESS_SPACE, PERSONALITY_SIZE, PID_LIMIT};
+use crate::mailbox::MAILBOX_STRIDE;
+use crate::tables::TABLES_SIZE;
 use core::sync::atomic::Ordering::Relaxed;
 use picozone_syscalls::Errno;
 
@@ -19,6 +22,11 @@ pub const INFINITY: u64 = u64::MAX;
 const CPU: usize = 0;
 const AS: usize = 9;
 const RTTIME: usize = 15;
+/// What our own mappings take of a process' address space, in bytes.
+const OWN_MAPPINGS: u64 = TABLES_SIZE
+    + size_of::<Commons>() as u64
+    + PID_LIMIT as u64 * MAILBOX_STRIDE
+    + PERSONALITY_SIZE;
 
 /// `struct rlimit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,10 +52,10 @@ pub fn shown(process: &Process, resource: usize, real: Limit) -> Limit {
         // Recorded is one more than the limit; infinity is not.
         more => more - 1,
     };
-    let cur = if is_ours && real.cur == ADDRESS_SPACE {
-        max
-    } else {
-        real.cur.min(max)
+    let cur = match real.cur {
+        ADDRESS_SPACE if is_ours => max,
+        cur if is_ours => cur.saturating_sub(OWN_MAPPINGS).min(max),
+        cur => cur.min(max),
     };
     Limit { cur, max }
 }
@@ -78,8 +86,9 @@ pub fn change(
     } else {
         real.max
     };
+    let room = if is_ours { OWN_MAPPINGS } else { 0 };
     Ok(Limit {
-        cur: new.cur.min(real.max),
+        cur: new.cur.saturating_add(room).min(real.max),
         max,
     })
 }

@@ -271,6 +271,9 @@ pub struct Handover {
     pub is_awaited: u32,
     /// Unused.
     pub pad: u32,
+    /// One more than the soft limit of descriptors to go back to, where there had to be room for the
+    /// images; else 0.
+    pub soft_limit: u64,
     /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
     /// NUL-terminated.
     pub comm: [u8; 16],

@@ -2,9 +2,12 @@
 
 use super::shared::Shared;
 use crate::ids::{HostPid, ZonePid};
-use picozone_personality::commons::{ZONE_PID_LIMIT, state};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+use picozone_personality::commons::state;
 use picozone_personality::layout::THREAD_BIAS;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Parent of a host process.
 fn parent_of(pid: u32) -> Option<u32> {
@@ -32,12 +35,9 @@ pub fn is_in_zone(init: HostPid, pid: HostPid) -> bool {
 /// Host pid of a live process of the zone, verified.
 #[must_use]
 pub fn to_host(shared: &Shared, init: HostPid, zone: ZonePid) -> Option<HostPid> {
-    let process = shared.commons().processes.get(zone.0 as usize)?;
-    if process.state.load(Acquire) != state::LIVE {
-        return None;
-    }
-    let host = HostPid(process.host.load(Relaxed));
-    (host.0 != 0 && is_in_zone(init, host)).then_some(host)
+    let (process, host) = shared.commons().entry(zone.0)?;
+    let is_live = process.state.load(Acquire) == state::LIVE;
+    (is_live && host != 0 && is_in_zone(init, HostPid(host))).then_some(HostPid(host))
 }
 
 /// Host id of a process or thread of the zone, by the zone's number, verified.
@@ -52,8 +52,8 @@ pub fn thread_to_host(shared: &Shared, init: HostPid, zone: ZonePid) -> Option<H
 /// Host id of a process group or session; its leader may be gone.
 #[must_use]
 pub fn group_to_host(shared: &Shared, zone: ZonePid) -> Option<HostPid> {
-    let process = shared.commons().processes.get(zone.0 as usize)?;
-    (process.state.load(Acquire) != state::FREE).then(|| HostPid(process.host.load(Relaxed)))
+    let (process, host) = shared.commons().entry(zone.0)?;
+    (process.state.load(Acquire) != state::FREE).then_some(HostPid(host))
 }
 
 /// The threads of a host process.
@@ -72,22 +72,37 @@ pub fn threads_of(pid: HostPid) -> Vec<HostPid> {
 #[must_use]
 pub fn to_zone(shared: &Shared, host: HostPid) -> Option<ZonePid> {
     let zone = shared.commons().by_host.get(host.0 as usize)?.load(Acquire);
-    let process = shared.commons().processes.get(zone as usize)?;
-    (zone != 0 && process.host.load(Relaxed) == host.0).then_some(ZonePid(zone))
+    let (_, of) = shared.commons().entry(zone)?;
+    (of == host.0).then_some(ZonePid(zone))
 }
 
-/// Every live process of the zone.
+/// Every live process of the zone. Marks the entries of those that ended without anybody noticing.
 #[must_use]
 pub fn all(shared: &Shared, init: HostPid) -> Vec<(ZonePid, HostPid)> {
-    (1..ZONE_PID_LIMIT)
-        .filter(|&zone| {
-            shared.commons().processes[zone as usize]
-                .state
-                .load(Relaxed)
-                == state::LIVE
+    let numbers = shared.commons().numbers().map(ZonePid);
+    numbers
+        .filter_map(|zone| {
+            let host = to_host(shared, init, zone);
+            if host.is_none() {
+                mark_if_gone(shared, zone);
+            }
+            Some((zone, host?))
         })
-        .filter_map(|zone| Some((ZonePid(zone), to_host(shared, init, ZonePid(zone))?)))
         .collect()
+}
+
+/// A process whose parent was killed as it reaped it, or that the kernel reaped by itself, still
+/// counts as alive in the table.
+fn mark_if_gone(shared: &Shared, zone: ZonePid) {
+    let Some((process, host)) = shared.commons().entry(zone.0) else {
+        return;
+    };
+    let pid = Pid::from_raw(host.cast_signed());
+    if process.state.load(Acquire) == state::LIVE && kill(pid, None) == Err(Errno::ESRCH) {
+        let _ = process
+            .state
+            .compare_exchange(state::LIVE, state::DEAD, AcqRel, Relaxed);
+    }
 }
 
 /// Children of a host process, its threads' included.

@@ -21,7 +21,8 @@ struct Waiting {
     next: u64,
     by_cookie: HashMap<u64, Sender<Event>>,
     by_pid: HashMap<u32, Sender<Event>>,
-    /// Ends that arrived before anybody knew the pid.
+    /// Ends that arrived before anybody knew the pid; none is kept once nobody waits for a pid, as
+    /// numbers come again.
     ended: HashMap<u32, i32>,
     is_ready: bool,
 }
@@ -162,6 +163,9 @@ impl Programs {
                     let _ = sender.send(Event::Ended(status));
                 } else if pid != 0 {
                     waiting.by_pid.insert(pid, sender);
+                }
+                if waiting.by_cookie.is_empty() {
+                    waiting.ended = HashMap::new();
                 }
             }
             2 => {

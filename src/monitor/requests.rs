@@ -5,6 +5,9 @@ use super::served::{self, Answer};
 use super::zone::Zone;
 use super::{exec, files, ipc, processes, watches, xattrs};
 use crate::ids::HostPid;
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, xattr};
 use picozone_personality::net::LEN_MAX;
@@ -196,7 +199,12 @@ fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     super::start::drain(zone, &mut table);
-    table.remove(&cookie).ok_or(libc::EBADF)
+    let found = table.remove(&cookie).ok_or(libc::EBADF);
+    // A guest that was killed before it asked must not keep its descriptor open here.
+    table.retain(|&tid, _| {
+        i32::try_from(tid).is_ok_and(|tid| kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH))
+    });
+    found
 }
 
 fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i32> {

@@ -80,6 +80,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
     }
     shared.commons().next_pid.store(2, Ordering::Relaxed);
+    shared.commons().pid_end.store(2, Ordering::Relaxed);
     let owners = Owners::open(
         &boot.zone_dir,
         &boot.config.root_dir(&boot.zone_dir),

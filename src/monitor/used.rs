@@ -8,15 +8,20 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_personality::layout::PID_LIMIT;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 
 /// New mailboxes between two sweeps: at some 12 KiB each, about 12 MiB.
 const SWEEP_AFTER: u32 = 1024;
 
-/// One bit for each thread id that has asked something.
+/// Thread ids of one page of bits.
+const PAGE: usize = 4096 * 8;
+/// How many pages all of them take.
+const PAGES: usize = (PID_LIMIT as usize).div_ceil(PAGE);
+
+/// One bit for each thread id that has asked something; a page is made when it gets its first.
 pub struct Used {
-    bits: Box<[AtomicU64]>,
+    pages: [OnceLock<Box<[AtomicU64; PAGE / 64]>>; PAGES],
     new: AtomicU32,
     sweep: Mutex<()>,
 }
@@ -24,7 +29,7 @@ pub struct Used {
 impl Default for Used {
     fn default() -> Self {
         Used {
-            bits: (0..PID_LIMIT / 64).map(|_| AtomicU64::new(0)).collect(),
+            pages: [const { OnceLock::new() }; PAGES],
             new: AtomicU32::new(0),
             sweep: Mutex::new(()),
         }
@@ -35,9 +40,11 @@ impl Used {
     /// Notes a request of a thread; sweeps now and then.
     pub fn note(&self, shared: &Shared, tid: u32) {
         let bit = 1 << (tid % 64);
-        let Some(word) = self.bits.get(tid as usize / 64) else {
+        let Some(page) = self.pages.get(tid as usize / PAGE) else {
             return;
         };
+        let page = page.get_or_init(|| Box::new([const { AtomicU64::new(0) }; PAGE / 64]));
+        let word = &page[tid as usize % PAGE / 64];
         if word.load(Relaxed) & bit == 0
             && word.fetch_or(bit, Relaxed) & bit == 0
             && self.new.fetch_add(1, Relaxed) + 1 >= SWEEP_AFTER
@@ -53,7 +60,10 @@ impl Used {
             return;
         };
         self.new.store(0, Relaxed);
-        for (index, word) in self.bits.iter().enumerate() {
+        let pages = self.pages.iter().enumerate();
+        let words = pages.filter_map(|(at, page)| Some((at * PAGE / 64, page.get()?)));
+        let words = words.flat_map(|(first, page)| (first..).zip(page.iter()));
+        for (index, word) in words {
             let mut left = word.load(Relaxed);
             while left != 0 {
                 let bit = left.trailing_zeros();

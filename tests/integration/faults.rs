@@ -45,7 +45,7 @@ fn dies(home: &Home, victims: &dyn Fn(i32, i32) -> Vec<i32>) {
         // Monitor and init, three daemons with a child each, and the login's.
         (found.len() > 2 + 6).then_some(found)
     });
-    let monitor = monitor_of(&zone);
+    let monitor = zone.monitor();
     let guardian = guardian_of(&zone);
     for pid in victims(monitor, guardian) {
         kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it lives");
@@ -165,14 +165,8 @@ impl Drop for Disk {
     }
 }
 
-fn monitor_of(zone: &Zone<'_>) -> i32 {
-    let row = zone.home().listed(zone.name()).expect("it is listed");
-    let pid = row["monitor_pid"].as_i64().expect("it runs");
-    i32::try_from(pid).expect("a pid")
-}
-
 fn guardian_of(zone: &Zone<'_>) -> i32 {
-    parent(monitor_of(zone)).expect("it lives")
+    parent(zone.monitor()).expect("it lives")
 }
 
 fn lives(pid: i32) -> bool {

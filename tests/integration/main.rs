@@ -11,6 +11,7 @@ mod execs;
 mod faults;
 mod guests;
 mod harness;
+mod health;
 mod inside;
 mod lifecycle;
 mod proc;

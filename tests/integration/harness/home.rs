@@ -196,6 +196,14 @@ impl Zone<'_> {
         self.run(&["sh", "-c", script]).ok()
     }
 
+    /// The host's number of its monitor's process.
+    #[track_caller]
+    pub fn monitor(&self) -> i32 {
+        let row = self.home.listed(&self.name).expect("the zone is listed");
+        let pid = row["monitor_pid"].as_i64().expect("it runs");
+        i32::try_from(pid).expect("a pid")
+    }
+
     /// Its address in the terms of zones.
     #[track_caller]
     pub fn address(&self) -> String {

@@ -6,7 +6,7 @@ use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, exec, file, identity, ipc, itself, landlock, library, others, path, pidfd,
-    process, signal, socket,
+    process, room, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -53,7 +53,15 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 
 /// Serves a call whose registers are all that it needs.
 pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
-    match serve(thread, nr, a) {
+    thread.call = nr;
+    let mut result = serve(thread, nr, a);
+    if result == Err(Errno::EMFILE) && room::make(thread) {
+        result = serve(thread, nr, a);
+    }
+    if let Some(soft) = thread.soft_limit.take() {
+        room::lower(soft);
+    }
+    match result {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => errno.to_ret(),

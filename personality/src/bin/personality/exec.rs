@@ -49,6 +49,7 @@ fn execute(
     plan::prepare(thread, &mut claim, dirfd, path, flags)?;
     claim.handover.mask = thread.mask();
     claim.handover.is_awaited = 0;
+    claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
     pids::store_credentials(thread.process().zone_pid, &thread.credentials);
     crate::ptrace::before_exec(thread)?;

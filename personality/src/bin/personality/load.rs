@@ -2,7 +2,7 @@
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::thread::{Thread, me};
-use crate::{die, handover, init, pids, ptrace, signal};
+use crate::{die, handover, init, pids, ptrace, room, signal};
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
@@ -236,6 +236,9 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
     } else {
         (exe.bias + handover.exe.entry, 0)
     };
+    if let Some(soft) = handover.soft_limit.checked_sub(1) {
+        room::lower(soft);
+    }
     let process = thread.process();
     let len = (handover.path_len as usize).min(process.exe.len() - 1);
     process.exe[..len].copy_from_slice(&handover.path[..len]);

@@ -53,6 +53,7 @@ mod pids;
 mod plan;
 mod process;
 mod ptrace;
+mod room;
 mod sigio;
 mod signal;
 mod socket;

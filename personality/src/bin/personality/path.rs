@@ -25,7 +25,7 @@ use crate::memory::ZonePath;
 use crate::monitor::tables;
 use crate::signal::HELD;
 use crate::thread::{Thread, me};
-use crate::{Errno, Result};
+use crate::{Errno, Result, room};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -80,7 +80,11 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
     let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
     let thread = me();
     if flags & AT_ONCE != 0 {
-        return checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
+        let open = || checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
+        return match open() {
+            Err(Errno::EMFILE) if flags & u64::from(O_PATH) != 0 && room::make(thread) => open(),
+            other => other,
+        };
     }
     let mask = thread.mask() & !HELD;
     checked_or_restart(arch::wait(__NR_openat2, [dirfd, path, how, 24, 0, 0], mask))

@@ -27,16 +27,8 @@ pub fn allocate() -> Result<u32> {
         let Some(process) = entry(number) else {
             continue;
         };
-        let is_free = match process.state.load(Acquire) {
-            state::FREE => true,
-            state::DEAD => {
-                // A group may outlive its leader.
-                let host = u64::from(process.host.load(Relaxed));
-                unsafe { syscall2(__NR_kill, host.wrapping_neg(), 0) == -3 }
-            }
-            _ => false,
-        };
-        if is_free {
+        if process.state.load(Acquire) == state::FREE || is_gone(number) {
+            commons().pid_end.fetch_max(number + 1, Release);
             // Whoever looks at the child before it ran sees what it inherits.
             store_credentials(number, &me().credentials);
             limits::inherit(process, own(me()));
@@ -44,6 +36,19 @@ pub fn allocate() -> Result<u32> {
         }
     }
     Err(Errno::EAGAIN)
+}
+
+/// Whether neither a process nor a group has the number any more.
+fn is_gone(number: u32) -> bool {
+    let Some((process, host)) = commons().entry(number) else {
+        // Its host id is another's by now.
+        return true;
+    };
+    // What lies outside of the zone, the kernel lets nobody in it signal.
+    let is_nobody = |host: u64| matches!(unsafe { syscall2(__NR_kill, host, 0) }, -3 | -1);
+    (process.state.load(Acquire) == state::DEAD || is_nobody(u64::from(host)))
+        // A group may outlive its leader.
+        && is_nobody(u64::from(host).wrapping_neg())
 }
 
 /// The entry of a thread's process.
@@ -58,8 +63,8 @@ pub fn own(thread: &Thread) -> &'static Process {
 pub fn register(zone: u32, host: u32) {
     if let (Some(process), Some(back)) = (entry(zone), commons().by_host.get(host as usize)) {
         process.host.store(host, Relaxed);
-        process.state.store(state::LIVE, Release);
         back.store(zone, Release);
+        process.state.store(state::LIVE, Release);
     }
 }
 
@@ -75,8 +80,9 @@ pub fn reaped(host: u32) {
 /// Host id to zone id, for a process, group or session.
 pub fn to_zone(host: u32) -> Option<u32> {
     let zone = commons().by_host.get(host as usize)?.load(Acquire);
-    entry(zone)
-        .filter(|p| p.host.load(Relaxed) == host)
+    commons()
+        .entry(zone)
+        .filter(|(_, of)| *of == host)
         .map(|_| zone)
 }
 
@@ -87,17 +93,19 @@ pub fn to_zone_or_0(host: i32) -> u32 {
 
 /// A process by its zone pid. ESRCH if the zone has none.
 pub fn to_host(zone: u32) -> Result<u32> {
-    entry(zone)
-        .filter(|p| p.state.load(Acquire) == state::LIVE)
-        .map(|p| p.host.load(Relaxed))
+    commons()
+        .entry(zone)
+        .filter(|(process, _)| process.state.load(Acquire) == state::LIVE)
+        .map(|(_, host)| host)
         .ok_or(Errno::ESRCH)
 }
 
 /// A group or session by its zone number; its leader may be gone.
 pub fn group_to_host(zone: u32) -> Result<u32> {
-    entry(zone)
-        .filter(|p| p.state.load(Acquire) != state::FREE)
-        .map(|p| p.host.load(Relaxed))
+    commons()
+        .entry(zone)
+        .filter(|(process, _)| process.state.load(Acquire) != state::FREE)
+        .map(|(_, host)| host)
         .ok_or(Errno::ESRCH)
 }
 

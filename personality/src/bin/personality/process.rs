@@ -477,8 +477,9 @@ pub fn to_init(signal: u64) -> Result<u64> {
 fn kill_all(signal: u64) -> Result<u64> {
     let own = me().process().zone_pid;
     let mut hit = false;
-    for zone in 2..picozone_personality::commons::ZONE_PID_LIMIT {
-        if zone != own
+    for zone in crate::monitor::commons().numbers() {
+        if zone != 1
+            && zone != own
             && let Ok(host) = pids::to_host(zone)
             && may_signal(me(), zone).is_ok()
         {

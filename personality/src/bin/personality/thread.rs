@@ -110,6 +110,10 @@ pub struct Thread {
     pub pending: Option<Pending>,
     /// The library being mapped: [`crate::library`].
     pub mapping: Option<crate::library::Mapping>,
+    /// Number of the call being served.
+    pub call: u32,
+    /// The soft limit of descriptors, where [`crate::room`] was made for the call being served.
+    pub soft_limit: Option<u64>,
     /// The guest's alternate stack.
     pub altstack: Stack,
     pub credentials: Credentials,
