@@ -67,6 +67,10 @@ pub struct Resolved {
 /// receives the result: an absolute zone path free of links, `.`, `..` and doubled slashes, but for a
 /// last component that is a link not to be followed.
 ///
+/// `root` is whoever asks' own root directory (chroot(2)), as such a zone directory too; empty for the
+/// zone's. Absolute paths and links begin there, and `..` stays there; who begins outside it is not
+/// held by it.
+///
 /// In a mount that the monitor serves, nothing is looked at: names are appended and `..` takes them
 /// away again, over the mount's top too; a tree mounted in there is walked as any other. What links
 /// there are (`/proc/self/cwd`) the monitor has to follow.
@@ -88,6 +92,7 @@ pub struct Resolved {
 pub fn resolve<T: Tree>(
     mounts: &Mounts<'_>,
     tree: &mut T,
+    root: &[u8],
     at: &mut PathBuf,
     path: &[u8],
     last: Last,
@@ -96,11 +101,12 @@ pub fn resolve<T: Tree>(
         return Err(Error::ENOENT);
     }
     if path.first() == Some(&b'/') || at.is_empty() {
-        at.set(b"/")?;
+        at.set(if root.is_empty() { b"/" } else { root })?;
     }
     let mut walk = Walk {
         mounts,
         tree,
+        root,
         at,
         left: Left::new(path)?,
         rel: PathBuf::new(),
@@ -128,6 +134,7 @@ pub fn resolve<T: Tree>(
 struct Walk<'w, T> {
     mounts: &'w Mounts<'w>,
     tree: &'w mut T,
+    root: &'w [u8],
     at: &'w mut PathBuf,
     left: Left,
     rel: PathBuf,
@@ -143,7 +150,9 @@ impl<T: Tree> Walk<'_, T> {
         match name.sort {
             Sort::Dot => return Ok(true),
             Sort::DotDot => {
-                self.at.pop();
+                if self.at.as_bytes() != self.root {
+                    self.at.pop();
+                }
                 return Ok(true);
             }
             Sort::TooLong => return Err(Error::ENAMETOOLONG),
@@ -155,8 +164,10 @@ impl<T: Tree> Walk<'_, T> {
         if self.mounts.top(self.at.as_bytes()).is_some() {
             return Ok(true);
         }
-        // At the end of a path the link itself is read, so that what is missing is noticed.
+        // At the end of a path the link itself is read, so that what is missing is noticed. Where the
+        // root is another one, an absolute link leads elsewhere than to what the alias mirrors.
         if !name.is_last
+            && self.root.is_empty()
             && let Some(alias) = self.mounts.alias_at(self.at.as_bytes())
         {
             self.count_link()?;
@@ -188,7 +199,11 @@ impl<T: Tree> Walk<'_, T> {
         if let Some(length) = looked? {
             self.count_link()?;
             if self.left.put_target(length)? {
-                self.at.set(b"/")?;
+                self.at.set(if self.root.is_empty() {
+                    b"/"
+                } else {
+                    self.root
+                })?;
             } else {
                 // The directory that holds the link; the root's slash was there before.
                 self.at.truncate(before);

@@ -37,7 +37,7 @@ impl Zone {
     fn compare(&self, path: &[u8], last: Last) {
         let mut kernel = Kernel::new(&self.rows);
         let mut at = PathBuf::new();
-        let ours = resolve(&Mounts(&self.rows), &mut kernel, &mut at, path, last);
+        let ours = resolve(&Mounts(&self.rows), &mut kernel, b"", &mut at, path, last);
         assert_eq!(kernel.opened, kernel.closed);
         let nofollow = if last == Last::NoFollow {
             libc::O_NOFOLLOW
@@ -151,6 +151,7 @@ fn forty_links_pass_and_one_more_does_not() {
     let found = resolve(
         &Mounts(&zone.rows),
         &mut Kernel::new(&zone.rows),
+        b"",
         &mut at,
         b"l41",
         Last::Follow,

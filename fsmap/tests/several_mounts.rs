@@ -77,7 +77,7 @@ impl Zone {
         let mut kernel = Kernel::new(&self.rows);
         let mut at = PathBuf::new();
         let mounts = Mounts(&self.rows);
-        let ours = resolve(&mounts, &mut kernel, &mut at, path.as_bytes(), last);
+        let ours = resolve(&mounts, &mut kernel, b"", &mut at, path.as_bytes(), last);
         assert_eq!(kernel.opened, kernel.closed);
         let nofollow = if last == Last::NoFollow {
             libc::O_NOFOLLOW

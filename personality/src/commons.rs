@@ -55,8 +55,11 @@ pub struct Process {
     pub groups: [AtomicU32; GROUPS_MAX],
     /// Which of `limits` were ever set: one bit each.
     pub limited: AtomicU32,
+    /// The number of its root directory in [`Tables::roots`](crate::tables::Tables::roots); 0 is the
+    /// zone's own.
+    pub root: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 4],
+    pub pad: [AtomicU32; 3],
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],
@@ -113,8 +116,10 @@ pub struct Commons {
     /// No number from this one on was ever handed out: what lies behind it holds no memory yet, and is
     /// to hold none because somebody looks.
     pub pid_end: AtomicU32,
+    /// Not 0 once a process of the zone has had another root directory than the zone's own.
+    pub chroots: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 12],
+    pub pad: [AtomicU32; 11],
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program

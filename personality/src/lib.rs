@@ -17,6 +17,7 @@ pub mod listing;
 pub mod mailbox;
 pub mod net;
 pub mod plans;
+pub mod roots;
 pub mod sequenced;
 pub mod spawn;
 pub mod tables;

@@ -53,6 +53,12 @@ macro_rules! requests {
             /// Every request, in the order of the numbers.
             pub const ALL: &[Request] = &[$(Request::$name,)*];
 
+            /// One more than the highest number: not every number below it is a request's.
+            pub const NUMBERS: usize = {
+                let [.., last] = Request::ALL else { panic!("there are requests") };
+                *last as usize + 1
+            };
+
             /// The request with this number.
             #[must_use]
             pub const fn from_number(nr: u64) -> Option<Request> {
@@ -151,6 +157,8 @@ requests! {
     Queue = 26;
     /// What is to be mapped in place of a library: args = descriptor. A row of the tables says it.
     Library = 27;
+    /// The number of a root directory: args = its descriptor.
+    Root = 30;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

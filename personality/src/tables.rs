@@ -8,11 +8,12 @@ use crate::libraries::{self, Library, LibraryRow};
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use core::mem::MaybeUninit;
+use crate::roots::{ROOTS_MAX, Root};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// How many placeholders there are: five kinds in each of two trees.
@@ -116,6 +117,8 @@ pub struct Tables {
     pub mounts: [MountRow; MOUNT_ROWS_MAX],
     /// Placeholders of the monitor's mounts.
     pub placeholders: [Placeholder; PLACEHOLDERS_MAX],
+    /// Root directories of processes, the first of which has number 1.
+    pub roots: [Root; ROOTS_MAX],
     /// Ports of the zone that are bound.
     pub ports: [PortRow; PORTS_MAX],
     /// Load plans of programs, by name, see [`Tables::plan`].
@@ -150,6 +153,13 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
 }
 
 impl Tables {
+    /// The root directory of a number that a process has: a zone path, empty for the zone's own.
+    #[must_use]
+    pub fn root(&self, number: u32) -> &[u8] {
+        let at = (number as usize).checked_sub(1);
+        at.and_then(|at| self.roots.get(at)?.path()).unwrap_or(b"")
+    }
+
     /// What is known of the program of that name. It holds while its files are the same.
     pub fn plan<'p>(
         &self,

@@ -7,6 +7,7 @@ use super::notify::{Call, Listener};
 use super::owners::{self, Owner};
 use super::paths::open_resolved;
 use super::plans;
+use super::roots;
 use super::served::{self, Answer};
 use super::zone::Zone;
 use crate::ids::HostPid;
@@ -55,6 +56,8 @@ impl User {
 struct Executables<'a> {
     zone: &'a Zone,
     caller: HostPid,
+    /// The caller's root directory; empty for the zone's.
+    root: Vec<u8>,
     directory: i32,
     user: User,
 }
@@ -63,7 +66,7 @@ impl Files for Executables<'_> {
     type File = File;
 
     fn open_exec(&mut self, path: &[u8]) -> Result<Opened<File>, LoadError> {
-        let (fd, resolved) = if let Some(number) = own_descriptor(path) {
+        let (fd, resolved) = if let Some(number) = self.own_descriptor(path) {
             let own = open_path(self.caller, number).map_err(LoadError)?;
             let host = std::fs::read_link(own_path(&own)).map_err(|_| LoadError::ENOENT)?;
             let zone_path = self
@@ -75,7 +78,7 @@ impl Files for Executables<'_> {
             (OwnedFd::from(file), zone_path)
         } else {
             let at = if path.first() == Some(&b'/') {
-                b"/".to_vec()
+                Vec::new()
             } else {
                 files::path_of(
                     self.zone,
@@ -121,15 +124,17 @@ impl Executables<'_> {
     /// Opens a path, through links of the monitor's mounts too.
     fn open_anywhere(&self, at: Vec<u8>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), i32> {
         const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
-        let (mut at, mut path) = (at, path.to_vec());
+        let (mut root, mut at, mut path) = (&self.root[..], at, path.to_vec());
         for _ in 0..=LINKS_MAX {
-            let refused = match open_resolved(self.zone, &at, &path, FLAGS) {
+            let refused = match open_resolved(self.zone, root, &at, &path, FLAGS) {
                 Err(libc::EACCES) => libc::EACCES,
                 other => return other,
             };
-            let served = super::paths::served(self.zone, &at, &path).ok_or(refused)?;
+            let served = super::paths::served(self.zone, root, &at, &path).ok_or(refused)?;
             match served::open(self.zone, self.caller, &served, FLAGS)? {
-                Answer::Elsewhere(next) => (at, path) = (b"/".to_vec(), next),
+                Answer::Elsewhere(next) => {
+                    (root, at, path) = (b"", b"/".to_vec(), next);
+                }
                 Answer::Done(fd) => {
                     let host = std::fs::read_link(own_path(&fd)).map_err(files::errno)?;
                     let zone_path = self.zone.to_zone_path(host.as_os_str().as_bytes());
@@ -140,17 +145,21 @@ impl Executables<'_> {
         Err(libc::ELOOP)
     }
 
+    /// The number of a descriptor that a path names; the second kind is also what a program without a
+    /// name is executed by, in any root directory.
+    fn own_descriptor(&self, path: &[u8]) -> Option<i32> {
+        let rest = match path.strip_prefix(b"/dev/fd/") {
+            Some(rest) => rest,
+            None if self.root.is_empty() => path.strip_prefix(b"/proc/self/fd/")?,
+            None => return None,
+        };
+        std::str::from_utf8(rest).ok()?.parse().ok()
+    }
+
     fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
         let owner = owners::in_zone(self.zone, file, data);
         self.user.may_execute(owner)
     }
-}
-
-fn own_descriptor(path: &[u8]) -> Option<i32> {
-    let rest = path
-        .strip_prefix(b"/proc/self/fd/")
-        .or_else(|| path.strip_prefix(b"/dev/fd/"))?;
-    std::str::from_utf8(rest).ok()?.parse().ok()
 }
 
 /// Prepares an exec: the plan goes to the handover area, the images to the guest.
@@ -175,6 +184,7 @@ pub fn prepare(
     let mut executables = Executables {
         zone,
         caller,
+        root: roots::of_caller(zone, caller),
         directory,
         user: User::of(zone, call.tid, args),
     };
@@ -187,7 +197,9 @@ pub fn prepare(
     let interp = plan.interp.as_mut();
     let interp_copy = interp.and_then(|(file, image)| copy_of(file, image, Role::Linker));
     let copies = [exe_copy.as_ref(), interp_copy.as_ref()];
-    plans::keep(zone, asked, &name, &plan, copies);
+    if executables.root.is_empty() {
+        plans::keep(zone, asked, &name, &plan, copies);
+    }
     let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));
     plan.exe.1.fd = listener.add(call, exe.unwrap_or(plan.exe.0.as_fd()), false)?;
     if let Some((file, image)) = &mut plan.interp {

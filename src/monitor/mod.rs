@@ -23,6 +23,7 @@ pub mod processes;
 pub mod procfs;
 pub mod programs;
 pub mod requests;
+pub mod roots;
 pub mod served;
 pub mod shared;
 pub mod start;

@@ -247,13 +247,18 @@ fn may_write(process: &Process, owner: Owner) -> bool {
 
 impl unix::Caller for Caller<'_> {
     fn open(&self, path: &[u8], flags: i32) -> std::result::Result<OwnedFd, Errno> {
+        let root = super::roots::of_caller(self.zone, self.caller);
         let at = if path.starts_with(b"/") {
-            b"/".to_vec()
+            Vec::new()
         } else {
             let cwd = i64::from(libc::AT_FDCWD).cast_unsigned();
             files::path_of(self.zone, self.caller, cwd).map_err(Errno::from_raw)?
         };
-        super::paths::open_at(self.zone, &at, path, flags).map_err(Errno::from_raw)
+        super::paths::open_at(self.zone, &root, &at, path, flags).map_err(Errno::from_raw)
+    }
+
+    fn is_log(&self, path: &[u8]) -> bool {
+        path == b"/dev/log" && super::roots::of_caller(self.zone, self.caller).is_empty()
     }
 
     fn may_write(&self, directory: &OwnedFd) -> bool {

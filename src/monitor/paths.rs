@@ -85,25 +85,35 @@ impl Tree for Trees<'_> {
     }
 }
 
-/// Opens a zone path from the link-free directory `at`, and tells its form free of links too.
+/// Opens a zone path from the link-free directory `at`, and tells its form free of links too. `root`
+/// is the asking process' root directory, empty for the zone's.
 ///
 /// # Errors
 /// Those of path resolution and of open(2); EACCES for what the monitor serves.
 pub fn open_resolved(
     zone: &Zone,
+    root: &[u8],
     at: &[u8],
     path: &[u8],
     flags: i32,
 ) -> Result<(OwnedFd, Vec<u8>), i32> {
-    if path.first() == Some(&b'/')
+    if root.is_empty()
+        && path.first() == Some(&b'/')
         && let Some(found) = open_at_once(zone, path, flags)?
     {
         return Ok(found);
     }
     let mut buffer = PathBuf::from_bytes(at).map_err(errno)?;
     let mounts = Mounts(zone.rows());
-    let found =
-        resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow).map_err(errno)?;
+    let found = resolve(
+        &mounts,
+        &mut Trees(zone),
+        root,
+        &mut buffer,
+        path,
+        Last::Follow,
+    )
+    .map_err(errno)?;
     if found.is_monitor {
         return Err(libc::EACCES);
     }
@@ -126,10 +136,18 @@ pub fn open_resolved(
 
 /// The path in a mount that the monitor serves to which a zone path leads, if it leads into one.
 #[must_use]
-pub fn served(zone: &Zone, at: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+pub fn served(zone: &Zone, root: &[u8], at: &[u8], path: &[u8]) -> Option<Vec<u8>> {
     let mut buffer = PathBuf::from_bytes(at).ok()?;
     let mounts = Mounts(zone.rows());
-    let found = resolve(&mounts, &mut Trees(zone), &mut buffer, path, Last::Follow).ok()?;
+    let found = resolve(
+        &mounts,
+        &mut Trees(zone),
+        root,
+        &mut buffer,
+        path,
+        Last::Follow,
+    )
+    .ok()?;
     found.is_monitor.then(|| buffer.as_bytes().to_vec())
 }
 
@@ -183,13 +201,19 @@ fn errno(error: PathError) -> i32 {
 /// # Errors
 /// Those of path resolution and of open(2).
 pub fn open_in_zone(zone: &Zone, path: &[u8], flags: i32) -> Result<OwnedFd, i32> {
-    open_resolved(zone, b"/", path, flags).map(|(fd, _)| fd)
+    open_resolved(zone, b"", b"/", path, flags).map(|(fd, _)| fd)
 }
 
-/// The same from a directory of the zone.
+/// The same from a directory of the zone, for a process with that root directory.
 ///
 /// # Errors
 /// As of [`open_in_zone`].
-pub fn open_at(zone: &Zone, at: &[u8], path: &[u8], flags: i32) -> Result<OwnedFd, i32> {
-    open_resolved(zone, at, path, flags).map(|(fd, _)| fd)
+pub fn open_at(
+    zone: &Zone,
+    root: &[u8],
+    at: &[u8],
+    path: &[u8],
+    flags: i32,
+) -> Result<OwnedFd, i32> {
+    open_resolved(zone, root, at, path, flags).map(|(fd, _)| fd)
 }

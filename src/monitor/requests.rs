@@ -3,7 +3,7 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, processes, watches, xattrs};
+use super::{exec, files, ipc, processes, roots, watches, xattrs};
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -136,6 +136,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
         }
         Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
+        Request::Root => roots::number(zone, caller, args[0]),
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);

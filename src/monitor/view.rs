@@ -65,6 +65,10 @@ impl View for Zone {
         Zone::to_zone_path(self, host)
     }
 
+    fn root(&self, process: ZonePid) -> Vec<u8> {
+        super::roots::of(self, process)
+    }
+
     fn mounts(&self) -> Vec<Line> {
         self.mounts.iter().rev().map(line).collect()
     }

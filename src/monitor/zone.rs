@@ -51,8 +51,8 @@ pub struct Zone {
     pub hand: OwnedFd,
     /// Rewritten programs and libraries.
     pub copies: Copies,
-    /// Round trips by request.
-    pub counters: [AtomicU64; Request::ALL.len()],
+    /// Round trips by the request's number.
+    pub counters: [AtomicU64; Request::NUMBERS],
     /// When it was booted.
     pub booted: SystemTime,
 }

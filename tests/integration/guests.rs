@@ -11,6 +11,7 @@ in_each_role!(
     others,
     permissions,
     processes,
+    roots,
     signals,
     storms,
     threads
@@ -138,6 +139,26 @@ fn processes(home: &Home) {
             "strangers",
             "subreaper",
             "pidfd",
+        ],
+    );
+}
+
+/// Natively it takes root to have another root directory.
+fn roots(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("roots", "only root can call chroot(2) natively");
+    }
+    sections(
+        home,
+        "roots",
+        &[
+            "errors",
+            "walks",
+            "outside",
+            "inherited",
+            "programs",
+            "sockets",
+            "users",
         ],
     );
 }

@@ -94,6 +94,10 @@ pub trait Caller {
     /// # Errors
     /// Those of path resolution.
     fn open(&self, path: &[u8], flags: i32) -> Result<OwnedFd, Errno>;
+    /// Whether the path is that of the system's log, which has its place here.
+    fn is_log(&self, path: &[u8]) -> bool {
+        path == b"/dev/log"
+    }
     /// Whether the zone may change that directory.
     fn may_write(&self, directory: &OwnedFd) -> bool;
     /// The process' umask.
@@ -242,7 +246,7 @@ impl Unix {
         path: &[u8],
         told: &[u8],
     ) -> Result<(), Errno> {
-        let (parent, last) = if path == b"/dev/log" {
+        let (parent, last) = if caller.is_log(path) {
             // Left by a program that has ended: /dev is not the zone's to clean.
             let _ = unlinkat(&self.directory, "log", UnlinkatFlags::NoRemoveDir);
             (
@@ -341,7 +345,7 @@ impl Unix {
             Name::Unnamed => Err(Errno::EINVAL),
             Name::Abstract(own) => Ok((self.abstract_name(own)?, None)),
             Name::Path(path) => {
-                let inode = if path == b"/dev/log" {
+                let inode = if caller.is_log(path) {
                     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
                     nix::fcntl::openat(&self.directory, "log", flags, Mode::empty())?
                 } else {

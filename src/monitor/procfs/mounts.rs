@@ -1,12 +1,26 @@
 //! The mount table: `mounts`, `mountinfo`, `mountstats`.
 
-use super::{Mount, View};
+use super::{Mount, Subject, View};
 use std::fmt::Write;
 
+/// The mounts that a process reaches from its root directory, by their paths from there.
+fn reachable(view: &dyn View, subject: &Subject, mut mounts: Vec<Mount>) -> Vec<(usize, Mount)> {
+    let root = view.root(subject.process);
+    for mount in &mut mounts {
+        mount.path = match mount.path.strip_prefix(&root[..]) {
+            Some(b"") => b"/".to_vec(),
+            Some(path) if path.first() == Some(&b'/') => path.to_vec(),
+            _ => Vec::new(),
+        };
+    }
+    let all = mounts.into_iter().enumerate();
+    all.filter(|(_, mount)| !mount.path.is_empty()).collect()
+}
+
 /// `/proc/PID/mounts` (fstab(5)).
-pub(super) fn mounts(view: &dyn View) -> Vec<u8> {
+pub(super) fn mounts(view: &dyn View, subject: &Subject) -> Vec<u8> {
     let mut out = Vec::new();
-    for mount in view.mounts() {
+    for (_, mount) in reachable(view, subject, view.mounts()) {
         let rest = format!(" {} {} 0 0\n", mount.fstype, mount.options);
         out.extend(
             [
@@ -22,10 +36,10 @@ pub(super) fn mounts(view: &dyn View) -> Vec<u8> {
 }
 
 /// `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
-pub(super) fn mountinfo(view: &dyn View) -> Vec<u8> {
+pub(super) fn mountinfo(view: &dyn View, subject: &Subject) -> Vec<u8> {
     let mounts = view.mounts();
     let mut out = Vec::new();
-    for (at, mount) in mounts.iter().enumerate() {
+    for (at, mount) in reachable(view, subject, mounts.clone()) {
         let (major, minor) = (libc::major(mount.device), libc::minor(mount.device));
         let head = format!("{} {} {major}:{minor} / ", id(at), parent(&mounts, at));
         // Options of the file system are ro and rw only: the others are the mount's.
@@ -42,9 +56,9 @@ pub(super) fn mountinfo(view: &dyn View) -> Vec<u8> {
 }
 
 /// `/proc/PID/mountstats` (proc_pid_mountstats(5)).
-pub(super) fn mountstats(view: &dyn View) -> Vec<u8> {
+pub(super) fn mountstats(view: &dyn View, subject: &Subject) -> Vec<u8> {
     let mut out = Vec::new();
-    for mount in view.mounts() {
+    for (_, mount) in reachable(view, subject, view.mounts()) {
         let fstype = format!(" with fstype {}\n", mount.fstype);
         out.extend_from_slice(b"device ");
         out.extend(escape(mount.source.as_bytes()));

@@ -280,7 +280,10 @@ fn link_text(
     match part {
         Part::Cwd => links::translate(view, subject.readlink("cwd")?),
         // A zombie has no root any more; the text of the host's is none of the zone's business.
-        Part::Root => subject.readlink("root").map(|_| b"/".to_vec()),
+        Part::Root => subject.readlink("root").map(|_| {
+            let root = view.root(subject.process);
+            if root.is_empty() { b"/".to_vec() } else { root }
+        }),
         Part::Exe => {
             subject.readlink("exe")?;
             view.exe(subject.host).ok_or(libc::ENOENT)

@@ -96,11 +96,17 @@ static ROWS: &[ProcessRow] = &[
         made("maps", |view, _, subject| maps::maps(view, subject)),
         0o444,
     ),
-    made("mountinfo", |view, _, _| Ok(mounts::mountinfo(view))),
-    made("mounts", |view, _, _| Ok(mounts::mounts(view))),
+    made("mountinfo", |view, _, subject| {
+        Ok(mounts::mountinfo(view, subject))
+    }),
+    made("mounts", |view, _, subject| {
+        Ok(mounts::mounts(view, subject))
+    }),
     only(
         PlaceOf::Process,
-        made("mountstats", |view, _, _| Ok(mounts::mountstats(view))),
+        made("mountstats", |view, _, subject| {
+            Ok(mounts::mountstats(view, subject))
+        }),
     ),
     same!("oom_score"),
     passed("oom_score_adj", 0o644),

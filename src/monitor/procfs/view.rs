@@ -58,6 +58,10 @@ pub trait View: Send + Sync {
     fn credentials(&self, zone: ZonePid) -> Credentials;
     /// The zone's name of a path of the host; `None` if the zone does not see it.
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>>;
+    /// The root directory of a process, as a zone path; empty for the zone's own.
+    fn root(&self, _process: ZonePid) -> Vec<u8> {
+        Vec::new()
+    }
     /// The mount table, in the order of mounting, the root first.
     fn mounts(&self) -> Vec<Mount>;
     /// `uname -n`.

@@ -215,6 +215,7 @@ handlers! {
         openat => path::open(thread, a[0], a[1], a[2], a[3]),
         openat2 => path::openat2(thread, a[0], a[1], a[2], a[3]),
         chdir => path::chdir(thread, a[0]),
+        chroot => path::chroot(thread, a[0]),
         fchdir => checked(unsafe { syscall6(nr, a) }),
         getcwd => path::getcwd(thread, a[0], a[1]),
         readlink => path::readlink(thread, AT_CWD, a[0], a[1], a[2]),

@@ -3,6 +3,7 @@
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::thread::{Thread, me};
 use crate::{die, handover, init, pids, ptrace, room, signal};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
@@ -74,6 +75,7 @@ pub extern "C" fn start(stack: u64) -> ! {
     }
     process.zone_pid = pids::to_zone(process.host_pid).unwrap_or(0);
     thread.credentials = pids::load_credentials(process.zone_pid);
+    process.root = pids::own(thread).root.load(Relaxed);
     signal::take_over();
     seal_self();
     enter(thread, stack, handover)
@@ -275,7 +277,8 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
                 AT_BASE => base,
                 AT_EXECFN => {
                     execfn = value;
-                    process.exe.as_ptr() as u64
+                    let exe = &process.exe[..len];
+                    crate::path::shown(thread, exe).unwrap_or(exe).as_ptr() as u64
                 }
                 AT_UID => u64::from(credentials.uid[0]),
                 AT_EUID => u64::from(credentials.uid[1]),

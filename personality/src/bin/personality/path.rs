@@ -10,12 +10,14 @@ mod made;
 mod names;
 mod reach;
 mod rights;
+mod root;
 mod search;
 mod walk;
 
 pub use calls::*;
 pub use names::*;
 pub use reach::*;
+pub use root::*;
 pub use search::*;
 pub use walk::*;
 
@@ -112,6 +114,7 @@ fn close(fd: u64) {
 /// `/proc/self/exe` names the guest's program, not ours.
 pub fn own_exe<'p>(thread: &Thread, path: &'p CStr) -> &'p CStr {
     if path.to_bytes() == b"/proc/self/exe"
+        && root(thread).is_empty()
         && let Ok(exe) = CStr::from_bytes_until_nul(&thread.process().exe)
     {
         return exe;
@@ -128,7 +131,10 @@ pub fn text_of(room: &Room) -> &[u8] {
 }
 
 /// `/proc/self/fd/N`, by which libc links an `O_TMPFILE` and changes the mode of an `O_PATH`.
-pub fn own_descriptor(path: &CStr) -> Option<u64> {
+pub fn own_descriptor(thread: &Thread, path: &CStr) -> Option<u64> {
+    if !root(thread).is_empty() {
+        return None;
+    }
     let digits = path.to_bytes().strip_prefix(b"/proc/self/fd/")?;
     if digits.is_empty() {
         return None;

@@ -31,6 +31,7 @@ pub fn allocate() -> Result<u32> {
             commons().pid_end.fetch_max(number + 1, Release);
             // Whoever looks at the child before it ran sees what it inherits.
             store_credentials(number, &me().credentials);
+            process.root.store(me().process().root, Relaxed);
             limits::inherit(process, own(me()));
             return Ok(number);
         }

@@ -3,7 +3,7 @@
 use crate::arch::syscall1;
 use crate::file::is_program;
 use crate::monitor::{commons, tables};
-use crate::path::{may_walk, open_copy, open_program};
+use crate::path::{may_walk, open_copy, open_program, root};
 use crate::thread::Thread;
 use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
@@ -26,7 +26,8 @@ pub fn prepare(
     }
     let is_plain = flags == 0 && path.to_bytes().first() == Some(&b'/');
     if is_plain {
-        if prepare_known(thread, claim.handover, path).is_some() {
+        // Names of known plans are the zone's.
+        if root(thread).is_empty() && prepare_known(thread, claim.handover, path).is_some() {
             return Ok(());
         }
         is_there(thread, path)?;

@@ -40,6 +40,8 @@ pub struct Process {
     pub keepcaps: u32,
     /// Whether set_tid_address(2) was called since the exec.
     pub has_told_id: bool,
+    /// Number of its root directory: [`crate::path::root`].
+    pub root: u32,
     /// Whether it traces: stops of its tracees are judged before the guest learns of them.
     pub is_tracer: bool,
     pub exe_len: u32,
@@ -117,6 +119,8 @@ pub struct Thread {
     /// The guest's alternate stack.
     pub altstack: Stack,
     pub credentials: Credentials,
+    /// Absolute paths are the zone's, whatever root directory the process has.
+    pub is_unrooted: bool,
     /// What is known of search permission.
     pub searched: Searched,
     /// The frame by which a child that shares memory leaves for the guest.

@@ -179,7 +179,7 @@ fn foreign_calls() {
     let zeroes = [0u64; 64];
     let z = ptr(&zeroes);
     let user = libc::CLONE_NEWUSER as u64;
-    let rows: [(&str, i64, [u64; 6]); 21] = [
+    let rows: [(&str, i64, [u64; 6]); 20] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -235,7 +235,6 @@ fn foreign_calls() {
             [0x200, 0, 0, 0, 0, 0],
         ),
         ("memfd_secret", libc::SYS_memfd_secret, [0; 6]),
-        ("chroot", libc::SYS_chroot, [ptr(b"/usr\0"), 0, 0, 0, 0, 0]),
         (
             "mount",
             libc::SYS_mount,
@@ -961,6 +960,33 @@ fn forged(pid: u64) {
     commons.by_host[pid as usize].store(0, Relaxed);
 }
 
+/// Root directories: the call itself is never the kernel's, and whichever a process claims to have,
+/// its paths lead to no file of the host.
+fn roots(socket: &str) {
+    attempt("chroot, inside", || {
+        inside(libc::SYS_chroot, [ptr(b"/usr\0"), 0, 0, 0, 0, 0])
+    });
+    let commons = unsafe { &*(COMMONS as *const Commons) };
+    let own = raw(libc::SYS_getpid, [0; 6]) as usize;
+    let forge = |number: u32| {
+        commons.processes[own].root.store(number, Relaxed);
+        commons.chroots.store(1, Relaxed);
+    };
+    for above in ["", "/..", "/../../../../../../../.."] {
+        let path = format!("{above}{socket}");
+        attempt(&format!("{path} from forged root directories"), || {
+            for number in (0..300).chain([u32::MAX, u32::MAX / 1024]) {
+                forge(number);
+                if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+                    return 0;
+                }
+            }
+            -1
+        });
+    }
+    forge(0);
+}
+
 /// The directory of rewritten copies, which other zones use too: nothing in it can be changed.
 fn copies() {
     const COPIES: u64 = FDS.start + 5;
@@ -1151,7 +1177,7 @@ fn doorbell() {
                 unsafe { ((mailbox + 8 * word) as *mut u64).write_volatile(value) };
             }
         }
-        let request = next() % (Request::ALL.len() as u64 + 4);
+        let request = next() % (Request::NUMBERS as u64 + 4);
         // Waiting for what never comes is no harm, but takes long: not by this.
         inside(DOORBELL, [request, next(), next(), 0, 0, 0]);
     }
@@ -1246,6 +1272,7 @@ fn main() {
     landlock();
     faults();
     copies();
+    roots(&socket);
     tracing();
     signals();
     waiting();

@@ -24,6 +24,8 @@ pub enum Power {
     Owner = 3,
     /// CAP_FSETID.
     KeepSetId = 4,
+    /// CAP_SYS_CHROOT.
+    Chroot = 18,
     /// CAP_SYS_ADMIN.
     Administer = 21,
 }

@@ -6,6 +6,7 @@ use super::reach::{
     Opened, Reach, Told, ask_served, open_anywhere, open_confined, open_served, reach, reach_again,
 };
 use super::rights::{may_change, may_make, may_open};
+use super::root::{InZone, root, shown};
 use super::walk::{is_monitors, walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, own_exe, text_of};
 use crate::arch::{syscall1, syscall2, syscall4};
@@ -137,6 +138,7 @@ fn open_or_make(
             && !found.exists
         {
             let way = (flags | exclusive, mode);
+            let _in_zone = InZone::enter(thread);
             match make_file(thread, AT_CWD as u64, at.as_c_str(), way, zone) {
                 Err(Errno::EEXIST) => {}
                 other => return other,
@@ -258,18 +260,25 @@ fn chdir_to(thread: &mut Thread, path: &CStr) -> Result<u64> {
     result
 }
 
+const UNREACHABLE: &[u8] = b"(unreachable)";
+
 /// getcwd(2).
 pub fn getcwd(thread: &Thread, to: u64, size: u64) -> Result<u64> {
     let mut zone = PathBuf::new();
     zone_path_of(thread, AT_CWD as u64, &mut zone)?;
-    let text = zone.as_bytes();
-    let text = if text.is_empty() { b"/" } else { text };
-    if (text.len() as u64) >= size {
+    // What the root directory does not hold is marked (getcwd(2)).
+    let (mark, text) = match shown(thread, zone.as_bytes()) {
+        Some(text) => (&b""[..], text),
+        None => (UNREACHABLE, zone.as_bytes()),
+    };
+    let length = mark.len() + text.len();
+    if (length as u64) >= size {
         return Err(Errno::ERANGE);
     }
-    memory::write_bytes(to, text)?;
-    memory::write(to + text.len() as u64, &0u8)?;
-    Ok(text.len() as u64 + 1)
+    memory::write_bytes(to, mark)?;
+    memory::write_bytes(to + mark.len() as u64, text)?;
+    memory::write(to + length as u64, &0u8)?;
+    Ok(length as u64 + 1)
 }
 
 /// readlink(2), readlinkat(2).
@@ -281,7 +290,7 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
     let mut room = PathRoom::new();
     let path = room.read(pathname)?;
     let process = thread.process();
-    if path.to_bytes() == b"/proc/self/exe" {
+    if path.to_bytes() == b"/proc/self/exe" && root(thread).is_empty() {
         let exe = &process.exe[..process.exe_len as usize];
         let n = exe.len().min(size);
         memory::write_bytes(to, &exe[..n])?;
@@ -318,8 +327,11 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             }
             Reach::Monitor => match ask_served(thread, Request::Readlink, &mut zone, 0, 0)? {
                 Told::Answer(length) => {
-                    let n = (length as usize).min(size);
-                    memory::write_bytes(to, thread.mailbox().b.get(..n).ok_or(Errno::EIO)?)?;
+                    let text = thread.mailbox().b.get(..length as usize);
+                    let text = text.ok_or(Errno::EIO)?;
+                    let text = shown(thread, text).unwrap_or(text);
+                    let n = text.len().min(size);
+                    memory::write_bytes(to, &text[..n])?;
                     return Ok(n as u64);
                 }
                 Told::Elsewhere => found = reach_again(thread, true, &mut zone)?,

@@ -3,10 +3,12 @@
 use super::made::New;
 use super::reach::open_anywhere;
 use super::rights::{may_make, may_remove};
+use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, close, how, mount_rows, mounts, openat2_raw, own_descriptor,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, close, from_error, how, mount_rows, mounts, openat2_raw,
+    own_descriptor,
 };
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
@@ -79,7 +81,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     if last.len() > 255 {
         return Err(Errno::ENAMETOOLONG);
     }
-    if bytes[0] == b'/' && mounts().is_held(&bytes[..end]) {
+    if bytes[0] == b'/' && is_held(thread, &bytes[..end])? {
         return Err(purpose.held());
     }
     let mut name = [0u8; 260];
@@ -104,6 +106,17 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         is_ours: true,
         name,
     })
+}
+
+/// Whether a mount stands at an absolute path by its text.
+fn is_held(thread: &Thread, path: &[u8]) -> Result<bool> {
+    let root = root(thread);
+    if root.is_empty() {
+        return Ok(mounts().is_held(path));
+    }
+    let mut at = PathBuf::from_bytes(root).map_err(from_error)?;
+    at.append(path).map_err(from_error)?;
+    Ok(mounts().is_held(at.as_bytes()))
 }
 
 /// mkdir and mknod with their `at` forms.
@@ -255,7 +268,7 @@ pub fn link(
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
     } else {
-        own_descriptor(path)
+        own_descriptor(thread, path)
     };
     if let Some(fd) = by_descriptor {
         let empty = tables().empty.as_ptr() as u64;
@@ -276,6 +289,7 @@ pub fn link(
         if found.is_monitor {
             return Err(Errno::EXDEV);
         }
+        let _in_zone = InZone::enter(thread);
         let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)

@@ -1,5 +1,6 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
+use super::root::{InZone, has_dotdot_at_root, open_in_root, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, walk};
 use super::{
@@ -19,7 +20,7 @@ use picozone_personality::mailbox::{ELSEWHERE, Request};
 /// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
 #[cold]
 #[inline(never)]
-fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
+pub(super) fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     let mut path = PathBuf::new();
     mounts()
@@ -110,6 +111,7 @@ pub(super) fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Roo
                 let mut path = PathBuf::new();
                 path.set(text_of(zone)).map_err(from_error)?;
                 let path = path.as_c_str();
+                let _in_zone = InZone::enter(thread);
                 match open_confined(thread, AT_CWD as u64, path, flags, mode, zone)? {
                     Opened::Descriptor(fd) => return Ok(fd),
                     Opened::Monitor => {}
@@ -203,7 +205,14 @@ fn open_unjudged(
 ) -> Result<Opened> {
     let how = how(thread, flags, mode)?;
     let text = path.to_bytes();
-    let first = if text.first() == Some(&b'/') {
+    let first = if text.first() != Some(&b'/') {
+        if has_dotdot_at_root(thread, text) {
+            return open_walked(thread, dirfd, path, (flags, mode), zone);
+        }
+        openat2_raw(dirfd, path.as_ptr() as u64, how)
+    } else if !root(thread).is_empty() {
+        open_in_root(thread, path, how)
+    } else {
         let (mount, rest) = mounts().find(text);
         let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
         if row.is_monitor() {
@@ -211,8 +220,6 @@ fn open_unjudged(
         } else {
             open_found(path, mount, rest, how)
         }
-    } else {
-        openat2_raw(dirfd, path.as_ptr() as u64, how)
     };
     match first {
         Err(Errno::EXDEV | Errno::EAGAIN) => {}
@@ -310,5 +317,6 @@ pub fn reach(
 pub fn reach_again(thread: &Thread, is_nofollow: bool, zone: &mut Room) -> Result<Reach> {
     let mut path = PathBuf::new();
     path.set(text_of(zone)).map_err(from_error)?;
+    let _in_zone = InZone::enter(thread);
     reach(thread, AT_CWD as u64, path.as_c_str(), is_nofollow, zone)
 }

@@ -1,5 +1,6 @@
 //! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
 
+use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, TRIES, close, from_error, how, mount_rows, mounts, openat2_raw,
@@ -109,9 +110,7 @@ pub(super) fn walk(
     last: Last,
     at: &mut PathBuf,
 ) -> Result<Resolved> {
-    if path.to_bytes().first() == Some(&b'/') {
-        at.set(b"/").map_err(from_error)?;
-    } else {
+    if path.to_bytes().first() != Some(&b'/') {
         match zone_path_of(thread, dirfd, at) {
             // A working directory that was removed still has a parent.
             Err(Errno::ENOENT) if path.to_bytes().starts_with(b"..") => {
@@ -122,7 +121,16 @@ pub(super) fn walk(
             other => other?,
         }
     }
-    resolve(&mounts(), &mut Kernel(thread), at, path.to_bytes(), last).map_err(from_error)
+    let (mounts, mut kernel) = (mounts(), Kernel(thread));
+    resolve(
+        &mounts,
+        &mut kernel,
+        root(thread),
+        at,
+        path.to_bytes(),
+        last,
+    )
+    .map_err(from_error)
 }
 
 /// Whether a directory is one of the monitor's: nothing beneath it is to be looked at natively.
