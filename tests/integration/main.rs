@@ -20,4 +20,5 @@ mod redis;
 mod rewrite;
 mod servers;
 mod sockets;
+mod ssh;
 mod tracers;

@@ -12,6 +12,8 @@ in_each_role!(
     cron_runs_what_it_finds,
     memcached,
     haproxy_before_another_zone,
+    rsyslogd_hears_its_zone,
+    dnsmasq_answers,
 );
 
 /// A fresh zone, if the programs are there.
@@ -205,4 +207,43 @@ fn haproxy_before_another_zone(home: &Home) {
     assert_eq!(zone.sh(many), " 30 behind\n");
     zone.sh("kill $(cat /srv/pid)");
     until(&zone, "! pgrep haproxy");
+}
+
+fn rsyslogd_hears_its_zone(home: &Home) {
+    let Some(zone) = zone_with(home, &["rsyslogd", "logger"]) else {
+        return;
+    };
+    let conf = "module(load=\"imuxsock\")\n*.* action(type=\"omfile\" file=\"/srv/syslog\")";
+    write(&zone, "/srv/r.conf", conf);
+    zone.sh("rsyslogd -f /srv/r.conf -i /run/rsyslogd.pid");
+    // Without the socket, logger says so and succeeds all the same.
+    until(&zone, "test -S /dev/log");
+    zone.sh("logger -t me hello");
+    assert_eq!(
+        until(&zone, "grep -o 'me: hello' /srv/syslog"),
+        "me: hello\n"
+    );
+    zone.sh("kill $(cat /run/rsyslogd.pid)");
+    until(&zone, "! pgrep rsyslogd");
+}
+
+fn dnsmasq_answers(home: &Home) {
+    let Some(zone) = zone_with(home, &["dnsmasq", "python3"]) else {
+        return;
+    };
+    let conf = "no-resolv\nno-hosts\naddress=/web.test/10.9.8.7\npid-file=/run/dnsmasq.pid";
+    write(&zone, "/srv/d.conf", conf);
+    zone.sh("dnsmasq -C /srv/d.conf --log-facility=/srv/log");
+    let ask = "import socket
+for kind in socket.SOCK_DGRAM, socket.SOCK_STREAM:
+    s = socket.socket(socket.AF_INET, kind)
+    s.connect((\"127.0.0.1\", 53))
+    asked = bytes.fromhex(\"0007010000010000000000000377656204746573740000010001\")
+    length = len(asked).to_bytes(2, \"big\") if kind == socket.SOCK_STREAM else b\"\"
+    s.send(length + asked)
+    print(*s.recv(512)[-4:])";
+    let script = format!("python3 -c '{ask}'");
+    assert_eq!(until(&zone, &script), "10 9 8 7\n10 9 8 7\n");
+    zone.sh("kill $(cat /run/dnsmasq.pid)");
+    until(&zone, "! pgrep dnsmasq");
 }
