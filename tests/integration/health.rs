@@ -341,6 +341,7 @@ fn limits_of_one_process(home: &Home) {
     let sections = [
         "descriptors",
         "descriptors_of_the_default",
+        "beyond_the_limit",
         "address_space",
         "file_size",
     ];

@@ -45,6 +45,9 @@ fn with_descriptor<T>(
         if flags & EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
         }
+        if is_reserved(dirfd) {
+            return Err(Errno::EBADF);
+        }
         if dirfd as i32 != AT_FDCWD {
             return f(thread, dirfd);
         }
@@ -77,6 +80,9 @@ fn with_node<T>(
     if guest.is_empty() {
         if flags & EMPTY_PATH == 0 {
             return Err(Errno::ENOENT);
+        }
+        if is_reserved(dirfd) {
+            return Err(Errno::EBADF);
         }
         if dirfd as i32 != AT_FDCWD {
             return f(thread, dirfd);

@@ -6,7 +6,7 @@
 )]
 
 use picozone_guests::children::End;
-use picozone_guests::{CWD, Result, call, child, libc_result, out, sections, see, text};
+use picozone_guests::{CWD, Result, call, child, from, libc_result, out, sections, see, text};
 use std::ffi::CStr;
 
 fn main() {
@@ -17,6 +17,7 @@ fn main() {
     sections(&[
         ("descriptors", descriptors),
         ("descriptors_of_the_default", descriptors_of_the_default),
+        ("beyond_the_limit", beyond_the_limit),
         ("address_space", address_space),
         ("file_size", file_size),
     ]);
@@ -124,6 +125,32 @@ fn all_descriptors() {
     see("exec", executes());
     see("limit", limits(libc::RLIMIT_NOFILE));
     see("still full", open(c"/dev/null", libc::O_RDONLY));
+}
+
+/// Descriptors that are not open, where a zone has some of its own.
+fn beyond_the_limit() {
+    limit(libc::RLIMIT_NOFILE, 1024);
+    let mut data = [0u64; 18];
+    let group = 0i32;
+    for fd in [1023, 1024, 1030, 1055] {
+        see("fstat", call(libc::SYS_fstat, &[fd, out(&mut data)]));
+        let empty = libc::AT_EMPTY_PATH.unsigned_abs().into();
+        let arguments = [fd, text(c""), out(&mut data), empty];
+        see("newfstatat", call(libc::SYS_newfstatat, &arguments));
+        see("dup", call(libc::SYS_dup, &[fd]));
+        let command = libc::TIOCSPGRP;
+        see(
+            "tcsetpgrp",
+            call(libc::SYS_ioctl, &[fd, command, from(&group)]),
+        );
+        see("close", call(libc::SYS_close, &[fd]));
+    }
+    let null = open(c"/dev/null", libc::O_RDONLY).expect("it is there");
+    let command = libc::TIOCSPGRP;
+    see(
+        "tcsetpgrp",
+        call(libc::SYS_ioctl, &[null, command, from(&group)]),
+    );
 }
 
 /// Whether a thread can be made, and its end be awaited.

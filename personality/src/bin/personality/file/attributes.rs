@@ -1,7 +1,7 @@
 //! What stat(2) and its kin say.
 
 use super::owners::{id_to_zone, owner_of};
-use super::{EMPTY_PATH, NOFOLLOW, S_IFMT, must_know, permits, with_node};
+use super::{EMPTY_PATH, NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall5};
 use crate::dispatch::checked;
 use crate::memory;
@@ -28,6 +28,9 @@ pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
 
 /// fstat(2).
 pub fn fstat(thread: &Thread, fd: u64, to: u64) -> Result<u64> {
+    if is_reserved(fd) {
+        return Err(Errno::EBADF);
+    }
     let st = stat_in_zone(thread, fd)?;
     memory::write(to, &st)?;
     Ok(0)

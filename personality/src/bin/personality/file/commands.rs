@@ -15,7 +15,7 @@ const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
 
-fn is_reserved(fd: u64) -> bool {
+pub(super) fn is_reserved(fd: u64) -> bool {
     (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
 }
 
@@ -42,6 +42,8 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             Ok(0)
         }
         TIOCSPGRP => {
+            // What is no terminal of the caller's is told first.
+            checked(unsafe { syscall3(__NR_ioctl, fd, TIOCGPGRP, &raw mut id as u64) })?;
             id = pids::group_to_host(memory::read::<u32>(argument)?)?;
             // Under the guest's mask: SIGTTOU stops who does that in the background.
             let args = [fd, TIOCSPGRP, &raw mut id as u64, 0, 0, 0];
