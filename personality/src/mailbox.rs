@@ -25,6 +25,8 @@ pub const ELSEWHERE: u64 = 1 << 32;
 /// waits by futex(2) until [`Mailbox::wait`] is no longer 0, then asks for [`Request::EndWait`].
 pub const WAIT: u64 = 1 << 33;
 
+/// [`Request::Chmod`] leaves the host's file alone where it has the mode already.
+pub const CHMOD_QUIET: u64 = 1;
 /// [`Request::Chown`] records the owner of a file just made, whose mode stays.
 pub const CHOWN_NEW: u64 = 1;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
@@ -95,7 +97,7 @@ requests! {
     /// further groups; a = path; b = those groups, of 32 bits. The handover area receives the load
     /// plan.
     Exec = 6;
-    /// Mode of a file: args = descriptor, mode.
+    /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`].
     Chmod = 7;
     /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
     /// [`CHOWN_NEW`] or [`CHOWN_CLEARS_SET_GID`].

@@ -7,8 +7,8 @@ use crate::layout::MOUNT_ROWS_MAX;
 use crate::libraries::{self, Library, LibraryRow};
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
-use core::mem::MaybeUninit;
 use crate::roots::{ROOTS_MAX, Root};
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 

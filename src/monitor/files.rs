@@ -4,7 +4,7 @@ use super::descriptors::{host_path, open_path, own_path};
 use super::owners::{Owner, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
-use picozone_personality::mailbox::{CHOWN_CLEARS_SET_GID, CHOWN_NEW};
+use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -40,7 +40,7 @@ pub(super) fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedF
 }
 
 /// chmod: the host's file keeps what its owner needs to serve the zone, the store the rest.
-pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64) -> Result<i64, i32> {
+pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Result<i64, i32> {
     let file = match changeable(zone, caller, fd) {
         Err(libc::EINVAL) => return Ok(0),
         other => other?,
@@ -52,8 +52,10 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64) -> Result<i64, i3
         return Err(libc::EOPNOTSUPP);
     }
     let host = mode & 0o777 | if is_dir { 0o700 } else { 0o600 };
-    std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host))
-        .map_err(errno)?;
+    if how != CHMOD_QUIET || old & 0o777 != host {
+        std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host))
+            .map_err(errno)?;
+    }
     let known = zone.owners.get(&zone.shared, id);
     if known.is_some() || host != mode {
         let owner = known.unwrap_or(Owner {

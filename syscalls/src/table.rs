@@ -105,7 +105,7 @@ table! {
     75 fdatasync(fd: Fd) -> Zero = Native;
     76 truncate(path: Path, length: Offset) -> Zero = Emulated(NEVER);
     77 ftruncate(fd: Fd, length: Offset) -> Zero = Native;
-    78 getdents(fd: Fd, dirp: DirentsOut, count: Size) -> Size = Refused(Errno::ENOSYS, "replaced by getdents64");
+    78 getdents(fd: Fd, dirp: DirentsOut, count: Size) -> Size = Emulated(NEVER);
     79 getcwd(buf: PathOut, size: Size) -> Size = Emulated(ANY);
     80 chdir(path: Path) -> Zero = Emulated(NEVER);
     81 fchdir(fd: DirFd) -> Zero = Emulated(ANY);

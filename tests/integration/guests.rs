@@ -6,6 +6,7 @@ use std::fs;
 in_each_role!(
     attributes,
     calls,
+    edges,
     files,
     ipc,
     others,
@@ -58,6 +59,23 @@ fn files(home: &Home) {
             "descriptors",
         ],
     );
+}
+
+fn edges(home: &Home) {
+    let all = [
+        "old_listing",
+        "made_directories",
+        "owners",
+        "only_names",
+        "told",
+        "memory_files",
+        "tasks",
+        "name_spaces",
+        "space",
+        "execs",
+        "quiet",
+    ];
+    sections(home, "edges", &all);
 }
 
 fn ipc(home: &Home) {

@@ -100,9 +100,15 @@ pub(super) fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
 /// The text of a name space link. The number differs between zones, and between boots.
 pub(super) fn namespace(view: &dyn View, name: &str) -> Vec<u8> {
     let kind = name.strip_suffix("_for_children").unwrap_or(name);
+    format!("{kind}:[{}]", namespace_inode(view, name)).into_bytes()
+}
+
+/// The number in it.
+pub(super) fn namespace_inode(view: &dyn View, name: &str) -> u64 {
+    let kind = name.strip_suffix("_for_children").unwrap_or(name);
     let hash = super::inode_of(&view.booted_at().to_string(), kind.as_bytes());
     // In the range of the kernel's own numbers (PROC_DYNAMIC_FIRST), 32 bits wide.
-    format!("{kind}:[{}]", 0xf000_0000 | hash & 0x0fff_ffff).into_bytes()
+    0xf000_0000 | hash & 0x0fff_ffff
 }
 
 /// Pins what a link leads to that grants no access by itself.

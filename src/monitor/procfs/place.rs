@@ -289,7 +289,11 @@ fn link_text(
             view.exe(subject.host).ok_or(libc::ENOENT)
         }
         Part::Descriptor(fd) => links::translate(view, subject.readlink(&format!("fd/{fd}"))?),
-        Part::Namespace(name) => Ok(links::namespace(view, name)),
+        Part::Namespace(name) => {
+            // A zombie has none any more.
+            subject.readlink(&format!("ns/{name}"))?;
+            Ok(links::namespace(view, name))
+        }
         _ => Err(libc::EINVAL),
     }
 }
@@ -335,11 +339,20 @@ impl Place {
     }
 
     fn stat(self, view: &dyn View, caller: HostPid, last: Last) -> Result<Stated, Errno> {
+        let (mut ino, mut nlink) = (inode_of("proc", &self.path), 1);
         let (mode, uid, gid) = match self.what {
-            What::Top | What::SystemDir => (libc::S_IFDIR | 0o555, 0, 0),
+            What::Top => {
+                ino = ROOT_INODE;
+                (libc::S_IFDIR | 0o555, 0, 0)
+            }
+            What::SystemDir => (libc::S_IFDIR | 0o555, 0, 0),
             What::System(row) => (libc::S_IFREG | row.mode, 0, 0),
             What::Link(_) => (libc::S_IFLNK | 0o777, 0, 0),
             What::Process(subject, part) => {
+                if let (Part::Namespace(name), Last::Follow) = (part, last) {
+                    link_text(view, caller, &subject, part)?;
+                    return Ok(Stated::Attr(namespace_attr(view, name)));
+                }
                 if part.is_link() && last == Last::Follow {
                     return Ok(
                         match open_part(view, caller, Vec::new(), subject, part, last)? {
@@ -349,6 +362,9 @@ impl Place {
                         },
                     );
                 }
+                if let Part::Tasks = part {
+                    nlink += 1 + subject.threads()?.len() as u64;
+                }
                 let users = view.credentials(subject.process);
                 (
                     part_mode(view, caller, &subject, part)?,
@@ -357,16 +373,33 @@ impl Place {
                 )
             }
         };
-        // One link only: programs that count a directory's links then do not trust the number.
+        // One link only: programs that count a directory's links then do not trust the number. But
+        // of the directory of threads they do, and the kernel keeps it right.
         Ok(Stated::Attr(Attr {
             mode,
             uid,
             gid,
-            nlink: 1,
+            nlink,
             size: 0,
-            ino: inode_of("proc", &self.path),
+            ino,
             rdev: 0,
         }))
+    }
+}
+
+/// The kernel's `PROC_ROOT_INO`.
+const ROOT_INODE: u64 = 1;
+
+/// Attributes of a name space: whoever is in the same sees the same inode.
+fn namespace_attr(view: &dyn View, name: &str) -> Attr {
+    Attr {
+        mode: libc::S_IFREG | 0o444,
+        uid: 0,
+        gid: 0,
+        nlink: 1,
+        size: 0,
+        ino: links::namespace_inode(view, name),
+        rdev: 0,
     }
 }
 
@@ -450,8 +483,8 @@ fn open_part(
             }
             match row.pass {
                 Some(name) => {
-                    let is_own = zone_process_of(view, caller) == Ok(subject.process);
-                    let is_writable = is_own && row.mode & 0o200 != 0;
+                    let is_writable =
+                        row.mode & 0o200 != 0 && subject.may_be_inspected(view, caller);
                     Ok(Node::Host(HostFile::of_process(
                         subject.dir()?,
                         name,

@@ -96,6 +96,7 @@ static ROWS: &[ProcessRow] = &[
         made("maps", |view, _, subject| maps::maps(view, subject)),
         0o444,
     ),
+    private(passed("mem", 0o600), 0o600),
     made("mountinfo", |view, _, subject| {
         Ok(mounts::mountinfo(view, subject))
     }),

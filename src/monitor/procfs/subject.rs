@@ -39,7 +39,11 @@ impl Subject {
             if leader.host == thread {
                 return Err(libc::ENOENT);
             }
-            let dir = directory(&format!("/proc/{}/task/{thread}", leader.host))?;
+            // With the directory of all threads, as on Linux. Whose number it is by now is asked anew.
+            let dir = directory(&format!("/proc/{thread}"))?;
+            if zone_process_of(view, thread) != Ok(leader.process) {
+                return Err(libc::ENOENT);
+            }
             return Ok(Self {
                 thread: number,
                 dir,

@@ -1,12 +1,13 @@
 //! execve: with a plan in hand, the kernel executes the personality afresh.
 
-use crate::arch::{syscall2, syscall4, syscall5, syscall6};
+use crate::arch::{syscall1, syscall2, syscall4, syscall5, syscall6};
 use crate::dispatch::checked;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
+use crate::path::{self, Reach};
 use crate::signal::BLOCK_ALL;
 use crate::thread::Thread;
-use crate::{Errno, Result, handover, memory, pids, plan};
+use crate::{Errno, Result, file, handover, memory, pids, plan};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
@@ -45,8 +46,15 @@ fn execute(
     envp: u64,
     flags: u64,
 ) -> Result<u64> {
+    if flags & u64::from(AT_SYMLINK_NOFOLLOW) != 0 && is_link(thread, dirfd, path) {
+        return Err(Errno::ELOOP);
+    }
     let mut claim = handover::claim(thread.process().host_pid);
     plan::prepare(thread, &mut claim, dirfd, path, flags)?;
+    if claim.handover.front_count != 0 && is_found_by_closing(dirfd, path) {
+        plan::close_images(claim.handover);
+        return Err(Errno::ENOENT);
+    }
     claim.handover.mask = thread.mask();
     claim.handover.is_awaited = 0;
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
@@ -57,6 +65,28 @@ fn execute(
     // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
     plan::close_images(claim.handover);
     result
+}
+
+fn is_link(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
+    let zone = &mut None;
+    match path::reach(thread, dirfd, path, true, zone) {
+        Ok(Reach::Node(fd)) => {
+            let is_link = file::kind_of(fd) == Some(S_IFLNK);
+            unsafe { syscall1(__NR_close, fd) };
+            is_link
+        }
+        _ => false,
+    }
+}
+
+/// Whether a script's interpreter would look for it by a descriptor that exec closes
+/// (`BINPRM_FLAGS_PATH_INACCESSIBLE` in the kernel's fs/exec.c).
+fn is_found_by_closing(dirfd: u64, path: &CStr) -> bool {
+    if dirfd as i32 == AT_FDCWD || path.to_bytes().first() == Some(&b'/') {
+        return false;
+    }
+    let flags = unsafe { syscall2(__NR_fcntl, dirfd, u64::from(F_GETFD)) };
+    flags >= 0 && flags as u32 & FD_CLOEXEC != 0
 }
 
 fn run(handover: &Handover, argv: u64, envp: u64) -> Result<u64> {

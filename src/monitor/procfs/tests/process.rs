@@ -205,7 +205,6 @@ fn what_is_not_the_zones_does_not_exist() {
         "kmsg",
         "kallsyms",
         "sysrq-trigger",
-        "1/mem",
         "1/pagemap",
         "1/stack",
         "1/syscall",
@@ -536,15 +535,26 @@ fn kb_of(text: &str, key: &str) -> Vec<u64> {
 }
 
 #[test]
-fn only_its_own_name_can_be_written() {
-    let view = Fake::default();
+fn names_can_be_written_by_who_may_look_into_the_process() {
+    let mut view = Fake::default();
+    let users = Credentials {
+        uid: [33; 4],
+        gid: [33; 4],
+        groups: Vec::new(),
+    };
+    view.users.insert(1, users.clone());
+    view.users.insert(8, users);
     let guest = Guest::start();
+    let own = Guest::start();
     view.add(7, guest.pid());
+    view.add(8, own.pid());
     for (path, is_writable) in [
         ("self/comm", true),
         ("thread-self/comm", true),
+        ("8/comm", true),
+        ("8/mem", true),
         ("7/comm", false),
-        ("7/cmdline", false),
+        ("8/cmdline", false),
     ] {
         let Ok(Node::Host(file)) = open(&view, path) else {
             panic!("{path} is passed")
@@ -555,4 +565,5 @@ fn only_its_own_name_can_be_written() {
             (!is_writable).then_some(libc::EACCES)
         );
     }
+    assert_eq!(errno(open(&view, "7/mem")), libc::EACCES);
 }

@@ -44,11 +44,11 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     Ok(st)
 }
 
-/// Whether a descriptor is one of a symbolic link.
-pub fn is_link(fd: u64) -> bool {
+/// What kind of file a descriptor is one of (`S_IFMT`).
+pub fn kind_of(fd: u64) -> Option<u32> {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
     let got = unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
-    got >= 0 && st.st_mode & S_IFMT == 0o120_000
+    (got >= 0).then_some(st.st_mode & S_IFMT)
 }
 
 /// What tells the content of a file.

@@ -7,7 +7,7 @@ use crate::dispatch::checked;
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{CHOWN_CLEARS_SET_GID, CHOWN_NEW, Request};
+use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW, Request};
 
 const SET_GID: u64 = 0o2000;
 
@@ -68,7 +68,7 @@ pub fn fchown(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
 }
 
 /// EBADF for an `O_PATH` descriptor, which gives no right to change the file.
-pub(super) fn must_be_open(fd: u64) -> Result<()> {
+pub fn must_be_open(fd: u64) -> Result<()> {
     let flags = checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFL)) })?;
     if flags & u64::from(O_PATH) == 0 {
         Ok(())
@@ -100,10 +100,10 @@ pub fn own_new(thread: &Thread, fd: u64, uid: u32, gid: u32) {
     }
 }
 
-/// Gives a file just made the mode that the host's file cannot have.
+/// Gives a file the mode that the host's file cannot have, unnoticed by who watches it.
 #[cold]
 pub fn set_mode(thread: &Thread, fd: u64, mode: u64) {
-    let _ = change_fd(thread, fd, Request::Chmod, &[mode]);
+    let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET]);
 }
 
 /// Takes the set-id bits from a file that one of the zone's users is about to write: the kernel

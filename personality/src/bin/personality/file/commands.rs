@@ -1,11 +1,12 @@
 //! Calls that are many: ioctl(2), fcntl(2); and what goes around the reserved descriptors.
 
+use super::{kind_of, must_be_open};
 use crate::arch::{self, syscall2, syscall3};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::monitor::commons;
 use crate::signal::HELD;
 use crate::socket::interfaces;
-use crate::thread::{Thread, me};
+use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -14,6 +15,10 @@ use picozone_personality::layout::{FD_BASE, FD_COUNT};
 const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
+/// FIOSETOWN, SIOCSPGRP.
+const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
+/// FIOGETOWN, SIOCGPGRP.
+const GET_OWNER: [u64; 2] = [0x8903, 0x8904];
 
 pub(super) fn is_reserved(fd: u64) -> bool {
     (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
@@ -27,8 +32,12 @@ pub(super) fn must_be_free(fd: u64) -> Result<()> {
     checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFD)) }).map(|_| ())
 }
 
+fn is_socket(fd: u64) -> bool {
+    kind_of(fd) == Some(S_IFSOCK)
+}
+
 /// ioctl(2), for the commands that the filter does not let through.
-pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
+pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u64> {
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
@@ -47,7 +56,15 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             id = pids::group_to_host(memory::read::<u32>(argument)?)?;
             // Under the guest's mask: SIGTTOU stops who does that in the background.
             let args = [fd, TIOCSPGRP, &raw mut id as u64, 0, 0, 0];
-            checked_or_restart(arch::wait(__NR_ioctl, args, me().mask() & !HELD))
+            checked_or_restart(arch::wait(__NR_ioctl, args, thread.mask() & !HELD))
+        }
+        command if SET_OWNER.contains(&command) && is_socket(fd) => {
+            let owner = u64::from(memory::read::<u32>(argument)?);
+            sigio::owner(thread, fd, F_SETOWN, owner)
+        }
+        command if GET_OWNER.contains(&command) && is_socket(fd) => {
+            let owner = sigio::owner(thread, fd, F_GETOWN, 0)?;
+            memory::write(argument, &(owner as u32)).map(|()| 0)
         }
         command if interfaces::is_known(command as u32) => {
             interfaces::ioctl(fd, command as u32, argument)
@@ -56,12 +73,8 @@ pub fn ioctl(fd: u64, command: u64, argument: u64) -> Result<u64> {
             if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {
                 counter.fetch_add(1, Relaxed);
             }
-            let flags = checked(unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFL)) })?;
-            Err(if flags & u64::from(O_PATH) == 0 {
-                Errno::ENOTTY
-            } else {
-                Errno::EBADF
-            })
+            must_be_open(fd)?;
+            Err(Errno::ENOTTY)
         }
     }
 }
@@ -71,6 +84,7 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
+    must_be_open(fd)?;
     match command as u32 {
         F_GETLK => {
             // struct flock: type, whence, start, length, pid.

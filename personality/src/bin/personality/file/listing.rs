@@ -37,6 +37,30 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
     Ok(got)
 }
 
+/// getdents(2): the records of getdents64(2), which have the same lengths; the type of an entry stands
+/// in the last byte, and the name begins where it stood.
+pub fn getdents(fd: u64, to: u64, size: u64) -> Result<u64> {
+    const NAME: usize = 18;
+    /// A record with the longest name.
+    const RECORD_MAX: usize = 280;
+    let got = getdents64(fd, to, size)?;
+    let mut at = 0;
+    while at < got {
+        let record = to + at;
+        let length = memory::read::<u32>(record + 16)? as usize & 0xffff;
+        let mut bytes = [0u8; RECORD_MAX];
+        // What the kernel has just written holds a header and a name, unless the guest changed it.
+        let Some(used) = bytes.get_mut(..length).filter(|used| used.len() > NAME + 1) else {
+            break;
+        };
+        memory::read_bytes(record, used)?;
+        used[NAME..].rotate_left(1);
+        memory::write_bytes(record, used)?;
+        at += length as u64;
+    }
+    Ok(got)
+}
+
 /// How a listing shows a link that is a placeholder: type and inode. `device` remembers the
 /// directory's.
 fn placeholder(fd: u64, ino: u64, device: &mut Option<u64>) -> Option<(u8, u64)> {

@@ -7,6 +7,7 @@ use super::reach::{
 };
 use super::rights::{may_change, may_make, may_open};
 use super::root::{InZone, root, shown};
+use super::search::goes_anywhere;
 use super::walk::{is_monitors, walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, own_exe, text_of};
 use crate::arch::{syscall1, syscall2, syscall4};
@@ -61,7 +62,8 @@ fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u6
     }
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
-    let is_plain = thread.credentials.uid[3] == 0
+    let is_plain = is_root
+        && thread.credentials.uid[3] == 0
         && thread.credentials.gid[3] == 0
         && asked & 0o7600 == 0o600
         && tables().group_givers.load(Relaxed) == 0;
@@ -95,7 +97,12 @@ fn open_judged(
     let opens = flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL);
     let opened = open_confined(thread, dirfd, path, opens, 0, zone)?;
     if let Opened::Descriptor(fd) = opened {
-        if let Err(errno) = may_open(thread, fd, flags) {
+        let judged = if flags & u64::from(O_CREAT) != 0 && file::kind_of(fd) == Some(S_IFDIR) {
+            Err(Errno::EISDIR)
+        } else {
+            may_open(thread, fd, flags)
+        };
+        if let Err(errno) = judged {
             close(fd);
             return Err(errno);
         }
@@ -121,6 +128,13 @@ fn open_or_make(
     zone: &mut Room,
 ) -> Result<Opened> {
     let exclusive = u64::from(O_EXCL);
+    if path.to_bytes().last() == Some(&b'/') {
+        // No file is made by such a name; what may be wrong on the way is said first.
+        return match parent(thread, dirfd, path, Purpose::Make) {
+            Ok(_) | Err(Errno::EEXIST) => Err(Errno::EISDIR),
+            Err(errno) => Err(errno),
+        };
+    }
     for _ in 0..TRIES {
         if flags & exclusive == 0 {
             match open_judged(thread, dirfd, path, flags, zone) {
@@ -156,9 +170,6 @@ fn make_file(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Opened> {
-    if path.to_bytes().last() == Some(&b'/') {
-        return Err(Errno::EISDIR);
-    }
     let parent = parent(thread, dirfd, path, Purpose::Make)?;
     let new = New::within(thread, parent.fd, 0o100_000 | mode as u32 & 0o7777)?;
     may_make(thread, &parent)?;
@@ -249,18 +260,23 @@ fn chdir_to(thread: &mut Thread, path: &CStr) -> Result<u64> {
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     let mut zone = None;
     let fd = open_anywhere(thread, AT_CWD as u64, path, flags, 0, &mut zone)?;
-    let result = file::stat_in_zone(thread, fd).and_then(|st| {
-        if file::permits(thread, &st, 1) {
-            checked(unsafe { syscall1(__NR_fchdir, fd) })
-        } else {
-            Err(Errno::EACCES)
-        }
-    });
+    let result = fchdir(thread, fd);
     close(fd);
     result
 }
 
 const UNREACHABLE: &[u8] = b"(unreachable)";
+
+/// fchdir(2).
+pub fn fchdir(thread: &Thread, fd: u64) -> Result<u64> {
+    if !goes_anywhere(thread) {
+        let st = file::stat_in_zone(thread, fd)?;
+        if st.st_mode & S_IFMT == S_IFDIR && !file::permits(thread, &st, 1) {
+            return Err(Errno::EACCES);
+        }
+    }
+    checked(unsafe { syscall1(__NR_fchdir, fd) })
+}
 
 /// getcwd(2).
 pub fn getcwd(thread: &Thread, to: u64, size: u64) -> Result<u64> {
