@@ -11,7 +11,9 @@
 //! is ignored), nor one whose parent is killed as it reaps: that it is gone shows when its number is
 //! to be handed out again. An entry only stands for its host id as long as `by_host` agrees.
 
+use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
+use crate::scheduling;
 use core::cell::UnsafeCell;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
@@ -21,7 +23,9 @@ pub const ZONE_PID_LIMIT: u32 = 32768;
 /// Where numbering goes on after the limit.
 pub const ZONE_PID_RESTART: u32 = 300;
 /// How many supplementary groups a process entry holds.
-pub const GROUPS_MAX: usize = 32;
+pub const FEW_GROUPS: usize = 32;
+/// How many supplementary groups a process can have (the kernel's `NGROUPS_MAX`).
+pub const GROUPS_MAX: usize = 65536;
 /// How many system call numbers have a counter of refusals.
 pub const REFUSALS_MAX: usize = 512;
 
@@ -38,6 +42,9 @@ pub mod state {
     pub const DEAD: u32 = 2;
 }
 
+/// In [`Process::secure`]: `PR_SET_NO_NEW_PRIVS`.
+pub const NO_NEW_PRIVS: u32 = 1 << 31;
+
 /// One process of the zone, indexed by its zone pid.
 #[repr(C)]
 pub struct Process {
@@ -49,17 +56,23 @@ pub struct Process {
     pub uid: [AtomicU32; 4],
     /// The same for groups.
     pub gid: [AtomicU32; 4],
-    /// How many of `groups` are used.
+    /// How many supplementary groups there are.
     pub group_count: AtomicU32,
-    /// Supplementary groups.
-    pub groups: [AtomicU32; GROUPS_MAX],
+    /// The groups, in ascending order. Where there are more than these, all are in
+    /// [`Commons::many_groups`].
+    pub groups: [AtomicU32; FEW_GROUPS],
+    /// [`Capabilities`](crate::capabilities::Capabilities) of the leader: permitted, effective,
+    /// inheritable, bounding, ambient.
+    pub capabilities: [AtomicU64; 5],
+    /// The same: `PR_SET_SECUREBITS`, and [`NO_NEW_PRIVS`].
+    pub secure: AtomicU32,
     /// Which of `limits` were ever set: one bit each.
     pub limited: AtomicU32,
     /// The number of its root directory in [`Tables::roots`](crate::tables::Tables::roots); 0 is the
     /// zone's own.
     pub root: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 3],
+    pub pad: [AtomicU32; 7],
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],
@@ -118,8 +131,12 @@ pub struct Commons {
     pub pid_end: AtomicU32,
     /// Not 0 once a process of the zone has had another root directory than the zone's own.
     pub chroots: AtomicU32,
+    /// Not 0 once a priority was recorded in the zone that the host refused.
+    pub records_scheduling: AtomicU32,
+    /// Counts births of threads from then on.
+    pub births: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 11],
+    pub pad: [AtomicU32; 9],
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program
@@ -135,4 +152,92 @@ pub struct Commons {
     pub by_host: [AtomicU32; crate::layout::PID_LIMIT as usize],
     /// Tracees by host thread id.
     pub tracees: [Tracee; crate::layout::PID_LIMIT as usize],
+    /// Priorities by host thread id.
+    pub scheduling: [scheduling::Row; crate::layout::PID_LIMIT as usize],
+    /// The groups of those that have many, by zone pid. Memory is used only for these.
+    pub many_groups: [[AtomicU32; GROUPS_MAX]; ZONE_PID_LIMIT as usize],
+}
+
+impl Process {
+    /// Notes the capabilities of the leader.
+    pub fn store_capabilities(&self, of: &Capabilities) {
+        let sets = [
+            of.permitted,
+            of.effective,
+            of.inheritable,
+            of.bounding,
+            of.ambient,
+        ];
+        for (to, set) in self.capabilities.iter().zip(sets) {
+            to.store(set, Relaxed);
+        }
+        let privileges = if of.no_new_privs == 0 {
+            0
+        } else {
+            NO_NEW_PRIVS
+        };
+        self.secure.store(of.secure | privileges, Relaxed);
+    }
+
+    /// Reads them back.
+    #[must_use]
+    pub fn load_capabilities(&self) -> Capabilities {
+        let [permitted, effective, inheritable, bounding, ambient] =
+            self.capabilities.each_ref().map(|set| set.load(Relaxed));
+        let secure = self.secure.load(Relaxed);
+        Capabilities {
+            permitted,
+            effective,
+            inheritable,
+            bounding,
+            ambient,
+            secure: secure & !NO_NEW_PRIVS,
+            no_new_privs: u32::from(secure & NO_NEW_PRIVS != 0),
+        }
+    }
+}
+
+impl Commons {
+    /// The row of a thread, if any priorities are recorded.
+    #[must_use]
+    pub fn scheduling_of(&self, host_tid: u32) -> Option<&scheduling::Row> {
+        if self.records_scheduling.load(Relaxed) == 0 {
+            return None;
+        }
+        self.scheduling.get(host_tid as usize)
+    }
+
+    /// The number of a birth, as [`Commons::inherit_scheduling`] takes it.
+    #[inline]
+    pub fn birth(&self) -> u32 {
+        if self.records_scheduling.load(Relaxed) == 0 {
+            return 0;
+        }
+        // Never 0, which is no birth.
+        self.births.fetch_add(1, Relaxed) & 0xff_ffff | 1 << 23
+    }
+
+    /// A thread that is born has the priorities of its maker; both say so.
+    #[inline]
+    pub fn inherit_scheduling(&self, child: u32, parent: u32, birth: u32) {
+        if let (Some(child), Some(parent)) = (self.scheduling_of(child), self.scheduling_of(parent))
+        {
+            child.inherit(parent, birth);
+        }
+    }
+
+    /// The supplementary groups of a process.
+    #[must_use]
+    pub fn groups_of(&self, zone_pid: u32) -> &[AtomicU32] {
+        let number = zone_pid as usize;
+        let Some(process) = self.processes.get(number) else {
+            return &[];
+        };
+        let count = process.group_count.load(Acquire) as usize;
+        let all = match self.many_groups.get(number) {
+            Some(many) if count > FEW_GROUPS => &many[..],
+            _ => &process.groups[..],
+        };
+        all.get(..count).unwrap_or(&[])
+    }
 }

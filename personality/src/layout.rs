@@ -59,10 +59,6 @@ pub const DIRECTORY_MODE: u32 = 0o041_755;
 /// SIGSYS, by which it finds bad addresses of the guest and serves calls.
 pub const OWN_MASK: u64 = !(1 << 6 | 1 << 10 | 1 << 30);
 
-/// The capabilities that the zone's root is shown: all but `CAP_SYS_RESOURCE`. Limits are the host's,
-/// and programs that believe in it complain where a limit holds.
-pub const ROOT_CAPABILITIES: u64 = 0x1ff_ffff_ffff & !(1 << 24);
-
 /// The private system call number by which the personality asks the monitor.
 ///
 /// No kernel knows it; the filter turns it into a notification.

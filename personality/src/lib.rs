@@ -9,6 +9,7 @@
 //! comes from a mailbox or from the commons as hostile input.
 #![cfg_attr(not(test), no_std)]
 
+pub mod capabilities;
 pub mod commons;
 pub mod layout;
 pub mod libraries;
@@ -18,6 +19,7 @@ pub mod mailbox;
 pub mod net;
 pub mod plans;
 pub mod roots;
+pub mod scheduling;
 pub mod sequenced;
 pub mod spawn;
 pub mod tables;

@@ -6,6 +6,8 @@
 //! answers with a value or a negated errno, and perhaps with bytes in [`Mailbox::b`] or with a
 //! descriptor installed in the guest.
 
+use crate::capabilities::FilePrivileges;
+
 /// Bytes from one mailbox to the next.
 pub const MAILBOX_STRIDE: u64 = 16384;
 /// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
@@ -93,9 +95,9 @@ requests! {
     /// Zone path of a descriptor: args = descriptor or `AT_FDCWD`; b receives the path. The value
     /// is its length.
     FdPath = 5;
-    /// Prepares an exec: args = directory descriptor, flags, file-system user and group, count of
-    /// further groups; a = path; b = those groups, of 32 bits. The handover area receives the load
-    /// plan.
+    /// Prepares an exec: args = directory descriptor, flags, file-system user and group, effective
+    /// capabilities, count of further groups; a = path; b = those groups, of 32 bits, as many as it has
+    /// room for. The handover area receives the load plan.
     Exec = 6;
     /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`].
     Chmod = 7;
@@ -161,6 +163,9 @@ requests! {
     Library = 27;
     /// The number of a root directory: args = its descriptor.
     Root = 30;
+    /// Makes a device of a socket that was just made in its place: args = descriptor, `S_IFCHR` or
+    /// `S_IFBLK`, device.
+    Device = 35;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'
@@ -253,6 +258,11 @@ impl<const SEGMENTS: usize> Image<SEGMENTS> {
     }
 }
 
+/// A tracer waits that is told no more than its own users may know.
+pub const AWAITED: u32 = 1;
+/// A tracer waits that has `CAP_SYS_PTRACE` in the zone.
+pub const AWAITED_BY_ROOT: u32 = 2;
+
 /// What an exec hands over, through the mailbox of the process' leader.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -277,13 +287,16 @@ pub struct Handover {
     pub front_count: u32,
     /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
     pub ignored: u32,
-    /// 1 if a tracer waits for the guest's entry. Set by the tracer, after the exec.
+    /// Not 0 if a tracer waits for the guest's entry: [`AWAITED`] or [`AWAITED_BY_ROOT`]. Set by the
+    /// tracer, after the exec.
     pub is_awaited: u32,
     /// Unused.
     pub pad: u32,
     /// One more than the soft limit of descriptors to go back to, where there had to be room for the
     /// images; else 0.
     pub soft_limit: u64,
+    /// What the program's file gives to who executes it.
+    pub privileges: FilePrivileges,
     /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,
     /// NUL-terminated.
     pub comm: [u8; 16],

@@ -3,6 +3,7 @@
 //! The monitor writes rows, guests read them. A row holds under one condition only, which its reader
 //! checks: that the files it speaks of, opened anew by their names, still are the same and unchanged.
 
+use crate::capabilities::FilePrivileges;
 use crate::mailbox::Image;
 use crate::sequenced::Sequenced;
 use core::mem::MaybeUninit;
@@ -68,6 +69,8 @@ pub struct KnownPlan {
     pub links: u32,
     /// As [`Handover::exec_stack`](crate::mailbox::Handover::exec_stack).
     pub exec_stack: u32,
+    /// What the program's file gives; owner and mode have no meaning, they are looked at anew.
+    pub privileges: FilePrivileges,
     /// The program; `fd` has no meaning.
     pub exe: Image<SEGMENTS>,
     /// The interpreter, if any; `fd` has no meaning.

@@ -5,7 +5,9 @@ pub const FD_SPAWN: u32 = 1023;
 /// Longest request, in bytes.
 pub const SPAWN_MAX: usize = 64 * 1024;
 /// Room for the strings of a request.
-pub const TEXT_MAX: usize = SPAWN_MAX - 256;
+pub const TEXT_MAX: usize = SPAWN_MAX - 4096 - 64;
+/// Most supplementary groups of a program that is started from outside the zone.
+pub const GROUPS_MAX: usize = 1024;
 
 /// One request; the packet carries the program's descriptors 0, 1 and 2.
 #[derive(Clone, Copy)]
@@ -20,7 +22,7 @@ pub struct Spawn {
     /// How many of `groups` are used.
     pub group_count: u32,
     /// Supplementary groups.
-    pub groups: [u32; 32],
+    pub groups: [u32; GROUPS_MAX],
     /// 1 if `tty_fd` becomes the controlling terminal.
     pub is_tty: u32,
     /// Which of 0, 1 and 2 is the terminal.

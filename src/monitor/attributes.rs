@@ -38,6 +38,7 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
     if let Some(owner) = zone.owners.get(&zone.shared, id) {
         (x.stx_uid, x.stx_gid) = (owner.uid, owner.gid);
         x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
+        (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(owner.rdev), libc::minor(owner.rdev));
     } else {
         x.stx_uid = id_in_zone(x.stx_uid, tables.host_uid);
         x.stx_gid = id_in_zone(x.stx_gid, tables.host_gid);

@@ -9,12 +9,13 @@ use super::paths::open_resolved;
 use super::plans;
 use super::roots;
 use super::served::{self, Answer};
+use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
 use picozone_fsmap::LINKS_MAX;
-use picozone_personality::commons::GROUPS_MAX;
-use picozone_personality::mailbox::{Handover, Image};
+use picozone_personality::capabilities::{FilePrivileges, Power};
+use picozone_personality::mailbox::{Handover, Image, TEXT_MAX};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -25,25 +26,27 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 struct User {
     uid: u32,
     gids: Vec<u32>,
+    overrides: bool,
 }
 
 impl User {
     fn of(zone: &Zone, tid: u32, args: [u64; 8]) -> User {
         let word = |value: u64| files::low_int(value).cast_unsigned();
-        let count = usize::try_from(args[4]).unwrap_or(0).min(GROUPS_MAX);
+        let count = usize::try_from(args[5]).unwrap_or(0).min(TEXT_MAX / 4);
         let groups = zone.shared.read_bytes(tid, 4 * count);
         let (groups, _) = groups.as_chunks::<4>();
         let further = groups.iter().map(|group| u32::from_ne_bytes(*group));
         User {
             uid: word(args[2]),
             gids: std::iter::once(word(args[3])).chain(further).collect(),
+            overrides: args[4] >> Power::Override as u32 & 1 == 1,
         }
     }
 
     fn may_execute(&self, file: Owner) -> bool {
         let bits = match self.uid {
             // `CAP_DAC_OVERRIDE` needs at least one of the three.
-            0 => file.mode | file.mode >> 3 | file.mode >> 6,
+            _ if self.overrides => file.mode | file.mode >> 3 | file.mode >> 6,
             uid if uid == file.uid => file.mode >> 6,
             _ if self.gids.contains(&file.gid) => file.mode >> 3,
             _ => file.mode,
@@ -162,6 +165,24 @@ impl Executables<'_> {
     }
 }
 
+/// What a program's file gives to who executes it.
+fn privileges_of(zone: &Zone, file: &File) -> Result<FilePrivileges, i32> {
+    let data = file.metadata().map_err(files::errno)?;
+    let owner = owners::in_zone(zone, file, &data);
+    let mut privileges = FilePrivileges {
+        uid: owner.uid,
+        gid: owner.gid,
+        mode: owner.mode,
+        ..FilePrivileges::default()
+    };
+    if let Some(value) = xattrs::capabilities_of(zone, file) {
+        // As the kernel: what is no such value keeps the program from being executed.
+        let set = privileges.set_capabilities(&value);
+        set.map_err(|errno| i32::from(errno.raw()))?;
+    }
+    Ok(privileges)
+}
+
 /// Prepares an exec: the plan goes to the handover area, the images to the guest.
 ///
 /// # Errors
@@ -197,8 +218,9 @@ pub fn prepare(
     let interp = plan.interp.as_mut();
     let interp_copy = interp.and_then(|(file, image)| copy_of(file, image, Role::Linker));
     let copies = [exe_copy.as_ref(), interp_copy.as_ref()];
+    let privileges = privileges_of(zone, &plan.exe.0)?;
     if executables.root.is_empty() {
-        plans::keep(zone, asked, &name, &plan, copies);
+        plans::keep(zone, asked, &name, (&plan, privileges), copies);
     }
     let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));
     plan.exe.1.fd = listener.add(call, exe.unwrap_or(plan.exe.0.as_fd()), false)?;
@@ -208,6 +230,7 @@ pub fn prepare(
     // SAFETY: all zero is a valid `Handover`.
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
     plan.write(&mut handover).map_err(|error| error.0)?;
+    handover.privileges = privileges;
     // As the kernel does: of a script, the script's own name.
     let comm = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let room = handover.comm.len() - 1;

@@ -2,6 +2,7 @@
 
 use super::descriptors::{host_path, open_path, own_path};
 use super::owners::{Owner, identify};
+use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW};
@@ -61,13 +62,14 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
         let owner = known.unwrap_or(Owner {
             uid: 0,
             gid: 0,
-            mode: 0,
+            mode: old,
+            rdev: 0,
         });
         zone.owners.set(
             &zone.shared,
             id,
             Owner {
-                mode: old & libc::S_IFMT | mode,
+                mode: owner.mode & libc::S_IFMT | mode,
                 ..owner
             },
         );
@@ -100,6 +102,7 @@ pub fn chown(
         uid: 0,
         gid: 0,
         mode: host_mode,
+        rdev: 0,
     });
     if uid != keep {
         owner.uid = u32::try_from(uid).map_err(|_| libc::EINVAL)?;
@@ -111,9 +114,42 @@ pub fn chown(
         let clears = how == CHOWN_CLEARS_SET_GID || owner.mode & libc::S_IXGRP != 0;
         owner.mode &= !(libc::S_ISUID | if clears { libc::S_ISGID } else { 0 });
     }
+    if how != CHOWN_NEW && owner.mode & libc::S_IFMT == libc::S_IFREG {
+        xattrs::drop_capabilities(&file);
+    }
     if known.is_some() || (owner.uid, owner.gid) != (0, 0) {
         zone.owners.set(&zone.shared, id, owner);
     }
+    Ok(0)
+}
+
+/// mknod of a device: a socket on the host keeps its place, since opening one gives ENXIO.
+pub fn make_device(
+    zone: &Zone,
+    caller: HostPid,
+    fd: u64,
+    kind: u64,
+    rdev: u64,
+) -> Result<i64, i32> {
+    let file = changeable(zone, caller, fd)?;
+    let (id, host_mode) = identify(&file)?;
+    let kind = u32::try_from(kind).map_err(|_| libc::EINVAL)?;
+    let is_placeholder = host_mode & libc::S_IFMT == libc::S_IFSOCK;
+    if !is_placeholder || !matches!(kind, libc::S_IFCHR | libc::S_IFBLK) {
+        return Err(libc::EINVAL);
+    }
+    let owner = zone.owners.get(&zone.shared, id).unwrap_or(Owner {
+        uid: 0,
+        gid: 0,
+        mode: host_mode,
+        rdev: 0,
+    });
+    let owner = Owner {
+        mode: owner.mode & !libc::S_IFMT | kind,
+        rdev,
+        ..owner
+    };
+    zone.owners.set(&zone.shared, id, owner);
     Ok(0)
 }
 

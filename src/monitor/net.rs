@@ -19,11 +19,13 @@ use inet::Inet;
 use inet::rows::Rows;
 use netlink::Netlink;
 use nix::errno::Errno;
+use picozone_personality::capabilities::Power;
 use picozone_personality::commons::Process;
 use picozone_personality::net::Proto;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use unix::{Credentials, Unix};
 
@@ -228,16 +230,13 @@ fn credentials(found: Option<(u32, &Process)>) -> Credentials {
 
 /// Whether a file's mode lets a process write. The users of a zone are its own affair: they hold for
 /// programs that do not attack the personality, which tells them.
-fn may_write(process: &Process, owner: Owner) -> bool {
-    let count = process.group_count.load(Relaxed) as usize;
+fn may_write(process: &Process, groups: &[AtomicU32], owner: Owner) -> bool {
+    if process.load_capabilities().has(Power::Override) {
+        return true;
+    }
     let is_member = process.gid[3].load(Relaxed) == owner.gid
-        || process
-            .groups
-            .iter()
-            .take(count)
-            .any(|group| group.load(Relaxed) == owner.gid);
+        || groups.iter().any(|group| group.load(Relaxed) == owner.gid);
     let bit = match process.uid[3].load(Relaxed) {
-        0 => return true,
         uid if uid == owner.uid => 0o200,
         _ if is_member => 0o020,
         _ => 0o002,
@@ -274,7 +273,7 @@ impl unix::Caller for Caller<'_> {
     }
 
     fn may_connect(&self, inode: &OwnedFd) -> bool {
-        let (Ok((id, mode)), Some((_, process))) = (identify(inode), self.own_process()) else {
+        let (Ok((id, mode)), Some((pid, process))) = (identify(inode), self.own_process()) else {
             return false;
         };
         let known = self.zone.owners.get(&self.zone.shared, id);
@@ -282,8 +281,10 @@ impl unix::Caller for Caller<'_> {
             uid: 0,
             gid: 0,
             mode,
+            rdev: 0,
         };
-        may_write(process, known.unwrap_or(by_host))
+        let groups = self.zone.shared.commons().groups_of(pid);
+        may_write(process, groups, known.unwrap_or(by_host))
     }
 
     fn made(&self, inode: &OwnedFd, mode: u32) {
@@ -295,6 +296,7 @@ impl unix::Caller for Caller<'_> {
             uid: process.uid[3].load(Relaxed),
             gid: process.gid[3].load(Relaxed),
             mode: host_mode & libc::S_IFMT | mode,
+            rdev: 0,
         };
         if (owner.uid, owner.gid, owner.mode) != (0, 0, host_mode) {
             self.zone.owners.set(&self.zone.shared, id, owner);

@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 type Key = (u64, u64, u64);
 type Value = (u32, u32, u32);
 const TABLE: TableDefinition<'_, Key, Value> = TableDefinition::new("owners");
+/// Device numbers, of those that have any.
+const DEVICES: TableDefinition<'_, Key, u64> = TableDefinition::new("devices");
 
 /// A file, by device, inode and birth time in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Owner {
     pub gid: u32,
     /// `st_mode` in full.
     pub mode: u32,
+    /// `st_rdev` of a device node, whose place on the host a socket keeps.
+    pub rdev: u64,
 }
 
 /// The store.
@@ -64,6 +68,7 @@ pub fn in_zone(zone: &Zone, file: &std::fs::File, data: &std::fs::Metadata) -> O
         uid: id_in_zone(data.uid(), tables.host_uid),
         gid: id_in_zone(data.gid(), tables.host_gid),
         mode: data.mode(),
+        rdev: data.rdev(),
     })
 }
 
@@ -155,6 +160,7 @@ impl Owners {
                     uid: owner.uid,
                     gid: owner.gid,
                     mode: mode & libc::S_IFMT | owner.mode,
+                    rdev: 0,
                 };
                 store.put(shared, id, owner);
                 first.push((id, owner));
@@ -190,6 +196,7 @@ impl Owners {
                     uid: row.uid.load(Relaxed),
                     gid: row.gid.load(Relaxed),
                     mode,
+                    rdev: row.rdev.load(Relaxed),
                 });
             }
             at = (at + 1) % OWNERS_MAX;
@@ -228,6 +235,7 @@ impl Owners {
                 row.uid.store(owner.uid, Relaxed);
                 row.gid.store(owner.gid, Relaxed);
                 row.mode.store(owner.mode, Relaxed);
+                row.rdev.store(owner.rdev, Relaxed);
                 row.seq.store((seq | 1) + 1, Release);
                 return;
             }
@@ -252,13 +260,32 @@ fn read_all(database: &Database) -> std::result::Result<Vec<(FileId, Owner)>, re
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         other => other?,
     };
+    let devices = match read.open_table(DEVICES) {
+        Err(redb::TableError::TableDoesNotExist(_)) => None,
+        other => Some(other?),
+    };
     let mut all = Vec::new();
     for entry in table.iter()? {
         let (key, value) = entry?;
         let ((dev, ino, btime), (uid, gid, mode)) = (key.value(), value.value());
-        all.push((FileId { dev, ino, btime }, Owner { uid, gid, mode }));
+        let rdev = match &devices {
+            Some(devices) if is_device(mode) => devices.get(key.value())?,
+            _ => None,
+        };
+        let rdev = rdev.map_or(0, |rdev| rdev.value());
+        let owner = Owner {
+            uid,
+            gid,
+            mode,
+            rdev,
+        };
+        all.push((FileId { dev, ino, btime }, owner));
     }
     Ok(all)
+}
+
+const fn is_device(mode: u32) -> bool {
+    matches!(mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK)
 }
 
 fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Result<(), redb::Error> {
@@ -268,11 +295,13 @@ fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Resul
     let transaction = database.begin_write()?;
     {
         let mut table = transaction.open_table(TABLE)?;
+        let mut devices = transaction.open_table(DEVICES)?;
         for (id, owner) in changes {
-            table.insert(
-                (id.dev, id.ino, id.btime),
-                (owner.uid, owner.gid, owner.mode),
-            )?;
+            let key = (id.dev, id.ino, id.btime);
+            table.insert(key, (owner.uid, owner.gid, owner.mode))?;
+            if is_device(owner.mode) {
+                devices.insert(key, owner.rdev)?;
+            }
         }
     }
     transaction.commit()?;

@@ -3,6 +3,7 @@
 use super::copies::Copy;
 use super::zone::Zone;
 use crate::loader::Plan;
+use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::plans::{COPY_MAX, FileId, KnownPlan, NAME_MAX, Name, WAYS, way};
 use std::fs::File;
 use std::sync::Mutex;
@@ -38,15 +39,21 @@ impl Asked {
 ///
 /// `copies` are those of the program and its interpreter, whose images the plan already has; the
 /// plan's files are the originals.
-pub fn keep(zone: &Zone, asked: Asked, name: &[u8], plan: &Plan<File>, copies: [Option<&Copy>; 2]) {
-    let _ = try_keep(zone, asked, name, plan, copies);
+pub fn keep(
+    zone: &Zone,
+    asked: Asked,
+    name: &[u8],
+    (plan, privileges): (&Plan<File>, FilePrivileges),
+    copies: [Option<&Copy>; 2],
+) {
+    let _ = try_keep(zone, asked, name, (plan, privileges), copies);
 }
 
 fn try_keep(
     zone: &Zone,
     asked: Asked,
     name: &[u8],
-    plan: &Plan<File>,
+    (plan, privileges): (&Plan<File>, FilePrivileges),
     copies: [Option<&Copy>; 2],
 ) -> Option<()> {
     let is_absolute = name.first() == Some(&b'/');
@@ -68,6 +75,7 @@ fn try_keep(
         interp_copy,
         links: asked.links,
         exec_stack: u32::from(plan.exec_stack),
+        privileges,
         exe: plan.exe.1.with_room()?,
         interp: plan
             .interp

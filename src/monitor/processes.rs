@@ -17,8 +17,10 @@ use super::{files, guests};
 use crate::ids::{HostPid, ZonePid};
 use nix::errno::Errno;
 use nix::unistd::Pid;
+use picozone_personality::capabilities::Power;
 use picozone_personality::limits::{self, Limit};
 use picozone_personality::mailbox::PIDFD_DIRECTORY;
+use picozone_personality::scheduling::{Policy, RESET_ON_FORK, ROUND_ROBIN, Row, TIMESLICE_NS};
 use picozone_syscalls::nr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -28,8 +30,9 @@ const SET_MAX: usize = 1024;
 const ORDINARY: [u32; 3] = [0, 3, 5];
 /// The others: SCHED_FIFO, SCHED_RR, SCHED_DEADLINE, SCHED_EXT.
 const PRECEDENT: [u32; 4] = [1, 2, 6, 7];
-/// SCHED_RESET_ON_FORK.
-const RESET_ON_FORK: u32 = 0x4000_0000;
+/// SCHED_FIFO, SCHED_RR.
+const REAL_TIME: [u32; 2] = [1, 2];
+const DEADLINE: u32 = 6;
 /// Size of the first `struct sched_attr`.
 const ATTR_MIN: usize = 48;
 /// `IOPRIO_CLASS_RT`, above the class's shift.
@@ -63,7 +66,16 @@ pub fn serve(zone: &Zone, listener: &Listener, call: Call, args: [u64; 8]) -> Re
             priority(zone, HostPid(call.tid), number, which, second, third)
         }
         nr::prlimit64 => limit(zone, call, target()?, second, third == 1),
-        nr::sched_getscheduler => kernel(number, &[u64::from(target()?.0)]),
+        nr::sched_getscheduler => {
+            let pid = target()?;
+            match recorded(zone, pid).and_then(Row::policy) {
+                Some(policy) => {
+                    let flag = if policy.resets { RESET_ON_FORK } else { 0 };
+                    Ok(i64::from(policy.policy | flag))
+                }
+                None => kernel(number, &[u64::from(pid.0)]),
+            }
+        }
         nr::sched_getparam | nr::sched_rr_get_interval | nr::sched_getattr => {
             let size = usize::try_from(third).map_err(|_| libc::EINVAL)?;
             get(zone, call, number, target()?, size.min(SET_MAX), fourth)
@@ -153,11 +165,11 @@ fn users(zone: &Zone, thread: HostPid) -> Result<Credentials, i32> {
         .map_err(|_| libc::ESRCH)
 }
 
-/// EPERM unless the caller is the zone's root, or its effective user is a user of the target
+/// EPERM unless the caller has `CAP_SYS_NICE` in the zone, or its effective user is a user of the target
 /// (setpriority(2), sched_setscheduler(2)).
 fn must_own(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
-    let (own, theirs) = (users(zone, caller)?.uid, users(zone, pid)?.uid);
-    if own[1] == 0 || theirs[..2].contains(&own[1]) {
+    let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
+    if own.capabilities.has(Power::Nice) || theirs.uid[..2].contains(&own.uid[1]) {
         Ok(())
     } else {
         Err(libc::EPERM)
@@ -217,18 +229,17 @@ fn priority(
     let mut result: Result<i64, i32> = Err(libc::ESRCH);
     for pid in selected(zone, caller, which, who)? {
         let id = u64::from(pid.0);
-        let one = if is_get {
-            kernel(number, &[first, id])
-        } else {
-            must_own(zone, caller, pid).and_then(|()| {
-                if is_io && value >> 13 == IO_CLASS_RT {
+        let one = match number {
+            nr::getpriority => nice_of(zone, pid).map(|nice| 20 - nice),
+            nr::setpriority => must_own(zone, caller, pid)
+                .and_then(|()| set_nice(zone, caller, pid, files::low_int(value))),
+            nr::ioprio_get => kernel(number, &[first, id]),
+            _ => must_own(zone, caller, pid).and_then(|()| {
+                if value >> 13 == IO_CLASS_RT {
                     return Err(libc::EPERM);
                 }
-                if !is_io && raised(pid, value)? {
-                    return Err(libc::EACCES);
-                }
                 kernel(number, &[first, id, value])
-            })
+            }),
         };
         result = match (result, one) {
             (Ok(before), Ok(now)) if is_io => Ok(before.min(now)),
@@ -240,6 +251,49 @@ fn priority(
         };
     }
     result
+}
+
+/// The nice value that a thread is shown.
+fn nice_of(zone: &Zone, pid: HostPid) -> Result<i64, i32> {
+    match recorded(zone, pid).and_then(Row::nice) {
+        Some(nice) => Ok(i64::from(nice)),
+        None => Ok(20 - kernel(nr::getpriority, &[0, u64::from(pid.0)])?),
+    }
+}
+
+/// Sets a nice value; a higher priority than the thread has on the host is only recorded.
+fn set_nice(zone: &Zone, caller: HostPid, pid: HostPid, nice: i32) -> Result<i64, i32> {
+    let (commons, nice) = (zone.shared.commons(), nice.clamp(-20, 19));
+    let wanted = i64::from(nice);
+    if raised(pid, wanted.cast_unsigned())? {
+        let is_more = wanted < nice_of(zone, pid)?;
+        if is_more && !may_precede(zone, caller)? {
+            return Err(libc::EACCES);
+        }
+        row(zone, pid)?.set_nice(commons, Some(nice));
+        return Ok(0);
+    }
+    let set = [0, u64::from(pid.0), wanted.cast_unsigned()];
+    kernel(nr::setpriority, &set)?;
+    if let Some(row) = recorded(zone, pid) {
+        row.set_nice(commons, None);
+    }
+    Ok(0)
+}
+
+/// Whether the caller may give priorities that the host does not.
+fn may_precede(zone: &Zone, caller: HostPid) -> Result<bool, i32> {
+    Ok(users(zone, caller)?.capabilities.has(Power::Nice))
+}
+
+/// What is recorded of a thread's priorities.
+fn recorded(zone: &Zone, pid: HostPid) -> Option<&Row> {
+    zone.shared.commons().scheduling_of(pid.0)
+}
+
+fn row(zone: &Zone, pid: HostPid) -> Result<&Row, i32> {
+    let rows = &zone.shared.commons().scheduling;
+    rows.get(pid.0 as usize).ok_or(libc::ESRCH)
 }
 
 /// Whether this nice value is a higher priority than a thread has.
@@ -254,7 +308,8 @@ fn limit(zone: &Zone, call: Call, pid: HostPid, resource: u64, is_set: bool) -> 
     let (own, theirs) = (users(zone, HostPid(call.tid))?, users(zone, pid)?);
     let is_same = theirs.uid[..3].iter().all(|id| *id == own.uid[0])
         && theirs.gid[..3].iter().all(|id| *id == own.gid[0]);
-    if own.uid[1] != 0 && !is_same {
+    let may_set_limits = own.capabilities.has(Power::Administer);
+    if !may_set_limits && !is_same {
         return Err(libc::EPERM);
     }
     let process = zone_process_of(zone, pid).map_err(|_| libc::ESRCH)?;
@@ -279,7 +334,7 @@ fn limit(zone: &Zone, call: Call, pid: HostPid, resource: u64, is_set: bool) -> 
             cur: u64::from_ne_bytes(*cur),
             max: u64::from_ne_bytes(*max),
         };
-        let held = limits::change(entry, resource_number, now, new, own.uid[1] == 0)
+        let held = limits::change(entry, resource_number, now, new, may_set_limits)
             .map_err(|errno| i32::from(errno.raw()))?;
         // What is recorded is the guests' to change; what the kernel holds is not raised by it.
         let mut words = [held.cur, held.max.min(now.max)];
@@ -321,7 +376,21 @@ fn get(
             size
         }
     };
-    let found = room.get(..size).ok_or(libc::EINVAL)?;
+    let found = room.get_mut(..size).ok_or(libc::EINVAL)?;
+    if let Some(row) = recorded(zone, pid) {
+        match (number, row.policy()) {
+            (nr::sched_getattr, _) => row.show(found),
+            (nr::sched_getparam, Some(policy)) => {
+                found.copy_from_slice(&policy.priority.to_ne_bytes());
+            }
+            (nr::sched_rr_get_interval, Some(policy)) if policy.priority > 0 => {
+                let is_round = policy.policy == ROUND_ROBIN;
+                let nanoseconds = if is_round { TIMESLICE_NS } else { 0 };
+                found.copy_from_slice(&[0, nanoseconds].map(u64::to_ne_bytes).concat());
+            }
+            _ => {}
+        }
+    }
     zone.shared.write_bytes(call.tid, found);
     Ok(0)
 }
@@ -337,26 +406,86 @@ fn affinity(zone: &Zone, call: Call, pid: HostPid, size: usize) -> Result<i64, i
     Ok(length)
 }
 
+fn word(bytes: &[u8], at: usize) -> Result<u32, i32> {
+    let bytes = bytes
+        .get(at..at + 4)
+        .and_then(|bytes| bytes.try_into().ok());
+    bytes.map(u32::from_ne_bytes).ok_or(libc::EINVAL)
+}
+
+/// Whether a `struct sched_attr` asks for what there can be of its policy (`__checkparam_dl` and
+/// `rt_policy` in the kernel's kernel/sched).
+fn is_well_formed(attr: &[u8]) -> bool {
+    let long = |at: usize| {
+        let words = [word(attr, at), word(attr, at + 4)].map(|word| u64::from(word.unwrap_or(0)));
+        words[0] | words[1] << 32
+    };
+    let (policy, priority) = (word(attr, 4).unwrap_or(0), word(attr, 20).unwrap_or(0));
+    let [runtime, deadline, period] = [24, 32, 40].map(long);
+    match policy {
+        1 | 2 => (1..100).contains(&priority),
+        DEADLINE => {
+            let period = if period == 0 { deadline } else { period };
+            let is_small = deadline >> 63 | period >> 63 == 0;
+            runtime >= 1 << 10 && deadline >= runtime && period >= deadline && is_small
+        }
+        _ => priority == 0,
+    }
+}
+
 /// The sched_set* calls: the structure in the caller's mailbox.
 fn set(zone: &Zone, call: Call, number: u32, pid: HostPid, second: u64) -> Result<i64, i32> {
     must_own(zone, HostPid(call.tid), pid)?;
     let id = u64::from(pid.0);
-    let word = |bytes: &[u8], at: usize| {
-        bytes
-            .get(at..at + 4)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(u32::from_ne_bytes)
-            .ok_or(libc::EINVAL)
-    };
     let permitted = |policy: u32| match policy & !RESET_ON_FORK {
         policy if ORDINARY.contains(&policy) => Ok(()),
         policy if PRECEDENT.contains(&policy) => Err(libc::EPERM),
         _ => Err(libc::EINVAL),
     };
+    let commons = zone.shared.commons();
+    let may_precede = may_precede(zone, HostPid(call.tid))?;
+    // What the host refuses, such as to end SCHED_IDLE, is recorded.
+    let ordinary = |result: Result<i64, i32>, asked: Policy| match result {
+        Err(libc::EPERM) if may_precede => {
+            row(zone, pid)?.set_policy(commons, Some(asked));
+            Ok(0)
+        }
+        Ok(value) => {
+            if let Some(row) = recorded(zone, pid) {
+                row.set_policy(commons, None);
+            }
+            Ok(value)
+        }
+        other => other,
+    };
     match number {
         nr::sched_setparam | nr::sched_setscheduler => {
             let mut param = zone.shared.read_bytes(call.tid, 4);
+            let priority = word(&param, 0)?;
             let at = address(&mut param);
+            let known = recorded(zone, pid).and_then(Row::policy);
+            let asked = match (number, known) {
+                (nr::sched_setparam, known) => known,
+                _ => u32::try_from(second).ok().map(|policy| Policy {
+                    policy: policy & !RESET_ON_FORK,
+                    resets: policy & RESET_ON_FORK != 0,
+                    ..Policy::default()
+                }),
+            };
+            // It needs more than a priority.
+            if asked.is_some_and(|asked| asked.policy == DEADLINE) {
+                return Err(libc::EINVAL);
+            }
+            if let Some(asked) = asked.filter(|asked| REAL_TIME.contains(&asked.policy)) {
+                if !(1..100).contains(&priority) {
+                    return Err(libc::EINVAL);
+                }
+                if !may_precede {
+                    return Err(libc::EPERM);
+                }
+                row(zone, pid)?.set_policy(commons, Some(Policy { priority, ..asked }));
+                return Ok(0);
+            }
             if number == nr::sched_setparam {
                 // Of an ordinary policy the only priority is 0; others are not given here.
                 let policy = kernel(nr::sched_getscheduler, &[id])?;
@@ -364,7 +493,7 @@ fn set(zone: &Zone, call: Call, number: u32, pid: HostPid, second: u64) -> Resul
                 return kernel(number, &[id, at]);
             }
             permitted(u32::try_from(second).map_err(|_| libc::EINVAL)?)?;
-            kernel(number, &[id, second, at])
+            ordinary(kernel(number, &[id, second, at]), asked.unwrap_or_default())
         }
         nr::sched_setattr => {
             let size = usize::try_from(second).map_err(|_| libc::EINVAL)?;
@@ -372,15 +501,29 @@ fn set(zone: &Zone, call: Call, number: u32, pid: HostPid, second: u64) -> Resul
                 .shared
                 .read_bytes(call.tid, size.clamp(ATTR_MIN, SET_MAX));
             // Its first word is the size, then policy, flags (64 bits) and nice value.
-            permitted(word(&attr, 4)?)?;
-            if raised(pid, u64::from(word(&attr, 16)?))? {
-                return Err(libc::EPERM);
-            }
             let told = usize::try_from(word(&attr, 0)?).map_err(|_| libc::E2BIG)?;
             if told > attr.len() {
                 return Err(libc::E2BIG);
             }
-            kernel(number, &[id, address(&mut attr), 0])
+            let policy = word(&attr, 4)?;
+            let is_known = REAL_TIME.contains(&policy) || policy == DEADLINE;
+            let is_raised = ORDINARY.contains(&policy) && raised(pid, u64::from(word(&attr, 16)?))?;
+            if (is_known || is_raised) && may_precede {
+                if !is_well_formed(&attr) {
+                    return Err(libc::EINVAL);
+                }
+                row(zone, pid)?.ask(commons, &attr);
+                return Ok(0);
+            }
+            permitted(policy)?;
+            if is_raised {
+                return Err(libc::EPERM);
+            }
+            let asked = Policy {
+                policy,
+                ..Policy::default()
+            };
+            ordinary(kernel(number, &[id, address(&mut attr), 0]), asked)
         }
         _ => {
             let size = usize::try_from(second).map_err(|_| libc::EINVAL)?;

@@ -1,7 +1,7 @@
 //! Programs that zone init starts on request, and who waits for them.
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use picozone_personality::spawn::{SPAWN_MAX, Spawn, TEXT_MAX};
+use picozone_personality::spawn::{GROUPS_MAX, SPAWN_MAX, Spawn, TEXT_MAX};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -105,7 +105,7 @@ impl Programs {
         for (to, from) in spawn.groups.iter_mut().zip(groups) {
             *to = *from;
         }
-        spawn.group_count = count(groups.len().min(32))?;
+        spawn.group_count = count(groups.len().min(GROUPS_MAX))?;
         spawn.is_tty = u32::from(program.tty.is_some());
         spawn.tty_fd = program.tty.unwrap_or(0);
         spawn.arg_count = count(program.argv.len())?;

@@ -74,6 +74,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Exec => exec::prepare(zone, listener, call, &text(), args),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1], args[2]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3]),
+        Request::Device => files::make_device(zone, caller, args[0], args[1], args[2]),
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }

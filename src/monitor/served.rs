@@ -21,6 +21,7 @@ use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use picozone_fsmap::{LINKS_MAX, Last, Mounts};
+use picozone_personality::capabilities::Power;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -307,7 +308,7 @@ fn permits(users: &Credentials, owner: Owner, flags: OFlag) -> bool {
         } else {
             0
         };
-    let shift = if users.uid[3] == 0 {
+    let shift = if users.capabilities.has(Power::Override) {
         return true;
     } else if users.uid[3] == owner.uid {
         6
@@ -327,6 +328,7 @@ fn must_permit(zone: &Zone, caller: HostPid, found: &Stated, flags: OFlag) -> Re
         uid: attr.uid,
         gid: attr.gid,
         mode: attr.mode,
+        rdev: attr.rdev,
     };
     // Nothing is truncated in a device.
     let flags = flags - OFlag::O_TRUNC;
@@ -430,6 +432,7 @@ fn must_permit_anew(
         uid: 0,
         gid: 0,
         mode,
+        rdev: 0,
     });
     if permits(&users(zone, caller)?, owner, flags) {
         Ok(())
@@ -448,6 +451,7 @@ pub fn terminal_number(host: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picozone_personality::capabilities::Capabilities;
 
     #[test]
     fn users_get_what_the_mode_says() {
@@ -455,11 +459,13 @@ mod tests {
             uid: [uid; 4],
             gid: [gid; 4],
             groups: groups.to_vec(),
+            capabilities: Capabilities::of_user(uid),
         };
         let terminal = Owner {
             uid: 33,
             gid: 5,
             mode: libc::S_IFCHR | 0o620,
+            rdev: 0,
         };
         let (read, write) = (OFlag::O_RDONLY, OFlag::O_WRONLY);
         for (who, may_read, may_write) in [

@@ -10,6 +10,7 @@ use super::{guests, ipc};
 use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
+use picozone_personality::scheduling::Row;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -49,16 +50,20 @@ impl View for Zone {
             return Credentials {
                 uid: [NOBODY; 4],
                 gid: [NOBODY; 4],
-                groups: Vec::new(),
+                ..Credentials::default()
             };
         };
-        let count = process.group_count.load(Relaxed) as usize;
-        let groups = process.groups.iter().take(count);
+        let groups = self.shared.commons().groups_of(zone.0).iter();
         Credentials {
             uid: process.uid.each_ref().map(|id| id.load(Relaxed)),
             gid: process.gid.each_ref().map(|id| id.load(Relaxed)),
             groups: groups.map(|id| id.load(Relaxed)).collect(),
+            capabilities: process.load_capabilities(),
         }
+    }
+
+    fn scheduling(&self, thread: HostPid) -> Option<&Row> {
+        self.shared.commons().scheduling_of(thread.0)
     }
 
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {

@@ -10,10 +10,12 @@ use super::zone::Zone;
 use crate::ids::HostPid;
 use picozone_personality::mailbox::TEXT_MAX;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 const KEPT: &[u8] = b"user.picozone.";
+const CAPABILITIES: &[u8] = b"security.capability";
 /// Most bytes of names that a file may have (`XATTR_LIST_MAX`).
 const LIST_MAX: usize = 65536;
 
@@ -124,6 +126,36 @@ pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>
     });
     value.truncate(got.map_err(too_long)?);
     Ok(value)
+}
+
+/// The capabilities of a program's file, if it has any (`security.capability`).
+pub fn capabilities_of(zone: &Zone, file: &File) -> Option<Vec<u8>> {
+    let host = std::fs::read_link(own_path(file)).ok()?;
+    // What the zone does not own, it has set nothing of.
+    zone.is_writable(host.as_os_str().as_bytes())
+        .then_some(())?;
+    let name = to_host(CAPABILITIES)?;
+    let mut value = vec![0; 64];
+    // SAFETY: the name and the buffer are ours, the length is the buffer's.
+    let got = checked(unsafe {
+        libc::fgetxattr(
+            file.as_raw_fd(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    });
+    value.truncate(got.ok()?);
+    Some(value)
+}
+
+/// Takes the capabilities from a file whose owner or content changes.
+pub fn drop_capabilities(file: &OwnedFd) {
+    let path = CString::new(own_path(file).as_os_str().as_bytes());
+    if let (Ok(path), Some(name)) = (path, to_host(CAPABILITIES)) {
+        // SAFETY: the names are ours. Mostly there are none to take.
+        unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+    }
 }
 
 fn too_long(errno: i32) -> i32 {

@@ -285,21 +285,31 @@ pub(crate) const GETSOCKOPT: Form = &[
     ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
-/// prctl: names, death signals, slack, memory names; PR_SET_MM changes only the caller's own map.
+/// prctl: names, death signals, slack, memory names, traps of the thread's own; PR_SET_MM changes only
+/// the caller's own map.
 pub(crate) const PRCTL: Form = &[&[OneOf(
     0,
     &[
         1,
         2,
+        13,
+        14,
         15,
         16,
+        25,
+        26,
         29,
         30,
+        33,
+        34,
         35,
         36,
         37,
+        40,
         41,
         42,
+        52,
+        53,
         65,
         66,
         0x5356_4d41,
@@ -358,5 +368,3 @@ pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
 pub(crate) const LINKAT: Form = &[&[Clear(4, 0x400)]];
 /// An approved way.
 pub(crate) const OPENAT2: Form = &[&[How(2), EqLow(3, 24), HighZero(3)]];
-/// A question, or the usual personality, or that without random addresses, as debuggers want it.
-pub(crate) const PERSONALITY: Form = &[&[OneOf(0, &[0, 0x4_0000, u32::MAX])]];

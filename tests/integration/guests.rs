@@ -6,11 +6,13 @@ use std::fs;
 in_each_role!(
     attributes,
     calls,
+    credentials,
     edges,
     files,
     ipc,
     others,
     permissions,
+    powers,
     processes,
     roots,
     signals,
@@ -27,6 +29,28 @@ fn attributes(home: &Home) {
         home,
         "attributes",
         &["extended", "extended_by_users", "watches", "owners"],
+    );
+}
+
+/// Natively it takes root to be other users.
+fn credentials(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("credentials", "only root has capabilities natively");
+    }
+    sections(
+        home,
+        "credentials",
+        &[
+            "users",
+            "groups",
+            "sets",
+            "kept",
+            "bounds",
+            "secure_bits",
+            "rights",
+            "set_id_programs",
+            "file_capabilities",
+        ],
     );
 }
 
@@ -114,6 +138,15 @@ fn permissions(home: &Home) {
             "real_users",
         ],
     );
+}
+
+/// Natively it takes root.
+fn powers(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("powers", "only root makes devices natively");
+    }
+    let all = ["devices", "known_devices", "nice", "policies", "attributes"];
+    sections(home, "powers", &all);
 }
 
 fn calls(home: &Home) {

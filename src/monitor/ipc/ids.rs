@@ -2,6 +2,7 @@
 
 use super::record::Record;
 use crate::ids::ZonePid;
+use picozone_personality::capabilities::{Capabilities, Power};
 
 /// How many objects of a kind the form of an id allows (`IPCMNI`).
 const SLOTS_MAX: usize = 32768;
@@ -21,12 +22,13 @@ pub(super) struct Caller {
     pub(super) fsgid: u32,
     /// Supplementary groups.
     pub(super) groups: Vec<u32>,
+    /// Capabilities in the zone.
+    pub(super) capabilities: Capabilities,
 }
 
 impl Caller {
-    /// The zone's root has every capability of the zone.
-    pub(super) const fn is_root(&self) -> bool {
-        self.uid == 0
+    pub(super) const fn has(&self, power: Power) -> bool {
+        self.capabilities.has(power)
     }
     pub(super) fn is_member(&self, gid: u32) -> bool {
         self.fsgid == gid || self.groups.contains(&gid)
@@ -60,7 +62,7 @@ impl Perm {
         } else {
             self.mode
         };
-        if wanted & !granted & 7 == 0 || caller.is_root() {
+        if wanted & !granted & 7 == 0 || caller.has(Power::IpcOwner) {
             Ok(())
         } else {
             Err(libc::EACCES)
@@ -72,7 +74,7 @@ impl Perm {
     /// # Errors
     /// EPERM.
     pub(super) fn own(&self, caller: &Caller) -> Result<(), i32> {
-        if caller.uid == self.cuid || caller.uid == self.uid || caller.is_root() {
+        if caller.uid == self.cuid || caller.uid == self.uid || caller.has(Power::Administer) {
             Ok(())
         } else {
             Err(libc::EPERM)
@@ -274,6 +276,7 @@ mod tests {
             gid: uid,
             fsgid: uid,
             groups: vec![50],
+            capabilities: Capabilities::of_user(uid),
         }
     }
 

@@ -240,13 +240,15 @@ fn caller(zone: &Zone, call: Call, args: [u64; 8]) -> Caller {
     };
     let [uid, gid] = halves(args[6]);
     let [pid, fsgid] = halves(args[7]);
+    let known = zone.credentials(ZonePid(pid));
     Caller {
         tid: call.tid,
         pid: ZonePid(pid),
         uid,
         gid,
         fsgid,
-        groups: zone.credentials(ZonePid(pid)).groups,
+        groups: known.groups,
+        capabilities: known.capabilities,
     }
 }
 

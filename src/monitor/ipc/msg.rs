@@ -6,6 +6,7 @@ use super::record::{Record, word_at};
 use super::wait::{Waiter, Waits};
 use super::{Context, Kind, Served, int, now};
 use crate::ids::ZonePid;
+use picozone_personality::capabilities::Power;
 use std::collections::VecDeque;
 
 /// `msgmax`: bytes of a message, which fits a mailbox.
@@ -333,7 +334,7 @@ impl Queues {
                 perm.own(context.caller)?;
                 // `msg_qbytes` of `struct msqid64_ds`.
                 let bytes_max = word_at(&given, 88);
-                if bytes_max > QUEUE_MAX && !context.caller.is_root() {
+                if bytes_max > QUEUE_MAX && !context.caller.has(Power::Administer) {
                     return Err(libc::EPERM);
                 }
                 perm.set(&given)?;

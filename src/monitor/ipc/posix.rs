@@ -7,6 +7,7 @@
 
 use super::super::descriptors::own_path;
 use super::ids::Caller;
+use picozone_personality::capabilities::Power;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::OpenOptions;
@@ -89,7 +90,7 @@ impl Queues {
     pub(super) fn unlink(&mut self, caller: &Caller, name: &[u8]) -> Result<(), i32> {
         check(name)?;
         let queue = self.0.get(name).ok_or(libc::ENOENT)?;
-        if caller.uid != queue.uid && !caller.is_root() {
+        if caller.uid != queue.uid && !caller.has(Power::Owner) {
             return Err(libc::EPERM);
         }
         self.0.remove(name);
@@ -106,7 +107,7 @@ impl Queue {
         } else {
             self.mode
         };
-        if wanted & !granted == 0 || caller.is_root() {
+        if wanted & !granted == 0 || caller.has(Power::Override) {
             Ok(())
         } else {
             Err(libc::EACCES)
@@ -166,6 +167,7 @@ fn make(attributes: Option<[i64; 4]>) -> Result<OwnedFd, i32> {
 mod tests {
     use super::*;
     use crate::ids::ZonePid;
+    use picozone_personality::capabilities::Capabilities;
 
     #[test]
     fn queues_have_no_name_on_the_host_and_each_opening_its_own_rights() {
@@ -176,6 +178,7 @@ mod tests {
             gid: uid,
             fsgid: uid,
             groups: Vec::new(),
+            capabilities: Capabilities::of_user(uid),
         };
         let mut queues = Queues::default();
         let how = |flags| Opening {

@@ -436,6 +436,7 @@ fn attachments(zone: &Zone, inodes: HashSet<Inode>) -> Attachments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use picozone_personality::capabilities::Capabilities;
 
     #[test]
     fn lines_of_maps() {
@@ -472,6 +473,7 @@ mod tests {
             gid: 0,
             fsgid: 0,
             groups: Vec::new(),
+            capabilities: Capabilities::of_user(0),
         };
         let id = perm.get(&caller, 0, 0, |()| Ok(()), |_| Ok(()));
         let id = i32::try_from(id.expect("made")).expect("small");

@@ -85,11 +85,33 @@ impl StatLine {
         if !is_ours && let Some(field) = self.field(TTY_NR) {
             "0".clone_into(field);
         }
+        self.show_priorities(view, subject);
         let hidden = maps::hidden_bytes(view, subject);
         if let Some(field) = self.field(23)
             && let Ok(size) = field.parse::<u64>()
         {
             *field = size.saturating_sub(hidden).to_string();
+        }
+    }
+
+    /// What is recorded of priorities: fields priority, nice, rt_priority, policy.
+    fn show_priorities(&mut self, view: &dyn View, subject: &Subject) {
+        let Some(row) = view.scheduling(subject.thread_on_host()) else {
+            return;
+        };
+        let mut put = |number: usize, value: i64| {
+            if let Some(field) = self.field(number) {
+                *field = value.to_string();
+            }
+        };
+        if let Some(nice) = row.nice() {
+            put(18, i64::from(nice) + 20);
+            put(19, i64::from(nice));
+        }
+        if let Some(policy) = row.policy().filter(|policy| policy.priority > 0) {
+            put(18, -1 - i64::from(policy.priority));
+            put(40, i64::from(policy.priority));
+            put(41, i64::from(policy.policy));
         }
     }
 

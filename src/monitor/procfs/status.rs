@@ -2,12 +2,11 @@
 
 use super::{Errno, Subject, View, maps};
 use crate::ids::HostPid;
-use picozone_personality::layout::{OWN_MASK, ROOT_CAPABILITIES};
+use picozone_personality::layout::OWN_MASK;
 
 /// What may differ from the personality's mask: SIGKILL and SIGSTOP are in none, and the kernel adds
 /// SIGSYS while its handler runs.
 const VARYING: u64 = 1 << 8 | 1 << 18 | 1 << 30;
-const NO_CAPABILITIES: &str = "0000000000000000";
 
 /// The zone's number for the text of a host's one; 0 for what is outside, as the kernel says of
 /// processes outside a pid name space.
@@ -29,7 +28,8 @@ pub(super) fn status(
 ) -> Result<Vec<u8>, Errno> {
     let host = subject.read("status")?;
     let users = view.credentials(subject.process);
-    let is_root = users.uid[1] == 0;
+    let capabilities = users.capabilities;
+    let set = |set: u64| format!("{set:016x}");
     let hidden_kb = maps::hidden_bytes(view, subject) / 1024;
     let four = |ids: [u32; 4]| ids.map(|id| id.to_string()).join("\t");
     let mut out = Vec::with_capacity(host.len());
@@ -73,11 +73,14 @@ pub(super) fn status(
                     .join(" ")
                     + " "
             }
-            "CapPrm" | "CapEff" if is_root => format!("{ROOT_CAPABILITIES:016x}"),
-            "CapBnd" => format!("{ROOT_CAPABILITIES:016x}"),
-            "CapInh" | "CapPrm" | "CapEff" | "CapAmb" => NO_CAPABILITIES.to_owned(),
+            "CapInh" => set(capabilities.inheritable),
+            "CapPrm" => set(capabilities.permitted),
+            "CapEff" => set(capabilities.effective),
+            "CapBnd" => set(capabilities.bounding),
+            "CapAmb" => set(capabilities.ambient),
+            "NoNewPrivs" => capabilities.no_new_privs.to_string(),
             // The wall is none of the zone's business.
-            "NoNewPrivs" | "Seccomp" | "Seccomp_filters" => "0".to_owned(),
+            "Seccomp" | "Seccomp_filters" => "0".to_owned(),
             "VmPeak" | "VmSize" => {
                 let kb: u64 = value
                     .strip_suffix(" kB")

@@ -5,6 +5,7 @@ use crate::ids::{HostPid, ZonePid};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
+use picozone_personality::capabilities::Power;
 use picozone_personality::layout::THREAD_BIAS;
 use std::fs::File;
 use std::io::Read;
@@ -63,6 +64,14 @@ impl Subject {
             is_task: false,
             dir,
         })
+    }
+
+    /// The thread's id on the host.
+    pub(super) fn thread_on_host(&self) -> HostPid {
+        match self.thread.0.checked_sub(THREAD_BIAS) {
+            Some(thread) => HostPid(thread),
+            None => self.host,
+        }
     }
 
     /// One thread of this process.
@@ -197,7 +206,7 @@ impl Subject {
         let from = view.credentials(asking);
         let of = view.credentials(self.process);
         let (uid, gid) = (from.uid[3], from.gid[3]);
-        from.uid[1] == 0
+        from.capabilities.has(Power::Trace)
             || (of.uid[..3].iter().all(|&other| other == uid)
                 && of.gid[..3].iter().all(|&other| other == gid))
     }

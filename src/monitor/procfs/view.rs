@@ -2,8 +2,10 @@
 
 use crate::ids::{HostPid, ZonePid};
 use crate::monitor::ipc::Kind as Ipc;
+use picozone_personality::capabilities::Capabilities;
 use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
 use picozone_personality::net::ZoneNet;
+use picozone_personality::scheduling::Row;
 use std::net::SocketAddr;
 use std::ops::Range;
 
@@ -16,6 +18,8 @@ pub struct Credentials {
     pub gid: [u32; 4],
     /// Supplementary groups.
     pub groups: Vec<u32>,
+    /// What it may do in the zone.
+    pub capabilities: Capabilities,
 }
 
 /// One line of the zone's mount table.
@@ -56,6 +60,11 @@ pub trait View: Send + Sync {
     fn to_host(&self, zone: ZonePid) -> Option<HostPid>;
     /// Users of a process; those of nobody if it is gone.
     fn credentials(&self, zone: ZonePid) -> Credentials;
+    /// What is recorded of a thread's priorities.
+    fn scheduling(&self, thread: HostPid) -> Option<&Row> {
+        let _ = thread;
+        None
+    }
     /// The zone's name of a path of the host; `None` if the zone does not see it.
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>>;
     /// The root directory of a process, as a zone path; empty for the zone's own.

@@ -5,8 +5,8 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, exec, file, identity, ipc, itself, landlock, library, others, path, pidfd,
-    process, room, signal, socket,
+    Errno, Result, capabilities, exec, file, identity, ipc, itself, landlock, library, others,
+    path, pidfd, process, room, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -119,8 +119,8 @@ handlers! {
         },
         getgroups => identity::getgroups(thread, a[0], a[1]),
         setgroups => identity::setgroups(thread, a[0], a[1]),
-        capget => identity::capget(thread, a[0], a[1]),
-        capset => identity::capset(thread, a[0], a[1]),
+        capget => capabilities::get(thread, a[0], a[1]),
+        capset => capabilities::set(thread, a[0], a[1]),
         uname => identity::uname(a[0]),
         sethostname => identity::set_name(thread, 0, a[0], a[1]),
         setdomainname => identity::set_name(thread, 1, a[0], a[1]),
@@ -143,7 +143,7 @@ handlers! {
         | sched_setscheduler
         | sched_getattr
         | sched_setattr
-        | sched_rr_get_interval => others::scheduling(thread, nr, a),
+        | sched_rr_get_interval => others::scheduled(thread, nr, a),
         get_robust_list | migrate_pages | move_pages | process_vm_readv | process_vm_writev => {
             others::memory_of(thread, nr, a)
         },

@@ -2,6 +2,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall4, syscall5, syscall6};
 use crate::dispatch::checked;
+use crate::identity::Credentials;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
 use crate::path::{self, Reach};
@@ -55,15 +56,29 @@ fn execute(
         plan::close_images(claim.handover);
         return Err(Errno::ENOENT);
     }
+    let mut after = thread.credentials;
+    if let Err(errno) = after.execute(&claim.handover.privileges) {
+        plan::close_images(claim.handover);
+        return Err(errno);
+    }
     claim.handover.mask = thread.mask();
     claim.handover.is_awaited = 0;
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
-    pids::store_credentials(thread.process().zone_pid, &thread.credentials);
+    let number = thread.process().zone_pid;
+    let leader = (!thread.is_leader).then(|| Credentials {
+        groups: pids::load_groups(number),
+        ..pids::load_credentials(number)
+    });
+    pids::store_credentials(number, &thread.credentials);
     crate::ptrace::before_exec(thread)?;
     let result = run(claim.handover, argv, envp);
     // Still here: the kernel refused (E2BIG, ENOMEM). The images are not needed.
     plan::close_images(claim.handover);
+    if let Some(mut leader) = leader {
+        pids::store_credentials(number, &leader);
+        leader.groups.free();
+    }
     result
 }
 

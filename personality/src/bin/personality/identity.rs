@@ -1,24 +1,26 @@
-//! Who a thread is: users, groups, capabilities, names, limits.
+//! Who a thread is: users, groups, names.
 
 use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
+use crate::file::{Power, has};
+use crate::groups::Groups;
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids};
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
+use picozone_personality::capabilities::{Capabilities, FilePrivileges, Ids};
 use picozone_personality::commons::GROUPS_MAX;
-use picozone_personality::layout::ROOT_CAPABILITIES;
 use picozone_personality::mailbox::Request;
 
 /// Credentials of a thread in the zone's numbers: real, effective, saved, file system.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Credentials {
-    pub uid: [u32; 4],
-    pub gid: [u32; 4],
-    pub group_count: u32,
-    pub groups: [u32; GROUPS_MAX],
+    pub uid: Ids,
+    pub gid: Ids,
+    pub capabilities: Capabilities,
+    pub groups: Groups,
 }
 
 const NONE: u32 = u32::MAX;
@@ -27,20 +29,40 @@ impl Credentials {
     pub const ROOT: Credentials = Credentials {
         uid: [0; 4],
         gid: [0; 4],
-        group_count: 0,
-        groups: [0; GROUPS_MAX],
+        capabilities: Capabilities::ROOT,
+        groups: Groups::NONE,
     };
 
-    pub fn is_root(&self) -> bool {
-        self.uid[1] == 0
+    /// Those of a user as who a program is started.
+    pub fn of_user(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
+        Credentials {
+            uid: [uid; 4],
+            gid: [gid; 4],
+            capabilities: Capabilities::of_user(uid),
+            groups: Groups::of(groups),
+        }
     }
     pub fn is_member(&self, gid: u32) -> bool {
-        self.gid[3] == gid
-            || self
-                .groups
-                .iter()
-                .take(self.group_count as usize)
-                .any(|&g| g == gid)
+        self.gid[3] == gid || self.groups.contains(gid)
+    }
+    /// Those of a thread that another makes, and that shares its memory.
+    pub fn inherited(&self) -> Credentials {
+        Credentials {
+            groups: self.groups.inherited(),
+            ..*self
+        }
+    }
+    /// Makes them those of a program that is executed. Whether it is to be careful.
+    pub fn execute(&mut self, file: &FilePrivileges) -> Result<bool> {
+        let (own_group, groups) = (self.gid[3], &self.groups);
+        let is_member = |gid: u32| gid == own_group || groups.contains(gid);
+        self.capabilities
+            .execute(&mut self.uid, &mut self.gid, file, is_member)
+    }
+    /// Whether all users and groups are the real ones of the other.
+    pub fn are_those_of(&self, other: &Credentials) -> bool {
+        self.uid[..3].iter().all(|&id| id == other.uid[0])
+            && self.gid[..3].iter().all(|&id| id == other.gid[0])
     }
 }
 
@@ -61,25 +83,28 @@ fn set_ids(ids: &mut [u32; 4], privileged: bool, wanted: [u32; 3]) -> Result<u64
 
 /// The set*id family, by call number.
 pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u64> {
-    let privileged = thread.credentials.is_root();
+    let old = thread.credentials;
     let (a, b, c) = (a as u32, b as u32, c as u32);
     let is_user = matches!(
         nr,
         __NR_setuid | __NR_setreuid | __NR_setresuid | __NR_setfsuid
     );
-    let ids = if is_user {
-        &mut thread.credentials.uid
+    let (ids, power) = if is_user {
+        (&mut thread.credentials.uid, Power::SetUid)
     } else {
-        &mut thread.credentials.gid
+        (&mut thread.credentials.gid, Power::SetGid)
     };
+    let privileged = old.capabilities.has(power);
     let result = match nr {
         __NR_setuid | __NR_setgid => {
             if a == NONE {
                 Err(Errno::EINVAL)
             } else if privileged {
                 set_ids(ids, true, [a, a, a])
+            } else if a == ids[0] || a == ids[2] {
+                set_ids(ids, true, [NONE, a, NONE])
             } else {
-                set_ids(ids, false, [NONE, a, NONE])
+                Err(Errno::EPERM)
             }
         }
         __NR_setreuid | __NR_setregid => {
@@ -100,20 +125,37 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
         _ => {
             // setfsuid and setfsgid return the old value, whatever happens.
             let old = ids[3];
-            if privileged || ids.contains(&a) {
+            if a != NONE && (privileged || ids.contains(&a)) {
                 ids[3] = a;
             }
             Ok(u64::from(old))
         }
     };
-    mirror(thread);
+    let new = &mut thread.credentials;
+    match nr {
+        __NR_setuid | __NR_setreuid | __NR_setresuid => {
+            new.capabilities.after_set_uid(old.uid, new.uid);
+        }
+        __NR_setfsuid => new.capabilities.after_set_fsuid(old.uid[3], new.uid[3]),
+        _ => {}
+    }
+    changed(thread, &old);
     result
 }
 
-/// What other processes see of a process is its leader.
-fn mirror(thread: &Thread) {
+/// After a change of credentials: what other processes see of a process is its leader; and who has
+/// become another is not to be looked into by those from before (`commit_creds` in the kernel's
+/// kernel/cred.c).
+pub fn changed(thread: &Thread, old: &Credentials) {
+    let new = &thread.credentials;
+    let is_more = new.capabilities.permitted & !old.capabilities.permitted != 0;
+    let is_other = |new: &Ids, old: &Ids| new[1] != old[1] || new[3] != old[3];
+    if is_other(&new.uid, &old.uid) || is_other(&new.gid, &old.gid) || is_more {
+        thread.process().dumpable = 0;
+        unsafe { syscall2(__NR_prctl, u64::from(PR_SET_PDEATHSIG), 0) };
+    }
     if thread.is_leader {
-        pids::store_credentials(thread.process().zone_pid, &thread.credentials);
+        pids::store_credentials(thread.process().zone_pid, new);
     }
 }
 
@@ -127,76 +169,33 @@ pub fn get_three(ids: [u32; 4], to: [u64; 3]) -> Result<u64> {
 
 /// getgroups(2).
 pub fn getgroups(thread: &Thread, size: u64, list: u64) -> Result<u64> {
-    let count = u64::from(thread.credentials.group_count);
+    let groups = thread.credentials.groups.as_slice();
     let size = size as i32;
-    if size < 0 || (size != 0 && (size as u64) < count) {
+    if size < 0 || (size != 0 && (size as usize) < groups.len()) {
         return Err(Errno::EINVAL);
     }
     if size != 0 {
-        for (i, group) in thread
-            .credentials
-            .groups
-            .iter()
-            .take(count as usize)
-            .enumerate()
-        {
-            memory::write(list + 4 * i as u64, group)?;
-        }
+        let bytes = size_of_val(groups);
+        let bytes = unsafe { core::slice::from_raw_parts(groups.as_ptr().cast(), bytes) };
+        memory::write_bytes(list, bytes)?;
     }
-    Ok(count)
+    Ok(groups.len() as u64)
 }
 
 /// setgroups(2).
 pub fn setgroups(thread: &mut Thread, size: u64, list: u64) -> Result<u64> {
-    if !thread.credentials.is_root() {
+    if !has(thread, Power::SetGid) {
         return Err(Errno::EPERM);
     }
-    if size > GROUPS_MAX as u64 {
+    let size = size as u32 as usize;
+    if size > GROUPS_MAX {
         return Err(Errno::EINVAL);
     }
-    let mut groups = [0u32; GROUPS_MAX];
-    for (i, group) in groups.iter_mut().take(size as usize).enumerate() {
-        *group = memory::read(list + 4 * i as u64)?;
-    }
-    thread.credentials.groups = groups;
-    thread.credentials.group_count = size as u32;
-    mirror(thread);
+    let new = Groups::read(size, list)?;
+    core::mem::replace(&mut thread.credentials.groups, new).free();
+    let same = thread.credentials;
+    changed(thread, &same);
     Ok(0)
-}
-
-/// capget(2): the zone's root holds [`ROOT_CAPABILITIES`], others none.
-pub fn capget(thread: &Thread, header: u64, data: u64) -> Result<u64> {
-    let [version, _pid] = memory::read::<[u32; 2]>(header)?;
-    let words = match version {
-        0x1998_0330 => 1,
-        0x2007_1026 | 0x2008_0522 => 2,
-        _ => {
-            memory::write(header, &0x2008_0522u32)?;
-            return if data == 0 { Ok(0) } else { Err(Errno::EINVAL) };
-        }
-    };
-    if data != 0 {
-        let (low, high) = if thread.credentials.is_root() {
-            (ROOT_CAPABILITIES as u32, (ROOT_CAPABILITIES >> 32) as u32)
-        } else {
-            (0, 0)
-        };
-        for (i, word) in [low, high].into_iter().take(words).enumerate() {
-            memory::write(data + 12 * i as u64, &[word, word, 0])?;
-        }
-    }
-    Ok(0)
-}
-
-/// capset(2): accepted from the zone's root and without effect on the host.
-pub fn capset(thread: &Thread, header: u64, data: u64) -> Result<u64> {
-    memory::read::<[u32; 2]>(header)?;
-    let first = memory::read::<[u32; 3]>(data)?;
-    if thread.credentials.is_root() || first == [0; 3] {
-        Ok(0)
-    } else {
-        Err(Errno::EPERM)
-    }
 }
 
 /// uname(2).
@@ -211,7 +210,7 @@ pub fn uname(to: u64) -> Result<u64> {
 
 /// sethostname(2) (0), setdomainname(2) (1).
 pub fn set_name(thread: &Thread, which: u64, name: u64, len: u64) -> Result<u64> {
-    if !thread.credentials.is_root() {
+    if !has(thread, Power::Administer) {
         return Err(Errno::EPERM);
     }
     if len > 64 {
@@ -223,40 +222,37 @@ pub fn set_name(thread: &Thread, which: u64, name: u64, len: u64) -> Result<u64>
 }
 
 /// prctl(2), for the options that the filter does not let through.
-pub fn prctl(thread: &Thread, option: u64, args: [u64; 4]) -> Result<u64> {
+pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
     let process = thread.process();
-    match option as u32 {
-        PR_GET_DUMPABLE => Ok(u64::from(process.dumpable)),
-        PR_SET_DUMPABLE if args[0] < 2 => {
-            process.dumpable = args[0] as u32;
-            Ok(0)
+    let old = thread.credentials;
+    let capabilities = &mut thread.credentials.capabilities;
+    let [first, rest @ ..] = args;
+    let is_rest_zero = rest == [0; 3];
+    let value = match option as u32 {
+        PR_GET_DUMPABLE => return Ok(u64::from(process.dumpable)),
+        PR_SET_DUMPABLE if first < 2 => {
+            process.dumpable = first as u32;
+            return Ok(0);
         }
-        PR_GET_KEEPCAPS => Ok(u64::from(process.keepcaps)),
-        PR_SET_KEEPCAPS if args[0] < 2 => {
-            process.keepcaps = args[0] as u32;
-            Ok(0)
+        PR_GET_KEEPCAPS => return Ok(capabilities.keeps()),
+        PR_GET_SECUREBITS => return Ok(u64::from(capabilities.secure)),
+        PR_CAPBSET_READ => return capabilities.bounds(first),
+        PR_GET_NO_NEW_PRIVS if first == 0 && is_rest_zero => {
+            return Ok(u64::from(capabilities.no_new_privs));
         }
-        PR_GET_NO_NEW_PRIVS | PR_GET_SECCOMP | PR_GET_SECUREBITS => Ok(0),
-        PR_SET_NO_NEW_PRIVS if args[0] == 1 => Ok(0),
-        PR_CAPBSET_READ => {
-            if args[0] <= 40 {
-                Ok(ROOT_CAPABILITIES >> args[0] & 1)
-            } else {
-                Err(Errno::EINVAL)
-            }
+        PR_SET_KEEPCAPS => capabilities.set_keeps(first)?,
+        PR_SET_SECUREBITS => capabilities.set_secure(first)?,
+        PR_CAPBSET_DROP => capabilities.drop_bound(first)?,
+        PR_CAP_AMBIENT => capabilities.ambient(first, rest)?,
+        PR_SET_NO_NEW_PRIVS if first == 1 && is_rest_zero => {
+            capabilities.no_new_privs = 1;
+            0
         }
-        PR_CAPBSET_DROP | PR_SET_SECUREBITS => {
-            if thread.credentials.is_root() {
-                Ok(0)
-            } else {
-                Err(Errno::EPERM)
-            }
-        }
-        PR_CAP_AMBIENT => Ok(0),
-        PR_SET_PTRACER => Ok(0),
-        PR_GET_TSC => Err(Errno::EINVAL),
-        _ => Err(Errno::EINVAL),
-    }
+        PR_GET_SECCOMP | PR_SET_PTRACER => return Ok(0),
+        _ => return Err(Errno::EINVAL),
+    };
+    changed(thread, &old);
+    Ok(value)
 }
 
 /// set_tid_address(2): libc keeps the result for robust and PI futexes, where the kernel compares

@@ -6,6 +6,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall6};
 use crate::identity::Credentials;
+use crate::monitor::commons;
 use crate::thread::Thread;
 use crate::{die, exec, handover, pids, signal};
 use linux_raw_sys::general::*;
@@ -168,6 +169,7 @@ fn serve(thread: &mut Thread) -> bool {
         control[3] as u32,
     ];
     let zone = pids::allocate().unwrap_or(0);
+    thread.birth = commons().birth();
     let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
     if child == 0 {
         start(thread, spawn, fds, zone);
@@ -194,17 +196,13 @@ fn serve(thread: &mut Thread) -> bool {
 /// In the child: descriptors, session, credentials, working directory, program.
 fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
     let process = thread.process();
-    thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    thread.learn_tid();
     process.host_pid = thread.host_tid;
     process.zone_pid = zone;
     pids::register(zone, process.host_pid);
     handover::release(process.host_pid);
-    thread.credentials = Credentials {
-        uid: [spawn.uid; 4],
-        gid: [spawn.gid; 4],
-        group_count: spawn.group_count.min(32),
-        groups: spawn.groups,
-    };
+    let count = (spawn.group_count as usize).min(spawn.groups.len());
+    thread.credentials = Credentials::of_user(spawn.uid, spawn.gid, &spawn.groups[..count]);
     pids::store_credentials(zone, &thread.credentials);
     unsafe {
         let action = signal::Action::default();

@@ -2,6 +2,7 @@
 
 use crate::arch::{syscall2, syscall3, syscall6};
 use crate::dispatch::checked;
+use crate::file::{Power, has};
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, sigio};
 use linux_raw_sys::general::*;
@@ -62,12 +63,12 @@ fn stat_zero() -> stat {
     unsafe { core::mem::zeroed() }
 }
 
-/// mlock(2), mlock2(2), mlockall(2). Where the host's limit forbids it, the pages of the zone's root
-/// are made present, and no more: its `CAP_IPC_LOCK` does not count on the host.
+/// mlock(2), mlock2(2), mlockall(2). Where the host's limit forbids it, the pages of who
+/// has `CAP_IPC_LOCK` in the zone are made present, and no more: it does not count on the host.
 pub fn lock(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     const PAGE: u64 = 4096;
     let errno = match checked(unsafe { syscall6(nr, args) }) {
-        Err(errno @ (Errno::ENOMEM | Errno::EPERM)) if thread.credentials.is_root() => errno,
+        Err(errno @ (Errno::ENOMEM | Errno::EPERM)) if has(thread, Power::Lock) => errno,
         other => return other,
     };
     let [start, length, ..] = args;

@@ -2,14 +2,14 @@
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::thread::{Thread, me};
-use crate::{die, handover, init, pids, ptrace, room, signal};
+use crate::{die, handover, identity, init, pids, ptrace, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
-use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME};
+use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME, PR_SET_PDEATHSIG};
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::*;
-use picozone_personality::mailbox::{Handover, Image, MAILBOX_STRIDE, Segment};
+use picozone_personality::mailbox::{AWAITED, Handover, Image, MAILBOX_STRIDE, Segment};
 use picozone_personality::tables::TABLES_SIZE;
 
 const PAGE: u64 = 4096;
@@ -63,7 +63,6 @@ pub extern "C" fn start(stack: u64) -> ! {
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
     let process = thread.process();
     process.host_pid = thread.host_tid;
-    process.dumpable = 1;
     thread.take_stack();
     thread.take_jumps();
     let handover = handover::find(thread.host_tid);
@@ -74,11 +73,36 @@ pub extern "C" fn start(stack: u64) -> ! {
         _ => die("picozone: this program is started by zones only\n"),
     }
     process.zone_pid = pids::to_zone(process.host_pid).unwrap_or(0);
-    thread.credentials = pids::load_credentials(process.zone_pid);
+    let is_secure = become_program(thread, handover);
     process.root = pids::own(thread).root.load(Relaxed);
     signal::take_over();
     seal_self();
-    enter(thread, stack, handover)
+    enter(thread, stack, handover, is_secure)
+}
+
+/// Takes the users that the exec's file gives. Whether the program is to be careful.
+fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
+    /// PER_CLEAR_ON_SETID (include/linux/personality.h).
+    const CLEARED: u32 = 0x74_0000;
+    let process = thread.process();
+    thread.credentials = pids::load_credentials(process.zone_pid);
+    thread.credentials.groups = pids::load_groups(process.zone_pid);
+    let mut privileges = handover.privileges;
+    privileges.is_watched = u32::from(handover.is_awaited == AWAITED);
+    // What may not be executed was refused before.
+    let old = thread.credentials;
+    let is_secure = thread.credentials.execute(&privileges).unwrap_or(false);
+    let own = &thread.credentials;
+    process.dumpable = u32::from(own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1]);
+    identity::changed(thread, &old);
+    if is_secure {
+        let persona = unsafe { syscall1(__NR_personality, u64::from(u32::MAX)) } as u32;
+        unsafe {
+            syscall1(__NR_personality, u64::from(persona & !CLEARED));
+            syscall2(__NR_prctl, u64::from(PR_SET_PDEATHSIG), 0);
+        }
+    }
+    is_secure
 }
 
 /// Seals the personality's own mappings against unmapping and remapping.
@@ -230,7 +254,7 @@ struct MemoryMap {
     exe_fd: u32,
 }
 
-fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
+fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) -> ! {
     let exe = map_image(&handover.exe);
     let (entry, base) = if handover.has_interp == 1 {
         let interp = map_image(&handover.interp);
@@ -258,7 +282,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
         let auxv = end + 8;
         let mut at = auxv;
         let mut execfn = 0;
-        let credentials = thread.credentials;
+        let credentials = &thread.credentials;
         loop {
             let pair = at as *mut [u64; 2];
             let [key, value] = pair.read();
@@ -284,7 +308,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover) -> ! {
                 AT_EUID => u64::from(credentials.uid[1]),
                 AT_GID => u64::from(credentials.gid[0]),
                 AT_EGID => u64::from(credentials.gid[1]),
-                AT_SECURE => 0,
+                AT_SECURE => u64::from(is_secure),
                 _ => value,
             };
             pair.write([key, new]);

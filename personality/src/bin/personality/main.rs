@@ -33,9 +33,11 @@
 )]
 
 mod arch;
+mod capabilities;
 mod dispatch;
 mod exec;
 mod file;
+mod groups;
 mod handover;
 mod identity;
 mod init;
@@ -54,6 +56,7 @@ mod plan;
 mod process;
 mod ptrace;
 mod room;
+mod scheduling;
 mod sigio;
 mod signal;
 mod socket;

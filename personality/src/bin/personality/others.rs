@@ -3,10 +3,11 @@
 //! The kernel serves those that name the caller, and those that Landlock bounds (what needs the right
 //! to trace); all else goes to the monitor.
 
-use crate::arch::{syscall3, syscall4, syscall5, syscall6};
+use crate::arch::{syscall3, syscall4, syscall6};
 use crate::dispatch::checked;
+use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids};
+use crate::{Errno, Result, memory, pids, scheduling};
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::limits::{self, Limit};
@@ -60,6 +61,11 @@ pub fn priority(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     }
     let is_process = which == first;
     if is_process && is_self(thread, who) {
+        match nr {
+            __NR_getpriority => return scheduling::get_priority(thread),
+            __NR_setpriority => return scheduling::set_priority(thread, value),
+            _ => {}
+        }
         return checked(unsafe { syscall3(nr, u64::from(which), 0, value) });
     }
     let who = if is_process { named(thread, who) } else { who };
@@ -70,7 +76,7 @@ pub fn priority(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 }
 
 /// The sched_* calls that name a thread.
-pub fn scheduling(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let pid = args[0] as i32;
     if pid < 0 && !matches!(nr, __NR_sched_getaffinity | __NR_sched_setaffinity) {
         return Err(Errno::EINVAL);
@@ -78,7 +84,7 @@ pub fn scheduling(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let id = pid as u32;
     let [_, second, third, fourth, ..] = args;
     if is_self(thread, id) {
-        return checked(unsafe { syscall5(nr, 0, second, third, fourth, 0) });
+        return scheduling::own(thread, nr, [second, third, fourth]);
     }
     let b = &mut thread.mailbox().b;
     match nr {
@@ -175,7 +181,7 @@ fn own_limit(thread: &Thread, resource: usize, new: u64, old: u64) -> Result<u64
     let process = pids::own(thread);
     let before = limits::shown(process, resource, real);
     if let Some(new) = new {
-        let real = limits::change(process, resource, real, new, thread.credentials.is_root())?;
+        let real = limits::change(process, resource, real, new, has(thread, Power::Administer))?;
         native(&raw const real as u64, 0)?;
         limits::record(process, resource, new);
     }
@@ -189,13 +195,16 @@ fn own_limit(thread: &Thread, resource: usize, new: u64, old: u64) -> Result<u64
 /// checking").
 pub fn may_look_into(thread: &Thread, zone_pid: u32) -> Result<()> {
     let own = &thread.credentials;
-    if own.is_root() || zone_pid == thread.process().zone_pid {
+    if has(thread, Power::Trace) || zone_pid == thread.process().zone_pid {
         return Ok(());
     }
     let theirs = pids::load_credentials(zone_pid);
-    let is_same = theirs.uid[..3].iter().all(|&id| id == own.uid[0])
-        && theirs.gid[..3].iter().all(|&id| id == own.gid[0]);
-    if is_same { Ok(()) } else { Err(Errno::EPERM) }
+    let has_more = theirs.capabilities.permitted & !own.capabilities.permitted != 0;
+    if theirs.are_those_of(own) && !has_more {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// Host id of a thread that may be looked into.

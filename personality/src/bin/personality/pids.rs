@@ -1,13 +1,14 @@
 //! Process numbers of the zone, in the commons.
 
 use crate::arch::syscall2;
+use crate::groups::Groups;
 use crate::identity::Credentials;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{Errno, Result};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use linux_raw_sys::general::__NR_kill;
-use picozone_personality::commons::{Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
+use picozone_personality::commons::{FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
 use picozone_personality::layout::{PID_LIMIT, THREAD_BIAS};
 use picozone_personality::limits;
 
@@ -132,13 +133,25 @@ pub fn store_credentials(zone: u32, credentials: &Credentials) {
         process.uid[i].store(credentials.uid[i], Relaxed);
         process.gid[i].store(credentials.gid[i], Relaxed);
     }
-    for (to, from) in process.groups.iter().zip(&credentials.groups) {
+    process.store_capabilities(&credentials.capabilities);
+    let groups = credentials.groups.as_slice();
+    let many = commons().many_groups.get(zone as usize);
+    let to = match many {
+        Some(many) if groups.len() > FEW_GROUPS => &many[..],
+        _ => &process.groups[..],
+    };
+    for (to, from) in to.iter().zip(groups) {
         to.store(*from, Relaxed);
     }
-    process.group_count.store(credentials.group_count, Release);
+    process.group_count.store(groups.len() as u32, Release);
 }
 
-/// Reads them back.
+/// The groups of a process, in memory of the caller's.
+pub fn load_groups(zone: u32) -> Groups {
+    Groups::load(commons().groups_of(zone))
+}
+
+/// Reads credentials back, but for the groups.
 pub fn load_credentials(zone: u32) -> Credentials {
     let mut credentials = Credentials::ROOT;
     if let Some(process) = entry(zone) {
@@ -146,13 +159,7 @@ pub fn load_credentials(zone: u32) -> Credentials {
             credentials.uid[i] = process.uid[i].load(Relaxed);
             credentials.gid[i] = process.gid[i].load(Relaxed);
         }
-        credentials.group_count = process
-            .group_count
-            .load(Acquire)
-            .min(credentials.groups.len() as u32);
-        for (to, from) in credentials.groups.iter_mut().zip(&process.groups) {
-            *to = from.load(Relaxed);
-        }
+        credentials.capabilities = process.load_capabilities();
     }
     credentials
 }

@@ -1,7 +1,7 @@
 //! The plan of an exec: one that is known already, or else the monitor's.
 
 use crate::arch::syscall1;
-use crate::file::is_program;
+use crate::file::program;
 use crate::monitor::{commons, tables};
 use crate::path::{may_walk, open_copy, open_program, root};
 use crate::thread::Thread;
@@ -10,6 +10,7 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
+use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::mailbox::{Handover, Image, Request};
 use picozone_personality::plans::{CopyName, FileId, KnownPlan, SEGMENTS};
 
@@ -33,7 +34,7 @@ pub fn prepare(
         is_there(thread, path)?;
     }
     let user = &thread.credentials;
-    let groups = &user.groups[..(user.group_count as usize).min(user.groups.len())];
+    let groups = user.groups.as_slice();
     let mailbox = thread.mailbox();
     for (to, from) in mailbox.b.as_chunks_mut().0.iter_mut().zip(groups) {
         *to = from.to_ne_bytes();
@@ -43,6 +44,7 @@ pub fn prepare(
         flags,
         u64::from(user.uid[3]),
         u64::from(user.gid[3]),
+        user.capabilities.effective,
         groups.len() as u64,
     ];
     thread.ask_about(Request::Exec, path.to_bytes(), &args)?;
@@ -84,12 +86,19 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
     if plan.links != commons().links.load(Acquire) {
         return None;
     }
-    let exe = open(thread, path, &plan.exe_id, &plan.exe_copy)?;
+    let (exe, mut privileges) = open(thread, path, &plan.exe_id, &plan.exe_copy)?;
     let Some(interp) = open_interp(thread, plan) else {
         close(exe);
         return None;
     };
+    privileges = FilePrivileges {
+        uid: privileges.uid,
+        gid: privileges.gid,
+        mode: privileges.mode,
+        ..plan.privileges
+    };
     handover.kind = 1;
+    handover.privileges = privileges;
     handover.exec_stack = plan.exec_stack;
     handover.has_interp = u32::from(interp.is_some());
     put(&mut handover.exe, &plan.exe, exe);
@@ -120,20 +129,26 @@ fn open_interp(thread: &Thread, plan: &KnownPlan) -> Option<Option<i32>> {
     if path.is_empty() {
         return Some(None);
     }
-    open(thread, path, &plan.interp_id, &plan.interp_copy).map(Some)
+    open(thread, path, &plan.interp_id, &plan.interp_copy).map(|(fd, _)| Some(fd))
 }
 
-/// Opens a file, if it is still the same, or its copy.
-fn open(thread: &Thread, path: &CStr, id: &FileId, copy: &CopyName) -> Option<i32> {
+/// Opens a file, if it is still the same, or its copy. Its owner and mode come along.
+fn open(
+    thread: &Thread,
+    path: &CStr,
+    id: &FileId,
+    copy: &CopyName,
+) -> Option<(i32, FilePrivileges)> {
     let fd = open_program(thread, path).ok().flatten()?;
-    if !is_program(thread, fd, id) {
+    let Some(privileges) = program(thread, fd, id) else {
         close(fd as i32);
         return None;
-    }
+    };
     let copy = CStr::from_bytes_until_nul(copy).ok()?;
     if copy.is_empty() {
-        return Some(fd as i32);
+        return Some((fd as i32, privileges));
     }
     close(fd as i32);
-    open_copy(thread, copy, 0).ok().map(|fd| fd as i32)
+    let fd = open_copy(thread, copy, 0).ok()?;
+    Some((fd as i32, privileges))
 }

@@ -2,6 +2,8 @@
 
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::{checked, checked_or_restart};
+use crate::file::{Power, has};
+use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, handover, memory, others, pids, ptrace, signal};
 use core::sync::atomic::AtomicU32;
@@ -53,11 +55,14 @@ pub fn clone(
         size: 0,
     };
     child.held = thread.held;
-    child.credentials = thread.credentials;
+    child.credentials = thread.credentials.inherited();
     child.is_leader = !is_thread;
     let places = tid_places(flags, [ptid, ctid], tls);
     child.tid_places = places;
     child.clears_handlers = clears_handlers;
+    // Until it has its own.
+    child.host_tid = thread.host_tid;
+    child.birth = commons().birth();
     (child.making, thread.making) = (zone_pid, zone_pid);
     child.is_vfork = flags & u64::from(CLONE_VFORK) != 0;
     if is_thread {
@@ -89,6 +94,7 @@ pub fn clone(
         }
     }
     child.child_frame = frame as u64;
+    let birth = child.birth;
     let result = unsafe {
         arch::clone(
             flags,
@@ -105,6 +111,7 @@ pub fn clone(
         thread::free(child);
     }
     let host = checked(result)? as u32;
+    commons().inherit_scheduling(host, thread.host_tid, birth);
     let zone = if is_thread {
         host + picozone_personality::layout::THREAD_BIAS
     } else {
@@ -244,7 +251,7 @@ extern "C" fn child_start(region: u64) -> ! {
     debug_assert!(thread.region() == region);
     thread.take_stack();
     thread.take_jumps();
-    thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+    thread.learn_tid();
     if thread.clears_handlers {
         signal::clear_handlers(thread.handlers());
     }
@@ -278,10 +285,11 @@ fn fork(
     thread.making = zone_pid;
     // The child inherits nothing that was sent to us, and may be sent something at once.
     let kept = core::mem::take(&mut thread.held_pending);
+    thread.birth = commons().birth();
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
         // Only this thread lives on; what it knows of itself changes.
-        thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+        thread.learn_tid();
         thread.is_leader = true;
         thread.begin_process();
         let process = thread.process();
@@ -302,6 +310,7 @@ fn fork(
     thread.making = 0;
     thread.held_pending |= kept;
     let host = checked(result)? as u32;
+    commons().inherit_scheduling(host, thread.host_tid, thread.birth);
     pids::register(zone_pid, host);
     arch::replace_if_any(parents, host, zone_pid);
     Ok(u64::from(zone_pid))
@@ -325,7 +334,8 @@ pub fn vfork(thread: &mut Thread) -> Result<u64> {
 }
 
 /// exit(2): ends the thread and gives its region back.
-pub fn exit(thread: &Thread, status: u64) -> ! {
+pub fn exit(thread: &mut Thread, status: u64) -> ! {
+    thread.credentials.groups.free();
     if !thread.leave() {
         unsafe { syscall1(__NR_exit, status) };
     }
@@ -451,7 +461,7 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
 /// Whether the thread may signal a process, by the zone's own users (kill(2)).
 pub fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
     let [real, effective, ..] = thread.credentials.uid;
-    if effective == 0 || zone_pid == thread.process().zone_pid {
+    if has(thread, Power::Kill) || zone_pid == thread.process().zone_pid {
         return Ok(());
     }
     let [target, _, saved, _] = pids::load_credentials(zone_pid).uid;

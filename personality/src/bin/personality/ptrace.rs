@@ -15,7 +15,7 @@ use crate::dispatch::{RESTART_ERRNO, checked};
 use crate::monitor::commons;
 use crate::process::{info_to_host, info_to_zone};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids, signal};
+use crate::{Errno, Result, memory, others, pids, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ptrace::*;
@@ -201,14 +201,10 @@ fn attach(thread: &Thread, request: u32, zone: u32, host: u32, a: [u64; 2]) -> R
 
 /// By the zone's own users. Of a thread that is not a leader only the host's answer counts.
 fn may_trace(thread: &Thread, zone: u32) -> Result<()> {
-    let own = &thread.credentials;
-    if own.is_root() || zone >= THREAD_BIAS {
+    if zone >= THREAD_BIAS {
         return Ok(());
     }
-    let other = pids::load_credentials(zone);
-    let is_same = other.uid[..3].iter().all(|&uid| uid == own.uid[0])
-        && other.gid[..3].iter().all(|&gid| gid == own.gid[0]);
-    if is_same { Ok(()) } else { Err(Errno::EPERM) }
+    others::may_look_into(thread, zone)
 }
 
 /// What goes on with a stop that is shown as an event brings no signal.

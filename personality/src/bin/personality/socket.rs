@@ -11,6 +11,7 @@ pub mod unix;
 
 use crate::arch::{self, syscall2, syscall3, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
+use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, signal};
@@ -165,8 +166,8 @@ pub fn bind(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
             .as_bytes()
             .get(2..4)
             .is_some_and(|port| (1..1024).contains(&u16::from_be_bytes([port[0], port[1]])));
-        // The kernel asks for CAP_NET_BIND_SERVICE; in the zone that is root's.
-        if is_low && !thread.credentials.is_root() {
+        // The kernel asks for CAP_NET_BIND_SERVICE; in the zone too.
+        if is_low && !has(thread, Power::BindService) {
             return Err(Errno::EACCES);
         }
     }

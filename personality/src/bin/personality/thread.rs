@@ -4,14 +4,14 @@
 //! blocks of process and handlers lie in the region of the thread that began them; threads share
 //! both, and a process made with `CLONE_SIGHAND` alone shares the handlers.
 
-use crate::arch::{Context, Info, Stack, syscall3, syscall6};
+use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::Searched;
 use crate::signal::Action;
 use core::cell::UnsafeCell;
 use core::ops::{Index, IndexMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use linux_raw_sys::general::{__NR_mmap, __NR_munmap, __NR_sigaltstack};
+use linux_raw_sys::general::{__NR_gettid, __NR_mmap, __NR_munmap, __NR_sigaltstack};
 use picozone_personality::layout::PERSONALITY_BASE;
 
 /// Size and alignment of a thread's region, in bytes.
@@ -130,6 +130,8 @@ pub struct Thread {
     pub making: u32,
     /// Where a child that shares memory puts its zone id in place of the host's; 0: nowhere.
     pub tid_places: [u64; 2],
+    /// Number of the thread's birth, and in its maker of the last one.
+    pub birth: u32,
     /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.
     pub is_vfork: bool,
     /// Whether the exec is to begin with `PTRACE_TRACEME`.
@@ -255,6 +257,12 @@ impl Thread {
             size: (REGION_SIZE - BLOCKS_SIZE) as u64,
         }
     }
+    /// In a thread just made, whose block says who made it.
+    pub fn learn_tid(&mut self) {
+        let parent = self.host_tid;
+        self.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
+        crate::monitor::commons().inherit_scheduling(self.host_tid, parent, self.birth);
+    }
     /// Makes the region this thread's signal stack. Must run on the thread itself.
     pub fn take_stack(&self) {
         let stack = self.real_stack();
@@ -327,6 +335,7 @@ pub fn allocate() -> Option<&'static mut Thread> {
 }
 
 /// Gives a region back that no thread runs on.
-pub fn free(thread: &Thread) {
+pub fn free(thread: &mut Thread) {
+    thread.credentials.groups.free();
     unsafe { syscall3(__NR_munmap, thread.region(), REGION_SIZE as u64, 0) };
 }

@@ -75,7 +75,11 @@ impl View for Fake {
             .map(HostPid)
     }
     fn credentials(&self, zone: ZonePid) -> Credentials {
-        self.users.get(&zone.0).cloned().unwrap_or_default()
+        let root = || Credentials {
+            capabilities: picozone_personality::capabilities::Capabilities::ROOT,
+            ..Credentials::default()
+        };
+        self.users.get(&zone.0).cloned().unwrap_or_else(root)
     }
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
         self.shared.iter().find_map(|(from, to)| {

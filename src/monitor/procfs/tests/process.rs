@@ -4,6 +4,7 @@ use super::*;
 use crate::monitor::procfs::StatLine;
 use nix::fcntl::OFlag;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use picozone_personality::capabilities::Capabilities;
 use picozone_personality::layout::THREAD_BIAS;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -58,6 +59,11 @@ fn status_has_the_zones_numbers_and_users() {
         uid: [33, 33, 33, 33],
         gid: [34, 34, 34, 34],
         groups: vec![4, 24],
+        capabilities: Capabilities {
+            ambient: 0x400,
+            no_new_privs: 1,
+            ..Capabilities::NONE
+        },
     };
     view.users.insert(7, users);
     let guest = Guest::start();
@@ -82,7 +88,8 @@ fn status_has_the_zones_numbers_and_users() {
         "Groups:\t4 24 \n",
         "CapEff:\t0000000000000000\n",
         "CapBnd:\t000001fffeffffff\n",
-        "NoNewPrivs:\t0\n",
+        "CapAmb:\t0000000000000400\n",
+        "NoNewPrivs:\t1\n",
         "Seccomp:\t0\n",
         "Threads:\t1\n",
     ] {
@@ -284,7 +291,7 @@ fn other_users_may_not_look_into_a_process() {
     let user = |id| Credentials {
         uid: [id; 4],
         gid: [id; 4],
-        groups: Vec::new(),
+        ..Credentials::default()
     };
     view.users.insert(1, user(33));
     view.users.insert(7, user(33));

@@ -36,7 +36,7 @@ fn sockets_of_the_zone_are_listed_in_its_terms() {
         Credentials {
             uid: [33; 4],
             gid: [33; 4],
-            groups: Vec::new(),
+            ..Credentials::default()
         },
     );
     let _v4 = TcpListener::bind("127.111.0.2:0").unwrap();

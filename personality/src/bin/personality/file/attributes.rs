@@ -10,6 +10,7 @@ use crate::path::{self, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
+use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 use picozone_personality::plans::FileId;
@@ -68,15 +69,21 @@ fn id_in(st: &linux_raw_sys::general::stat) -> FileId {
     }
 }
 
-/// Whether a descriptor is that file, unchanged, and the thread may execute it.
-pub fn is_program(thread: &Thread, fd: u64, id: &FileId) -> bool {
+/// Owner and mode of a program, if a descriptor is that file, unchanged, and the thread may execute it.
+pub fn program(thread: &Thread, fd: u64, id: &FileId) -> Option<FilePrivileges> {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
     if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } < 0 {
-        return false;
+        return None;
     }
     let found = id_in(&st);
     stat_to_zone(fd, &mut st);
-    found == *id && st.st_mode & S_IFMT == 0o100_000 && permits(thread, &st, 1)
+    let is_program = found == *id && st.st_mode & S_IFMT == 0o100_000 && permits(thread, &st, 1);
+    is_program.then_some(FilePrivileges {
+        uid: st.st_uid,
+        gid: st.st_gid,
+        mode: st.st_mode,
+        ..FilePrivileges::default()
+    })
 }
 
 /// The same, where the descriptor may be one of a directory of the monitor's.
@@ -126,6 +133,11 @@ fn stat_from(x: &linux_raw_sys::general::statx) -> linux_raw_sys::general::stat 
     st.st_ctime = x.stx_ctime.tv_sec as u64;
     st.st_ctime_nsec = u64::from(x.stx_ctime.tv_nsec);
     st
+}
+
+fn major_minor(rdev: u64) -> (u32, u32) {
+    let rdev = rdev as u32;
+    (rdev >> 8 & 0xfff, rdev & 0xff | rdev >> 12 & 0xf_ff00)
 }
 
 fn makedev(major: u32, minor: u32) -> u64 {
@@ -195,6 +207,8 @@ pub fn statx(
             x.stx_uid = owner.uid;
             x.stx_gid = owner.gid;
             x.stx_mode = owner.mode as u16;
+            let (major, minor) = major_minor(owner.rdev);
+            (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
         } else {
             x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
             x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);

@@ -1,14 +1,17 @@
 //! Directory listings.
 
-use crate::arch::{syscall2, syscall3};
+use crate::arch::{syscall1, syscall2, syscall3};
 use crate::dispatch::checked;
+use crate::memory::PathRoom;
 use crate::monitor::tables;
+use crate::thread::me;
 use crate::{Result, memory, path};
 use linux_raw_sys::general::*;
 
 /// getdents64(2): placeholders are what they stand for.
 pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
     const DT_LNK: u8 = 10;
+    const DT_SOCK: u8 = 12;
     let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
     let mut device = None;
     let mut is_served = false;
@@ -16,7 +19,13 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
     while at < got {
         let record = to + at;
         let length = u64::from(memory::read::<u32>(record + 16)? & 0xffff);
-        if memory::read::<u8>(record + 18)? == DT_LNK {
+        let kind = memory::read::<u8>(record + 18)?;
+        if kind == DT_SOCK
+            && let Some(kind) = kind_of(fd, record + 19)
+        {
+            memory::write(record + 18, &kind)?;
+        }
+        if kind == DT_LNK {
             let ino = memory::read::<u64>(record)?;
             if let Some((shown, own_ino)) = placeholder(fd, ino, &mut device) {
                 memory::write(record + 18, &shown)?;
@@ -59,6 +68,18 @@ pub fn getdents(fd: u64, to: u64, size: u64) -> Result<u64> {
         at += length as u64;
     }
     Ok(got)
+}
+
+/// The type of a device, whose place a socket keeps.
+#[cold]
+fn kind_of(directory: u64, name: u64) -> Option<u8> {
+    let mut room = PathRoom::new();
+    let name = room.read(name).ok()?;
+    let flags = path::PATH_FLAGS | u64::from(O_NOFOLLOW);
+    let fd = path::open_anywhere(me(), directory, name, flags, 0, &mut None).ok()?;
+    let st = super::stat_of(fd);
+    unsafe { syscall1(__NR_close, fd) };
+    Some((st.ok()?.st_mode >> 12) as u8)
 }
 
 /// How a listing shows a link that is a placeholder: type and inode. `device` remembers the

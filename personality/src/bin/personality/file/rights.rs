@@ -9,32 +9,19 @@ use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
+pub use picozone_personality::capabilities::Power;
 use picozone_personality::layout::DIRECTORY_MODE;
 
-/// What the zone's root may do beyond owners and modes, by capability (capabilities(7)).
-#[derive(Clone, Copy)]
-pub enum Power {
-    /// CAP_CHOWN.
-    Chown = 0,
-    /// CAP_DAC_OVERRIDE.
-    Override = 1,
-    /// CAP_DAC_READ_SEARCH, or CAP_DAC_OVERRIDE.
-    Search = 2,
-    /// CAP_FOWNER.
-    Owner = 3,
-    /// CAP_FSETID.
-    KeepSetId = 4,
-    /// CAP_SYS_CHROOT.
-    Chroot = 18,
-    /// CAP_SYS_ADMIN.
-    Administer = 21,
-}
-
-/// Whether the thread has a capability: all go with the file-system user.
+/// Whether the thread has a capability. This is the one place that says so.
 #[inline]
 pub fn has(thread: &Thread, power: Power) -> bool {
-    let _ = power;
-    thread.credentials.uid[3] == 0
+    thread.credentials.capabilities.has(power)
+}
+
+/// Whether the thread may search any directory.
+#[inline]
+pub fn searches_all(thread: &Thread) -> bool {
+    has(thread, Power::Override) || has(thread, Power::Search)
 }
 
 /// Whether the thread may do `want` (4 read, 2 write, 1 search or execute) to a file of these
@@ -90,12 +77,14 @@ pub fn access(
         return access_now(thread, dirfd, pathname, mode, flags);
     }
     // The way there is judged by the real users too.
-    let (uid, gid) = (thread.credentials.uid[3], thread.credentials.gid[3]);
-    thread.credentials.uid[3] = thread.credentials.uid[0];
-    thread.credentials.gid[3] = thread.credentials.gid[0];
+    let own = thread.credentials;
+    let real = &mut thread.credentials;
+    (real.uid[3], real.gid[3]) = (real.uid[0], real.gid[0]);
+    real.capabilities.effective = real.capabilities.of_real_user(real.uid[0]);
     let result = access_now(thread, dirfd, pathname, mode, flags);
-    thread.credentials.uid[3] = uid;
-    thread.credentials.gid[3] = gid;
+    let real = &mut thread.credentials;
+    (real.uid[3], real.gid[3]) = (own.uid[3], own.gid[3]);
+    real.capabilities.effective = own.capabilities.effective;
     result
 }
 

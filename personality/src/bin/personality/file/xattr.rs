@@ -16,6 +16,7 @@ use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
 const NAME_MAX: usize = 255;
 /// Longest value (`XATTR_SIZE_MAX`).
 const SIZE_MAX: u64 = 65536;
+const CAPABILITIES: &[u8] = b"security.capability";
 /// XATTR_CREATE | XATTR_REPLACE.
 const FLAGS: u64 = 3;
 
@@ -50,6 +51,13 @@ impl Name {
         let text = self.text();
         if text.starts_with(b"trusted.") {
             return if has(thread, Power::Administer) {
+                Ok(())
+            } else {
+                Err(no)
+            };
+        }
+        if text == CAPABILITIES && writes {
+            return if has(thread, Power::SetFileCapabilities) {
                 Ok(())
             } else {
                 Err(no)
@@ -137,10 +145,21 @@ pub fn setxattr(
     file.with(thread, |thread, fd| {
         name.judge(thread, fd, true)?;
         let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
+        if name.text() == CAPABILITIES && !is_capabilities(value) {
+            return Err(Errno::EINVAL);
+        }
         thread.mailbox().b[..value.len()].copy_from_slice(value);
         let args = [fd, of::SET, size, flags & FLAGS];
         thread.ask_about(Request::Xattr, name.text(), &args)
     })
+}
+
+/// Whether the value has a form that may be set: none, the second, or the third (`validheader` in the
+/// kernel's security/commoncap.c).
+fn is_capabilities(value: &[u8]) -> bool {
+    let revision = value.get(3).copied().unwrap_or(0);
+    let is_known = matches!((revision, value.len()), (2, 20) | (3, 24));
+    value.is_empty() || is_known && value.get(1..3) == Some(&[0, 0])
 }
 
 /// getxattr(2), lgetxattr(2), fgetxattr(2).

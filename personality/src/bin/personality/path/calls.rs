@@ -81,8 +81,41 @@ fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u6
         Err(Errno::EPERM) if flags & u64::from(O_NOATIME) != 0 && is_root => {
             open_path(thread, dirfd, path, flags & !u64::from(O_NOATIME), asked)
         }
+        Err(Errno::ENXIO) => open_device(thread, dirfd, path, flags),
         Err(Errno::EACCES) if flags & 3 != 0 || makes => Err(if_on_read_only(thread, dirfd, path)),
         Err(errno) => Err(errno),
+    }
+}
+
+/// The zone's own entries of `/dev` behind device nodes that it made, by number.
+const DEVICES: [(u64, &CStr); 7] = [
+    (0x103, c"/dev/null"),
+    (0x105, c"/dev/zero"),
+    (0x107, c"/dev/full"),
+    (0x108, c"/dev/random"),
+    (0x109, c"/dev/urandom"),
+    (0x500, c"/dev/tty"),
+    (0x502, c"/dev/ptmx"),
+];
+
+/// Opens a device node of the zone's. What the host gave ENXIO for may also be a socket, or a FIFO that
+/// nobody reads.
+#[cold]
+#[inline(never)]
+fn open_device(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<u64> {
+    let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW);
+    let fd = open_anywhere(thread, dirfd, path, look, 0, &mut None)?;
+    let st = file::stat_of(fd);
+    let may = st.and_then(|st| may_open(thread, fd, flags).map(|()| st));
+    close(fd);
+    let st = may?;
+    let known = DEVICES.iter().find(|device| device.0 == st.st_rdev);
+    match known {
+        Some((_, path)) if st.st_mode & 0o170_000 == S_IFCHR => {
+            let kept = flags & u64::from(O_ACCMODE | O_NONBLOCK | O_APPEND | O_NOCTTY | O_CLOEXEC);
+            open_anywhere(thread, AT_CWD as u64, path, kept, 0, &mut None)
+        }
+        _ => Err(Errno::ENXIO),
     }
 }
 

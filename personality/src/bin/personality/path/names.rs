@@ -12,6 +12,7 @@ use super::{
 };
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
+use crate::file::Power;
 use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
@@ -19,6 +20,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Last, PathBuf};
+use picozone_personality::mailbox::Request;
 
 /// The parent directory of a path, and the last name.
 pub(super) struct Parent {
@@ -128,7 +130,6 @@ pub fn make(
     mode: u64,
     device: u64,
 ) -> Result<u64> {
-    let _ = device;
     let mut room = PathRoom::new();
     let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
     let kind = mode as u32 & 0o170_000;
@@ -136,10 +137,18 @@ pub fn make(
         _ if nr == __NR_mkdirat => 0o040_000 | mode as u32 & 0o1777,
         0 => 0o100_000 | mode as u32 & 0o7777,
         0o100_000 | 0o010_000 | 0o140_000 => mode as u32 & 0o177_777,
-        0o020_000 | 0o060_000 | 0o040_000 => return Err(Errno::EPERM),
+        // A socket keeps the place of a device.
+        S_IFCHR | S_IFBLK => 0o140_000 | mode as u32 & 0o7777,
+        0o040_000 => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     };
+    let is_device = nr != __NR_mkdirat && matches!(kind, S_IFCHR | S_IFBLK);
+    // Anybody may make what overlays take for a gap: 0, 0.
+    let is_gap = kind == S_IFCHR && device as u32 == 0;
     may_make(thread, &parent)?;
+    if is_device && !is_gap && !file::has(thread, Power::MakeDevice) {
+        return Err(Errno::EPERM);
+    }
     let new = New::within(thread, parent.fd, asked)?;
     let result = if nr == __NR_mkdirat {
         let mode = new.host_mode() | u64::from(asked) & 0o1000;
@@ -149,7 +158,13 @@ pub fn make(
         checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode, 0) })
     };
     result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
-    if !new.is_plain() {
+    if is_device {
+        let args = [u64::from(kind), device & 0xffff_ffff];
+        on_new(thread, &parent, |fd| {
+            new.finish(thread, fd);
+            file::change_fd(thread, fd, Request::Device, &args).map(|_| ())
+        })?;
+    } else if !new.is_plain() {
         finish(thread, &parent, &new);
     }
     Ok(0)
@@ -157,12 +172,20 @@ pub fn make(
 
 /// Says of what was just made what the host does not know.
 fn finish(thread: &Thread, parent: &Parent, new: &New) {
-    let flags = PATH_FLAGS | NOFOLLOW;
-    if let Ok(fd) = how(thread, flags, 0).and_then(|how| openat2_raw(parent.fd, parent.name(), how))
-    {
+    // As where the zone's owner table has no room: the file is there.
+    let _ = on_new(thread, parent, |fd| {
         new.finish(thread, fd);
-        close(fd);
-    }
+        Ok(())
+    });
+}
+
+/// Runs `f` on a descriptor of what was just made.
+fn on_new(thread: &Thread, parent: &Parent, f: impl FnOnce(u64) -> Result<()>) -> Result<()> {
+    let how = how(thread, PATH_FLAGS | NOFOLLOW, 0)?;
+    let fd = openat2_raw(parent.fd, parent.name(), how)?;
+    let result = f(fd);
+    close(fd);
+    result
 }
 
 /// Where Landlock refuses a change, a read-only file system would have.

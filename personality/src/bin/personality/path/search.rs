@@ -6,7 +6,7 @@
 
 use super::walk::walk;
 use crate::arch::syscall4;
-use crate::file::{self, Power};
+use crate::file;
 use crate::identity::Credentials;
 use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
@@ -39,10 +39,7 @@ impl Key {
         key.add(place[0]);
         key.add(place[1]);
         key.add(u64::from(credentials.uid[3]) << 32 | u64::from(credentials.gid[3]));
-        let count = (credentials.group_count as usize).min(credentials.groups.len());
-        for &group in &credentials.groups[..count] {
-            key.add(u64::from(group) | 1 << 32);
-        }
+        key.add(credentials.groups.hash());
         for &byte in text {
             key.add(u64::from(byte));
         }
@@ -88,7 +85,7 @@ pub fn note_rights() {
 /// Whether the thread may go anywhere.
 #[inline]
 pub(super) fn goes_anywhere(thread: &Thread) -> bool {
-    file::has(thread, Power::Search)
+    file::searches_all(thread)
 }
 
 /// Whether the thread may search every directory that a path leads through, links at its end included.

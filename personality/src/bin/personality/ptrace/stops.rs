@@ -9,9 +9,11 @@
 //! shown as is kept until the tracee goes on.
 
 use super::*;
+use crate::file::{Power, has};
 use crate::thread::{REGION_SIZE, me};
 use linux_raw_sys::general::{P_ALL, WEXITED, WNOHANG, WNOWAIT, WSTOPPED};
 use picozone_personality::layout::{PERSONALITY_BASE, PERSONALITY_SIZE};
+use picozone_personality::mailbox::{AWAITED, AWAITED_BY_ROOT};
 
 /// Flag: the tracer saw the entry of the guest's call under way.
 const ENTERED: u32 = 1;
@@ -208,7 +210,11 @@ fn exec_began(tracee: &Tracee, host: u32, how: u32) -> Shown {
     tracee.message.store(former, Relaxed);
     tracee.exec.store(how, Relaxed);
     tracee.call.store(__NR_execve, Relaxed);
-    crate::handover::find(host).is_awaited = 1;
+    crate::handover::find(host).is_awaited = if has(me(), Power::Trace) {
+        AWAITED_BY_ROOT
+    } else {
+        AWAITED
+    };
     on(tracee, host, 0)
 }
 

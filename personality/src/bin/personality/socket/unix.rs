@@ -14,6 +14,7 @@ use super::{
 };
 use crate::arch::{self, syscall3, syscall6};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
+use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, signal};
@@ -278,10 +279,10 @@ pub(super) fn sent(
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     };
     let own = &thread.credentials;
-    let is_own = word(0) == thread.process().zone_pid
-        && own.uid[..3].contains(&word(1))
-        && own.gid[..3].contains(&word(2));
-    if !is_own && !own.is_root() {
+    let may_pose = (word(0) == thread.process().zone_pid || has(thread, Power::Administer))
+        && (own.uid[..3].contains(&word(1)) || has(thread, Power::SetUid))
+        && (own.gid[..3].contains(&word(2)) || has(thread, Power::SetGid));
+    if !may_pose {
         return Err(Errno::EPERM);
     }
     let host = [
