@@ -548,6 +548,7 @@ fn names_can_be_written_by_who_may_look_into_the_process() {
         uid: [33; 4],
         gid: [33; 4],
         groups: Vec::new(),
+        capabilities: Capabilities::default(),
     };
     view.users.insert(1, users.clone());
     view.users.insert(8, users);
