@@ -15,7 +15,7 @@ pub const TABLES_BASE: u64 = 0x6001_0000_0000;
 /// Start of the commons, which every guest of the zone may write.
 pub const COMMONS_BASE: u64 = 0x6002_0000_0000;
 /// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`.
-pub const MAILBOXES_BASE: u64 = 0x6003_0000_0000;
+pub const MAILBOXES_BASE: u64 = 0x6010_0000_0000;
 /// First address beyond all of the above.
 pub const REGION_END: u64 = 0x6300_0000_0000;
 
@@ -63,3 +63,13 @@ pub const OWN_MASK: u64 = !(1 << 6 | 1 << 10 | 1 << 30);
 ///
 /// No kernel knows it; the filter turns it into a notification.
 pub const NR_DOORBELL: u32 = 0x5a0f;
+
+/// The regions lie apart, the tables in the 4 GiB for which the filter has a test of its own.
+const _: () = {
+    const FILTERED: u64 = 1 << 32;
+    assert!(PERSONALITY_BASE + PERSONALITY_SIZE <= TABLES_BASE);
+    assert!(TABLES_BASE == PERSONALITY_BASE + FILTERED && crate::tables::TABLES_SIZE <= FILTERED);
+    assert!(COMMONS_BASE == TABLES_BASE + FILTERED);
+    assert!(COMMONS_BASE + size_of::<crate::commons::Commons>() as u64 <= MAILBOXES_BASE);
+    assert!(MAILBOXES_BASE + PID_LIMIT as u64 * crate::mailbox::MAILBOX_STRIDE <= REGION_END);
+};

@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering::Relaxed;
 const IMAGE: u64 = 0x6000_0000_0000;
 const TABLES: u64 = 0x6001_0000_0000;
 const COMMONS: u64 = 0x6002_0000_0000;
-const MAILBOXES: u64 = 0x6003_0000_0000;
+const MAILBOXES: u64 = 0x6010_0000_0000;
 const FD_PERSONALITY: u64 = 1024;
 const FD_TABLES: u64 = 1025;
 const FDS: std::ops::Range<u64> = 1024..1056;
