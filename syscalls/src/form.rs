@@ -166,8 +166,12 @@ pub(crate) const IOCTL: Form = &[&[
             0x8004_5430,
             0x4004_5431,
             0x8004_5439,
-            // SIOCATMARK.
+            // SIOCATMARK; SIOCGSTAMP and SIOCGSTAMPNS in their old and new forms.
             0x8905,
+            0x8906,
+            0x8907,
+            0x8010_8906,
+            0x8010_8907,
             0x802c_542a,
             0x402c_542b,
             0x402c_542c,

@@ -201,13 +201,13 @@ table! {
     171 setdomainname(name: HostName, len: Size) -> Zero = Emulated(NEVER);
     172 iopl(level: Int) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
     173 ioperm(from: Int, num: Int, turn_on: Int) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
-    174 create_module(name: Text, size: Size) -> Addr = Refused(Errno::EPERM, "belongs to the host's administrator");
+    174 create_module(name: Text, size: Size) -> Addr = Refused(Errno::ENOSYS, "obsolete or without use in a zone");
     175 init_module(module_image: Buf, size: Size, param_values: Text) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
     176 delete_module(name: Text, flags: Flags) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
-    177 get_kernel_syms(table: StructOut) -> Count = Refused(Errno::EPERM, "belongs to the host's administrator");
-    178 query_module(name: Text, which: Command, buf: BufOut, bufsize: Size, ret: SizeInOut) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
+    177 get_kernel_syms(table: StructOut) -> Count = Refused(Errno::ENOSYS, "obsolete or without use in a zone");
+    178 query_module(name: Text, which: Command, buf: BufOut, bufsize: Size, ret: SizeInOut) -> Zero = Refused(Errno::ENOSYS, "obsolete or without use in a zone");
     179 quotactl(op: Command, special: Path, id: Argument, addr: StructInOut) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
-    180 nfsservctl(cmd: Command, argp: StructIn, resp: StructOut) -> Int = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    180 nfsservctl(cmd: Command, argp: StructIn, resp: StructOut) -> Int = Refused(Errno::ENOSYS, "obsolete or without use in a zone");
     181 getpmsg(a1: Argument, a2: Argument, a3: Argument, a4: Argument, a5: Argument) -> Int = Refused(Errno::ENOSYS, "never used or not implemented by the kernel");
     182 putpmsg(a1: Argument, a2: Argument, a3: Argument, a4: Argument, a5: Argument) -> Int = Refused(Errno::ENOSYS, "never used or not implemented by the kernel");
     183 afs_syscall(a1: Argument, a2: Argument, a3: Argument, a4: Argument, a5: Argument) -> Int = Refused(Errno::ENOSYS, "never used or not implemented by the kernel");

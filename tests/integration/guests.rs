@@ -98,6 +98,9 @@ fn edges(home: &Home) {
         "space",
         "execs",
         "quiet",
+        "obsolete",
+        "copies",
+        "times_of_packets",
     ];
     sections(home, "edges", &all);
 }

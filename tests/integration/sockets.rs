@@ -9,6 +9,7 @@ in_each_role!(
     two_zones_talk_and_nobody_outside_is_the_loopback,
     interfaces_are_the_zones,
     control_data_is_as_natively,
+    who_listens_unbound_is_reached,
 );
 
 fn unix_sockets_are_as_natively(home: &Home) {
@@ -25,6 +26,29 @@ fn unix_sockets_are_as_natively(home: &Home) {
     let native = run(home.host(&python).arg(guest).current_dir(here), LIMIT).ok();
     let seen = zone.sh("umask 022; mkdir /tmp/here; cd /tmp/here; exec python3 /tmp/unix.py");
     assert_eq!(seen, native);
+}
+
+/// Not natively: there the port would be open to other machines.
+fn who_listens_unbound_is_reached(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zone = home.boot("unbound");
+    let program = r#"
+import socket
+for family, anywhere, here in [(socket.AF_INET, "0.0.0.0", "127.0.0.1"), (socket.AF_INET6, "::", "::1")]:
+    server = socket.socket(family)
+    server.listen()
+    address, port = server.getsockname()[:2]
+    assert address == anywhere and port >= 1024, (address, port)
+    with socket.create_connection((here, port)) as client:
+        with server.accept()[0] as peer:
+            assert peer.getsockname()[:2] == (here, port), peer
+            assert client.getpeername()[:2] == (here, port), client
+    server.close()
+print("reached")
+"#;
+    assert_eq!(zone.run(&["python3", "-c", program]).ok(), "reached\n");
 }
 
 fn two_zones_talk_and_nobody_outside_is_the_loopback(home: &Home) {

@@ -284,8 +284,13 @@ impl Queues {
         if !order.fits(message) {
             return Err(libc::E2BIG);
         }
+        let is_copy = matches!(order.want, Want::Number(_));
+        if is_copy && message.text.len() > order.room {
+            // The kernel copies no part of a message (`copy_msg` in ipc/msgutil.c).
+            return Err(libc::EINVAL);
+        }
         let (length, bytes) = order.deliver(message);
-        if !matches!(order.want, Want::Number(_)) {
+        if !is_copy {
             queue.bytes -= message.text.len() as u64;
             queue.messages.remove(index);
             queue.rtime = now();

@@ -223,7 +223,11 @@ fn looked_into(thread: &Thread, id: u64) -> Result<u64> {
 /// process_vm_readv(2), process_vm_writev(2), get_robust_list(2), migrate_pages(2), move_pages(2).
 pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let mut native = args;
-    if args[0] as u32 != 0 || matches!(nr, __NR_process_vm_readv | __NR_process_vm_writev) {
+    let is_copy = matches!(nr, __NR_process_vm_readv | __NR_process_vm_writev);
+    if is_copy && args[5] != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if args[0] as u32 != 0 || is_copy {
         native[0] = match args[0] as i32 {
             1.. => looked_into(thread, args[0])?,
             _ => return Err(Errno::ESRCH),

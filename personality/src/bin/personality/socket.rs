@@ -20,7 +20,7 @@ use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_HAND;
 use picozone_personality::mailbox::Request;
 use picozone_personality::net::{
-    self, AF_INET, AF_INET6, AF_UNIX, LEN_MAX, Own, Ports, Proto, Role, ZoneAddr,
+    self, AF_INET, AF_INET6, AF_UNIX, LEN_MAX, Ports, Proto, Role, ZoneAddr,
 };
 
 const SOL_SOCKET: u64 = 1;
@@ -291,14 +291,20 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
     checked_or_restart(result)
 }
 
-/// listen(2): an unbound socket gets an own address, never the host's wildcard.
-pub fn listen(_thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
+/// listen(2): an unbound socket is bound to all addresses of the zone and some port, as the kernel
+/// would.
+pub fn listen(thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
     let family = family(fd)?;
-    if family == AF_INET || family == AF_INET6 {
-        if family == AF_INET6 {
-            let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-        }
-        choose_source(fd, Own::Public.source(family));
+    if matches!(family, AF_INET | AF_INET6)
+        && protocol(fd)? == Proto::Tcp
+        && host_end(__NR_getsockname, fd)?.bytes[2..4] == [0, 0]
+    {
+        let mut wildcard = Address {
+            len: if family == AF_INET { 16 } else { 28 },
+            ..Address::EMPTY
+        };
+        wildcard.bytes[..2].copy_from_slice(&family.to_ne_bytes());
+        with_monitor(thread, Request::Bind, fd, &wildcard)?;
     }
     checked(unsafe { syscall2(__NR_listen, fd, backlog) })
 }

@@ -21,6 +21,9 @@ fn main() {
         ("space", space),
         ("execs", execs),
         ("quiet", quiet),
+        ("obsolete", obsolete),
+        ("copies", copies),
+        ("times_of_packets", times_of_packets),
     ]);
 }
 
@@ -403,4 +406,52 @@ fn quiet() {
         file.map(|mut file| file.read_to_string(&mut rest)).is_ok(),
     );
     libc_result(0).expect("nothing");
+}
+
+/// Calls that the kernel has no more.
+fn obsolete() {
+    // create_module, get_kernel_syms, query_module, nfsservctl.
+    for nr in [174, 177, 178, 180] {
+        see(&nr.to_string(), call(nr, &[0; 6]));
+    }
+}
+
+/// Flags of process_vm_readv(2) are refused first; a message is not copied in part.
+fn copies() {
+    let part = [0_u64, 0];
+    for pid in [0, own()] {
+        let call = call(
+            libc::SYS_process_vm_readv,
+            &[pid, from(&part), 1, from(&part), 1, 10],
+        );
+        see("flags", call);
+    }
+    let queue = call(libc::SYS_msgget, &[0, 0o600]).expect("a queue");
+    let message = [1_u64, 2];
+    call(libc::SYS_msgsnd, &[queue, from(&message), 8, 0]).expect("sent");
+    let copy = |size: u64, more: i32| {
+        let mut room = [0_u64; 2];
+        let flags = libc::MSG_COPY | libc::IPC_NOWAIT | more;
+        let flags = u64::try_from(flags).expect("positive");
+        call(libc::SYS_msgrcv, &[queue, out(&mut room), size, 0, flags])
+    };
+    see("whole", copy(8, 0));
+    see("too small", copy(7, 0));
+    see("cut", copy(7, libc::MSG_NOERROR));
+    call(libc::SYS_msgctl, &[queue, 0, 0]).expect("its own");
+}
+
+/// SIOCGSTAMP, before and after a packet.
+fn times_of_packets() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let told = || {
+        let mut time = [0_i64; 2];
+        let told = call(libc::SYS_ioctl, &[number(&socket), 0x8906, out(&mut time)]);
+        (told, std::hint::black_box(time) != [0; 2])
+    };
+    see("nothing yet", told());
+    let own = socket.local_addr().expect("bound");
+    socket.send_to(b"x", own).expect("sent");
+    socket.recv(&mut [0]).expect("received");
+    see("received", told());
 }
