@@ -55,6 +55,8 @@ pub enum Power {
     Nice = 23,
     /// CAP_MKNOD.
     MakeDevice = 27,
+    /// CAP_LEASE.
+    Lease = 28,
     /// CAP_SETFCAP.
     SetFileCapabilities = 31,
 }

@@ -15,7 +15,7 @@ use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
 use crate::scheduling;
 use core::cell::UnsafeCell;
-use core::sync::atomic::Ordering::{Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// First number that is never handed out.
@@ -26,6 +26,8 @@ pub const ZONE_PID_RESTART: u32 = 300;
 pub const FEW_GROUPS: usize = 32;
 /// How many supplementary groups a process can have (the kernel's `NGROUPS_MAX`).
 pub const GROUPS_MAX: usize = 65536;
+/// How many processes can have more than [`FEW_GROUPS`] at one time.
+pub const LISTS_MAX: usize = 8192;
 /// How many system call numbers have a counter of refusals.
 pub const REFUSALS_MAX: usize = 512;
 
@@ -61,6 +63,8 @@ pub struct Process {
     /// The groups, in ascending order. Where there are more than these, all are in
     /// [`Commons::many_groups`].
     pub groups: [AtomicU32; FEW_GROUPS],
+    /// Number of that list, plus 1; 0: none.
+    pub list: AtomicU32,
     /// [`Capabilities`](crate::capabilities::Capabilities) of the leader: permitted, effective,
     /// inheritable, bounding, ambient.
     pub capabilities: [AtomicU64; 5],
@@ -72,7 +76,7 @@ pub struct Process {
     /// zone's own.
     pub root: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 7],
+    pub pad: [AtomicU32; 6],
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],
@@ -154,9 +158,14 @@ pub struct Commons {
     pub tracees: [Tracee; crate::layout::PID_LIMIT as usize],
     /// Priorities by host thread id.
     pub scheduling: [scheduling::Row; crate::layout::PID_LIMIT as usize],
-    /// The groups of those that have many, by zone pid. Memory is used only for these.
-    pub many_groups: [[AtomicU32; GROUPS_MAX]; ZONE_PID_LIMIT as usize],
+    /// Whose the lists of `many_groups` are, by zone pid; 0: nobody's.
+    pub many_owners: [AtomicU32; LISTS_MAX],
+    /// The groups of those that have many. Memory is used only for these.
+    pub many_groups: [[AtomicU32; GROUPS_MAX]; LISTS_MAX],
 }
+
+// Each region of a guest has so much room.
+const _: () = assert!(size_of::<Commons>() < 1 << 32);
 
 impl Process {
     /// Notes the capabilities of the leader.
@@ -234,10 +243,45 @@ impl Commons {
             return &[];
         };
         let count = process.group_count.load(Acquire) as usize;
-        let all = match self.many_groups.get(number) {
+        let all = match self.list_of(zone_pid) {
             Some(many) if count > FEW_GROUPS => &many[..],
             _ => &process.groups[..],
         };
-        all.get(..count).unwrap_or(&[])
+        &all[..count.min(all.len())]
+    }
+
+    fn list_of(&self, zone_pid: u32) -> Option<&[AtomicU32; GROUPS_MAX]> {
+        let process = self.processes.get(zone_pid as usize)?;
+        let list = process.list.load(Acquire).checked_sub(1)? as usize;
+        let is_own = self.many_owners.get(list)?.load(Acquire) == zone_pid;
+        self.many_groups.get(list).filter(|_| is_own)
+    }
+
+    /// The list of a process for many groups: its own, or one that nobody needs any more.
+    #[must_use]
+    pub fn claim_list(&self, zone_pid: u32) -> Option<&[AtomicU32; GROUPS_MAX]> {
+        if let Some(own) = self.list_of(zone_pid) {
+            return Some(own);
+        }
+        let first = zone_pid as usize % LISTS_MAX;
+        for list in (first..LISTS_MAX).chain(0..first) {
+            let owner = self.many_owners.get(list)?;
+            let number = u32::try_from(list + 1).ok()?;
+            let held = owner.load(Acquire);
+            let is_used = self.processes.get(held as usize).is_some_and(|process| {
+                process.list.load(Acquire) == number
+                    && process.group_count.load(Acquire) as usize > FEW_GROUPS
+            });
+            let take = || owner.compare_exchange(held, zone_pid, AcqRel, Relaxed);
+            if !is_used && take().is_ok() {
+                let process = self.processes.get(zone_pid as usize)?;
+                process.list.store(number, Release);
+                // From now on it is used.
+                let more = u32::try_from(FEW_GROUPS + 1).ok()?;
+                process.group_count.fetch_max(more, AcqRel);
+                return self.many_groups.get(list);
+            }
+        }
+        None
     }
 }

@@ -166,6 +166,8 @@ requests! {
     /// Makes a device of a socket that was just made in its place: args = descriptor, `S_IFCHR` or
     /// `S_IFBLK`, device.
     Device = 35;
+    /// Sets a lease on a file that was handed over: args = unused, cookie, `F_RDLCK` or `F_WRLCK`.
+    Lease = 36;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

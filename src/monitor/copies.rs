@@ -10,8 +10,7 @@
 //! At the end of a copy stands where its tail lies ([`Tail`]). An empty copy says that there is
 //! nothing to rewrite.
 
-use super::descriptors::{open_path, own_path};
-use super::files;
+use super::descriptors::{open_path, reopen};
 use super::plans::{self, Asked};
 use super::zone::Zone;
 use crate::error::{Doing, Result};
@@ -250,7 +249,7 @@ impl Copies {
         if data.st_mode & libc::S_IFMT != libc::S_IFREG {
             return Err(libc::EINVAL);
         }
-        let file = File::open(own_path(&place)).map_err(files::errno)?;
+        let file = reopen(&place, libc::O_RDONLY | libc::O_NONBLOCK)?;
         let id = plans::identify(&file, asked).ok_or(libc::EAGAIN)?;
         let copy = self.of(zone, &file, asked, Role::Plain);
         let library = Library {

@@ -1,7 +1,7 @@
 //! execve(2): from a path to the plan by which the personality maps the program.
 
 use super::copies::Role;
-use super::descriptors::{CWD, open_path, own_path};
+use super::descriptors::{CWD, open_path, own_path, reopen};
 use super::files;
 use super::notify::{Call, Listener};
 use super::owners::{self, Owner};
@@ -76,8 +76,8 @@ impl Files for Executables<'_> {
                 .zone
                 .to_zone_path(host.as_os_str().as_bytes())
                 .unwrap_or_else(|| host.as_os_str().as_bytes().to_vec());
-            let file =
-                File::open(own_path(&own)).map_err(|error| LoadError(files::errno(error)))?;
+            // A FIFO or a leased file must not make the monitor wait.
+            let file = reopen(&own, libc::O_RDONLY | libc::O_NONBLOCK).map_err(LoadError)?;
             (OwnedFd::from(file), zone_path)
         } else {
             let at = if path.first() == Some(&b'/') {

@@ -3,7 +3,7 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, processes, roots, watches, xattrs};
+use super::{exec, files, ipc, leases, processes, roots, watches, xattrs};
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -135,6 +135,10 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Watch => {
             let watcher = handed(zone, args[1])?;
             watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
+        }
+        Request::Lease => {
+            let file = handed(zone, args[1])?;
+            leases::set(zone, &file, files::low_int(args[2]))
         }
         Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
         Request::Root => roots::number(zone, caller, args[0]),

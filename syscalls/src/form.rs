@@ -93,36 +93,41 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 /// Two such.
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
-/// fcntl: commands that name no process, and no lease, which would make others wait, the host too.
-/// F_SETSIG (10) chooses a signal; who gets it, see below.
-pub(crate) const FCNTL: Form = &[&[
-    FdFree(0),
-    OneOf(
-        1,
-        &[
-            0,
+/// fcntl: commands that name no process. Of leases, which make others wait, the question (1025) and
+/// giving one up. F_SETSIG (10) chooses a signal; who gets it, see below.
+pub(crate) const FCNTL: Form = &[
+    &[
+        FdFree(0),
+        OneOf(
             1,
-            2,
-            3,
-            4,
-            6,
-            7,
-            10,
-            11,
-            36,
-            37,
-            38,
-            F_DUPFD_CLOEXEC,
-            1026,
-            1027,
-            1028,
-            1031,
-            1032,
-            1033,
-            1034,
-        ],
-    ),
-]];
+            &[
+                0,
+                1,
+                2,
+                3,
+                4,
+                6,
+                7,
+                10,
+                11,
+                36,
+                37,
+                38,
+                F_DUPFD_CLOEXEC,
+                1026,
+                1027,
+                1028,
+                1031,
+                1032,
+                1033,
+                1034,
+                1025,
+            ],
+        ),
+    ],
+    &[FdFree(0), EqLow(1, 1024), EqLow(2, F_UNLCK)],
+];
+const F_UNLCK: u32 = 2;
 /// F_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is signalled.
 pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.

@@ -76,6 +76,9 @@ pub fn reaped(host: u32) {
         && let Some(process) = entry(zone)
     {
         process.state.store(state::DEAD, Release);
+        if process.list.load(Relaxed) != 0 {
+            process.list.store(0, Release);
+        }
     }
 }
 
@@ -135,11 +138,12 @@ pub fn store_credentials(zone: u32, credentials: &Credentials) {
     }
     process.store_capabilities(&credentials.capabilities);
     let groups = credentials.groups.as_slice();
-    let many = commons().many_groups.get(zone as usize);
-    let to = match many {
-        Some(many) if groups.len() > FEW_GROUPS => &many[..],
-        _ => &process.groups[..],
+    let to = if groups.len() > FEW_GROUPS {
+        commons().claim_list(zone).map(|many| &many[..])
+    } else {
+        None
     };
+    let to = to.unwrap_or(&process.groups);
     for (to, from) in to.iter().zip(groups) {
         to.store(*from, Relaxed);
     }

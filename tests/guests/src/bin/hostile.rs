@@ -491,6 +491,17 @@ fn files() {
         });
     }
     attempt(
+        "a device in place of a shared file, by the doorbell",
+        || asked(Request::Device, &[fd, 0o020_000, 0x103], b"\0"),
+    );
+    attempt("a device in place of a plain file, by the doorbell", || {
+        let own = unsafe { libc::open(c"/hostile".as_ptr(), libc::O_RDONLY) } as u64;
+        asked(Request::Device, &[own, 0o020_000, 0x103], b"\0")
+    });
+    attempt("a lease on a shared file", || {
+        i64::from(unsafe { libc::fcntl(fd as i32, libc::F_SETLEASE, libc::F_RDLCK) })
+    });
+    attempt(
         "a watch of what is no file of the zone, by the doorbell",
         || asked(Request::Watch, &[1, 0, 2], b"\0"),
     );

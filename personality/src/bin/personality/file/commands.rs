@@ -1,16 +1,17 @@
 //! Calls that are many: ioctl(2), fcntl(2); and what goes around the reserved descriptors.
 
-use super::{kind_of, must_be_open};
+use super::{Power, S_IFMT, has, kind_of, must_be_open};
 use crate::arch::{self, syscall2, syscall3};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::monitor::commons;
 use crate::signal::HELD;
 use crate::socket::interfaces;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids, sigio};
+use crate::{Errno, Result, memory, pids, sigio, socket};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_personality::mailbox::Request;
 
 const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
@@ -97,6 +98,7 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             memory::write(argument, &lock)?;
             Ok(0)
         }
+        F_SETLEASE => lease(thread, fd, argument),
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {
             sigio::owner(thread, fd, command as u32, argument)
         }
@@ -107,6 +109,31 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             Err(Errno::EINVAL)
         }
     }
+}
+
+/// fcntl(2), `F_SETLEASE`: the monitor sets it, on the zone's own files only; the kernel tells the
+/// caller when somebody else opens the file.
+fn lease(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
+    super::change::must_be_open(fd)?;
+    let st = super::stat_of(fd)?;
+    if st.st_uid != thread.credentials.uid[3] && !has(thread, Power::Lease) {
+        return Err(Errno::EACCES);
+    }
+    if st.st_mode & S_IFMT != 0o100_000 || kind as u32 > F_WRLCK {
+        return Err(Errno::EINVAL);
+    }
+    // Whose lease it is goes by who sets it, unless the descriptor has an owner already.
+    let mut owner = [0u32; 2];
+    let native = |command: u32, owner: &mut [u32; 2]| unsafe {
+        let at = owner.as_mut_ptr() as u64;
+        checked(syscall3(__NR_fcntl, fd, u64::from(command), at))
+    };
+    native(F_GETOWN_EX, &mut owner)?;
+    if owner[1] == 0 {
+        native(F_SETOWN_EX, &mut [F_OWNER_PID, thread.process().host_pid])?;
+    }
+    let cookie = socket::hand_over(thread, fd)?;
+    thread.ask(Request::Lease, &[0, cookie, kind & 0xffff_ffff])
 }
 
 /// close_range(2) that touches the reserved descriptors: around them.
