@@ -26,7 +26,7 @@ mod resolve;
 mod row;
 
 pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
-pub use mounts::{Fault, Mounts, SEPARATOR};
+pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;
 pub use resolve::{Last, Resolved, Tree, resolve};
 pub use row::{MountRow, kind};

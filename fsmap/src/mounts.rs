@@ -4,7 +4,8 @@ use crate::path::trimmed;
 use crate::{Error, MountRow, PathBuf, kind};
 use core::fmt;
 
-/// A mount list: a mount stands before those that hold it, so the root is last.
+/// A mount list: a mount stands before those that hold it, so the root is last. Behind it there may
+/// be places for rows that the zone adds, used ones in any order.
 #[derive(Clone, Copy)]
 pub struct Mounts<'a>(pub &'a [MountRow]);
 
@@ -21,22 +22,36 @@ impl Mounts<'_> {
     }
 
     /// As [`Mounts::find`] without aliases: for paths that are free of links.
-    pub(crate) fn find_canonical<'p>(&self, path: &'p [u8]) -> (usize, &'p [u8]) {
+    #[must_use]
+    pub fn find_canonical<'p>(&self, path: &'p [u8]) -> (usize, &'p [u8]) {
         self.search(path, |row, _| !row.is_alias())
     }
 
     fn search<'p>(&self, path: &'p [u8], fits: fn(&MountRow, bool) -> bool) -> (usize, &'p [u8]) {
-        if path.first() == Some(&b'/') {
-            for (index, row) in self.0.iter().enumerate() {
-                if row.is_used()
-                    && let Some(rest) = behind(path, row.prefix())
-                    && fits(row, !rest.is_empty())
-                {
-                    return (index, without_leading_slashes(rest));
+        let mut found = (self.0.len(), path);
+        if path.first() != Some(&b'/') {
+            return found;
+        }
+        // The last one is the root where nothing was added.
+        let has_added = self
+            .0
+            .last()
+            .is_some_and(|last| last.prefix_len != 0 || !last.is_used());
+        let mut best = None;
+        for (index, row) in self.0.iter().enumerate() {
+            if row.is_used()
+                && best.is_none_or(|order| order < row.order)
+                && let Some(rest) = behind(path, row.prefix())
+                && fits(row, !rest.is_empty())
+            {
+                found = (index, without_leading_slashes(rest));
+                best = Some(row.order);
+                if !has_added {
+                    break;
                 }
             }
         }
-        (self.0.len(), path)
+        found
     }
 
     /// The name to open beneath a mount's descriptor for a `rest` that [`Mounts::find`] gave: "." at
@@ -55,32 +70,23 @@ impl Mounts<'_> {
     /// is a link there.
     #[must_use]
     pub fn top(&self, path: &[u8]) -> Option<usize> {
-        self.row_at(path, |row| !row.is_alias())
+        let (index, rest) = self.find_canonical(path);
+        (index < self.0.len() && rest.is_empty()).then_some(index)
     }
 
     /// Whether a mount or an alias stands at exactly this absolute path, so that the name there is
     /// not to be changed.
     #[must_use]
     pub fn is_held(&self, path: &[u8]) -> bool {
-        self.row_at(path, |_| true).is_some()
+        let (index, rest) = self.search(path, |_, _| true);
+        index < self.0.len() && rest.is_empty()
     }
 
     /// The alias whose name is exactly this absolute path.
     pub(crate) fn alias_at(&self, path: &[u8]) -> Option<&MountRow> {
-        let index = self.row_at(path, MountRow::is_alias)?;
-        self.0.get(index)
-    }
-
-    fn row_at(&self, path: &[u8], fits: fn(&MountRow) -> bool) -> Option<usize> {
-        if path.first() != Some(&b'/') {
-            return None;
-        }
-        self.0.iter().position(|row| {
-            row.is_used()
-                && fits(row)
-                && behind(path, row.prefix())
-                    .is_some_and(|rest| without_leading_slashes(rest).is_empty())
-        })
+        let (index, rest) = self.search(path, |_, _| true);
+        let row = self.0.get(index)?;
+        (rest.is_empty() && row.is_alias()).then_some(row)
     }
 
     /// The mount whose placeholder this is.
@@ -95,7 +101,7 @@ impl Mounts<'_> {
     }
 
     /// Host path to zone path, by the longest host prefix (the first row where two mounts show the
-    /// same directory). False if the zone does not see it, or the zone path is too long; `to` is
+    /// same directory), of rows that are a second name only if there is no other. False if the zone does not see it, or the zone path is too long; `to` is
     /// empty then.
     #[must_use]
     pub fn to_zone(&self, host: &[u8], to: &mut PathBuf) -> bool {
@@ -110,7 +116,9 @@ impl Mounts<'_> {
                 && !row.host().is_empty()
                 && let Some(rest) =
                     behind(host, row.host().get(..trimmed(row.host())).unwrap_or(&[]))
-                && best.is_none_or(|(other, _)| other.host_len < row.host_len)
+                && best.is_none_or(|(other, _)| {
+                    (row.is_second, other.host_len) < (other.is_second, row.host_len)
+                })
             {
                 best = Some((row, without_leading_slashes(rest)));
             }
@@ -295,7 +303,8 @@ fn unflatten(flat: &[u8], to: &mut PathBuf) -> bool {
 
 /// Whether a path is absolute, without slash at its end, and has neither empty components, `.`, `..`
 /// nor a NUL.
-fn is_normal(path: &[u8]) -> bool {
+#[must_use]
+pub fn is_normal(path: &[u8]) -> bool {
     let Some((b'/', names)) = path.split_first() else {
         return false;
     };

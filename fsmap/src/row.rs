@@ -15,6 +15,10 @@ pub mod kind {
 ///
 /// A row with a `sub` is an *alias*: it mirrors a link of the zone's root (`/bin` -> `usr/bin`) so
 /// that the link needs no walk. It shares its descriptor with the mount that it leads into.
+///
+/// A row with an `order` is *added*: a zone has mounted something itself. It shows a directory (or
+/// file) that the zone could reach before, so it too has the descriptor of another mount, and `sub`.
+/// Behind an added row stands what was mounted before it, at the same place or beneath.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct MountRow {
@@ -37,16 +41,22 @@ pub struct MountRow {
     pub prefix_len: u32,
     /// Length of `host`.
     pub host_len: u32,
-    /// Length of `sub`; 0 if the row is no alias.
+    /// Length of `sub`; 0 if the descriptor itself is meant.
     pub sub_len: u32,
-    /// Length of `canonical`.
+    /// Length of `canonical`; 0 if the row is no alias.
     pub canonical_len: u32,
-    /// Unused.
-    pub pad: u32,
+    /// Of an added row: a number that those mounted later have a higher of.
+    pub order: u32,
+    /// 1 if what it shows has another name in the zone, by which host paths are told.
+    pub is_second: u32,
+    /// `ST_*` as statfs(2) tells them (`f_flags`), of an added row.
+    pub flags: u32,
+    /// `f_type` as statfs(2) tells it, of an added row; 0 for the host's own.
+    pub magic: u64,
     /// Where the zone sees it, without slash at the end; the root's is empty.
-    pub prefix: [u8; 128],
-    /// Of an alias: the directory beneath the descriptor.
-    pub sub: [u8; 64],
+    pub prefix: [u8; 256],
+    /// Of an alias or an added row: the directory beneath the descriptor.
+    pub sub: [u8; 256],
     /// Of an alias: the same directory as a zone path free of links.
     pub canonical: [u8; 64],
     /// The directory on the host, absolute and free of links.
@@ -54,7 +64,7 @@ pub struct MountRow {
 }
 
 // Shared memory: no bytes of padding whose value nobody decides.
-const _: () = assert!(size_of::<MountRow>() == 4 * 8 + 8 * 4 + 128 + 64 + 64 + 512);
+const _: () = assert!(size_of::<MountRow>() == 4 * 8 + 10 * 4 + 8 + 256 + 256 + 64 + 512);
 
 impl MountRow {
     /// An unused row, all zero.
@@ -70,9 +80,12 @@ impl MountRow {
         host_len: 0,
         sub_len: 0,
         canonical_len: 0,
-        pad: 0,
-        prefix: [0; 128],
-        sub: [0; 64],
+        order: 0,
+        is_second: 0,
+        flags: 0,
+        magic: 0,
+        prefix: [0; 256],
+        sub: [0; 256],
         canonical: [0; 64],
         host: [0; 512],
     };
@@ -80,7 +93,7 @@ impl MountRow {
     /// A tree at `zone` (absolute, "/" for the root) that shows `host`; it has no descriptor yet.
     ///
     /// # Errors
-    /// ENAMETOOLONG: `zone` has more than 128 bytes or `host` more than 512.
+    /// ENAMETOOLONG: `zone` has more than 256 bytes or `host` more than 512.
     pub fn new(zone: &[u8], host: &[u8]) -> Result<MountRow, Error> {
         let mut row = MountRow::EMPTY;
         row.prefix_len = store(&mut row.prefix, zone.get(..trimmed(zone)).unwrap_or(&[]))?;
@@ -107,7 +120,7 @@ impl MountRow {
             placeholder_ino: 0,
             root_dev: 0,
             root_ino: 0,
-            prefix: [0; 128],
+            prefix: [0; 256],
             ..*of
         };
         row.prefix_len = store(&mut row.prefix, zone.get(..trimmed(zone)).unwrap_or(&[]))?;
@@ -123,6 +136,38 @@ impl MountRow {
         Ok(row)
     }
 
+    /// A row that a zone adds at `zone`, of `sub` beneath `of`, which may be empty.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG: a path is too long. EINVAL: `of` is an alias.
+    pub fn added(zone: &[u8], of: &MountRow, sub: &[u8], order: u32) -> Result<MountRow, Error> {
+        if of.is_alias() {
+            return Err(Error::EINVAL);
+        }
+        let mut row = MountRow {
+            kind: of.kind,
+            fd: of.fd,
+            read_only: of.read_only,
+            order,
+            ..MountRow::EMPTY
+        };
+        row.prefix_len = store(&mut row.prefix, zone.get(..trimmed(zone)).unwrap_or(&[]))?;
+        row.sub_len = join(&mut row.sub, of.sub(), sub)?;
+        row.host_len = join(&mut row.host, of.host(), sub)?;
+        Ok(row)
+    }
+
+    /// Puts an added row's directory elsewhere: to `sub` beneath `of`.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG: a path is too long. The row is as it was then.
+    pub fn relocate(&mut self, of: &MountRow, sub: &[u8]) -> Result<(), Error> {
+        let new = MountRow::added(self.prefix(), of, sub, self.order)?;
+        (self.fd, self.sub, self.sub_len) = (new.fd, new.sub, new.sub_len);
+        (self.host, self.host_len) = (new.host, new.host_len);
+        Ok(())
+    }
+
     /// Where the zone sees it; empty for the root.
     #[must_use]
     pub fn prefix(&self) -> &[u8] {
@@ -135,7 +180,7 @@ impl MountRow {
         stored(&self.host, self.host_len)
     }
 
-    /// Of an alias: the directory beneath the descriptor; else empty.
+    /// The directory beneath the descriptor; empty for the descriptor itself.
     #[must_use]
     pub fn sub(&self) -> &[u8] {
         stored(&self.sub, self.sub_len)
@@ -150,7 +195,13 @@ impl MountRow {
     /// Whether it stands for a link of the zone's root.
     #[must_use]
     pub fn is_alias(&self) -> bool {
-        self.sub_len != 0
+        self.canonical_len != 0
+    }
+
+    /// Whether a zone has added it.
+    #[must_use]
+    pub fn is_added(&self) -> bool {
+        self.order != 0
     }
 
     /// Whether the monitor serves it.
@@ -170,6 +221,23 @@ impl MountRow {
     pub fn is_used(&self) -> bool {
         self.kind != 0
     }
+}
+
+/// Puts two paths behind one another, with a slash between them; the length.
+fn join(to: &mut [u8], front: &[u8], rest: &[u8]) -> Result<u32, Error> {
+    let front = front.get(..trimmed(front)).unwrap_or(&[]);
+    let rest = rest.get(..trimmed(rest)).unwrap_or(&[]);
+    let mut len = store(to, front)?;
+    if !rest.is_empty() {
+        let is_between = !front.is_empty();
+        if is_between {
+            *to.get_mut(front.len()).ok_or(Error::ENAMETOOLONG)? = b'/';
+            len += 1;
+        }
+        let room = to.get_mut(len as usize..).ok_or(Error::ENAMETOOLONG)?;
+        len += store(room, rest)?;
+    }
+    Ok(len)
 }
 
 /// Copies a text to the front of `to`; its length.

@@ -354,3 +354,53 @@ fn a_point_that_is_reached_by_many_ways_is_one() {
         }
     }
 }
+
+/// Rows that a zone adds stand before what was there, whatever their order in the list.
+#[test]
+fn added_rows_hide_what_was_mounted_before() {
+    let root = MountRow::new(b"/", b"/host/root").unwrap();
+    let usr = MountRow::new(b"/usr", b"/host/usr").unwrap();
+    let temporary = MountRow::new(b"/", b"/host/temporary").unwrap();
+    let add = |at: &str, of: &MountRow, sub: &str, order| {
+        MountRow::added(at.as_bytes(), of, sub.as_bytes(), order).unwrap()
+    };
+    let mut rows = [
+        usr,
+        root,
+        add("/mnt", &temporary, "2", 5),
+        MountRow::EMPTY,
+        add("/mnt/in", &root, "srv/data", 4),
+        add("/usr", &temporary, "1", 6),
+        add("/mnt/later", &usr, "share", 7),
+    ];
+    let found = |rows: &[MountRow], path: &str| {
+        let (mount, rest) = Mounts(rows).find(path.as_bytes());
+        (mount, String::from_utf8_lossy(rest).into_owned())
+    };
+    let at = |mount: usize, rest: &str| (mount, rest.to_owned());
+    assert_eq!(found(&rows, "/usr/bin/x"), at(5, "bin/x"));
+    assert_eq!(found(&rows, "/mnt/in/x"), at(2, "in/x"));
+    assert_eq!(found(&rows, "/mnt/later"), at(6, ""));
+    assert_eq!(found(&rows, "/srv"), at(1, "srv"));
+    assert_eq!(Mounts(&rows).top(b"/mnt/in"), None);
+    assert_eq!(Mounts(&rows).top(b"/usr"), Some(5));
+    assert!(Mounts(&rows).is_held(b"/mnt/later"));
+    let mut name = PathBuf::new();
+    Mounts(&rows).beneath(6, b"doc", &mut name).unwrap();
+    assert_eq!(name.as_bytes(), b"share/doc");
+    assert_eq!(rows[6].host(), b"/host/usr/share");
+    // A directory with two names is told by the first, while there is one.
+    rows[6].is_second = 1;
+    let told = |rows: &[MountRow]| {
+        let mut zone = PathBuf::new();
+        Mounts(rows)
+            .to_zone(b"/host/usr/share/doc", &mut zone)
+            .then(|| String::from_utf8_lossy(zone.as_bytes()).into_owned())
+    };
+    assert_eq!(told(&rows).as_deref(), Some("/usr/share/doc"));
+    rows[0] = MountRow::EMPTY;
+    assert_eq!(told(&rows).as_deref(), Some("/mnt/later/doc"));
+    rows[6].relocate(&temporary, b"3/below").unwrap();
+    assert_eq!(rows[6].host(), b"/host/temporary/3/below");
+    assert_eq!(rows[6].sub(), b"3/below");
+}

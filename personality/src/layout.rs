@@ -44,12 +44,15 @@ pub const FD_MAILBOXES: u32 = FD_BASE + 3;
 pub const FD_HAND: u32 = FD_BASE + 4;
 /// The directory of rewritten copies of programs and libraries.
 pub const FD_COPIES: u32 = FD_BASE + 5;
-/// The zone's mounts, `O_PATH`, in the order of the mount table.
+/// The zone's mounts, `O_PATH`: first where it makes temporary file systems, then those of its
+/// configuration.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
 /// How many mounts a zone can have.
 pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
 /// Rows of the mount table: mounts, and aliases of directories in them.
 pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
+/// How many mounts a zone can make itself.
+pub const ADDED_MAX: usize = 64;
 
 /// `st_mode` on the host of the directories that stand for those of `/proc` and `/dev`: no other
 /// directory of a zone should have it. One that does costs a question to the monitor, nothing more.

@@ -163,6 +163,11 @@ requests! {
     Library = 27;
     /// The number of a root directory: args = its descriptor.
     Root = 30;
+    /// Mounts: args = `MS_*`; a = mount point, free of links; b = source (of binds and moves free of links
+    /// too), type and options, each NUL-terminated.
+    Mount = 31;
+    /// Takes a mount away: args = `MNT_*`; a = mount point, free of links.
+    Umount = 32;
     /// Makes a device of a socket that was just made in its place: args = descriptor, `S_IFCHR` or
     /// `S_IFBLK`, device.
     Device = 35;

@@ -3,7 +3,7 @@
 //! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
 //! rows are append-only or guarded by a sequence number.
 
-use crate::layout::MOUNT_ROWS_MAX;
+use crate::layout::{ADDED_MAX, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
@@ -91,7 +91,7 @@ pub struct Tables {
     pub host_uid: u32,
     /// See `host_uid`.
     pub host_gid: u32,
-    /// How many rows of `mounts` are used.
+    /// How many rows of `mounts` are those with which the zone was booted.
     pub mount_count: u32,
     /// How many rows of `ports` have ever been used.
     pub port_count: AtomicU32,
@@ -99,6 +99,10 @@ pub struct Tables {
     pub group_givers: AtomicU32,
     /// 1 if programs and libraries are rewritten: call sites enter the personality by a jump.
     pub jumps: u32,
+    /// How many rows behind those the zone has used for mounts of its own.
+    pub added_count: AtomicU32,
+    /// How many of these are read-only.
+    pub read_only_added: AtomicU32,
     /// Unused.
     pub pad: [u32; 1],
     /// Host name as `uname` shows it, NUL-terminated.
@@ -113,8 +117,8 @@ pub struct Tables {
     pub sources: [SourceAddress; 8],
     /// Approved ways to open.
     pub hows: [How; HOWS_MAX],
-    /// The mount table, longest prefix first, the root last.
-    pub mounts: [MountRow; MOUNT_ROWS_MAX],
+    /// The mount table: longest prefix first, the root last; then what the zone has added.
+    pub mounts: [MountRow; MOUNT_ROWS_MAX + ADDED_MAX],
     /// Placeholders of the monitor's mounts.
     pub placeholders: [Placeholder; PLACEHOLDERS_MAX],
     /// Root directories of processes, the first of which has number 1.
@@ -153,6 +157,14 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
 }
 
 impl Tables {
+    /// The rows of the mount table.
+    #[must_use]
+    pub fn mount_rows(&self) -> &[MountRow] {
+        let added = self.added_count.load(Ordering::Acquire);
+        let count = self.mount_count as usize + added as usize;
+        self.mounts.get(..count).unwrap_or(&[])
+    }
+
     /// The root directory of a number that a process has: a zone path, empty for the zone's own.
     #[must_use]
     pub fn root(&self, number: u32) -> &[u8] {

@@ -96,7 +96,8 @@ impl Files for Executables<'_> {
         let data = file
             .metadata()
             .map_err(|error| LoadError(files::errno(error)))?;
-        if !data.is_file() || !self.may_execute(&file, &data) {
+        let is_barred = !super::mounting::may_execute(self.zone, &resolved);
+        if is_barred || !data.is_file() || !self.may_execute(&file, &data) {
             return Err(LoadError::EACCES);
         }
         let mut head = vec![0; loader::HEAD_BYTES];

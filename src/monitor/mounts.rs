@@ -1,5 +1,6 @@
 //! The mount list of a booting zone: what is configured, and the rows that guests see.
 
+use super::mounting::cover;
 use crate::engine::Boot;
 use crate::error::{Doing, Error, Result};
 use crate::tree::{self, Kind, MountSpec};
@@ -33,13 +34,14 @@ pub fn number(row: &MountRow) -> usize {
 pub fn open(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
     let (mut mounts, mut rows) = (Vec::new(), Vec::new());
     let specs = tree::mounts(&boot.config, &boot.zone_dir);
-    if specs.len() > MOUNTS_MAX {
+    if specs.len() >= MOUNTS_MAX {
         return Err(Error::refused(
             "boot",
             &boot.name,
             format_args!(
-                "it has {} mounts, and {MOUNTS_MAX} is the most",
-                specs.len()
+                "it has {} mounts, and {} is the most",
+                specs.len(),
+                MOUNTS_MAX - 1
             ),
             "take binds out of its configuration",
         ));
@@ -48,7 +50,18 @@ pub fn open(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
         .last()
         .map(|spec| spec.host_path.clone())
         .unwrap_or_default();
-    for (index, spec) in specs.into_iter().enumerate() {
+    // Guests have it as a descriptor, but no row shows it.
+    let store = MountSpec {
+        zone_path: Path::new("").into(),
+        host_path: cover::make(&boot.zone_dir)?,
+        kind: Kind::Tree,
+        read_only: false,
+    };
+    mounts.push(Mount {
+        directory: open_directory(&store.host_path)?,
+        spec: store,
+    });
+    for (index, spec) in (1..).zip(specs) {
         let directory = open_directory(&spec.host_path)?;
         rows.push(row(&spec, index, &root)?);
         mounts.push(Mount { spec, directory });

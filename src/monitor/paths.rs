@@ -2,7 +2,9 @@
 
 use super::descriptors::own_path;
 use super::zone::Zone;
-use picozone_fsmap::{Error as PathError, LINKS_MAX, Last, Mounts, PathBuf, Tree, resolve};
+use picozone_fsmap::{
+    Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Tree, resolve,
+};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -65,9 +67,8 @@ fn target<'b>(node: &OwnedFd, to: &'b mut [u8]) -> Result<Option<&'b [u8]>, i32>
 impl Tree for Trees<'_> {
     type Node = OwnedFd;
     fn open_path(&mut self, mount: usize, rel: &PathBuf) -> Result<OwnedFd, PathError> {
-        let mount = self.0.mount(mount).ok_or(PathError::ENOENT)?;
-        let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        openat2(&mount.directory, rel.as_c_str(), flags).map_err(path_error)
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        open_beneath(self.0, mount, rel.as_bytes(), flags).map_err(path_error)
     }
     fn readlink(&mut self, node: &OwnedFd, to: &mut [u8]) -> Result<usize, PathError> {
         match target(node, to) {
@@ -83,6 +84,32 @@ impl Tree for Trees<'_> {
     fn close(&mut self, node: OwnedFd) {
         drop(node);
     }
+}
+
+/// Opens what lies beneath the top of a row of the mount table.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_beneath(zone: &Zone, row: usize, rel: &[u8], flags: i32) -> Result<OwnedFd, i32> {
+    let mount = zone.mount(row).ok_or(libc::ENOENT)?;
+    let mut name = PathBuf::new();
+    Mounts(zone.rows())
+        .beneath(row, rel, &mut name)
+        .map_err(errno)?;
+    openat2(&mount.directory, name.as_c_str(), flags | libc::O_CLOEXEC)
+}
+
+/// Opens what an added row shows of a mount.
+///
+/// # Errors
+/// Those of open(2).
+pub fn open_sub(mount: &super::mounts::Mount, row: &MountRow) -> Result<OwnedFd, i32> {
+    let mut name = PathBuf::from_bytes(row.sub()).map_err(errno)?;
+    if name.is_empty() {
+        name.set(b".").map_err(errno)?;
+    }
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    openat2(&mount.directory, name.as_c_str(), flags)
 }
 
 /// Opens a zone path from the link-free directory `at`, and tells its form free of links too. `root`
@@ -161,7 +188,8 @@ fn open_at_once(zone: &Zone, path: &[u8], flags: i32) -> Result<Option<(OwnedFd,
         let Some(mount) = zone.mount(row) else {
             return Ok(None);
         };
-        if zone.rows().get(row).is_none_or(|row| row.is_monitor()) {
+        let is_long_way = |row: &MountRow| row.is_monitor() || row.is_added();
+        if zone.rows().get(row).is_none_or(is_long_way) {
             return Ok(None);
         }
         mounts.beneath(row, rest, &mut name).map_err(errno)?;

@@ -3,7 +3,7 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, leases, processes, roots, watches, xattrs};
+use super::{exec, files, ipc, leases, mounting, processes, roots, watches, xattrs};
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -141,6 +141,20 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             leases::set(zone, &file, files::low_int(args[2]))
         }
         Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
+        Request::Mount => {
+            let bytes = shared.read_bytes(call.tid, TEXT_MAX);
+            let mut texts = bytes.split(|&byte| byte == 0);
+            let mut next = || texts.next().unwrap_or_default();
+            let wanted = mounting::Wanted {
+                target: &text(),
+                source: next(),
+                fstype: next(),
+                data: next(),
+                flags: args[0],
+            };
+            mounting::mount(zone, caller, &wanted)
+        }
+        Request::Umount => mounting::umount(zone, &text(), args[0]),
         Request::Root => roots::number(zone, caller, args[0]),
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {

@@ -20,7 +20,7 @@ use crate::ids::HostPid;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
-use picozone_fsmap::{LINKS_MAX, Last, Mounts};
+use picozone_fsmap::{LINKS_MAX, Last, MountRow, Mounts};
 use picozone_personality::capabilities::Power;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -75,12 +75,10 @@ impl Tree {
     /// The tree of a path, and the path in it.
     fn of<'p>(zone: &Zone, path: &'p [u8]) -> Option<(Self, &'p [u8])> {
         let (row, rest) = Mounts(zone.rows()).find(path);
-        match zone
-            .rows()
-            .get(row)
-            .filter(|row| row.is_monitor())?
-            .prefix()
-        {
+        let row = zone.rows().get(row).filter(|row| row.is_monitor())?;
+        // They may have been mounted a second time.
+        let is_first = |other: &&MountRow| other.fd == row.fd && !other.is_added();
+        match zone.rows().iter().find(is_first)?.prefix() {
             b"/proc" => Some((Self::Proc, rest)),
             b"/dev" => Some((Self::Dev, rest)),
             _ => None,

@@ -1,6 +1,7 @@
 //! From nothing to a serving monitor.
 
 use super::copies::Copies;
+use super::mounting::{Mounting, cover};
 use super::mounts::{self, Mount};
 use super::net::Net;
 use super::net::inet::rows::SharedRows;
@@ -53,7 +54,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
             number: boot.number,
         })?;
     let shared = Shared::make()?;
+    let root = boot.config.root_dir(&boot.zone_dir);
+    cover::restore(&boot.zone_dir, &root)?;
     let (mounts, rows) = mounts::open(boot)?;
+    let mounting = Mounting::open(&boot.zone_dir)?;
     let served = Served::open(&run_dir)
         .map_err(std::io::Error::from_raw_os_error)
         .doing("make /proc and /dev in", run_dir.display())?;
@@ -115,6 +119,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         shared,
         used: Used::default(),
         mounts,
+        mounting,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),
         net,
@@ -162,6 +167,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     alive.mark_halting();
     end_all(init, grace);
     zone.net.end();
+    // What the zone has mounted goes with it.
+    if let Err(error) = cover::restore(&boot.zone_dir, &root) {
+        eprintln!("zone {}: {error}", boot.name);
+    }
     alive.end();
     Ok(())
 }

@@ -75,7 +75,12 @@ impl View for Zone {
     }
 
     fn mounts(&self) -> Vec<Line> {
-        self.mounts.iter().rev().map(line).collect()
+        let booted = self.mounts.iter().rev().filter(|mount| {
+            // The store of temporary file systems is seen nowhere by itself.
+            mount.spec.zone_path != Path::new("")
+        });
+        let booted = booted.enumerate().map(|(at, mount)| line(at, mount));
+        booted.chain(super::mounting::lines(self)).collect()
     }
 
     fn hostname(&self) -> Vec<u8> {
@@ -195,7 +200,7 @@ fn mapped_at(maps: &[u8], address: u64) -> Option<&[u8]> {
 }
 
 /// A mount as the zone's mount table shows it.
-fn line(mount: &Mount) -> Line {
+fn line(at: usize, mount: &Mount) -> Line {
     let path = &mount.spec.zone_path;
     let device = match mount.spec.kind {
         Kind::Monitor => device_of(path),
@@ -217,11 +222,20 @@ fn line(mount: &Mount) -> Line {
         },
         options: format!("{access},relatime"),
         device,
+        // Above the kernel's smallest, so that none looks like "no mount".
+        id: at + 20,
+        root: b"/".to_vec(),
     }
 }
 
-/// Name of the file system that a mount lies on (magic numbers of `statfs(2)`).
 fn fstype(mount: &Mount) -> &'static str {
+    fstype_of(&mount.directory)
+}
+
+/// Name of the file system that a directory of the host lies on.
+#[must_use]
+pub fn fstype_of(directory: &std::os::fd::OwnedFd) -> &'static str {
+    // By the magic numbers of statfs(2).
     const NAMES: [(i64, &str); 7] = [
         (0xef53, "ext4"),
         (0x0102_1994, "tmpfs"),
@@ -231,7 +245,7 @@ fn fstype(mount: &Mount) -> &'static str {
         (0x7371_7368, "squashfs"),
         (0xe0f5_e1e2, "erofs"),
     ];
-    let Ok(found) = nix::sys::statfs::fstatfs(&mount.directory) else {
+    let Ok(found) = nix::sys::statfs::fstatfs(directory) else {
         return "ext4";
     };
     NAMES

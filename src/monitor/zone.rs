@@ -2,6 +2,7 @@
 
 use super::copies::Copies;
 use super::ipc::Ipc;
+use super::mounting::Mounting;
 use super::mounts::{self, Mount};
 use super::net::Net;
 use super::owners::Owners;
@@ -31,6 +32,8 @@ pub struct Zone {
     pub used: Used,
     /// Mounts, by [`mounts::number`].
     pub mounts: Vec<Mount>,
+    /// What the zone has mounted itself.
+    pub mounting: Mounting,
     /// Host pid of zone init; 0 before it runs.
     pub init: AtomicU32,
     /// Programs started on request.
@@ -67,11 +70,7 @@ impl Zone {
     /// The mount table.
     #[must_use]
     pub fn rows(&self) -> &[MountRow] {
-        let tables = self.shared.tables();
-        tables
-            .mounts
-            .get(..tables.mount_count as usize)
-            .unwrap_or(&[])
+        self.shared.tables().mount_rows()
     }
 
     /// The mount of a row of the table.
@@ -96,7 +95,8 @@ impl Zone {
     #[must_use]
     pub fn is_writable(&self, host: &[u8]) -> bool {
         let mut best: Option<&MountRow> = None;
-        for row in self.rows() {
+        // What has two names is as the first of them is.
+        for row in self.rows().iter().filter(|row| row.is_second == 0) {
             let is_in = host
                 .strip_prefix(row.host())
                 .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));

@@ -11,6 +11,7 @@ use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
+use crate::monitor::mounting::cover;
 use crate::{doctor, tree};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -414,6 +415,7 @@ fn remove_all(zone: &Zone) -> Result<()> {
     // Without the file it is incomplete; to write that word a full disk would have no room.
     tree::remove(&zone.dir().join("state"))?;
     if let Ok(config) = zone.config() {
+        cover::restore(zone.dir(), &config.root_dir(zone.dir()))?;
         tree::undo(&config, zone.dir())?;
     }
     let entries = fs::read_dir(zone.dir()).doing("read", zone.dir().display())?;

@@ -192,8 +192,8 @@ table! {
     162 sync() -> Zero = Native;
     163 acct(filename: Path) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     164 settimeofday(tv: TimeIn, tz: StructIn) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
-    165 mount(source: Path, target: Path, filesystemtype: Text, mountflags: Flags, data: Text) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
-    166 umount2(target: Path, flags: Flags) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    165 mount(source: Path, target: Path, filesystemtype: Text, mountflags: Flags, data: Text) -> Zero = Emulated(NEVER);
+    166 umount2(target: Path, flags: Flags) -> Zero = Emulated(NEVER);
     167 swapon(path: Path, swapflags: Flags) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     168 swapoff(path: Path) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     169 reboot(magic: Int, magic2: Int, op: Command, arg: Argument) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");

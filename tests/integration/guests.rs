@@ -10,6 +10,7 @@ in_each_role!(
     edges,
     files,
     ipc,
+    mounts,
     others,
     permissions,
     powers,
@@ -120,6 +121,34 @@ fn ipc(home: &Home) {
             "msg",
             "msg_waits",
             "posix",
+        ],
+    );
+}
+
+/// Natively it takes root to mount.
+fn mounts(home: &Home) {
+    let can = || {
+        std::process::Command::new("unshare")
+            .args(["-m", "true"])
+            .status()
+    };
+    if !harness::am_root() || !can().is_ok_and(|status| status.success()) {
+        return harness::skip("mounts", "only root can mount natively");
+    }
+    sections(
+        home,
+        "mounts",
+        &[
+            "errors",
+            "temporary",
+            "read_only",
+            "binds",
+            "stacks",
+            "moves",
+            "taken",
+            "served",
+            "flags",
+            "users",
         ],
     );
 }

@@ -41,12 +41,14 @@ pub(super) fn mountinfo(view: &dyn View, subject: &Subject) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, mount) in reachable(view, subject, mounts.clone()) {
         let (major, minor) = (libc::major(mount.device), libc::minor(mount.device));
-        let head = format!("{} {} {major}:{minor} / ", id(at), parent(&mounts, at));
+        let head = format!("{} {} {major}:{minor} ", mount.id, parent(&mounts, at));
         // Options of the file system are ro and rw only: the others are the mount's.
         let of_fs = mount.options.split(',').next().unwrap_or("rw");
         let mut tail = String::new();
         let _ = write!(tail, " {} - {} ", mount.options, mount.fstype);
         out.extend_from_slice(head.as_bytes());
+        out.extend(escape(&mount.root));
+        out.push(b' ');
         out.extend(escape(&mount.path));
         out.extend_from_slice(tail.as_bytes());
         out.extend(escape(mount.source.as_bytes()));
@@ -69,28 +71,22 @@ pub(super) fn mountstats(view: &dyn View, subject: &Subject) -> Vec<u8> {
     out
 }
 
-/// Mount ids begin above the kernel's smallest, so that none looks like "no mount".
-fn id(at: usize) -> usize {
-    at + 20
-}
-
-/// The id of the mount that holds a mount point: the last of those whose path is the longest.
+/// The id of the mount that holds a mount point: the last of those mounted before whose path is the
+/// longest, at the same place too.
 fn parent(mounts: &[Mount], of: usize) -> usize {
     let path = &mounts[of].path;
     let is_above = |other: &Mount| {
         other.path == b"/"
             || path
                 .strip_prefix(&other.path[..])
-                .is_some_and(|rest| rest.first() == Some(&b'/'))
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     };
-    let above = mounts
-        .iter()
-        .enumerate()
-        .filter(|&(at, other)| at != of && path != b"/" && is_above(other));
+    let above = mounts[..of].iter().enumerate();
     // The root's parent is what no mount has, as in a root that was pivoted to.
     above
+        .filter(|(_, other)| is_above(other))
         .max_by_key(|&(at, other)| (other.path.len(), at))
-        .map_or(1, |(at, _)| id(at))
+        .map_or(1, |(_, other)| other.id)
 }
 
 /// Blanks and backslashes as octal (getmntent(3)).

@@ -35,6 +35,10 @@ pub struct Mount {
     pub options: String,
     /// Device number as stat(2) gives it for files of the mount (`st_dev`).
     pub device: u64,
+    /// Its number, which no other has.
+    pub id: usize,
+    /// Of a bind: what it shows of its file system, else `/`.
+    pub root: Vec<u8>,
 }
 
 /// A protocol whose sockets `/proc/net` lists.

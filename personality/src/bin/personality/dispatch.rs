@@ -236,6 +236,8 @@ handlers! {
         symlinkat => path::symlink(thread, a[0], a[1], a[2]),
         truncate => path::truncate(thread, a[0], a[1]),
         statfs => path::statfs(thread, a[0], a[1]),
+        mount => path::mount(thread, [a[0], a[1], a[2], a[3], a[4]]),
+        umount2 => path::umount(thread, a[0], a[1]),
 
         // Memory: of rewritten linkers only.
         mmap => library::mmap(thread, a),
@@ -252,7 +254,7 @@ handlers! {
         faccessat2 => file::access(thread, a[0], a[1], a[2], a[3]),
         getdents => file::getdents(a[0], a[1], a[2]),
         getdents64 => file::getdents64(a[0], a[1], a[2]),
-        fstatfs => checked(unsafe { syscall6(nr, a) }),
+        fstatfs => path::fstatfs(thread, a[0], a[1]),
         chmod => file::chmod(thread, AT_CWD, a[0], a[1], 0),
         fchmod => file::fchmod(thread, a[0], a[1]),
         fchmodat => file::chmod(thread, a[0], a[1], a[2], 0),

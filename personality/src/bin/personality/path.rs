@@ -7,6 +7,7 @@
 
 mod calls;
 mod made;
+mod mounting;
 mod names;
 mod reach;
 mod rights;
@@ -15,6 +16,7 @@ mod search;
 mod walk;
 
 pub use calls::*;
+pub use mounting::*;
 pub use names::*;
 pub use reach::*;
 pub use root::*;
@@ -46,10 +48,7 @@ const TRIES: usize = 8;
 
 /// The zone's mounts.
 pub fn mount_rows() -> &'static [MountRow] {
-    tables()
-        .mounts
-        .get(..tables().mount_count as usize)
-        .unwrap_or(&[])
+    tables().mount_rows()
 }
 
 fn mounts() -> Mounts<'static> {

@@ -94,6 +94,8 @@ impl View for Fake {
             source: "zone".to_owned(),
             options: "rw,nosuid".to_owned(),
             device,
+            id: 20 + path.len(),
+            root: b"/".to_vec(),
         };
         vec![
             mount(b"/", "ext4", libc::makedev(8, 1)),

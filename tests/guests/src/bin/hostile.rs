@@ -179,7 +179,7 @@ fn foreign_calls() {
     let zeroes = [0u64; 64];
     let z = ptr(&zeroes);
     let user = libc::CLONE_NEWUSER as u64;
-    let rows: [(&str, i64, [u64; 6]); 20] = [
+    let rows: [(&str, i64, [u64; 6]); 19] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -235,11 +235,6 @@ fn foreign_calls() {
             [0x200, 0, 0, 0, 0, 0],
         ),
         ("memfd_secret", libc::SYS_memfd_secret, [0; 6]),
-        (
-            "mount",
-            libc::SYS_mount,
-            [z, ptr(b"/tmp\0"), ptr(b"tmpfs\0"), 0, 0, 0],
-        ),
         ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, ptr(b"x"), 0, 0, 0]),
         ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541c, z, 0, 0, 0]),
         ("an unknown number", 5000, [0; 6]),
@@ -974,6 +969,13 @@ fn forged(pid: u64) {
 /// Root directories: the call itself is never the kernel's, and whichever a process claims to have,
 /// its paths lead to no file of the host.
 fn roots(socket: &str) {
+    attempt("mount, inside", || {
+        let tmpfs = ptr(b"tmpfs\0");
+        inside(libc::SYS_mount, [tmpfs, ptr(b"/tmp\0"), tmpfs, 0, 0, 0])
+    });
+    attempt("umount, inside", || {
+        inside(libc::SYS_umount2, [ptr(b"/tmp\0"), 2, 0, 0, 0, 0])
+    });
     attempt("chroot, inside", || {
         inside(libc::SYS_chroot, [ptr(b"/usr\0"), 0, 0, 0, 0, 0])
     });
@@ -996,6 +998,101 @@ fn roots(socket: &str) {
         });
     }
     forge(0);
+}
+
+/// Mounts of a guest's own, asked for at the monitor itself: wherever they are, and whatever is put in
+/// their way meanwhile, nothing of the host is reached or changed by them. `socket` lies in a directory
+/// of the host.
+fn mounts(socket: &str) {
+    const STORE: u64 = 1032;
+    let host = socket
+        .rsplit_once('/')
+        .map_or("/", |(directory, _)| directory);
+    let ask = |target: &str, texts: &str, flags: u64| {
+        let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+        let b = MAILBOXES + tid * MAILBOX_STRIDE + std::mem::offset_of!(Mailbox, b) as u64;
+        for (at, byte) in texts.bytes().chain([0]).enumerate() {
+            unsafe { ((b + at as u64) as *mut u8).write_volatile(byte) };
+        }
+        asked(Request::Mount, &[flags], format!("{target}\0").as_bytes())
+    };
+    let _ = std::fs::create_dir_all("/caught/in");
+    let up = "../../../../../../../..";
+    for source in [
+        host.to_owned(),
+        format!("/{up}{host}"),
+        format!("/usr/{up}{host}"),
+        up.to_owned(),
+    ] {
+        attempt(&format!("a bind of {source}"), || {
+            let result = ask("/caught", &format!("{source}\0\0"), libc::MS_BIND);
+            let is_seen = std::path::Path::new("/caught/zones").exists()
+                || std::fs::metadata(format!(
+                    "/caught/{}",
+                    socket.rsplit('/').next().unwrap_or("")
+                ))
+                .is_ok();
+            if result >= 0 {
+                raw(libc::SYS_umount2, [ptr(b"/caught\0"), 2, 0, 0, 0, 0]);
+            }
+            if is_seen { 0 } else { -1 }
+        });
+    }
+    for target in [
+        format!("/{up}{host}"),
+        "/usr/share".into(),
+        "/victim/x".into(),
+        "/".into(),
+        String::new(),
+        "caught".into(),
+        "/caught/".into(),
+    ] {
+        attempt(&format!("a mount at {target}"), || {
+            ask(&target, "x\0tmpfs\0", 0)
+        });
+    }
+    // A link in the place of what the monitor makes and opens: its target keeps its mode.
+    attempt("a mode by a link in the store", || {
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            for _ in 0..20_000 {
+                for number in 0..40u8 {
+                    let name = [b'0' + number / 10, b'0' + number % 10];
+                    let name = if number < 10 { &name[1..] } else { &name[..] };
+                    let text = [name, b".fs\0"].concat();
+                    inside(
+                        libc::SYS_unlinkat,
+                        [STORE, text.as_ptr() as u64, 0x200, 0, 0, 0],
+                    );
+                    inside(
+                        libc::SYS_symlinkat,
+                        [ptr(b"/victim/file\0"), STORE, text.as_ptr() as u64, 0, 0, 0],
+                    );
+                }
+            }
+            unsafe { libc::_exit(0) };
+        }
+        for _ in 0..30 {
+            ask("/caught/in", "x\0tmpfs\0mode=777", 0);
+            asked(Request::Umount, &[2], b"/caught/in\0");
+        }
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        -1
+    });
+    // What is only to be looked at stays so under another name.
+    attempt("a writable bind of what is read-only", || {
+        if ask("/caught", "/victim\0\0", libc::MS_BIND) < 0 {
+            return -1;
+        }
+        let change = libc::MS_BIND | libc::MS_REMOUNT;
+        ask("/caught", "\0\0", change);
+        let file = b"/caught/file\0";
+        let opened = raw(libc::SYS_open, [ptr(file), 1, 0, 0, 0, 0]);
+        let modes = raw(libc::SYS_chmod, [ptr(file), 0o666, 0, 0, 0, 0]);
+        raw(libc::SYS_umount2, [ptr(b"/caught\0"), 2, 0, 0, 0, 0]);
+        opened.max(modes)
+    });
 }
 
 /// The directory of rewritten copies, which other zones use too: nothing in it can be changed.
@@ -1284,6 +1381,7 @@ fn main() {
     faults();
     copies();
     roots(&socket);
+    mounts(&socket);
     tracing();
     signals();
     waiting();

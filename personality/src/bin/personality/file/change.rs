@@ -4,6 +4,7 @@ use super::rights::{may_chown, must_own};
 use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
 use crate::arch::syscall2;
 use crate::dispatch::checked;
+use crate::path::must_be_changeable;
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
@@ -35,6 +36,7 @@ pub fn fchmod(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
 }
 
 fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
+    must_be_changeable(thread, fd)?;
     let st = stat_of(fd)?;
     must_own(thread, &st)?;
     let mut mode = mode & 0o7777;
@@ -78,6 +80,7 @@ pub fn must_be_open(fd: u64) -> Result<()> {
 }
 
 fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
+    must_be_changeable(thread, fd)?;
     let st = stat_of(fd)?;
     may_chown(thread, &st, uid as u32, gid as u32)?;
     let clears = if keeps_set_gid(thread, st.st_gid) {

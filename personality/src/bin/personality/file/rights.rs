@@ -7,7 +7,7 @@ use crate::arch::syscall4;
 use crate::dispatch::checked;
 use crate::monitor::tables;
 use crate::thread::Thread;
-use crate::{Errno, Result};
+use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
 pub use picozone_personality::capabilities::Power;
 use picozone_personality::layout::DIRECTORY_MODE;
@@ -104,6 +104,9 @@ fn access_now(
             let st = stat_of(fd)?;
             if !permits(thread, &st, mode as u32) {
                 return Err(Errno::EACCES);
+            }
+            if mode & 2 != 0 && path::is_read_only(thread, fd) {
+                return Err(Errno::EROFS);
             }
             if mode & 2 != 0 && st.st_mode & S_IFMT != 0o120_000 {
                 let empty = tables().empty.as_ptr() as u64;

@@ -3,6 +3,7 @@
 use super::change::{change_fd, must_be_open};
 use super::rights::must_own;
 use super::{must_know, permits, stat_of, with_descriptor};
+use crate::path::must_be_changeable;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
 use linux_raw_sys::general::*;
@@ -50,6 +51,7 @@ pub fn utimensat(
 
 /// By the owner; the time of now also by who may write.
 fn set(thread: &Thread, fd: u64, times: &Times) -> Result<u64> {
+    must_be_changeable(thread, fd)?;
     let st = stat_of(fd)?;
     if times[1] == NOW && times[3] == NOW {
         if must_own(thread, &st).is_err() && !permits(thread, &st, 2) {

@@ -143,6 +143,7 @@ pub fn setxattr(
         }
     }
     file.with(thread, |thread, fd| {
+        crate::path::must_be_changeable(thread, fd)?;
         name.judge(thread, fd, true)?;
         let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         if name.text() == CAPABILITIES && !is_capabilities(value) {
@@ -185,6 +186,7 @@ pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<
 pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     let name = Name::read(name)?;
     file.with(thread, |thread, fd| {
+        crate::path::must_be_changeable(thread, fd)?;
         name.judge(thread, fd, true)?;
         thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
     })

@@ -1,6 +1,7 @@
 //! The calls that open, read or measure what a path names.
 
 use super::made::New;
+use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
 use super::reach::{
     Opened, Reach, Told, ask_served, open_anywhere, open_confined, open_served, reach, reach_again,
@@ -60,6 +61,7 @@ fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u6
     if is_wrong {
         return Err(Errno::EINVAL);
     }
+    must_be_writable(thread, dirfd, path, flags)?;
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
     let is_plain = is_root
@@ -419,7 +421,8 @@ pub fn statfs(thread: &mut Thread, pathname: u64, to: u64) -> Result<u64> {
     let mut zone = None;
     let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut zone)?;
     let result = match served_magic(fd, text_of(&zone)) {
-        None => checked(unsafe { syscall2(__NR_fstatfs, fd, to) }),
+        None => checked(unsafe { syscall2(__NR_fstatfs, fd, to) })
+            .and_then(|_| show(thread, AT_CWD as u64, path, to)),
         Some(magic) => {
             // struct statfs: type, block size, then nothing but the longest name.
             let mut words = [0u64; 15];

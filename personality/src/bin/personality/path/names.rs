@@ -18,6 +18,7 @@ use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Last, PathBuf};
 use picozone_personality::mailbox::Request;
@@ -26,6 +27,8 @@ use picozone_personality::mailbox::Request;
 pub(super) struct Parent {
     pub(super) fd: u64,
     is_ours: bool,
+    /// The mount in which it lies, where that may matter.
+    mount: Option<usize>,
     /// The last component; with its slashes behind it where the kernel is to judge them.
     pub(super) name: [u8; 260],
 }
@@ -86,6 +89,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     if bytes[0] == b'/' && is_held(thread, &bytes[..end])? {
         return Err(purpose.held());
     }
+    let mount = may_change_there(thread, dirfd, path, (start, last), purpose)?;
     let mut name = [0u8; 260];
     name[..last.len()].copy_from_slice(last);
     if end < bytes.len() {
@@ -95,6 +99,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         return Ok(Parent {
             fd: dirfd,
             is_ours: false,
+            mount,
             name,
         });
     }
@@ -106,8 +111,61 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     Ok(Parent {
         fd,
         is_ours: true,
+        mount,
         name,
     })
+}
+
+/// EXDEV where both are known to lie in different mounts.
+fn must_be_one_mount(from: &Parent, to: &Parent) -> Result<()> {
+    match (from.mount, to.mount) {
+        (Some(from), Some(to)) if from != to => Err(Errno::EXDEV),
+        _ => Ok(()),
+    }
+}
+
+/// Where the zone has mounted something itself: the mount of a path's directory, after a look at what
+/// the kernel does not know of it.
+///
+/// # Errors
+/// EROFS, EEXIST: it is read-only. What [`Purpose::held`] says: something is mounted at the name.
+fn may_change_there(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (start, last): (usize, &[u8]),
+    purpose: Purpose,
+) -> Result<Option<usize>> {
+    if tables().added_count.load(Relaxed) == 0 {
+        return Ok(None);
+    }
+    let mut room = PathRoom::new();
+    let front = path.to_bytes().get(..start).unwrap_or(b"");
+    let directory = room.set_two(front, b".")?;
+    let mut at = PathBuf::new();
+    let Ok(found) = walk(thread, dirfd, directory, Last::Follow, &mut at) else {
+        // The call itself says why.
+        return Ok(None);
+    };
+    let row = mount_rows().get(found.mount);
+    let is_read_only = row.is_some_and(|row| row.is_added() && row.is_read_only());
+    if matches!(last, b"." | b"..") || at.push(last).is_err() {
+        return Ok(Some(found.mount));
+    }
+    if mounts().is_held(at.as_bytes()) {
+        return Err(purpose.held());
+    }
+    if is_read_only && !matches!(purpose, Purpose::LinkFrom) {
+        let is_made = matches!(purpose, Purpose::Make);
+        let there = walk(thread, dirfd, path, Last::NoFollow, &mut PathBuf::new());
+        let is_there = is_made && there.is_ok_and(|found| found.exists);
+        return Err(if is_there {
+            Errno::EEXIST
+        } else {
+            Errno::EROFS
+        });
+    }
+    Ok(Some(found.mount))
 }
 
 /// Whether a mount stands at an absolute path by its text.
@@ -255,6 +313,7 @@ pub fn rename(
     let mut room = PathRoom::new();
     let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
+    must_be_one_mount(&from, &to)?;
     may_remove(thread, &from)?;
     may_remove(thread, &to)?;
     let result = checked(unsafe {
@@ -319,6 +378,7 @@ pub fn link(
         });
     }
     let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
+    must_be_one_mount(&from, &to)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 

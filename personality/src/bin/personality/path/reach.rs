@@ -1,6 +1,6 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
-use super::root::{InZone, has_dotdot_at_root, open_in_root, root};
+use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, walk};
 use super::{
@@ -217,6 +217,9 @@ fn open_unjudged(
         let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
         if row.is_monitor() {
             Err(Errno::EXDEV)
+        } else if row.is_added() {
+            // What leads out of it at the top must not find what lies above it on the host.
+            open_through(thread, (mount, b""), rest, how)
         } else {
             open_found(path, mount, rest, how)
         }

@@ -69,19 +69,30 @@ pub(super) fn has_dotdot_at_root(thread: &Thread, path: &[u8]) -> bool {
 #[cold]
 #[inline(never)]
 pub(super) fn open_in_root(thread: &Thread, path: &CStr, how_to: u64) -> Result<u64> {
-    let (mount, rest) = mounts().find(root(thread));
-    let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+    let from = mounts().find(root(thread));
+    let row = mount_rows().get(from.0).ok_or(Errno::ENOENT)?;
     if row.is_monitor() {
         return Err(Errno::EXDEV);
     }
+    let text = path.to_bytes();
+    let start = text.iter().position(|&b| b != b'/').unwrap_or(text.len());
+    open_through(thread, from, &text[start..], how_to)
+}
+
+/// One open beneath a directory of a mount, which the walk does not leave. `name` ends a C string.
+#[cold]
+#[inline(never)]
+pub(super) fn open_through(
+    thread: &Thread,
+    (mount, rest): (usize, &[u8]),
+    name: &[u8],
+    how_to: u64,
+) -> Result<u64> {
+    if name.is_empty() {
+        return open_in_mount(mount, rest, how_to);
+    }
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     let directory = open_in_mount(mount, rest, how(thread, flags, 0)?)?;
-    let text = path.to_bytes_with_nul();
-    let start = text.iter().position(|&b| b != b'/').unwrap_or(0);
-    let name = match text.get(start..) {
-        Some(name) if name != b"\0" => name,
-        _ => b".\0",
-    };
     let opened = openat2_raw(directory, name.as_ptr() as u64, how_to);
     close(directory);
     opened

@@ -1,5 +1,6 @@
 //! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
 
+use super::reach::open_in_mount;
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
@@ -25,7 +26,11 @@ impl Tree for Kernel<'_> {
     type Node = u64;
     fn open_path(&mut self, mount: usize, rel: &PathBuf) -> core::result::Result<u64, Error> {
         let how = how(self.0, PATH_FLAGS | NOFOLLOW, 0).map_err(to_error)?;
-        let fd = mount_rows().get(mount).ok_or(Error::ENOENT)?.fd as u64;
+        let row = mount_rows().get(mount).ok_or(Error::ENOENT)?;
+        if row.is_added() {
+            return open_in_mount(mount, rel.as_bytes(), how).map_err(to_error);
+        }
+        let fd = row.fd as u64;
         for _ in 0..TRIES {
             match openat2_raw(fd, rel.as_c_str().as_ptr() as u64, how) {
                 Err(Errno::EAGAIN) => {}

@@ -1,0 +1,232 @@
+//! What the zone mounts itself: mount(2), umount2(2), and what the kernel does not know of it.
+//!
+//! To the kernel all of it is directories of trees that the zone may change. So what is read-only is
+//! kept here, by paths and by what a descriptor's path tells.
+
+use super::reach::{Opened, open_confined};
+use super::walk::{walk, zone_path_of};
+use super::{AT_CWD, PATH_FLAGS, close, mount_rows, mounts};
+use crate::arch::syscall2;
+use crate::dispatch::checked;
+use crate::file::{self, Power};
+use crate::memory::{self, PathRoom};
+use crate::monitor::tables;
+use crate::thread::Thread;
+use crate::{Errno, Result};
+use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
+use linux_raw_sys::general::*;
+use picozone_fsmap::{Last, MountRow, PathBuf};
+use picozone_personality::mailbox::{Request, TEXT_MAX};
+
+const MS_BIND: u64 = 4096;
+const MS_MOVE: u64 = 8192;
+const MS_REMOUNT: u64 = 32;
+const MS_NOUSER: u64 = 1 << 31;
+/// `MS_SHARED`, `MS_PRIVATE`, `MS_SLAVE`, `MS_UNBINDABLE`.
+const CHANGES: u64 = 1 << 20 | 1 << 18 | 1 << 19 | 1 << 17;
+const MAGIC: u64 = 0xc0ed_0000;
+const MAGIC_MASK: u64 = 0xffff_0000;
+
+/// mount(2).
+pub fn mount(thread: &mut Thread, [source, target, fstype, flags, data]: [u64; 5]) -> Result<u64> {
+    let mut room = PathRoom::new();
+    let mut at = PathBuf::new();
+    let target = room.read(target)?;
+    let found = walk(thread, AT_CWD as u64, target, Last::Follow, &mut at)?;
+    if !found.exists {
+        return Err(Errno::ENOENT);
+    }
+    if found.is_monitor {
+        must_be_there(thread, target)?;
+    }
+    // As old programs mark it.
+    let flags = if flags & MAGIC_MASK == MAGIC {
+        flags & !MAGIC_MASK
+    } else {
+        flags
+    };
+    if flags & MS_NOUSER != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if !file::has(thread, Power::Administer) {
+        return Err(Errno::EPERM);
+    }
+    let texts = &mut thread.mailbox().b;
+    let mut used = 0;
+    let is_from_path = flags & MS_REMOUNT == 0
+        && (flags & MS_BIND != 0 || (flags & MS_MOVE != 0 && flags & CHANGES == 0));
+    let mut room = PathRoom::new();
+    if is_from_path {
+        let path = if source == 0 { c"" } else { room.read(source)? };
+        if path.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let mut from = PathBuf::new();
+        let found = walk(thread, AT_CWD as u64, path, Last::Follow, &mut from)?;
+        if !found.exists {
+            return Err(Errno::ENOENT);
+        }
+        add_text(texts, &mut used, from.as_bytes())?;
+    } else {
+        add_guest_text(texts, &mut used, source)?;
+    }
+    if fstype == 0 && flags & (MS_REMOUNT | MS_BIND | MS_MOVE | CHANGES) == 0 {
+        return Err(Errno::EINVAL);
+    }
+    add_guest_text(texts, &mut used, fstype)?;
+    add_guest_text(texts, &mut used, data)?;
+    thread.ask_about(Request::Mount, at.as_bytes(), &[flags])
+}
+
+/// ENOENT for what the monitor does not serve.
+fn must_be_there(thread: &Thread, path: &CStr) -> Result<()> {
+    let opened = open_confined(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut None);
+    if let Ok(Opened::Descriptor(fd)) = opened {
+        close(fd);
+    }
+    opened.map(drop)
+}
+
+fn add_text(to: &mut [u8; TEXT_MAX], used: &mut usize, text: &[u8]) -> Result<()> {
+    let end = *used + text.len();
+    let room = to.get_mut(*used..=end).ok_or(Errno::ENAMETOOLONG)?;
+    let (room, nul) = room.split_at_mut(text.len());
+    room.copy_from_slice(text);
+    nul[0] = 0;
+    *used = end + 1;
+    Ok(())
+}
+
+fn add_guest_text(to: &mut [u8; TEXT_MAX], used: &mut usize, from: u64) -> Result<()> {
+    let mut room = PathRoom::new();
+    let text = if from == 0 { c"" } else { room.read(from)? };
+    add_text(to, used, text.to_bytes())
+}
+
+/// umount2(2).
+pub fn umount(thread: &mut Thread, target: u64, flags: u64) -> Result<u64> {
+    const MNT_FORCE: u64 = 1;
+    const MNT_DETACH: u64 = 2;
+    const MNT_EXPIRE: u64 = 4;
+    const UMOUNT_NOFOLLOW: u64 = 8;
+    let flags = u64::from(flags as u32);
+    if flags & !(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let last = if flags & UMOUNT_NOFOLLOW == 0 {
+        Last::Follow
+    } else {
+        Last::NoFollow
+    };
+    let mut room = PathRoom::new();
+    let mut at = PathBuf::new();
+    let found = walk(thread, AT_CWD as u64, room.read(target)?, last, &mut at)?;
+    if !found.exists {
+        return Err(Errno::ENOENT);
+    }
+    if !file::has(thread, Power::Administer) {
+        return Err(Errno::EPERM);
+    }
+    if flags & MNT_EXPIRE != 0 && flags & (MNT_FORCE | MNT_DETACH) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    thread.ask_about(Request::Umount, at.as_bytes(), &[flags])
+}
+
+/// The mount that a descriptor lies in, if the zone has added it.
+fn added_row(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
+    if tables().added_count.load(Relaxed) == 0 {
+        return None;
+    }
+    let mut at = PathBuf::new();
+    zone_path_of(thread, fd, &mut at).ok()?;
+    let (mount, _) = mounts().find(at.as_bytes());
+    mount_rows().get(mount).filter(|row| row.is_added())
+}
+
+/// Whether the zone has mounted read-only what a descriptor lies in.
+pub fn is_read_only(thread: &Thread, fd: u64) -> bool {
+    tables().read_only_added.load(Relaxed) != 0
+        && added_row(thread, fd).is_some_and(MountRow::is_read_only)
+}
+
+/// EROFS if the zone has mounted read-only what a descriptor lies in.
+pub fn must_be_changeable(thread: &Thread, fd: u64) -> Result<()> {
+    if is_read_only(thread, fd) {
+        Err(Errno::EROFS)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether an open with these flags may change what a path names.
+///
+/// # Errors
+/// EROFS: the zone has mounted it read-only.
+#[inline]
+pub(super) fn must_be_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
+    let changes = u64::from(O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
+    if flags & changes == 0
+        || flags & u64::from(O_PATH) != 0
+        || tables().read_only_added.load(Relaxed) == 0
+    {
+        return Ok(());
+    }
+    look_whether_writable(thread, dirfd, path, flags)
+}
+
+#[cold]
+#[inline(never)]
+fn look_whether_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
+    let mut at = PathBuf::new();
+    let Ok(found) = walk(thread, dirfd, path, Last::Follow, &mut at) else {
+        // The open itself says why.
+        return Ok(());
+    };
+    let row = mount_rows().get(found.mount);
+    if !row.is_some_and(|row| row.is_added() && row.is_read_only()) {
+        return Ok(());
+    }
+    let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
+    let is_exclusive = flags & u64::from(O_CREAT | O_EXCL) == u64::from(O_CREAT | O_EXCL);
+    match found.exists {
+        true if is_exclusive => Err(Errno::EEXIST),
+        true if !writes => Ok(()),
+        _ => Err(Errno::EROFS),
+    }
+}
+
+/// Where type and flags stand in `struct statfs`.
+const F_TYPE: u64 = 0;
+const F_FLAGS: u64 = 80;
+
+fn write_shown(row: &MountRow, to: u64) -> Result<u64> {
+    if row.magic != 0 {
+        memory::write(to + F_TYPE, &row.magic)?;
+    }
+    memory::write(to + F_FLAGS, &u64::from(row.flags))?;
+    Ok(0)
+}
+
+/// Puts into `struct statfs` what the zone has said of the mount that a path lies in.
+pub(super) fn show(thread: &Thread, dirfd: u64, path: &CStr, to: u64) -> Result<u64> {
+    if tables().added_count.load(Relaxed) == 0 {
+        return Ok(0);
+    }
+    let mut at = PathBuf::new();
+    let found = walk(thread, dirfd, path, Last::Follow, &mut at)?;
+    match mount_rows().get(found.mount) {
+        Some(row) if row.is_added() => write_shown(row, to),
+        _ => Ok(0),
+    }
+}
+
+/// fstatfs(2).
+pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
+    let result = checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
+    match added_row(thread, fd) {
+        Some(row) => write_shown(row, to),
+        None => Ok(result),
+    }
+}
