@@ -31,12 +31,33 @@ pub struct Config {
     /// personality by a jump.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rewrite: bool,
+    /// How calls that need translation reach the personality.
+    #[serde(default, skip_serializing_if = "Trap::is_signal")]
+    pub trap: Trap,
     /// Directories of the host that the zone sees.
     #[serde(default, rename = "bind", skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
     /// Ports of the zone that the host reaches at addresses of its own.
     #[serde(default, rename = "publish", skip_serializing_if = "Vec::is_empty")]
     pub publications: Vec<Publish>,
+}
+
+/// How a call that the personality is to serve gets there, where its site is not rewritten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trap {
+    /// By SIGSYS from the kernel
+    #[default]
+    Signal,
+    /// By a tracer: slower, and no other tracer can be used in the zone
+    Ptrace,
+}
+
+impl Trap {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    fn is_signal(&self) -> bool {
+        *self == Self::Signal
+    }
 }
 
 /// A directory of the host within the zone.
@@ -316,6 +337,7 @@ mod tests {
             hostname: "web1".to_owned(),
             root: None,
             rewrite: false,
+            trap: Trap::Signal,
             binds: vec![Bind {
                 host: "/srv/a".into(),
                 zone: "/srv/b".into(),

@@ -1,7 +1,7 @@
 //! `zone create`.
 
 use super::print;
-use crate::config::Bind;
+use crate::config::{Bind, Trap};
 use crate::control::Publish;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -38,6 +38,9 @@ pub(super) struct Options {
     /// Copies of what the zone cannot write are made in the directory of zones.
     #[arg(long)]
     rewrite: bool,
+    /// How system calls that need translation are delivered
+    #[arg(long, value_name = "HOW", default_value = "signal")]
+    trap: Trap,
     /// Show a directory of the host in the zone, read-only unless :rw is given
     #[arg(long, value_name = "HOST:ZONE[:ro|rw]")]
     bind: Vec<Bind>,
@@ -70,6 +73,7 @@ impl Options {
             hostname: self.hostname,
             root,
             rewrite: self.rewrite,
+            trap: self.trap,
             binds: self.bind,
             publications: self.publish,
         })

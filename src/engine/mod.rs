@@ -5,6 +5,7 @@
 //! gone, the kernel sends the monitor SIGTERM, which halts the zone at once.
 
 pub mod end;
+pub mod tracer;
 
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};

@@ -14,13 +14,14 @@ use super::terminals::Terminals;
 use super::used::Used;
 use super::zone::Zone;
 use super::{control, ipc, requests};
-use crate::engine::{Boot, end};
+use crate::config::Trap;
+use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
@@ -262,6 +263,11 @@ fn start_init(
     match unsafe { fork() }.doing("fork", "zone init")? {
         ForkResult::Parent { child } => {
             drop(theirs);
+            if boot.config.trap == Trap::Ptrace {
+                tracer::start(child)?;
+                nix::sys::socket::send(ours.as_raw_fd(), b"on", MsgFlags::empty())
+                    .doing("start", "zone init")?;
+            }
             let listener = receive_listener(&ours).ok_or_else(|| {
                 let log = boot.zone_dir.join("run/log");
                 Error::refused(
@@ -283,7 +289,8 @@ fn start_init(
             Ok((listener, child.as_raw()))
         }
         ForkResult::Child => {
-            let failed = become_init(shared, mounts, copies, sockets, &theirs);
+            let trap = boot.config.trap;
+            let failed = become_init(shared, mounts, copies, sockets, &theirs, trap);
             eprintln!("zone init: {failed}");
             // SAFETY: nothing of this process is to run any more.
             unsafe { libc::_exit(1) }
@@ -314,8 +321,14 @@ fn become_init(
     copies: &Copies,
     [spawn, hand]: [&OwnedFd; 2],
     socket: &OwnedFd,
+    trap: Trap,
 ) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
+    if trap == Trap::Ptrace
+        && let Err(error) = be_traced(socket)
+    {
+        return step("be traced", &error);
+    }
     if let Err(error) = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None) {
         return step("block signals", &error);
     }
@@ -419,7 +432,7 @@ fn become_init(
     let empty = picozone_personality::layout::TABLES_BASE
         + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
     close_others(&[spawn.as_raw_fd(), socket.as_raw_fd()]);
-    let listener = match seccomp::install() {
+    let listener = match seccomp::install(trap) {
         Ok(listener) => std::mem::ManuallyDrop::new(listener),
         Err(error) => return step("install the filter", &error),
     };
@@ -445,6 +458,18 @@ fn become_init(
         );
     }
     step("execute the personality", &std::io::Error::last_os_error())
+}
+
+/// Waits until the tracer has this process, and so all that comes of it. Where the host lets only
+/// ancestors trace (Yama), that takes this process' leave.
+fn be_traced(socket: &OwnedFd) -> nix::Result<()> {
+    // SAFETY: takes numbers only; fails where nobody asks for leave.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
+    let mut word = [0u8; 2];
+    match nix::sys::socket::recv(socket.as_raw_fd(), &mut word, MsgFlags::empty())? {
+        2 => Ok(()),
+        _ => Err(nix::errno::Errno::ESRCH),
+    }
 }
 
 /// Everything but the standard descriptors, the reserved ones and these is closed.

@@ -147,6 +147,7 @@ mod tests {
             hostname: "web1.lan".to_owned(),
             root: None,
             rewrite: false,
+            trap: crate::config::Trap::Signal,
             binds: vec![],
             publications: vec![],
         }

@@ -66,6 +66,7 @@ fn host() -> Host {
         hostname: "web1".to_owned(),
         root: None,
         rewrite: false,
+        trap: crate::config::Trap::Signal,
         binds: vec![],
         publications: vec![],
     };

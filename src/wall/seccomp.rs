@@ -1,18 +1,19 @@
 //! The seccomp filter: its layout, and its installation with a listener.
 
+use crate::config::Trap;
 use nix::errno::Errno;
 use picozone_personality::layout::{
     FD_BASE, FD_COUNT, FD_PERSONALITY, FD_TABLES, NR_DOORBELL, PERSONALITY_BASE, PERSONALITY_SIZE,
     TABLES_BASE,
 };
 use picozone_personality::tables::{HOWS_MAX, How, SourceAddress, TABLES_SIZE, Tables};
-use picozone_syscalls::filter::{FilterLayout, Insn, program};
+use picozone_syscalls::filter::{FilterLayout, Insn, TRACE, TRAP, program};
 use std::mem::{offset_of, size_of};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Where the filter finds what it compares with.
 #[must_use]
-pub fn layout() -> FilterLayout {
+pub fn layout(trap: Trap) -> FilterLayout {
     let at = |offset: usize| TABLES_BASE + offset as u64;
     let hows = at(offset_of!(Tables, hows));
     let sources = at(offset_of!(Tables, sources));
@@ -27,6 +28,10 @@ pub fn layout() -> FilterLayout {
         fd_personality: FD_PERSONALITY,
         fd_tables: FD_TABLES,
         doorbell: NR_DOORBELL,
+        trap: match trap {
+            Trap::Signal => TRAP,
+            Trap::Ptrace => TRACE,
+        },
     }
 }
 
@@ -34,8 +39,8 @@ pub fn layout() -> FilterLayout {
 ///
 /// # Errors
 /// The kernel's own: EINVAL (kernel too old), EBUSY (a listener exists), EACCES (no `no_new_privs`).
-pub fn install() -> Result<OwnedFd, Errno> {
-    let filter: Vec<Insn> = program(&layout());
+pub fn install(trap: Trap) -> Result<OwnedFd, Errno> {
+    let filter: Vec<Insn> = program(&layout(trap));
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(|_| Errno::E2BIG)?,
         filter: filter.as_ptr().cast_mut().cast(),

@@ -6,7 +6,7 @@
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
 use super::{Name, Zone, channel::Channel, claim, liveness, registry};
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, Trap};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -46,6 +46,8 @@ pub struct Wanted {
     pub root: Option<PathBuf>,
     /// Whether its programs are rewritten.
     pub rewrite: bool,
+    /// How calls reach its personality.
+    pub trap: Trap,
     /// Directories of the host.
     pub binds: Vec<Bind>,
     /// Published ports.
@@ -59,6 +61,7 @@ impl Wanted {
             hostname: self.hostname.clone().unwrap_or_else(|| name.to_string()),
             root: self.root.clone(),
             rewrite: self.rewrite,
+            trap: self.trap,
             binds: self.binds.clone(),
             publications: self.publications.clone(),
         }

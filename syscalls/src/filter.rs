@@ -1,6 +1,6 @@
 //! The seccomp program: a balanced tree over the numbers, constant verdicts for native calls.
 
-pub use crate::form::FilterLayout;
+pub use crate::form::{FilterLayout, TRACE};
 use crate::meaning::ARCH;
 use crate::{Class, Form, ROWS, Test};
 use std::vec::Vec;
@@ -102,6 +102,10 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
     code.out
 }
 
+fn index_nr(index: usize) -> u32 {
+    ROWS.get(index).map_or(u32::MAX, |row| row.nr)
+}
+
 /// The first row that is treated as this one is, so that their code is shared.
 fn same_class(index: usize) -> usize {
     let same = |a: &Class, b: &Class| match (a, b) {
@@ -199,22 +203,24 @@ impl Code<'_> {
             match ROWS.get(index).map(|row| row.class) {
                 Some(Class::Guarded(form)) => {
                     self.form(form);
-                    self.unless_ours(TRAP);
+                    self.unless_ours(self.layout.trap);
                     self.put(RETURN, 0, 0, ERRNO | EPERM);
                 }
                 Some(Class::Split(direct, own)) => {
                     self.form(direct);
-                    self.unless_ours(TRAP);
+                    self.unless_ours(self.layout.trap);
                     self.form(own);
                     self.put(RETURN, 0, 0, ERRNO | EPERM);
                 }
                 Some(Class::Emulated(form)) => {
-                    self.unless_ours(TRAP);
-                    self.form(form);
+                    self.unless_ours(self.layout.trap);
+                    if !self.layout.is_refused(index_nr(index)) {
+                        self.form(form);
+                    }
                     self.put(RETURN, 0, 0, ERRNO | EPERM);
                 }
                 Some(Class::Refused(errno, _)) => {
-                    self.unless_ours(TRAP);
+                    self.unless_ours(self.layout.trap);
                     self.put(RETURN, 0, 0, ERRNO | u32::from(errno.raw()));
                 }
                 Some(Class::Native) | None => self.put(RETURN, 0, 0, ALLOW),

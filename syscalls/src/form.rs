@@ -4,6 +4,8 @@
 //! test compares the filter with [`Test::holds`]. Only scalars are judged; what a pointer points at
 //! may change.
 
+use crate::nr;
+
 /// What the tests compare with.
 #[derive(Clone, Debug)]
 pub struct FilterLayout {
@@ -27,7 +29,22 @@ pub struct FilterLayout {
     pub fd_tables: u32,
     /// The doorbell's number.
     pub doorbell: u32,
+    /// What becomes of a call that the personality is to serve: [`TRAP`](crate::filter::TRAP), or
+    /// [`TRACE`](crate::filter::TRACE) where a tracer brings it there.
+    pub trap: u32,
 }
+
+impl FilterLayout {
+    /// Whether nobody may make a call, whatever its row says. A tracer has the last word on calls that
+    /// stop for one (`SECCOMP_RET_TRACE`), so that no guest may be one where they do.
+    #[must_use]
+    pub fn is_refused(&self, number: u32) -> bool {
+        self.trap == TRACE && number == nr::ptrace
+    }
+}
+
+/// SECCOMP_RET_TRACE.
+pub const TRACE: u32 = 0x7ff0_0000;
 
 /// One test; the first field is the argument's index.
 #[derive(Clone, Copy, Debug)]

@@ -115,6 +115,7 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
         {
             Verdict::Trap
         }
+        Class::Emulated(_) if layout.is_refused(call.nr) => Verdict::Errno(EPERM),
         Class::Emulated(form) | Class::Split(_, form) if fits(form) => Verdict::Allow,
         Class::Guarded(_) | Class::Split(..) | Class::Emulated(_) => Verdict::Errno(EPERM),
         Class::Refused(errno, _) => Verdict::Errno(errno.raw()),

@@ -6,11 +6,12 @@
 
 use picozone_syscalls::filter::{self, Insn, program};
 use picozone_syscalls::meaning::{ARCH, Call, Verdict, X32, verdict};
-use picozone_syscalls::{FilterLayout, ROWS};
+use picozone_syscalls::{FilterLayout, ROWS, nr};
 use proptest::prelude::*;
 
 fn layout() -> FilterLayout {
     FilterLayout {
+        trap: filter::TRAP,
         personality: 0x6000_0000_0000..0x6000_0010_0000,
         hows: 0x6001_0000_1000..0x6001_0000_5000,
         empty: 0x6001_0000_0200,
@@ -61,7 +62,7 @@ fn run(code: &[Insn], call: &Call) -> Verdict {
             filter::RETURN => {
                 return match insn.k & 0xffff_0000 {
                     filter::ALLOW => Verdict::Allow,
-                    filter::TRAP => Verdict::Trap,
+                    filter::TRAP | filter::TRACE => Verdict::Trap,
                     filter::NOTIFY => Verdict::Notify,
                     filter::KILL => Verdict::Kill,
                     _ => Verdict::Errno(insn.k as u16),
@@ -78,7 +79,17 @@ fn run(code: &[Insn], call: &Call) -> Verdict {
 
 #[test]
 fn every_number_from_both_sides() {
-    let (layout, code) = (layout(), program(&layout()));
+    let traced = FilterLayout {
+        trap: filter::TRACE,
+        ..layout()
+    };
+    for layout in [layout(), traced] {
+        every_number(&layout);
+    }
+}
+
+fn every_number(layout: &FilterLayout) {
+    let code = program(layout);
     assert!(code.len() < 4096, "{} instructions", code.len());
     for nr in (0..600).chain([layout.doorbell, X32, X32 | 1, X32 | 39, u32::MAX]) {
         for ip in [
@@ -94,9 +105,29 @@ fn every_number_from_both_sides() {
                     ip,
                     args: [0; 6],
                 };
-                assert_eq!(run(&code, &call), verdict(&layout, &call), "{call:x?}");
+                assert_eq!(run(&code, &call), verdict(layout, &call), "{call:x?}");
             }
         }
+    }
+}
+
+/// Who traces a thread that stops for its calls decides whether the kernel makes them.
+#[test]
+fn nobody_traces_where_calls_stop_for_a_tracer() {
+    let traced = FilterLayout {
+        trap: filter::TRACE,
+        ..layout()
+    };
+    let code = program(&traced);
+    for op in [0, 16, 24, 0x4200, 0x4206] {
+        let call = Call {
+            nr: nr::ptrace,
+            arch: ARCH,
+            ip: traced.personality.start + 0x100,
+            args: [op, 5, 0, 0x80, 0, 0],
+        };
+        assert_eq!(run(&code, &call), Verdict::Errno(1), "{op:#x}");
+        assert_eq!(run(&program(&layout()), &call), Verdict::Allow, "{op:#x}");
     }
 }
 

@@ -21,4 +21,5 @@ mod rewrite;
 mod servers;
 mod sockets;
 mod ssh;
+mod traced;
 mod tracers;

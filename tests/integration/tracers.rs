@@ -1,6 +1,6 @@
 //! gdb and strace in a zone show what they show natively.
 
-use crate::harness::{Home, Same, in_each_role, program};
+use crate::harness::{Home, Same, are_all_traced, in_each_role, program};
 use std::fs;
 
 in_each_role!(gdb, strace);
@@ -37,6 +37,7 @@ fn check(home: &Home, tool: &str, scripts: &[&str]) {
     if [tool, "gcc"]
         .iter()
         .any(|name| program(&format!("what {tool} shows"), name).is_none())
+        || are_all_traced(&format!("what {tool} shows"))
     {
         return;
     }

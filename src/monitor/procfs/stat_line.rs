@@ -1,6 +1,6 @@
 //! The line of `/proc/PID/stat` (proc_pid_stat(5)).
 
-use super::status::zone_number;
+use super::status::{is_traced_from_outside, zone_number};
 use super::{Errno, Subject, View, maps};
 use crate::ids::HostPid;
 use std::ops::RangeInclusive;
@@ -142,6 +142,11 @@ pub(super) fn stat(view: &dyn View, caller: HostPid, subject: &Subject) -> Resul
         && let Some(state) = line.field(3).filter(|state| *state == "S")
     {
         "R".clone_into(state);
+    }
+    if let Some(state) = line.field(3).filter(|state| *state == "t")
+        && is_traced_from_outside(view, &subject.read("status")?)
+    {
+        "T".clone_into(state);
     }
     if !subject.may_be_inspected(view, caller) {
         line.censor();

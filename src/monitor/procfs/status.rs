@@ -47,6 +47,9 @@ pub(super) fn status(
             "State" if value.starts_with('S') && subject.is_asking(view, caller) => {
                 "R (running)".to_owned()
             }
+            "State" if value.starts_with('t') && is_traced_from_outside(view, &host) => {
+                "T (stopped)".to_owned()
+            }
             // What the monitor sees of a thread that waits for its answer is not the guest's mask.
             "SigBlk"
                 if u64::from_str_radix(value, 16)
@@ -96,4 +99,14 @@ pub(super) fn status(
         out.extend_from_slice(format!("{key}:\t{value}\n").as_bytes());
     }
     Ok(out)
+}
+
+/// Whether who traces a process, by its `status` of the host, is nobody in the zone: the zone sees no
+/// tracer then, and so a stop like any other.
+pub(super) fn is_traced_from_outside(view: &dyn View, status: &[u8]) -> bool {
+    let mut lines = status.split(|&byte| byte == b'\n');
+    let tracer = lines.find_map(|line| line.strip_prefix(b"TracerPid:\t"));
+    tracer
+        .and_then(|number| std::str::from_utf8(number).ok())
+        .is_some_and(|number| zone_number(view, number.trim()) == 0)
 }

@@ -105,11 +105,19 @@ impl Home {
     /// A new zone that is not booted, with options of `zone create`.
     #[track_caller]
     pub fn create_with(&self, name: &str, options: &[&str]) -> Zone<'_> {
-        // All tests also hold where programs are rewritten: PICOZONE_TEST_REWRITE=1.
-        let all = std::env::var_os("PICOZONE_TEST_REWRITE").map(|_| "--rewrite");
-        let all = all.filter(|option| !options.contains(option));
-        let all: Vec<&str> = ["create", name].into_iter().chain(all).collect();
-        self.zone(&[&all[..], options].concat()).ok();
+        // All tests also hold in zones of other kinds: PICOZONE_TEST_REWRITE=1,
+        // PICOZONE_TEST_TRAP=ptrace.
+        let mut all = vec!["create".to_owned(), name.to_owned()];
+        if std::env::var_os("PICOZONE_TEST_REWRITE").is_some() && !options.contains(&"--rewrite") {
+            all.push("--rewrite".to_owned());
+        }
+        if let Ok(how) = std::env::var("PICOZONE_TEST_TRAP")
+            && !options.contains(&"--trap")
+        {
+            all.extend(["--trap".to_owned(), how]);
+        }
+        all.extend(options.iter().map(|&option| option.to_owned()));
+        self.zone(&all).ok();
         Zone {
             home: self,
             name: name.to_owned(),

@@ -111,3 +111,13 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Whether all zones of this run have their calls delivered by a tracer; what cannot be so there is
+/// skipped.
+pub fn are_all_traced(what: &str) -> bool {
+    let are = std::env::var("PICOZONE_TEST_TRAP").is_ok_and(|how| how == "ptrace");
+    if are {
+        skip(what, "a tracer delivers the calls");
+    }
+    are
+}

@@ -1366,6 +1366,25 @@ fn tracing() {
     });
 }
 
+/// Where calls stop for the zone's tracer, a child that it does not trace gets nothing.
+fn untraced() {
+    attempt("a call of a child that is not traced", || {
+        let flags = (libc::CLONE_UNTRACED | libc::SIGCHLD) as u64;
+        let pid = inside(libc::SYS_clone, [flags, 0, 0, 0, 0, 0]);
+        if pid == 0 {
+            // The host's number would be the kernel's own answer.
+            let is_let_through = raw(libc::SYS_getpid, [0; 6]) == inside(libc::SYS_getpid, [0; 6]);
+            unsafe { libc::syscall(libc::SYS_exit_group, i32::from(is_let_through)) };
+        }
+        let mut status = 0;
+        inside(
+            libc::SYS_wait4,
+            [pid as u64, &raw mut status as u64, 0, 0, 0, 0],
+        );
+        if status == 0 { -1 } else { 0 }
+    });
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let pid = args.next().and_then(|pid| pid.parse().ok()).unwrap_or(1);
@@ -1383,6 +1402,7 @@ fn main() {
     roots(&socket);
     mounts(&socket);
     tracing();
+    untraced();
     signals();
     waiting();
     attempt("the doorbell", || {
