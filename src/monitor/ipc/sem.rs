@@ -263,7 +263,9 @@ impl Sets {
         let alters = ops.iter().any(|op| op.change != 0);
         perm.permit(context.caller, if alters { 0o222 } else { 0o444 })?;
         let undoer = if ops.iter().any(|op| op.has(libc::SEM_UNDO)) {
-            undoer(context.zone, context.watched, context.caller.pid)
+            // One that was killed meanwhile has nobody to undo what it does.
+            let found = undoer(context.zone, context.watched, context.caller.pid);
+            Some(found.ok_or(libc::ENOMEM)?)
         } else {
             None
         };
