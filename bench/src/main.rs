@@ -1,6 +1,7 @@
 //! Measures zones against the same programs outside of them, in one run, in turns.
 //!
-//! Every measure is taken natively and in the zone alternately; the ratio is that of the medians.
+//! Every measure is taken natively, in zones, and under those of the peers that the host has, one
+//! after the other; ratios are to native, of the medians.
 //! For times (`ns`) a ratio above 1 is what the zone costs; for rates (`/s`) one below 1 is. The raw
 //! figures are kept with the result. Services listen on loopback addresses only.
 
@@ -9,13 +10,16 @@
 mod memory;
 mod report;
 mod services;
+mod side;
+mod workloads;
 mod zone;
 
 use clap::Parser;
-use report::{Measure, Report, Unit};
+use report::{Measure, NATIVE, Report, Unit, ZONE};
+use side::Side;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use zone::Zone;
+use zone::{Rewrite, Zone};
 
 /// What can go wrong, as text for the person who runs this.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -29,6 +33,9 @@ struct Options {
     /// Pairs of native and zone runs for each measure
     #[arg(long, default_value_t = 9)]
     rounds: usize,
+    /// Zones with rewritten programs, without, or both (services are measured in the first)
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "on")]
+    rewrite: Vec<Rewrite>,
     /// Only the measures whose names hold this text
     #[arg(long, default_value = "")]
     only: String,
@@ -37,22 +44,47 @@ struct Options {
     keep: Option<PathBuf>,
 }
 
-/// Operations of bench-guest: name, count of one run, highest ratio that the project promises.
-const OPERATIONS: [(&str, u32, Option<f64>); 7] = [
+/// Operations of bench-guest: name, count of one run, highest ratio that the project aims at.
+const OPERATIONS: [(&str, u32, Option<f64>); 25] = [
     ("null", 300_000, Some(1.25)),
     ("read", 200_000, None),
-    ("getpid", 100_000, None),
-    ("open+close", 30_000, None),
-    ("stat", 30_000, None),
-    ("fork+wait", 300, None),
-    ("fork+exec+wait", 150, Some(1.4)),
+    ("getpid", 100_000, Some(0.2)),
+    ("getuid", 100_000, Some(0.2)),
+    ("gettid", 100_000, Some(0.2)),
+    ("uname", 100_000, Some(0.2)),
+    ("open+close", 30_000, Some(1.6)),
+    ("stat", 30_000, Some(1.4)),
+    ("stat of a missing file", 30_000, Some(1.4)),
+    ("access", 30_000, None),
+    ("readlink", 30_000, None),
+    ("getcwd", 30_000, None),
+    ("fstat", 100_000, Some(1.3)),
+    ("dup+close", 100_000, Some(1.3)),
+    ("fcntl", 100_000, Some(1.3)),
+    ("sigaction", 100_000, Some(1.8)),
+    ("sigprocmask", 100_000, Some(1.8)),
+    ("kill to self", 20_000, Some(1.5)),
+    ("connect+accept+close", 3_000, Some(1.2)),
+    ("thread create+join", 1_000, Some(1.2)),
+    ("fork+wait", 300, Some(1.2)),
+    ("fork+exec+wait", 150, Some(1.2)),
+    ("chdir", 30_000, None),
+    ("mkdir+rmdir", 5_000, None),
+    ("create+unlink", 5_000, None),
 ];
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let zone = Zone::boot(&options.zone)?;
+    let zones = options.rewrite.iter();
+    let zones: Vec<Zone> = zones
+        .map(|rewrite| Zone::boot(&options.zone, *rewrite))
+        .collect::<Result<_>>()?;
+    let sides = Side::all(&zones)?;
     let guest = std::env::current_exe()?.with_file_name("bench-guest");
-    zone.put(&guest, "usr-bench-guest")?;
+    let guests: Vec<PathBuf> = sides
+        .iter()
+        .map(|side| side.put(&guest))
+        .collect::<Result<_>>()?;
     let mut report = Report::default();
     for (name, count, promise) in OPERATIONS {
         if !name.contains(&options.only) {
@@ -61,20 +93,20 @@ fn main() -> Result<()> {
         let count = count.to_string();
         let mut measure = Measure::new(name, Unit::Nanoseconds, promise);
         for _ in 0..options.rounds {
-            measure
-                .native
-                .push(number(Command::new(&guest).args([name, &count]))?);
-            measure.zone.push(number(&mut zone.command(&[
-                "/usr-bench-guest",
-                name,
-                &count,
-            ]))?);
+            for (side, guest) in sides.iter().zip(&guests) {
+                let guest = guest.to_str().ok_or("a path that is no text")?;
+                let figure = number(&mut side.command(&[guest, name, &count]))?;
+                measure.push(side.name(), figure);
+            }
         }
         report.add(measure);
     }
     floor(&options, &guest, &mut report)?;
-    services::apache(&options.only, options.rounds, &zone, &mut report)?;
-    services::redis(&options.only, options.rounds, &zone, &mut report)?;
+    workloads::run(&options.only, options.rounds, &sides, &mut report)?;
+    if let Some(zone) = zones.first() {
+        services::apache(&options.only, options.rounds, zone, &mut report)?;
+        services::redis(&options.only, options.rounds, zone, &mut report)?;
+    }
     // A zone that has just been booted, with nothing run in it.
     report.memory = memory::idle(&options.zone)?;
     report.print();
@@ -94,10 +126,8 @@ fn floor(options: &Options, guest: &Path, report: &mut Report) -> Result<()> {
     let mut measure = Measure::new(name, Unit::Nanoseconds, None);
     for _ in 0..options.rounds {
         let mut command = Command::new(guest);
-        measure
-            .native
-            .push(number(command.args(["null", "300000"]))?);
-        measure.zone.push(number(command.arg("filtered"))?);
+        measure.push(NATIVE, number(command.args(["null", "300000"]))?);
+        measure.push(ZONE, number(command.arg("filtered"))?);
     }
     report.add(measure);
     Ok(())

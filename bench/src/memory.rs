@@ -1,12 +1,12 @@
 //! What an idle zone keeps for itself.
 
 use crate::Result;
-use crate::zone::Zone;
+use crate::zone::{Rewrite, Zone};
 use std::path::Path;
 
 /// Private memory in KiB, by process (`smaps_rollup` in proc_pid_smaps(5)).
 pub(crate) fn idle(program: &Path) -> Result<Vec<(&'static str, u64)>> {
-    let zone = Zone::boot(program)?;
+    let zone = Zone::boot(program, Rewrite::On)?;
     let (monitor, init) = zone.pids()?;
     let stat = std::fs::read_to_string(format!("/proc/{monitor}/stat"))?;
     let behind = stat.rsplit(") ").next().unwrap_or_default();

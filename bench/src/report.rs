@@ -11,13 +11,18 @@ pub(crate) enum Unit {
     PerSecond,
 }
 
-/// One thing, measured natively and in a zone in turns.
+/// The side that all others are compared with.
+pub(crate) const NATIVE: &str = "native";
+/// The side that promises are about.
+pub(crate) const ZONE: &str = "zone";
+
+/// One thing, measured natively and elsewhere in turns.
 pub(crate) struct Measure {
     name: String,
     unit: Unit,
     promise: Option<f64>,
-    pub(crate) native: Vec<f64>,
-    pub(crate) zone: Vec<f64>,
+    /// By side, in the order in which they were measured.
+    figures: Vec<(&'static str, Vec<f64>)>,
 }
 
 impl Measure {
@@ -27,13 +32,30 @@ impl Measure {
             name: name.to_owned(),
             unit,
             promise,
-            native: Vec::new(),
-            zone: Vec::new(),
+            figures: Vec::new(),
         }
     }
 
+    /// Adds a figure of a side.
+    pub(crate) fn push(&mut self, side: &'static str, figure: f64) {
+        match self.figures.iter_mut().find(|(name, _)| *name == side) {
+            Some((_, figures)) => figures.push(figure),
+            None => self.figures.push((side, vec![figure])),
+        }
+    }
+
+    fn median(&self, side: &str) -> Option<f64> {
+        let mut sides = self.figures.iter();
+        let (_, figures) = sides.find(|(name, _)| *name == side)?;
+        Some(median(figures))
+    }
+
+    fn ratio_of(&self, side: &str) -> Option<f64> {
+        Some(self.median(side)? / self.median(NATIVE)?)
+    }
+
     fn ratio(&self) -> f64 {
-        median(&self.zone) / median(&self.native)
+        self.ratio_of(ZONE).unwrap_or(f64::NAN)
     }
 
     fn verdict(&self) -> String {
@@ -70,18 +92,31 @@ impl Report {
     }
 
     pub(crate) fn print(&self) {
-        println!("| what | native | zone | ratio | promise |\n|---|---|---|---|---|");
+        let mut sides: Vec<&str> = Vec::new();
+        for (side, _) in self.measures.iter().flat_map(|measure| &measure.figures) {
+            if *side != NATIVE && !sides.contains(side) {
+                sides.push(side);
+            }
+        }
+        let titles: String = sides.iter().map(|side| format!(" {side} |")).collect();
+        let rule = "---|".repeat(sides.len() + 3);
+        println!("| what | native |{titles} promise |\n|{rule}");
         for measure in &self.measures {
             let unit = match measure.unit {
                 Unit::Nanoseconds => "ns",
                 Unit::PerSecond => "/s",
             };
+            let ratios: String = sides
+                .iter()
+                .map(|side| match measure.ratio_of(side) {
+                    Some(ratio) => format!(" {ratio:.2} |"),
+                    None => " |".to_owned(),
+                })
+                .collect();
             println!(
-                "| {} | {:.0} {unit} | {:.0} {unit} | {:.2} | {} |",
+                "| {} | {:.0} {unit} |{ratios} {} |",
                 measure.name,
-                median(&measure.native),
-                median(&measure.zone),
-                measure.ratio(),
+                measure.median(NATIVE).unwrap_or(f64::NAN),
                 measure.verdict()
             );
         }
@@ -105,8 +140,7 @@ impl Report {
                 json!({
                     "name": measure.name,
                     "unit": match measure.unit { Unit::Nanoseconds => "ns", Unit::PerSecond => "1/s" },
-                    "native": measure.native,
-                    "zone": measure.zone,
+                    "figures": measure.figures.iter().map(|(side, figures)| ((*side).to_owned(), json!(figures))).collect::<serde_json::Map<_, _>>(),
                     "ratio": measure.ratio(),
                 })
             })

@@ -1,7 +1,7 @@
 //! Debian's apache2 and redis-server under load, natively and in the zone.
 
 use crate::Result;
-use crate::report::{Measure, Report, Unit};
+use crate::report::{Measure, NATIVE, Report, Unit, ZONE};
 use crate::zone::Zone;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -93,8 +93,8 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
             ab(place, flags)?;
         }
         for _ in 0..rounds {
-            measure.native.push(ab(&outside, flags)?);
-            measure.zone.push(ab(&in_zone, flags)?);
+            measure.push(NATIVE, ab(&outside, flags)?);
+            measure.push(ZONE, ab(&in_zone, flags)?);
         }
         report.add(measure);
     }
@@ -168,8 +168,8 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
     for (name, test) in wanted {
         let mut measure = Measure::new(name, Unit::PerSecond, Some(0.95));
         for _ in 0..rounds {
-            measure.native.push(redis_benchmark(&outside, test)?);
-            measure.zone.push(redis_benchmark(&in_zone, test)?);
+            measure.push(NATIVE, redis_benchmark(&outside, test)?);
+            measure.push(ZONE, redis_benchmark(&in_zone, test)?);
         }
         report.add(measure);
     }

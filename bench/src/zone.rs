@@ -1,21 +1,37 @@
 //! The zone that is measured: a home of its own, gone with it.
 
 use crate::Result;
+use crate::report::ZONE;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const NAME: &str = "bench";
 
+/// Whether programs of the zone are rewritten.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Rewrite {
+    /// Calls enter by a jump.
+    On,
+    /// All come by SIGSYS.
+    Off,
+}
+
 /// A running zone.
 pub(crate) struct Zone {
+    title: &'static str,
     program: PathBuf,
     home: tempfile::TempDir,
 }
 
 impl Zone {
-    /// Creates and boots a zone by this command.
-    pub(crate) fn boot(program: &Path) -> Result<Zone> {
+    /// Creates and boots a zone by this command, with rewritten programs or without.
+    pub(crate) fn boot(program: &Path, rewrite: Rewrite) -> Result<Zone> {
+        let (title, switch) = match rewrite {
+            Rewrite::On => (ZONE, "on"),
+            Rewrite::Off => ("zone by SIGSYS", "off"),
+        };
         let zone = Zone {
+            title,
             program: program.canonicalize().map_err(|error| {
                 format!(
                     "{}: {error}; build it first: cargo build --release",
@@ -24,9 +40,14 @@ impl Zone {
             })?,
             home: tempfile::tempdir()?,
         };
-        zone.ask(&["create", NAME])?;
+        zone.ask(&["create", NAME, "--rewrite", switch])?;
         zone.ask(&["boot", NAME])?;
         Ok(zone)
+    }
+
+    /// As the report calls it.
+    pub(crate) fn title(&self) -> &'static str {
+        self.title
     }
 
     /// Runs a subcommand; what it printed.

@@ -3,6 +3,10 @@
 //! The same binary runs natively and in a zone: `bench-guest OPERATION COUNT`. With `filtered` behind
 //! it puts the smallest seccomp filter on itself first, which allows everything.
 
+mod files;
+mod network;
+mod own;
+
 use std::ffi::CStr;
 use std::time::Instant;
 
@@ -16,8 +20,26 @@ fn main() {
         "null" => null,
         "getpid" => getpid,
         "read" => read,
-        "open+close" => open_close,
-        "stat" => stat,
+        "getuid" => own::getuid,
+        "gettid" => own::gettid,
+        "uname" => own::uname,
+        "open+close" => files::open_close,
+        "stat" => files::stat,
+        "stat of a missing file" => files::stat_missing,
+        "access" => files::access,
+        "readlink" => files::readlink,
+        "getcwd" => files::getcwd,
+        "chdir" => files::chdir,
+        "fstat" => files::fstat,
+        "dup+close" => files::dup_close,
+        "fcntl" => files::fcntl,
+        "mkdir+rmdir" => files::mkdir_rmdir,
+        "create+unlink" => files::create_unlink,
+        "sigaction" => own::sigaction,
+        "sigprocmask" => own::sigprocmask,
+        "kill to self" => own::kill_self,
+        "thread create+join" => own::thread,
+        "connect+accept+close" => network::connect_accept_close,
         "fork+wait" => fork_wait,
         "fork+exec+wait" => fork_exec_wait,
         _ => {
@@ -39,7 +61,6 @@ fn main() {
     println!("{}", start.elapsed().as_nanos() / u128::from(count.max(1)));
 }
 
-const FILE: &CStr = c"/etc/passwd";
 const PROGRAM: &CStr = c"/bin/true";
 
 fn check(result: i64, what: &str) -> i32 {
@@ -99,21 +120,6 @@ fn read() {
         unsafe { libc::syscall(libc::SYS_read, 0, &raw mut byte, 1) },
         "read",
     );
-}
-
-fn open_close() {
-    // SAFETY: the path ends with a NUL.
-    let fd = unsafe { libc::open(FILE.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
-    let fd = check(fd.into(), "open");
-    // SAFETY: just opened.
-    unsafe { libc::close(fd) };
-}
-
-fn stat() {
-    let mut data = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: a path that ends with a NUL, and room for the result.
-    let result = unsafe { libc::stat(FILE.as_ptr(), data.as_mut_ptr()) };
-    check(result.into(), "stat");
 }
 
 fn wait(child: i32) {
