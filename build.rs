@@ -23,6 +23,8 @@ fn main() {
     let mut flags = vec![
         "-Crelocation-model=pic".to_owned(),
         "-Cpanic=abort".to_owned(),
+        // Who follows rbp from the personality comes to the guest's frames.
+        "-Cforce-frame-pointers=yes".to_owned(),
         format!("--remap-path-prefix={root}=."),
     ];
     let script = format!("{root}/personality/link.ld");

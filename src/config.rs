@@ -28,8 +28,8 @@ pub struct Config {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
     /// Whether programs and libraries are rewritten, so that their system calls enter the
-    /// personality by a jump.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// personality by a jump; they are unless this says `false`.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub rewrite: bool,
     /// How calls that need translation reach the personality.
     #[serde(default, skip_serializing_if = "Trap::is_signal")]
@@ -58,6 +58,14 @@ impl Trap {
     fn is_signal(&self) -> bool {
         *self == Self::Signal
     }
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// A directory of the host within the zone.
@@ -336,7 +344,7 @@ mod tests {
             number: 1,
             hostname: "web1".to_owned(),
             root: None,
-            rewrite: false,
+            rewrite: true,
             trap: Trap::Signal,
             binds: vec![Bind {
                 host: "/srv/a".into(),
@@ -457,5 +465,19 @@ mod tests {
             let _ = text.parse::<Bind>();
             let _ = check_hostname(&text);
         }
+    }
+
+    #[test]
+    fn programs_are_rewritten_unless_it_says_no() {
+        let short = "number = 1\nhostname = \"web1\"\n";
+        let config: Config = toml::from_str(short).expect("it parses");
+        assert!(config.rewrite);
+        let text = toml::to_string(&config).expect("it is shown");
+        assert!(!text.contains("rewrite"), "{text}");
+        let config: Config =
+            toml::from_str(&format!("{short}rewrite = false\n")).expect("it parses");
+        assert!(!config.rewrite);
+        let text = toml::to_string(&config).expect("it is shown");
+        assert!(text.contains("rewrite = false"), "{text}");
     }
 }

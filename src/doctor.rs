@@ -4,6 +4,7 @@
 //! a container's filter or a kernel built without an option.
 
 use crate::error::{Error, Result};
+use crate::monitor::copies::{self, cache};
 use crate::zone::address;
 use nix::sys::resource::{Resource, getrlimit};
 use serde::Serialize;
@@ -120,7 +121,28 @@ pub fn examine(home: &Path) -> Vec<Check> {
         .tried(nix::pty::openpty(None, None).map_err(io::Error::from), |_| "available".to_owned()),
         low_ports(),
         files(home),
+        rewriting(home),
     ]
+}
+
+/// What rewritten programs enter the personality with, and what their copies take.
+fn rewriting(home: &Path) -> Check {
+    let usage = cache::usage(home);
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let found = format!(
+        "{} copies of {} MiB, {} MiB of them unused ({} MiB at most)",
+        usage.count,
+        mib(usage.bytes),
+        mib(usage.unused_bytes),
+        mib(cache::ROOM),
+    );
+    Row {
+        name: "rewriting",
+        promise: "calls of rewritten programs enter the personality by a jump",
+        weight: Weight::Wanted,
+        remedy: "use a processor with FSGSBASE and Linux 5.9 or newer, without nofsgsbase",
+    }
+    .judged(copies::is_possible(), found)
 }
 
 fn kernel() -> Check {

@@ -297,8 +297,8 @@ pub struct Handover {
     /// Not 0 if a tracer waits for the guest's entry: [`AWAITED`] or [`AWAITED_BY_ROOT`]. Set by the
     /// tracer, after the exec.
     pub is_awaited: u32,
-    /// Unused.
-    pub pad: u32,
+    /// 1 if its calls must come by SIGSYS, since it is traced: its files are mapped as they are.
+    pub is_plain: u32,
     /// One more than the soft limit of descriptors to go back to, where there had to be room for the
     /// images; else 0.
     pub soft_limit: u64,

@@ -33,12 +33,12 @@ pub(super) struct Options {
     /// (/etc/hosts, placeholders of /proc and /dev), and stays when the zone is deleted.
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Rewrite programs and libraries, so that their system calls need no signal
+    /// Whether to rewrite programs and libraries, so that their system calls need no signal
     ///
-    /// Copies of what the zone cannot write are made in the directory of zones.
-    #[arg(long)]
-    rewrite: bool,
-    /// How system calls that need translation are delivered
+    /// Copies of what the zone cannot write are made in the directory of zones. On if missing.
+    #[arg(long, value_name = "on|off", value_parser = switch)]
+    rewrite: Option<bool>,
+    /// How system calls that need translation are delivered, where their site is not rewritten
     #[arg(long, value_name = "HOW", default_value = "signal")]
     trap: Trap,
     /// Show a directory of the host in the zone, read-only unless :rw is given
@@ -50,6 +50,14 @@ pub(super) struct Options {
     /// Host name in the zone, instead of the zone's name
     #[arg(long, value_name = "NAME", value_parser = hostname)]
     hostname: Option<String>,
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("say on or off".to_owned()),
+    }
 }
 
 fn hostname(text: &str) -> Result<String, String> {

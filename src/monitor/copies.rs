@@ -7,16 +7,21 @@
 //! are made of files that the zone cannot write and that everybody may read; a copy so tells nobody
 //! what he could not read anyway.
 //!
+//! Analysing a file may take long, so a copy is made by a thread of its own ([`cache`]); until it is
+//! there, the file is mapped as it is.
+//!
 //! At the end of a copy stands where its tail lies ([`Tail`]). An empty copy says that there is
 //! nothing to rewrite.
+
+pub mod cache;
 
 use super::descriptors::{open_path, reopen};
 use super::plans::{self, Asked};
 use super::zone::Zone;
 use crate::error::{Doing, Result};
 use crate::ids::HostPid;
-use crate::rewrite::{self, Rewritten};
-use picozone_personality::layout::JUMP_ENTRY;
+use crate::rewrite::Rewritten;
+use cache::Cache;
 use picozone_personality::libraries::{self, Library};
 use picozone_personality::mailbox::{Image, Segment};
 use picozone_personality::plans::{COPY_MAX, CopyName, FileId};
@@ -27,12 +32,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Changes whenever the rewriting does, or the layout of a copy.
-const FORMAT: u32 = 1;
-/// Largest file that is rewritten, in bytes: its first exec waits for it.
-const SIZE_MAX: i64 = 16 << 20;
+const FORMAT: u32 = 2;
+/// Largest file that is rewritten, in bytes.
+const SIZE_MAX: i64 = 256 << 20;
 /// `HWCAP2_FSGSBASE` (arch/x86/include/uapi/asm/hwcap2.h).
 const FSGSBASE: u64 = 2;
 
@@ -103,6 +107,27 @@ impl Copy {
     }
 }
 
+/// What is to be mapped in place of a file.
+pub enum Found {
+    /// Its copy.
+    Copy(Copy),
+    /// Nothing: it stays as it is.
+    Itself,
+    /// Nothing yet: a copy is being made, or the file was changed too lately to be told from others.
+    Later,
+}
+
+impl Found {
+    /// The copy, if there is one.
+    #[must_use]
+    pub fn copy(self) -> Option<Copy> {
+        match self {
+            Found::Copy(copy) => Some(copy),
+            Found::Itself | Found::Later => None,
+        }
+    }
+}
+
 /// What a file is to its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -128,14 +153,31 @@ impl Role {
     }
 }
 
+/// The file that a copy stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Original {
+    /// Its path in the zone.
+    pub path: Vec<u8>,
+    /// What it is on the host.
+    pub id: FileId,
+}
+
 /// The copies of a zone.
 pub struct Copies {
-    cache: PathBuf,
+    cache: Cache,
     own: PathBuf,
     directory: OwnedFd,
     is_on: bool,
-    /// Zone paths of the files that copies stand for, by name.
-    names: Mutex<hashbrown::HashMap<Vec<u8>, Vec<u8>>>,
+    /// The files that copies stand for, by name.
+    names: Mutex<hashbrown::HashMap<Vec<u8>, Original>>,
+}
+
+/// Whether the host has what the entry needs.
+#[must_use]
+pub fn is_possible() -> bool {
+    // SAFETY: takes a number only.
+    let abilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
+    abilities & FSGSBASE != 0
 }
 
 impl Copies {
@@ -147,11 +189,11 @@ impl Copies {
     pub fn open(zone_dir: &Path, run_dir: &Path, is_wanted: bool) -> Result<Copies> {
         // The home holds `zones/NAME`.
         let home = zone_dir.ancestors().nth(2).unwrap_or(zone_dir);
-        let (cache, own) = (home.join("cache/rewritten"), run_dir.join("rewritten"));
+        let (cache, own) = (Cache::new(home), run_dir.join("rewritten"));
         let needed = if is_wanted {
-            &[&cache, &own][..]
+            &[cache.dir(), own.as_path()][..]
         } else {
-            &[&own]
+            &[own.as_path()]
         };
         for dir in needed {
             DirBuilder::new()
@@ -168,13 +210,11 @@ impl Copies {
         let flags = nix::sys::statvfs::statvfs(&own).map(|found| found.flags());
         let may_execute =
             flags.is_ok_and(|flags| !flags.contains(nix::sys::statvfs::FsFlags::ST_NOEXEC));
-        // SAFETY: takes a number only.
-        let abilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
         Ok(Copies {
             cache,
             own,
             directory: directory.into(),
-            is_on: is_wanted && may_execute && abilities & FSGSBASE != 0,
+            is_on: is_wanted && may_execute && is_possible(),
             names: Mutex::default(),
         })
     }
@@ -191,47 +231,61 @@ impl Copies {
         self.directory.as_fd()
     }
 
-    /// What a host path that names a copy stands for, in the zone.
+    /// What a host path that names a copy stands for.
     #[must_use]
-    pub fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
+    pub fn original(&self, host: &[u8]) -> Option<Original> {
         let rest = host.strip_prefix(self.own.as_os_str().as_bytes())?;
         let names = self.names();
         names.get(rest.strip_prefix(b"/")?).cloned()
     }
 
-    fn names(&self) -> std::sync::MutexGuard<'_, hashbrown::HashMap<Vec<u8>, Vec<u8>>> {
+    fn names(&self) -> std::sync::MutexGuard<'_, hashbrown::HashMap<Vec<u8>, Original>> {
         self.names
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The copy of a file, made now if there is none yet. `None`: the file stays as it is.
-    pub fn of(&self, zone: &Zone, file: &File, asked: Asked, role: Role) -> Option<Copy> {
+    /// The copy of a file; if there is none yet, it is ordered.
+    pub fn of(&self, zone: &Zone, file: &File, asked: Asked, role: Role) -> Found {
         if !self.is_on {
-            return None;
+            return Found::Itself;
         }
-        let data = nix::sys::stat::fstat(file).ok()?;
-        let may_all_read = data.st_mode & 0o004 != 0;
-        if !may_all_read || data.st_size > SIZE_MAX {
-            return None;
-        }
-        let id = plans::identify(file, asked)?;
-        let host = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        let host = host.as_os_str().as_bytes();
-        let zone_path = zone.to_zone_path(host)?;
-        if zone.is_writable(host) {
-            return None;
-        }
+        let Some(id) = plans::identify(file, asked) else {
+            return Found::Later;
+        };
+        let Some(zone_path) = shared_path(zone, file) else {
+            return Found::Itself;
+        };
         let name = name_of(&id, role);
-        self.provide(file, &id, role, &name).ok()?;
-        let mut copy = File::open(self.own.join(&name)).ok()?;
-        let tail = tail_of(&mut copy)?;
-        self.names().insert(name.clone().into_bytes(), zone_path);
+        if !self.has(&name) {
+            return if self.cache.order(file, &id, role, &name) {
+                Found::Later
+            } else {
+                Found::Itself
+            };
+        }
+        match self.open_own(&name) {
+            Some(copy) => {
+                let original = Original {
+                    path: zone_path,
+                    id,
+                };
+                self.names().insert(name.into_bytes(), original);
+                Found::Copy(copy)
+            }
+            None => Found::Itself,
+        }
+    }
+
+    /// A copy in the zone's directory, if it is not empty.
+    fn open_own(&self, name: &str) -> Option<Copy> {
+        let mut file = File::open(self.own.join(name)).ok()?;
+        let tail = tail_of(&mut file)?;
         let mut text = [0; COPY_MAX];
         text.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
         Some(Copy {
             name: text,
-            file: copy,
+            file,
             tail,
         })
     }
@@ -239,7 +293,8 @@ impl Copies {
     /// Tells the guests what to map in place of a library: a row of the tables.
     ///
     /// # Errors
-    /// EBADF; EINVAL if it is no regular file; EAGAIN if it was changed too lately.
+    /// EBADF; EINVAL if it is no regular file; EAGAIN if it was changed too lately, or its copy is
+    /// not there yet.
     pub fn tell(&self, zone: &Zone, caller: HostPid, fd: i32) -> std::result::Result<i64, i32> {
         static WRITER: Mutex<()> = Mutex::new(());
         let asked = Asked::now(zone);
@@ -251,7 +306,10 @@ impl Copies {
         }
         let file = reopen(&place, libc::O_RDONLY | libc::O_NONBLOCK)?;
         let id = plans::identify(&file, asked).ok_or(libc::EAGAIN)?;
-        let copy = self.of(zone, &file, asked, Role::Plain);
+        let copy = match self.of(zone, &file, asked, Role::Plain) {
+            Found::Later => return Err(libc::EAGAIN),
+            found => found.copy(),
+        };
         let library = Library {
             id,
             copy: copy.as_ref().map_or([0; COPY_MAX], |copy| copy.name),
@@ -271,39 +329,29 @@ impl Copies {
         Ok(0)
     }
 
-    /// Sees to it that the zone's directory has the copy.
-    fn provide(&self, file: &File, id: &FileId, role: Role, name: &str) -> std::io::Result<()> {
-        let (kept, own) = (self.cache.join(name), self.own.join(name));
-        if own.exists() {
-            return Ok(());
-        }
-        if !kept.exists() {
-            self.make(file, id, role, &kept)?;
-        }
-        match fs::hard_link(kept, own) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+    /// Sees to it that the zone's directory has a copy that is made.
+    fn has(&self, name: &str) -> bool {
+        let own = self.own.join(name);
+        own.exists()
+            || match fs::hard_link(self.cache.dir().join(name), own) {
+                Err(error) => error.kind() == ErrorKind::AlreadyExists,
+                Ok(()) => true,
+            }
     }
+}
 
-    /// Makes the copy under another name first: what has its own name is whole.
-    fn make(&self, file: &File, id: &FileId, role: Role, kept: &Path) -> std::io::Result<()> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let mut bytes = Vec::new();
-        let mut reader = file;
-        reader.seek(SeekFrom::Start(0))?;
-        reader.read_to_end(&mut bytes)?;
-        let data = nix::sys::stat::fstat(file)?;
-        if plans::id_of(&data) != *id {
-            return Err(ErrorKind::ResourceBusy.into());
-        }
-        let found = rewrite::analyse(&bytes, JUMP_ENTRY, |nr| role.wants(nr));
-        let count = COUNT.fetch_add(1, Relaxed);
-        let unfinished = self.cache.join(format!("{}.{count}", std::process::id()));
-        let done = write(&unfinished, &bytes, found.as_ref());
-        let done = done.and_then(|()| fs::rename(&unfinished, kept));
-        done.inspect_err(|_| drop(fs::remove_file(&unfinished)))
+/// The zone's path of a file, if it may have a copy: the zone cannot write it, and everybody may read
+/// it.
+fn shared_path(zone: &Zone, file: &File) -> Option<Vec<u8>> {
+    let data = nix::sys::stat::fstat(file).ok()?;
+    let may_all_read = data.st_mode & 0o004 != 0;
+    if !may_all_read || data.st_size > SIZE_MAX {
+        return None;
     }
+    let host = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    let host = host.as_os_str().as_bytes();
+    let path = zone.to_zone_path(host)?;
+    (!zone.is_writable(host)).then_some(path)
 }
 
 /// Writes a copy to the disk.

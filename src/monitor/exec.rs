@@ -1,6 +1,6 @@
 //! execve(2): from a path to the plan by which the personality maps the program.
 
-use super::copies::Role;
+use super::copies::{Found, Role};
 use super::descriptors::{CWD, open_path, own_path, reopen};
 use super::files;
 use super::notify::{Call, Listener};
@@ -211,8 +211,16 @@ pub fn prepare(
         user: User::of(zone, call.tid, args),
     };
     let mut plan = loader::prepare(&mut executables, &name).map_err(|error| error.0)?;
-    let copy_of = |file: &File, image: &mut Image, role: Role| {
-        let copy = zone.copies.of(zone, file, asked, role)?;
+    // A traced program's files are mapped as they are: its tracer is to see each call.
+    let is_plain = args[6] != 0;
+    let mut may_keep = !is_plain;
+    let mut copy_of = |file: &File, image: &mut Image, role: Role| {
+        if is_plain {
+            return None;
+        }
+        let found = zone.copies.of(zone, file, asked, role);
+        may_keep &= !matches!(found, Found::Later);
+        let copy = found.copy()?;
         copy.extend(image).then_some(copy)
     };
     let exe_copy = copy_of(&plan.exe.0, &mut plan.exe.1, Role::Plain);
@@ -220,7 +228,7 @@ pub fn prepare(
     let interp_copy = interp.and_then(|(file, image)| copy_of(file, image, Role::Linker));
     let copies = [exe_copy.as_ref(), interp_copy.as_ref()];
     let privileges = privileges_of(zone, &plan.exe.0)?;
-    if executables.root.is_empty() {
+    if may_keep && executables.root.is_empty() {
         plans::keep(zone, asked, &name, (&plan, privileges), copies);
     }
     let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));

@@ -3,6 +3,7 @@
 //! Neighbours: [`super::procfs`] says what it needs, [`super::guests`] knows the processes. No locks
 //! of its own.
 
+use super::copies::Original;
 use super::mounts::Mount;
 use super::procfs::{Credentials, Mount as Line, Protocol, StatLine, View};
 use super::zone::Zone;
@@ -72,6 +73,10 @@ impl View for Zone {
 
     fn root(&self, process: ZonePid) -> Vec<u8> {
         super::roots::of(self, process)
+    }
+
+    fn original(&self, host: &[u8]) -> Option<Original> {
+        self.copies.original(host)
     }
 
     fn mounts(&self) -> Vec<Line> {

@@ -82,8 +82,8 @@ impl Zone {
     /// The zone's name of a host path.
     #[must_use]
     pub fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
-        if let Some(original) = self.copies.to_zone_path(host) {
-            return Some(original);
+        if let Some(original) = self.copies.original(host) {
+            return Some(original.path);
         }
         let mut zone = PathBuf::new();
         Mounts(self.rows())

@@ -44,8 +44,8 @@ pub struct Wanted {
     pub hostname: Option<String>,
     /// An unpacked distribution to use in place.
     pub root: Option<PathBuf>,
-    /// Whether its programs are rewritten.
-    pub rewrite: bool,
+    /// Whether its programs are rewritten; they are if missing.
+    pub rewrite: Option<bool>,
     /// How calls reach its personality.
     pub trap: Trap,
     /// Directories of the host.
@@ -60,7 +60,7 @@ impl Wanted {
             number,
             hostname: self.hostname.clone().unwrap_or_else(|| name.to_string()),
             root: self.root.clone(),
-            rewrite: self.rewrite,
+            rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
             binds: self.binds.clone(),
             publications: self.publications.clone(),

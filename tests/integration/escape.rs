@@ -4,6 +4,7 @@
 //! socket of the same user of the host, and a file of that user that the zone sees read-only.
 
 use crate::harness::{self, Home, confined, in_each_role};
+use crate::rewrite;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -90,17 +91,27 @@ fn attempts_are_refused(home: &Home) {
 
 /// The same where the zone's programs are rewritten, and so there are copies to aim at.
 fn attempts_are_refused_where_programs_are_rewritten(home: &Home) {
-    let zone = home.create_with("cage", &["--rewrite"]);
+    let zone = home.create_with("cage", &["--rewrite", "on"]);
     home.zone(&["boot", "cage"]).ok();
     fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
-    // Several execs, so that there are copies.
-    zone.sh("ls / >/dev/null; ls / >/dev/null");
+    let own = home.dir().join("zones/cage/run/rewritten");
+    if rewrite::is_possible() {
+        harness::eventually("the zone has copies", || {
+            zone.sh("ls / >/dev/null");
+            let mut copies = fs::read_dir(&own).expect("their directory");
+            copies.next().map(drop)
+        });
+    }
     let copies = home.dir().join("cache/rewritten");
-    // Others may come meanwhile.
+    // Others may come meanwhile, and be in the making.
     let states = || {
         let entries = fs::read_dir(&copies).expect("the directory of copies");
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         paths
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().contains('-')
+            })
             .map(|path| (path.clone(), state(&path)))
             .collect::<BTreeMap<_, _>>()
     };

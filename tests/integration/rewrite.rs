@@ -1,18 +1,25 @@
 //! Zones whose programs are rewritten: system calls enter the personality by a jump.
 
-use crate::harness::{self, Home, Zone, in_each_role};
+use crate::harness::{self, Home, LIMIT, Zone, in_each_role};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Stdio;
 
 in_each_role!(
     calls_enter_by_a_jump,
     a_program_sees_its_own_files,
     a_library_goes_with_its_stubs,
     copies_are_made_of_what_no_zone_can_write,
+    registers_and_flags_are_kept,
+    warm_operations_cost_few_calls_of_the_kernel,
 );
 
 /// Whether the host offers what the entry needs; says so if not.
-fn is_possible() -> bool {
+pub fn is_possible() -> bool {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let has_it = cpus.split_whitespace().any(|flag| flag == "fsgsbase");
     if !has_it {
@@ -22,7 +29,7 @@ fn is_possible() -> bool {
 }
 
 fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
-    let zone = home.create_with(name, &["--rewrite"]);
+    let zone = home.create_with(name, &["--rewrite", "on"]);
     home.zone(&["boot", name]).ok();
     zone
 }
@@ -97,10 +104,16 @@ fn copies_are_made_of_what_no_zone_can_write(home: &Home) {
         return;
     }
     let zone = boot(home, "copies");
-    let copies = || fs::read_dir(home.dir().join("cache/rewritten")).map_or(0, Iterator::count);
+    let has_copy = |path: &Path| {
+        let inode = fs::metadata(path).expect("it is there").ino();
+        let copies = fs::read_dir(home.dir().join("cache/rewritten")).expect("the copies");
+        let mut names = copies.flatten().map(|copy| copy.file_name());
+        let part = format!("-{inode:x}-");
+        names.any(|name| name.to_string_lossy().contains(&part))
+    };
     harness::eventually("a copy is made", || {
-        zone.sh("ls / >/dev/null");
-        (copies() > 0).then_some(())
+        zone.sh("uname >/dev/null");
+        has_copy(Path::new("/bin/uname")).then_some(())
     });
     zone.sh("cp /bin/uname /srv/own");
     // What was just written becomes known only after some seconds.
@@ -110,7 +123,129 @@ fn copies_are_made_of_what_no_zone_can_write(home: &Home) {
         zone.sh("/srv/own; :");
         (asked() - before <= 1).then_some(())
     });
-    let before = copies();
     assert_eq!(zone.sh("/srv/own; exec /srv/own"), "Linux\nLinux\n");
-    assert_eq!(copies(), before);
+    assert!(!has_copy(&zone.root().join("srv/own")));
+}
+
+/// A zone in which the guest program is one that it cannot write, and whose copy is there.
+fn boot_with_jumps<'a>(home: &'a Home, name: &str) -> Zone<'a> {
+    let shared = home.place().work();
+    fs::copy(harness::guest("jumps"), shared.join("jumps")).expect("the guest");
+    let bind = format!("{}:/shared:ro", shared.display());
+    let zone = home.create_with(name, &["--rewrite", "on", "--bind", &bind]);
+    home.zone(&["boot", name]).ok();
+    zone.sh("mkdir /srv/w; touch /srv/w/guest");
+    harness::eventually("the guest has a copy", || {
+        let entered = || counted(&zone, "entered").values().sum::<u64>();
+        let before = entered();
+        zone.sh("cd /srv/w && /shared/jumps kept >/dev/null");
+        // Two hundred calls, and the start of two programs.
+        (entered() - before < 150).then_some(())
+    });
+    zone
+}
+
+/// What the kernel keeps over a call, the jump keeps.
+fn registers_and_flags_are_kept(home: &Home) {
+    if !is_possible() {
+        return;
+    }
+    let zone = boot_with_jumps(home, "kept");
+    let directory = home.place().work();
+    fs::write(directory.join("guest"), "").expect("a file");
+    for section in ["kept", "foreign_gs", "itself"] {
+        let mut natively = home.host(&harness::guest("jumps"));
+        let natively = harness::run(natively.arg(section).current_dir(&directory), LIMIT).ok();
+        let in_zone = zone.sh(&format!("cd /srv/w && /shared/jumps {section}"));
+        assert_eq!(in_zone, natively, "{section}");
+    }
+}
+
+/// What each operation of the guest is for the kernel, once it is warm.
+const COSTS: [(&str, &[&str]); 17] = [
+    ("open, close", &["openat2", "close"]),
+    ("open, close of what is shared", &["openat2", "close"]),
+    ("stat", &["openat2", "fstat", "close"]),
+    ("stat of what is shared", &["openat2", "fstat", "close"]),
+    ("stat of what is missing", &["openat2"]),
+    ("lstat of a link", &["openat2", "fstat", "fstat", "close"]),
+    ("access", &["openat2", "fstat", "close"]),
+    ("readlink", &["openat2", "fstat", "readlinkat", "close"]),
+    ("getcwd", &["getcwd"]),
+    ("fstat", &["fstat"]),
+    ("dup, close", &["dup", "close"]),
+    ("fcntl", &["fcntl"]),
+    ("sigaction", &["rt_sigaction"]),
+    ("sigprocmask", &["rt_sigprocmask"]),
+    ("getpid, getuid, gettid", &[]),
+    ("kill of nobody", &["kill"]),
+    ("unlink of what is missing", &["unlinkat"]),
+];
+
+/// The host's strace sees the personality's own calls, and no signal.
+fn warm_operations_cost_few_calls_of_the_kernel(home: &Home) {
+    let what = "what operations cost";
+    let Some(strace) = harness::program(what, "strace") else {
+        return;
+    };
+    if !is_possible() {
+        return;
+    }
+    let zone = boot_with_jumps(home, "costs");
+    let row = home.listed("costs").expect("it is listed");
+    let monitor = row["monitor_pid"].as_i64().expect("it runs");
+    let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
+    let init = children
+        .expect("the kernel tells children")
+        .trim()
+        .to_owned();
+    let (calls, said) = (home.dir().join("calls"), home.dir().join("said"));
+    let mut tracer = home
+        .host(&strace)
+        .args(["-f", "-p", &init, "-o"])
+        .arg(&calls)
+        .stderr(Stdio::from(fs::File::create(&said).expect("a file")))
+        .spawn()
+        .expect("strace");
+    let is_attached = harness::eventually("strace has attached itself or cannot", || {
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        match tracer.try_wait() {
+            Ok(None) => said.contains("attached").then_some(true),
+            _ => Some(false),
+        }
+    });
+    if !is_attached {
+        return harness::skip(what, "the host lets nobody trace");
+    }
+    zone.sh("cd /srv/w && /shared/jumps operations");
+    let pid = i32::try_from(tracer.id()).expect("a pid");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    tracer.wait().expect("it ends");
+
+    let calls = fs::read_to_string(&calls).expect("what strace has seen");
+    let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut current = None;
+    for line in calls.lines() {
+        let Some((pid, call)) = line.split_once(' ') else {
+            continue;
+        };
+        let call = call.trim_start();
+        if let Some(name) = call.strip_prefix("write(-1, \"") {
+            let name = name.split('"').next().expect("a name");
+            found.insert(name, Vec::new());
+            current = Some((pid, name));
+        } else if let Some((of, name)) = current
+            && of == pid
+        {
+            let call = call.split(['(', ' ']).next().expect("a name");
+            found.entry(name).or_default().push(call);
+        }
+    }
+    for (name, expected) in COSTS {
+        assert_eq!(
+            found.get(name).map(Vec::as_slice),
+            Some(expected),
+            "{name}: {calls}"
+        );
+    }
 }

@@ -3,20 +3,37 @@
 use crate::harness::{Home, Same, are_all_traced, in_each_role, program};
 use std::fs;
 
-in_each_role!(gdb, strace);
+in_each_role!(gdb, gdb_attached, strace, strace_attached);
 
 const PROGRAM: &str = r#"
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 static int sum;
 __attribute__((noinline)) int inner(int x) { sum += x; return sum; }
 __attribute__((noinline)) int outer(int x) { return inner(x) + 1; }
 static void *thread(void *argument) { outer(5); return argument; }
-int main(void) {
+__attribute__((noinline)) int waits(void) {
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    listen(fd, 1);
+    write(1, "ready\n", 6);
+    return accept(fd, 0, 0) + 1;
+}
+__attribute__((noinline)) int looks(void) {
+    struct stat data;
+    char byte;
+    read(0, &byte, 1);
+    return stat("/usr/lib/os-release", &data);
+}
+int main(int argc, char **argv) {
     pthread_t id;
     int status;
+    if (argc > 1)
+        return strcmp(argv[1], "waits") ? looks() : waits();
     outer(1);
     pthread_create(&id, 0, thread, 0);
     pthread_join(id, 0);
@@ -72,6 +89,17 @@ fn gdb(home: &Home) {
     );
 }
 
+/// A thread that waits in a call has its frames, though the personality makes the call.
+fn gdb_attached(home: &Home) {
+    check(
+        home,
+        "gdb",
+        &["mkfifo f; ./p waits >f & read line <f; rm f
+           gdb -batch -nx -p $! -ex bt 2>/dev/null </dev/null | grep -oE ' in (waits|main) '
+           kill $!"],
+    );
+}
+
 fn strace(home: &Home) {
     check(
         home,
@@ -83,5 +111,17 @@ fn strace(home: &Home) {
                 .replace("\n              |", " |")
                 .as_str(),
         ],
+    );
+}
+
+/// Calls that came by a jump before are seen.
+fn strace_attached(home: &Home) {
+    check(
+        home,
+        "strace",
+        &["mkfifo f; ./p looks <f & exec 3>f; rm f; : >said
+           strace -o out -e trace=newfstatat,exit_group -p $! 2>said &
+           until grep -q attached said; do sleep 0.1; done
+           echo >&3; wait; cat out; rm out said"],
     );
 }

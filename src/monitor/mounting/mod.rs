@@ -659,6 +659,7 @@ fn new_temporary(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<
             uid: options.uid,
             gid: options.gid,
             mode: libc::S_IFDIR | options.mode,
+            rdev: 0,
         };
         zone.owners.set(&zone.shared, id, owner);
         let of = zone.mounting.store_row();

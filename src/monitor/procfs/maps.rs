@@ -50,11 +50,12 @@ pub(super) fn hidden_bytes(view: &dyn View, subject: &Subject) -> u64 {
     let Ok(maps) = subject.read("maps") else {
         return 0;
     };
-    lines(&maps)
-        .filter_map(range)
-        .filter(|range| hidden.contains(&range.start))
-        .map(|range| range.end - range.start)
-        .sum()
+    let of_hidden = lines(&maps).filter_map(|line| {
+        let range = range(line)?;
+        let is_hidden = hidden.contains(&range.start) || is_tail(view, line);
+        is_hidden.then_some(range.end - range.start)
+    });
+    of_hidden.sum()
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -87,7 +88,7 @@ pub(super) fn filter(view: &dyn View, text: &[u8]) -> Vec<u8> {
     let mut is_hidden = false;
     for line in lines(text) {
         if let Some(range) = range(line) {
-            is_hidden = hidden.contains(&range.start);
+            is_hidden = hidden.contains(&range.start) || is_tail(view, line);
             if !is_hidden {
                 translate(view, line, &mut out);
             }
@@ -99,29 +100,64 @@ pub(super) fn filter(view: &dyn View, text: &[u8]) -> Vec<u8> {
 }
 
 /// One mapping: five fields, then blanks and the name, if it has one.
-fn translate(view: &dyn View, line: &[u8], out: &mut Vec<u8>) {
+struct Mapping<'a> {
+    /// Addresses, permissions, offset, device, inode.
+    fields: [&'a [u8]; 5],
+    /// The fields and the blanks that follow.
+    head: &'a [u8],
+    name: &'a [u8],
+}
+
+fn parse(line: &[u8]) -> Mapping<'_> {
+    let mut fields = [&b""[..]; 5];
     let mut at = 0;
-    for _ in 0..5 {
+    for field in &mut fields {
         at += line[at..].iter().take_while(|&&byte| byte == b' ').count();
-        at += line[at..]
-            .iter()
-            .take_while(|&&byte| byte != b' ' && byte != b'\n')
-            .count();
+        let rest = &line[at..];
+        let is_end = |byte: &u8| [b' ', b'\n'].contains(byte);
+        *field = &rest[..rest.iter().position(is_end).unwrap_or(rest.len())];
+        at += field.len();
     }
     let name_at = at + line[at..].iter().take_while(|&&byte| byte == b' ').count();
-    let name = line[name_at..]
-        .strip_suffix(b"\n")
-        .unwrap_or(&line[name_at..]);
-    if name.first() != Some(&b'/') {
+    let (head, rest) = line.split_at(name_at);
+    let name = rest.strip_suffix(b"\n").unwrap_or(rest);
+    Mapping { fields, head, name }
+}
+
+/// Whether a line is of the stubs of a rewritten copy, which lie behind what the original has.
+fn is_tail(view: &dyn View, line: &[u8]) -> bool {
+    let mapping = parse(line);
+    let offset = std::str::from_utf8(mapping.fields[2])
+        .ok()
+        .and_then(|text| u64::from_str_radix(text, 16).ok());
+    view.original(mapping.name).is_some_and(|original| {
+        let size = u64::try_from(original.id.size).unwrap_or(u64::MAX);
+        offset.is_some_and(|offset| offset >= size)
+    })
+}
+
+fn translate(view: &dyn View, line: &[u8], out: &mut Vec<u8>) {
+    let mapping = parse(line);
+    if mapping.name.first() != Some(&b'/') {
         out.extend_from_slice(line);
         return;
     }
-    match links::to_zone_text(view, name) {
-        Some(name) => {
-            out.extend_from_slice(&line[..name_at]);
-            out.extend_from_slice(&name);
-        }
-        None => out.extend_from_slice(&line[..at]),
+    if let Some(original) = view.original(mapping.name) {
+        // Where the kernel begins a name (fs/proc/task_mmu.c).
+        const COLUMN: usize = 73;
+        let [addresses, permissions, offset, ..] = mapping.fields;
+        let (device, inode) = (original.id.dev, original.id.ino);
+        let (major, minor) = (libc::major(device), libc::minor(device));
+        let rest = format!("{major:02x}:{minor:02x} {inode} ");
+        let mut head = [addresses, permissions, offset, rest.as_bytes()].join(&b' ');
+        head.resize(head.len().max(COLUMN), b' ');
+        out.extend_from_slice(&head);
+        out.extend_from_slice(&original.path);
+    } else if let Some(name) = links::to_zone_text(view, mapping.name) {
+        out.extend_from_slice(mapping.head);
+        out.extend_from_slice(&name);
+    } else {
+        out.extend_from_slice(mapping.head.trim_ascii_end());
     }
     out.push(b'\n');
 }

@@ -1,6 +1,7 @@
 //! What `/proc` and `/dev` need to know of a zone.
 
 use crate::ids::{HostPid, ZonePid};
+use crate::monitor::copies::Original;
 use crate::monitor::ipc::Kind as Ipc;
 use picozone_personality::capabilities::Capabilities;
 use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
@@ -74,6 +75,10 @@ pub trait View: Send + Sync {
     /// The root directory of a process, as a zone path; empty for the zone's own.
     fn root(&self, _process: ZonePid) -> Vec<u8> {
         Vec::new()
+    }
+    /// The file that a host path stands for, if that is a rewritten copy.
+    fn original(&self, _host: &[u8]) -> Option<Original> {
+        None
     }
     /// The mount table, in the order of mounting, the root first.
     fn mounts(&self) -> Vec<Mount>;

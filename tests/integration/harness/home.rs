@@ -27,6 +27,9 @@ impl Home {
         if let Some((uid, gid)) = role.account() {
             std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).expect("we are root");
         }
+        // Each file is analysed once for all tests.
+        std::os::unix::fs::symlink(place.cache(role), dir.path().join("cache"))
+            .expect("the home is empty");
         Self { role, place, dir }
     }
 
@@ -105,16 +108,18 @@ impl Home {
     /// A new zone that is not booted, with options of `zone create`.
     #[track_caller]
     pub fn create_with(&self, name: &str, options: &[&str]) -> Zone<'_> {
-        // All tests also hold in zones of other kinds: PICOZONE_TEST_REWRITE=1,
+        // All tests also hold in zones of other kinds: PICOZONE_TEST_REWRITE=off,
         // PICOZONE_TEST_TRAP=ptrace.
         let mut all = vec!["create".to_owned(), name.to_owned()];
-        if std::env::var_os("PICOZONE_TEST_REWRITE").is_some() && !options.contains(&"--rewrite") {
-            all.push("--rewrite".to_owned());
-        }
-        if let Ok(how) = std::env::var("PICOZONE_TEST_TRAP")
-            && !options.contains(&"--trap")
-        {
-            all.extend(["--trap".to_owned(), how]);
+        for (option, variable) in [
+            ("--rewrite", "PICOZONE_TEST_REWRITE"),
+            ("--trap", "PICOZONE_TEST_TRAP"),
+        ] {
+            if let Ok(value) = std::env::var(variable)
+                && !options.contains(&option)
+            {
+                all.extend([option.to_owned(), value]);
+            }
         }
         all.extend(options.iter().map(|&option| option.to_owned()));
         self.zone(&all).ok();

@@ -1,7 +1,8 @@
 //! A directory that every user can read, with the programs under test.
 
+use super::Role;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -51,6 +52,21 @@ impl Place {
     /// The binary under test.
     pub fn zone(&self) -> PathBuf {
         self.dir().join("zone")
+    }
+
+    /// What the homes of one user have in common: copies of programs.
+    pub fn cache(&self, role: Role) -> PathBuf {
+        let account = role.account();
+        let dir = self
+            .dir()
+            .join(format!("cache-{}", account.map_or(0, |(uid, _)| uid)));
+        // Another test may have made it.
+        if fs::create_dir(&dir).is_ok()
+            && let Some((uid, gid)) = account
+        {
+            chown(&dir, Some(uid), Some(gid)).expect("we are root");
+        }
+        dir
     }
 
     /// An empty directory of one's own; a zone may make one of the same name in its own tree.

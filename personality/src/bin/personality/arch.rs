@@ -1,5 +1,22 @@
 //! All that is x86_64: entry, raw calls, the interruptible call, faults, signal frames.
 
+/// Lays down what gdb takes for the frame of a signal, from rsi, and changes rcx, rdi and rsi; to be
+/// undone by `add rsp, 232`. Where a thread waits in the personality gdb knows no function, takes the
+/// top word of the stack for the return address, and finds what a signal's restorer is known by.
+macro_rules! show_registers {
+    () => {
+        "sub rsp, 232
+        lea rcx, [rip + pz_like_restorer]
+        mov [rsp], rcx
+        lea rdi, [rsp + {registers}]
+        mov ecx, 18
+        rep movsq"
+    };
+}
+/// Where that frame has its registers, of which those up to the flags are filled in.
+const SHOWN: usize = core::mem::offset_of!(Frame, context) + core::mem::offset_of!(Context, regs);
+const _: () = assert!(core::mem::offset_of!(Registers, eflags) == 17 * 8 && SHOWN + 18 * 8 <= 232);
+
 pub mod jump;
 
 use core::arch::{asm, global_asm};
@@ -85,11 +102,13 @@ global_asm!(
     "pz_return:",
     "lea rsp, [rdi + 8]",
     "jmp pz_restore",
-    // pz_wait(nr, args, mask, all): one blocking call under the guest's mask.
+    // pz_wait(nr, args, mask, all, registers): one blocking call under the guest's mask.
     ".globl pz_wait",
     "pz_wait:",
     "push rbx", "push r12", "push r13", "push r14",
-    "mov r12, rdi", "mov r13, rsi", "mov r14, rcx", "mov rsi, rdx",
+    "mov r12, rdi", "mov r13, rsi", "mov r14, rcx", "mov rsi, r8",
+    show_registers!(),
+    "mov rsi, rdx",
     "mov eax, 14", "mov edi, 2", "xor edx, edx", "mov r10d, 8",
     "syscall",
     ".globl pz_wait_begin",
@@ -103,6 +122,7 @@ global_asm!(
     "mov eax, 14", "mov edi, 2", "mov rsi, r14", "xor edx, edx", "mov r10d, 8",
     "syscall",
     "mov rax, rbx",
+    "add rsp, 232",
     "pop r14", "pop r13", "pop r12", "pop rbx",
     "ret",
     ".globl pz_wait_abort",
@@ -185,13 +205,20 @@ global_asm!(
     held_pending = const core::mem::offset_of!(crate::thread::Thread, held_pending),
     last_look = sym crate::signal::last_look,
     start = sym crate::load::start,
+    registers = const SHOWN,
 );
 
 unsafe extern "C" {
     pub fn pz_enter(entry: u64, sp: u64) -> !;
     pub fn pz_restore();
     fn pz_return(frame: u64) -> !;
-    fn pz_wait(nr: u64, args: *const u64, mask: *const u64, all: *const u64) -> i64;
+    fn pz_wait(
+        nr: u64,
+        args: *const u64,
+        mask: *const u64,
+        all: *const u64,
+        registers: *const Registers,
+    ) -> i64;
     fn pz_clone(
         flags: u64,
         stack: u64,
@@ -243,6 +270,7 @@ pub fn wait(nr: u32, args: [u64; 6], mask: u64) -> i64 {
             args.as_ptr(),
             &raw const mask,
             &raw const all,
+            &raw const (*thread.context).regs,
         )
     }
 }
@@ -311,9 +339,10 @@ pub enum Place {
     Inside,
 }
 
-/// Classifies an instruction pointer.
-pub fn place(ip: u64) -> Place {
+/// Classifies where a thread is.
+pub fn place(registers: &Registers) -> Place {
     use picozone_personality::layout::{PERSONALITY_BASE, PERSONALITY_SIZE};
+    let ip = registers.rip;
     if !(PERSONALITY_BASE..PERSONALITY_BASE + PERSONALITY_SIZE).contains(&ip) {
         return Place::Guest;
     }
@@ -330,7 +359,7 @@ pub fn place(ip: u64) -> Place {
         } else if (pz_restore as *const () as u64..at(&raw const pz_restore_end)).contains(&ip) {
             Place::Restoring(pz_restore as *const () as u64)
         } else {
-            jump::edge(ip).map_or(Place::Inside, Place::Edge)
+            jump::edge(registers).map_or(Place::Inside, Place::Edge)
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a trapped call to the function that serves it.
 
-use crate::arch::{RESTART, syscall6};
+use crate::arch::RESTART;
 use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};

@@ -64,6 +64,7 @@ fn execute(
     claim.handover.mask = thread.mask();
     claim.handover.is_awaited = 0;
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
+    claim.handover.is_plain = u32::from(plan::is_plain(thread));
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
     let number = thread.process().zone_pid;
     let leader = (!thread.is_leader).then(|| Credentials {

@@ -1,7 +1,7 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
-use crate::thread::{Thread, me};
+use crate::thread::{self, Thread, me};
 use crate::{die, handover, identity, init, pids, ptrace, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
@@ -64,6 +64,8 @@ pub extern "C" fn start(stack: u64) -> ! {
     let process = thread.process();
     process.host_pid = thread.host_tid;
     thread.take_stack();
+    // The word first: a tracer takes it away where it finds the region.
+    thread.jumps = thread::at_first();
     thread.take_jumps();
     let handover = handover::find(thread.host_tid);
     let kind = core::mem::replace(&mut handover.kind, 0);
@@ -255,6 +257,9 @@ struct MemoryMap {
 }
 
 fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) -> ! {
+    if handover.is_plain != 0 {
+        thread.jumps = 0;
+    }
     let exe = map_image(&handover.exe);
     let (entry, base) = if handover.has_interp == 1 {
         let interp = map_image(&handover.interp);

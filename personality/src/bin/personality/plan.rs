@@ -4,7 +4,7 @@ use crate::arch::syscall1;
 use crate::file::program;
 use crate::monitor::{commons, tables};
 use crate::path::{may_walk, open_copy, open_program, root};
-use crate::thread::Thread;
+use crate::thread::{self, Thread};
 use crate::{Errno, Result, handover::Claim};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
@@ -13,6 +13,11 @@ use linux_raw_sys::general::*;
 use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::mailbox::{Handover, Image, Request};
 use picozone_personality::plans::{CopyName, FileId, KnownPlan, SEGMENTS};
+
+/// Whether the program of an exec is to be mapped as it is, since a tracer is to see its calls.
+pub fn is_plain(thread: &Thread) -> bool {
+    thread::has_jumps() && thread.jumps == 0
+}
 
 /// Prepares an exec of a path: the plan and the descriptors it names.
 pub fn prepare(
@@ -25,8 +30,7 @@ pub fn prepare(
     if !path.is_empty() {
         may_walk(thread, dirfd, path)?;
     }
-    let is_plain = flags == 0 && path.to_bytes().first() == Some(&b'/');
-    if is_plain {
+    if flags == 0 && path.to_bytes().first() == Some(&b'/') {
         // Names of known plans are the zone's.
         if root(thread).is_empty() && prepare_known(thread, claim.handover, path).is_some() {
             return Ok(());
@@ -46,6 +50,7 @@ pub fn prepare(
         u64::from(user.gid[3]),
         user.capabilities.effective,
         groups.len() as u64,
+        u64::from(is_plain(thread)),
     ];
     thread.ask_about(Request::Exec, path.to_bytes(), &args)?;
     if !core::ptr::eq(claim.handover, &raw const mailbox.handover) {
@@ -101,8 +106,11 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
     handover.privileges = privileges;
     handover.exec_stack = plan.exec_stack;
     handover.has_interp = u32::from(interp.is_some());
-    put(&mut handover.exe, &plan.exe, exe);
-    put(&mut handover.interp, &plan.interp, interp.unwrap_or(-1));
+    let stubs = |copy: &CopyName| u32::from(is_plain(thread) && copy[0] != 0);
+    put(&mut handover.exe, &plan.exe, exe, stubs(&plan.exe_copy));
+    let interp_fd = interp.unwrap_or(-1);
+    let interp_stubs = stubs(&plan.interp_copy);
+    put(&mut handover.interp, &plan.interp, interp_fd, interp_stubs);
     let found = CStr::from_bytes_until_nul(&plan.path).ok()?.to_bytes();
     handover.path[..found.len()].copy_from_slice(found);
     handover.path_len = found.len() as u32;
@@ -114,12 +122,12 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
     Some(())
 }
 
-/// The used part of an image.
-fn put(to: &mut Image, from: &Image<SEGMENTS>, fd: i32) {
-    let count = (from.count as usize).min(from.segments.len());
+/// The used part of an image, but for the last segments, which a copy alone has.
+fn put(to: &mut Image, from: &Image<SEGMENTS>, fd: i32, without: u32) {
+    let count = (from.count as usize).min(from.segments.len()) - without as usize;
     to.segments[..count].copy_from_slice(&from.segments[..count]);
     (to.fd, to.is_dyn, to.entry) = (fd, from.is_dyn, from.entry);
-    (to.phdr, to.phnum, to.count) = (from.phdr, from.phnum, from.count);
+    (to.phdr, to.phnum, to.count) = (from.phdr, from.phnum, from.count - without);
     (to.span, to.align) = (from.span, from.align);
 }
 
@@ -145,7 +153,7 @@ fn open(
         return None;
     };
     let copy = CStr::from_bytes_until_nul(copy).ok()?;
-    if copy.is_empty() {
+    if copy.is_empty() || is_plain(thread) {
         return Some((fd as i32, privileges));
     }
     close(fd as i32);

@@ -55,6 +55,7 @@ pub fn clone(
         size: 0,
     };
     child.held = thread.held;
+    child.jumps = thread.jumps_of_child();
     child.credentials = thread.credentials.inherited();
     child.is_leader = !is_thread;
     let places = tid_places(flags, [ptid, ctid], tls);
@@ -282,6 +283,7 @@ fn fork(
 ) -> Result<u64> {
     let zone_pid = pids::allocate()?;
     let [parents, childs] = tid_places(flags, [ptid, ctid], tls);
+    let jumps = thread.jumps_of_child();
     thread.making = zone_pid;
     // The child inherits nothing that was sent to us, and may be sent something at once.
     let kept = core::mem::take(&mut thread.held_pending);
@@ -297,6 +299,9 @@ fn fork(
         process.host_pid = thread.host_tid;
         pids::register(zone_pid, thread.host_tid);
         (thread.making, thread.is_vfork) = (0, false);
+        if thread.jumps != jumps {
+            thread.jumps = jumps;
+        }
         handover::release(thread.host_tid);
         arch::replace_if_any(childs, thread.host_tid, zone_pid);
         if clears_handlers {

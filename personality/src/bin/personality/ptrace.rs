@@ -73,6 +73,7 @@ pub fn ptrace(thread: &mut Thread, request: u64, pid: u64, addr: u64, data: u64)
         PTRACE_CONT | PTRACE_SYSCALL | PTRACE_SINGLESTEP | LISTEN | SYSEMU | SYSEMU_SINGLESTEP
         | SINGLEBLOCK => go_on(tracee, request, host, addr, data),
         PTRACE_DETACH => {
+            stops::let_jump(host);
             let result = checked(raw(request, host, addr, signal_of(tracee, data)))?;
             forget(tracee);
             Ok(result)
@@ -156,12 +157,21 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
         };
     }
     forget(tracee(thread.host_tid)?);
-    if thread.is_vfork {
+    let result = if thread.is_vfork {
         // A stop before the exec would be for good: the tracer waits for the exec itself.
         thread.is_traced_from_exec = true;
-        return Ok(0);
-    }
-    checked(raw(TRACEME, 0, 0, 0))
+        0
+    } else {
+        checked(raw(TRACEME, 0, 0, 0))?
+    };
+    thread.jumps = 0;
+    Ok(result)
+}
+
+/// Whether a thread is traced, and so what it makes is too.
+pub fn has_children_traced(host: u32) -> bool {
+    const FOLLOWS: u32 = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
+    tracee(host).is_ok_and(|tracee| tracee.options.load(Relaxed) & FOLLOWS != 0)
 }
 
 /// `PTRACE_TRACEME`, where that had to wait for the exec.

@@ -136,7 +136,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
     let (info, context) = unsafe { (&mut *info, &mut *context) };
     let thread = me();
     if signal == SIGSYS && info.code() == SYS_SECCOMP {
-        if !matches!(arch::place(context.regs.rip), Place::Guest) {
+        if !matches!(arch::place(&context.regs), Place::Guest) {
             crate::die("picozone: the filter refused a call of the personality\n");
         }
         thread.context = context;
@@ -161,10 +161,14 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
     if ptrace::is_private(thread, signal, info) {
         return;
     }
-    let place = match arch::place(context.regs.rip) {
+    let place = match arch::place(&context.regs) {
         // The guest's registers are all in place: as if it had not come, or gone already.
-        Place::Edge(Edge::Entering) => {
-            context.regs.rip = context.regs.rcx.wrapping_sub(2);
+        Place::Edge(Edge::Entering(call)) => {
+            context.regs.rip = call;
+            if signal == SIGSEGV && info.code() > 0 {
+                // The guest's own gs leads nowhere: the slow way.
+                return;
+            }
             Place::Guest
         }
         Place::Edge(Edge::Left) => {
@@ -230,7 +234,7 @@ fn keep(thread: &mut Thread, signal: u32, info: &Info) {
 /// The last look of a handler of ours, at the frame that it is about to return to. Whether another
 /// is needed.
 pub extern "C" fn last_look(context: &mut Context) -> u32 {
-    let is_guest = matches!(arch::place(context.regs.rip), Place::Guest);
+    let is_guest = matches!(arch::place(&context.regs), Place::Guest);
     if is_guest {
         release_held(me(), context);
     }

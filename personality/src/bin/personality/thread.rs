@@ -4,6 +4,7 @@
 //! blocks of process and handlers lie in the region of the thread that began them; threads share
 //! both, and a process made with `CLONE_SIGHAND` alone shares the handlers.
 
+use crate::arch::jump::MAY_JUMP;
 use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::Searched;
@@ -90,6 +91,8 @@ pub struct Thread {
     pub handlers: *mut Handlers,
     /// The frame of the call being served, or null: see [`Thread::came_by_jump`].
     pub context: *mut Context,
+    /// [`MAY_JUMP`] if the thread may enter by a jump.
+    pub jumps: i64,
     /// Not 0 if a thread that came by a jump must not leave by one: [`crate::arch::jump`].
     pub boundary: u32,
     /// The mask before a signal was noted in a call that came by a jump.
@@ -268,13 +271,31 @@ impl Thread {
         let stack = self.real_stack();
         unsafe { syscall3(__NR_sigaltstack, &raw const stack as u64, 0, 0) };
     }
-    /// Lets this thread enter from rewritten call sites, if the zone has them. Must run on the thread
-    /// itself.
+    /// Has rewritten call sites find this region. Must run on the thread itself.
     pub fn take_jumps(&self) {
-        if crate::monitor::tables().jumps == 1 {
+        if has_jumps() {
             unsafe { crate::arch::jump::set_region(self.region()) };
         }
     }
+    /// What [`Thread::jumps`] is to be in a child of this thread: it may jump, if no tracer comes to
+    /// see its calls too.
+    pub fn jumps_of_child(&self) -> i64 {
+        if self.jumps == MAY_JUMP || crate::ptrace::has_children_traced(self.host_tid) {
+            self.jumps
+        } else {
+            at_first()
+        }
+    }
+}
+
+/// Whether programs of the zone are rewritten.
+pub fn has_jumps() -> bool {
+    crate::monitor::tables().jumps == 1
+}
+
+/// [`Thread::jumps`] of a thread that nobody traces.
+pub fn at_first() -> i64 {
+    if has_jumps() { MAY_JUMP } else { 0 }
 }
 
 impl Handlers {

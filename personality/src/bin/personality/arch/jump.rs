@@ -1,15 +1,22 @@
 //! The second entry: rewritten call sites come here by a jump, with the return address in rcx.
 //!
-//! The thread's region is found by the base of gs, which the personality sets for each thread. Right
-//! before the return address stands a `syscall` instruction: what is not served here (see
-//! [`served_by_jump`]) goes back to it and comes by SIGSYS, as do threads without a region.
+//! The thread's region is found by the base of gs, which the personality sets for each thread, and
+//! known by a word in it ([`MAY_JUMP`]). Right before the return address stands a `syscall`
+//! instruction: what is not served here (see [`served_by_jump`]) goes back to it and comes by SIGSYS,
+//! as do threads without a region, and traced ones, whose tracer is to see each call.
 //!
 //! No signal is blocked here. One that arrives is noted, and from then on all are blocked; on the
 //! way out a thread with a boundary to attend to executes `hlt` in place of the last jump. That
 //! brings the kernel's own frame of the guest, from which the noted signal is delivered as after a
-//! call that came by SIGSYS. Arithmetic flags are not kept: the kernel keeps them, but no compiler
-//! relies on it (a system call in C says that it changes them).
+//! call that came by SIGSYS.
+//!
+//! Whatever the kernel keeps over a call is kept: all registers but rcx, r11 and rax, the guest's
+//! stack below rsp too, and the flags, so that nothing before the switch of stacks may change one.
+//!
+//! The guest's registers are laid out as the kernel does it for a signal, which unwinders know: see
+//! [`wait_open`]. For those that follow rbp, the first frame's caller is the call site.
 
+use super::Registers;
 use crate::dispatch;
 use crate::thread::{REGION_SIZE, Thread, me};
 use core::arch::{asm, global_asm};
@@ -20,114 +27,150 @@ use picozone_syscalls::served_by_jump;
 /// Numbers in [`SERVED`].
 const NUMBERS: usize = 512;
 
-/// One byte for each call: 1 if it is served here.
-static SERVED: [u8; NUMBERS] = {
-    let mut served = [0; NUMBERS];
+/// Whether a call is served here, by number.
+static SERVED: [bool; NUMBERS] = {
+    let mut served = [false; NUMBERS];
     let mut nr = 0;
     while nr < NUMBERS {
-        served[nr] = served_by_jump(nr as u32) as u8;
+        served[nr] = served_by_jump(nr as u32);
         nr += 1;
     }
     served
 };
 
-/// The registers of a call, at the top of the region.
-#[repr(C, align(16))]
-struct Jump {
-    /// Number, then result.
-    rax: u64,
-    args: [u64; 6],
-    /// Where the guest goes on: behind its `syscall`.
-    back: u64,
-    sp: u64,
+/// What [`Thread::jumps`] holds where the thread may enter here. A negative number of 32 bits, which
+/// `lea` can tell from others; no guest has it by accident where its own gs points.
+pub const MAY_JUMP: i64 = -0x5a0f_1e57;
+
+/// Where the registers of a call are within a region: at its top.
+const TOP: usize = REGION_SIZE - size_of::<Registers>();
+
+/// The flags and registers of the guest, but for rsp.
+macro_rules! registers_of_the_guest {
+    () => {
+        // The overflow flag comes by an addition, the other five from ah.
+        "test byte ptr [rsp + {eflags} + 1], 4
+        jz 5f
+        std
+        5: mov al, [rsp + {eflags} + 1]
+        and al, 8
+        add al, 0x78
+        mov ah, [rsp + {eflags}]
+        sahf
+        mov rax, [rsp + {rax}]
+        mov rdi, [rsp + {rdi}]
+        mov rsi, [rsp + {rsi}]
+        mov rdx, [rsp + {rdx}]
+        mov r10, [rsp + {r10}]
+        mov r8, [rsp + {r8}]
+        mov r9, [rsp + {r9}]
+        mov r11, [rsp + {eflags}]
+        mov rcx, [rsp + {rip}]"
+    };
 }
 
 global_asm!(
     ".section .entry, \"ax\", @progbits",
     "pz_jump:",
-    "mov eax, eax",
-    "cmp eax, {numbers}",
-    "jae 2f",
-    "lea r11, [rip + {served}]",
-    "cmp byte ptr [r11 + rax], 0",
-    "je 2f",
-    "rdgsbase r11",
-    // None, or some other thing of the guest's own.
-    "test r11, r11",
-    "jz 2f",
-    "test r11d, {region_size} - 1",
-    "jnz 2f",
-    "lea r11, [r11 + {top}]",
+    "mov r11, rcx",
+    "mov rcx, gs:[{jumps}]",
+    "lea rcx, [rcx + {not_may_jump}]",
+    "jrcxz 2f",
+    "lea rcx, [r11 - 2]",
+    ".globl pz_left_slowly",
+    "pz_left_slowly:",
+    "jmp rcx",
+    "2: rdgsbase rcx",
+    "lea rcx, [rcx + {top}]",
     // The kernel puts the frame of a signal at the top of the region, unless rsp lies within it.
     ".globl pz_jump_switch",
     "pz_jump_switch:",
-    "xchg rsp, r11",
-    "mov [rsp + {sp}], r11",
-    "mov [rsp + {rax}], rax",
-    "mov [rsp + {args}], rdi", "mov [rsp + {args} + 8], rsi", "mov [rsp + {args} + 16], rdx",
-    "mov [rsp + {args} + 24], r10", "mov [rsp + {args} + 32], r8", "mov [rsp + {args} + 40], r9",
-    "mov [rsp + {back}], rcx",
-    "mov rdi, rsp",
+    "xchg rsp, rcx",
+    "mov [rsp + {rsp}], rcx",
+    "pushfq",
+    "pop qword ptr [rsp + {eflags}]",
+    "mov [rsp + {rip}], r11", "mov [rsp + {rax}], rax",
+    "mov [rsp + {rdi}], rdi", "mov [rsp + {rsi}], rsi", "mov [rsp + {rdx}], rdx",
+    "mov [rsp + {r10}], r10", "mov [rsp + {r8}], r8", "mov [rsp + {r9}], r9",
+    // For unwinders only.
+    "mov [rsp + {rbx}], rbx", "mov [rsp + {rbp}], rbp", "mov [rsp + {r12}], r12",
+    "mov [rsp + {r13}], r13", "mov [rsp + {r14}], r14", "mov [rsp + {r15}], r15",
     "cld",
+    "mov rdi, rsp",
+    "push r11",
+    "push rbp",
+    "mov rbp, rsp",
     "call {serve}",
+    "pop rbp",
+    "pop r11",
     // Until rsp is the guest's, this can begin again.
     ".globl pz_leave",
     "pz_leave:",
     "cmp dword ptr gs:[{boundary}], 0",
     "jne 3f",
-    "mov rax, [rsp + {rax}]",
-    "mov rdi, [rsp + {args}]", "mov rsi, [rsp + {args} + 8]", "mov rdx, [rsp + {args} + 16]",
-    "mov r10, [rsp + {args} + 24]", "mov r8, [rsp + {args} + 32]", "mov r9, [rsp + {args} + 40]",
-    "mov rcx, [rsp + {back}]",
+    registers_of_the_guest!(),
     ".globl pz_leave_switch",
     "pz_leave_switch:",
-    "mov rsp, [rsp + {sp}]",
+    "mov rsp, [rsp + {rsp}]",
     ".globl pz_left",
     "pz_left:",
     "jmp rcx",
-    // The slow way.
-    "2: sub rcx, 2",
-    ".globl pz_left_slowly",
-    "pz_left_slowly:",
-    "jmp rcx",
-    "3: mov rax, [rsp + {rax}]",
-    "mov rdi, [rsp + {args}]", "mov rsi, [rsp + {args} + 8]", "mov rdx, [rsp + {args} + 16]",
-    "mov r10, [rsp + {args} + 24]", "mov r8, [rsp + {args} + 32]", "mov r9, [rsp + {args} + 40]",
-    "mov rcx, [rsp + {back}]",
-    "mov rsp, [rsp + {sp}]",
+    "3:",
+    registers_of_the_guest!(),
+    "mov rsp, [rsp + {rsp}]",
     ".globl pz_boundary",
     "pz_boundary:",
     "hlt",
-    // pz_wait_open(nr, args, boundary): one blocking call, not begun at a boundary.
+    // pz_wait_open(nr, args, boundary, registers): one blocking call, not begun at a boundary.
     ".globl pz_wait_open",
     "pz_wait_open:",
-    "mov rcx, rdi",
+    "mov rax, rdi",
     "mov r11, rsi",
+    "mov rsi, rcx",
+    show_registers!(),
     ".globl pz_open_begin",
     "pz_open_begin:",
     "cmp dword ptr [rdx], 0",
     "jne pz_open_abort",
     "mov rdi, [r11]", "mov rsi, [r11 + 8]", "mov rdx, [r11 + 16]", "mov r10, [r11 + 24]", "mov r8, [r11 + 32]", "mov r9, [r11 + 40]",
-    "mov rax, rcx",
     "syscall",
     ".globl pz_open_end",
     "pz_open_end:",
+    "add rsp, 232",
     "ret",
     ".globl pz_open_abort",
     "pz_open_abort:",
     "mov rax, -512",
-    "ret",
+    "jmp pz_open_end",
+    // These two instructions are what unwinders look for; nothing goes there.
+    ".globl pz_like_restorer",
+    "pz_like_restorer:",
+    "mov rax, 15",
+    "syscall",
+    "ud2",
     ".text",
-    numbers = const NUMBERS,
-    served = sym SERVED,
-    region_size = const REGION_SIZE,
-    top = const REGION_SIZE - size_of::<Jump>(),
-    rax = const offset_of!(Jump, rax),
-    args = const offset_of!(Jump, args),
-    back = const offset_of!(Jump, back),
-    sp = const offset_of!(Jump, sp),
+    jumps = const offset_of!(Thread, jumps),
+    not_may_jump = const -MAY_JUMP,
+    top = const TOP,
+    rax = const offset_of!(Registers, rax),
+    rdi = const offset_of!(Registers, rdi),
+    rsi = const offset_of!(Registers, rsi),
+    rdx = const offset_of!(Registers, rdx),
+    r10 = const offset_of!(Registers, r10),
+    r8 = const offset_of!(Registers, r8),
+    r9 = const offset_of!(Registers, r9),
+    rbx = const offset_of!(Registers, rbx),
+    rbp = const offset_of!(Registers, rbp),
+    r12 = const offset_of!(Registers, r12),
+    r13 = const offset_of!(Registers, r13),
+    r14 = const offset_of!(Registers, r14),
+    r15 = const offset_of!(Registers, r15),
+    rsp = const offset_of!(Registers, rsp),
+    rip = const offset_of!(Registers, rip),
+    eflags = const offset_of!(Registers, eflags),
     boundary = const offset_of!(Thread, boundary),
     serve = sym serve,
+    registers = const super::SHOWN,
 );
 
 unsafe extern "C" {
@@ -140,13 +183,18 @@ unsafe extern "C" {
     static pz_open_begin: u8;
     static pz_open_end: u8;
     static pz_open_abort: u8;
-    fn pz_wait_open(nr: u64, args: *const u64, boundary: *const u32) -> i64;
+    fn pz_wait_open(
+        nr: u64,
+        args: *const u64,
+        boundary: *const u32,
+        registers: *const Registers,
+    ) -> i64;
 }
 
 /// A place on the way in or out.
 pub enum Edge {
-    /// Nothing was done: the call is still to be made, by the `syscall` before the return address.
-    Entering,
+    /// Nothing was done: the call is still to be made, by the `syscall` there.
+    Entering(u64),
     /// Only the last jump, to rcx, is left.
     Left,
     /// The way out, which is to begin again there.
@@ -157,44 +205,67 @@ pub enum Edge {
     Interruptible(u64),
 }
 
-/// Classifies an address of the personality. `None`: none of these places.
-pub fn edge(ip: u64) -> Option<Edge> {
+/// Classifies where a thread is in the personality. `None`: at none of these places.
+pub fn edge(registers: &Registers) -> Option<Edge> {
     let at = |p: *const u8| p as u64;
     let switch = at(&raw const pz_jump_switch);
     let leave = at(&raw const pz_leave);
-    Some(if (JUMP_ENTRY..=switch).contains(&ip) {
-        Edge::Entering
-    } else if (leave..=at(&raw const pz_leave_switch)).contains(&ip) {
-        Edge::Leaving(leave)
-    } else if ip == at(&raw const pz_left) || ip == at(&raw const pz_left_slowly) {
-        Edge::Left
-    } else if ip == at(&raw const pz_boundary) {
-        Edge::Boundary
-    } else if (at(&raw const pz_open_begin)..at(&raw const pz_open_end)).contains(&ip) {
-        Edge::Interruptible(at(&raw const pz_open_abort))
-    } else {
-        return None;
-    })
+    let ip = registers.rip;
+    Some(
+        if ip == at(&raw const pz_left) || ip == at(&raw const pz_left_slowly) {
+            Edge::Left
+        } else if (JUMP_ENTRY..=switch).contains(&ip) {
+            let back = if ip == JUMP_ENTRY {
+                registers.rcx
+            } else {
+                registers.r11
+            };
+            Edge::Entering(back.wrapping_sub(2))
+        } else if (leave..=at(&raw const pz_leave_switch)).contains(&ip) {
+            Edge::Leaving(leave)
+        } else if ip == at(&raw const pz_boundary) {
+            Edge::Boundary
+        } else if (at(&raw const pz_open_begin)..at(&raw const pz_open_end)).contains(&ip) {
+            Edge::Interruptible(at(&raw const pz_open_abort))
+        } else {
+            return None;
+        },
+    )
 }
 
-/// Makes one blocking call that a signal can end.
+/// Whether a fault at an address is the entry's own way to say something: no guest's.
+pub fn is_own_fault(ip: u64) -> bool {
+    let is_entering = (JUMP_ENTRY..=&raw const pz_jump_switch as u64).contains(&ip);
+    is_entering || ip == &raw const pz_boundary as u64
+}
+
+/// Makes one blocking call that a signal can end. Debuggers that find the thread waiting see the
+/// frame of a signal with the guest's registers.
 pub fn wait_open(thread: &Thread, nr: u32, args: [u64; 6]) -> i64 {
-    unsafe { pz_wait_open(u64::from(nr), args.as_ptr(), &raw const thread.boundary) }
+    let registers = (thread.region() + TOP as u64) as *const Registers;
+    let boundary = &raw const thread.boundary;
+    unsafe { pz_wait_open(u64::from(nr), args.as_ptr(), boundary, registers) }
 }
 
-/// Lets the running thread enter here. It needs the instruction that the kernel tells of by
-/// `HWCAP2_FSGSBASE`.
+/// Has the running thread's calls find its region. It needs the instruction that the kernel tells of
+/// by `HWCAP2_FSGSBASE`.
 pub unsafe fn set_region(region: u64) {
     unsafe { asm!("wrgsbase {}", in(reg) region, options(nomem, nostack, preserves_flags)) };
 }
 
-extern "C" fn serve(jump: &mut Jump) {
+extern "C" fn serve(call: &mut Registers) {
     let thread = me();
     thread.rooms = 0;
-    let nr = jump.rax as u32;
-    match dispatch::result_of(thread, nr, jump.args) {
-        super::RESTART => jump.back -= 2,
-        result => jump.rax = result as u64,
+    let nr = call.rax as u32;
+    let args = [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9];
+    let result = if SERVED.get(nr as usize) == Some(&true) {
+        dispatch::result_of(thread, nr, args)
+    } else {
+        super::RESTART
+    };
+    match result {
+        super::RESTART => call.rip -= 2,
+        result => call.rax = result as u64,
     }
     if thread.held_free() != 0 || thread.wait_mask.is_some() {
         thread.boundary = 1;

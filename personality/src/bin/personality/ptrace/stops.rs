@@ -9,8 +9,9 @@
 //! shown as is kept until the tracee goes on.
 
 use super::*;
+use crate::arch::jump::{self, MAY_JUMP};
 use crate::file::{Power, has};
-use crate::thread::{REGION_SIZE, me};
+use crate::thread::{self, REGION_SIZE, me};
 use linux_raw_sys::general::{P_ALL, WEXITED, WNOHANG, WNOWAIT, WSTOPPED};
 use picozone_personality::layout::{PERSONALITY_BASE, PERSONALITY_SIZE};
 use picozone_personality::mailbox::{AWAITED, AWAITED_BY_ROOT};
@@ -19,6 +20,9 @@ use picozone_personality::mailbox::{AWAITED, AWAITED_BY_ROOT};
 const ENTERED: u32 = 1;
 /// Flag: the tracer steps; what runs is the personality.
 pub const STEPPING: u32 = 2;
+
+/// Flag: its calls come by SIGSYS, as far as it could come by a jump.
+const SLOW: u32 = 4;
 
 /// What is still to be shown of an exec: `PTRACE_EVENT_EXEC`.
 const EXEC_EVENT: u32 = 1;
@@ -58,6 +62,7 @@ impl As {
 pub const RIP: u64 = 16 * 8;
 const RSP: u64 = 19 * 8;
 const ORIG_RAX: u64 = 15 * 8;
+const GS_BASE: u64 = 22 * 8;
 
 /// `struct ptrace_syscall_info`, in words.
 pub type CallInfo = [u64; 11];
@@ -139,6 +144,9 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         *status = before as i32;
         return true;
     }
+    if tracee.flags.load(Relaxed) & SLOW == 0 && change_jumps(host, MAY_JUMP, 0) {
+        tracee.flags.fetch_or(SLOW, Relaxed);
+    }
     let (signal, event) = ((*status >> 8) & 0xff, *status >> 16);
     let shown = match (signal, event) {
         (_, EVENT_EXEC) => exec_began(tracee, host, EXEC_EVENT),
@@ -148,6 +156,7 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         }
         (TRAP, _) | (TRAP_GOOD, _) => trap(tracee, host, *status),
         (SYS, _) => sigsys(tracee, host, *status),
+        (SEGV, _) if word(host, RIP).is_some_and(jump::is_own_fault) => on(tracee, host, SIGSEGV),
         _ => return true,
     };
     let Some((new, shown_as)) = shown else {
@@ -160,6 +169,28 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
 }
 const TRAP_GOOD: i32 = TRAP | SYSGOOD;
 const SYS: i32 = SIGSYS as i32;
+const SEGV: i32 = SIGSEGV as i32;
+
+/// Changes [`Thread::jumps`] of a tracee that has a region, from one value only: what comes by a jump
+/// makes no stop. Whether it is done or needs not be.
+fn change_jumps(host: u32, from: i64, to: i64) -> bool {
+    if !thread::has_jumps() {
+        return true;
+    }
+    let Some(region) = word(host, GS_BASE).filter(|base| *base != 0) else {
+        return false;
+    };
+    let at = region.wrapping_add(core::mem::offset_of!(Thread, jumps) as u64);
+    let mut now = 0i64;
+    raw(PTRACE_PEEKDATA, host, at, &raw mut now as u64) == 0
+        && now == from
+        && raw(PTRACE_POKEDATA, host, at, to as u64) == 0
+}
+
+/// Before a tracee is left alone.
+pub fn let_jump(host: u32) {
+    change_jumps(host, 0, MAY_JUMP);
+}
 
 /// A status, and what it stands for; `None` if the tracee went on.
 type Shown = Option<(i32, As)>;
@@ -208,6 +239,7 @@ fn exec_began(tracee: &Tracee, host: u32, how: u32) -> Shown {
         tracee.options.store(other.options.load(Relaxed), Relaxed);
     }
     tracee.message.store(former, Relaxed);
+    tracee.flags.fetch_and(!SLOW, Relaxed);
     tracee.exec.store(how, Relaxed);
     tracee.call.store(__NR_execve, Relaxed);
     crate::handover::find(host).is_awaited = if has(me(), Power::Trace) {
