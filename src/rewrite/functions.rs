@@ -1,7 +1,8 @@
-//! Where functions begin and end: symbols and `.eh_frame`.
+//! Where functions begin and end: symbols, `.eh_frame`, and Go's own table.
 //!
 //! The frame descriptions are found by their program header, so that stripped files have them too
-//! (Linux Standard Base Core 5.0, 10.6 "Exception Frames").
+//! (Linux Standard Base Core 5.0, 10.6 "Exception Frames"). Programs of Go have none, but keep a
+//! table of their functions when they are stripped (`debug/gosym` in Go's library reads it too).
 
 use goblin::elf::Elf;
 use goblin::elf::program_header::PT_GNU_EH_FRAME;
@@ -23,6 +24,7 @@ pub(super) fn find(elf: &Elf<'_>, file: &[u8]) -> Vec<Range<u64>> {
         .collect();
     // A description that is cut off or strange ends the list, no more.
     let _ = frames(elf, file, &mut found);
+    let _ = go_functions(elf, file, &mut found);
     found.sort_by_key(|range| (range.start, range.end));
     found.dedup();
     found
@@ -51,14 +53,54 @@ fn relative(place: u64, word: u32) -> u64 {
     place.wrapping_add_signed(i64::from(word.cast_signed()))
 }
 
+/// Address of a section.
+fn section_at(elf: &Elf<'_>, name: &str) -> Option<u64> {
+    let mut sections = elf.section_headers.iter();
+    sections
+        .find(|section| elf.shdr_strtab.get_at(section.sh_name) == Some(name))
+        .map(|section| section.sh_addr)
+}
+
+/// The functions of a program of Go 1.18 or newer: each reaches to the next.
+fn go_functions(elf: &Elf<'_>, file: &[u8], found: &mut Vec<Range<u64>>) -> Option<()> {
+    /// Of Go 1.18 and 1.20. Two zeroes, the size of the smallest instruction and of pointers follow.
+    const MAGICS: [[u8; 8]; 2] = [
+        [0xf0, 0xff, 0xff, 0xff, 0, 0, 1, 8],
+        [0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8],
+    ];
+    let table = at(elf, file, section_at(elf, ".gopclntab")?)?;
+    if !MAGICS.iter().any(|magic| table.starts_with(magic)) {
+        return None;
+    }
+    let field = |number: usize| {
+        let bytes = table.get(8 + 8 * number..16 + 8 * number)?;
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    };
+    let (count, rows) = (field(0)?, usize::try_from(field(7)?).ok()?);
+    // Where the program can be moved, the loader fills in the start of its text.
+    let text = match field(2)? {
+        0 => section_at(elf, ".text")?,
+        text => text,
+    };
+    // Pairs: where a function begins in the text, and what is known of it.
+    let entry = |number: u64| {
+        let into = usize::try_from(number.checked_mul(8)?).ok()?;
+        text.checked_add(word(table, rows.checked_add(into)?)?.into())
+    };
+    for number in 0..count {
+        let range = entry(number)?..entry(number + 1)?;
+        if !range.is_empty() {
+            found.push(range);
+        }
+    }
+    Some(())
+}
+
 /// Address of `.eh_frame`: static programs have its section only.
 fn frames_at(elf: &Elf<'_>, file: &[u8]) -> Option<u64> {
     let mut headers = elf.program_headers.iter();
     let Some(index) = headers.find(|header| header.p_type == PT_GNU_EH_FRAME) else {
-        let mut sections = elf.section_headers.iter();
-        return sections
-            .find(|section| elf.shdr_strtab.get_at(section.sh_name) == Some(".eh_frame"))
-            .map(|section| section.sh_addr);
+        return section_at(elf, ".eh_frame");
     };
     let table = at(elf, file, index.p_vaddr)?;
     // Version 1, then how the pointer to `.eh_frame` is written.

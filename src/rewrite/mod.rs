@@ -5,12 +5,12 @@
 //! and gives each a *stub* ([`stub`]) in a *tail*, which is to be mapped behind the image; the site
 //! becomes a jump to its stub. [`Rewritten::apply`] makes the copy. Bytes outside the sites stay.
 //!
-//! A function is what a symbol or an `.eh_frame` entry says it is, decoded from its start to exactly
-//! its end. A search for the bytes of an instruction decides nothing. What is not proven keeps its
-//! `syscall` instruction and so enters by SIGSYS.
+//! A function is what a symbol, an `.eh_frame` entry or Go's table of functions says it is, decoded
+//! from its start to exactly its end. A search for the bytes of an instruction decides nothing. What
+//! is not proven keeps its `syscall` instruction and so enters by SIGSYS.
 //!
 //! Deliberately absent: where copies are kept and who may see them (the monitor's), call frame
-//! information for stubs, Go's `.gopclntab` and other ways to find functions of stripped files.
+//! information for stubs, and ways to find functions of stripped files that have no such table.
 
 mod functions;
 mod sites;

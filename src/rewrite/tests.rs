@@ -150,24 +150,26 @@ fn a_program_of_go_is_rewritten() {
         "package main\nimport \"os\"\nfunc main() { os.Getpid() }\n",
     )
     .expect("written");
-    let built = std::process::Command::new("go")
-        .args(["build", "-o", "main", "main.go"])
-        .current_dir(dir.path())
-        .env("GOCACHE", dir.path())
-        .env("CGO_ENABLED", "0")
-        .env("HOME", dir.path())
-        .status();
-    if !built.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: go cannot build");
-        return;
+    for flags in ["", "-s -w"] {
+        let built = std::process::Command::new("go")
+            .args(["build", "-ldflags", flags, "-o", "main", "main.go"])
+            .current_dir(dir.path())
+            .env("GOCACHE", dir.path())
+            .env("CGO_ENABLED", "0")
+            .env("HOME", dir.path())
+            .status();
+        if !built.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: go cannot build");
+            return;
+        }
+        let program = dir.path().join("main");
+        let found = check(program.to_str().expect("text")).expect("sites");
+        assert!(
+            found.counts.by_neighbours > 0,
+            "the generic site is one: {:?}",
+            found.counts
+        );
     }
-    let program = dir.path().join("main");
-    let found = check(program.to_str().expect("text")).expect("sites");
-    assert!(
-        found.counts.by_neighbours > 0,
-        "the generic site is one: {:?}",
-        found.counts
-    );
 }
 
 #[test]
