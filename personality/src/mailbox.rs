@@ -46,6 +46,14 @@ pub mod xattr {
     pub const REMOVE: u64 = 3;
 }
 
+/// Operations of [`Request::Handle`].
+pub mod handle {
+    /// Remembers that the handle is that of the descriptor's file.
+    pub const REMEMBER: u64 = 0;
+    /// Tells where the file of a handle was.
+    pub const FIND: u64 = 1;
+}
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -173,6 +181,9 @@ requests! {
     Device = 35;
     /// Sets a lease on a file that was handed over: args = unused, cookie, `F_RDLCK` or `F_WRLCK`.
     Lease = 36;
+    /// Handles of files: args = descriptor, operation (see [`handle`]), length; b = type (32 bits) and
+    /// bytes of the handle. For [`handle::FIND`] b receives the zone path, the value being its length.
+    Handle = 37;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

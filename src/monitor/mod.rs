@@ -12,6 +12,7 @@ pub mod devfs;
 pub mod exec;
 pub mod files;
 pub mod guests;
+pub mod handles;
 pub mod ipc;
 pub mod leases;
 pub mod mounting;

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, xattr};
+use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, handle, xattr};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
@@ -135,6 +135,16 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Watch => {
             let watcher = handed(zone, args[1])?;
             watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
+        }
+        Request::Handle => {
+            let length = usize::try_from(args[2]).map_err(|_| libc::EINVAL)?;
+            // A type, and the bytes that the kernel gives at most.
+            let handle = shared.read_bytes(call.tid, length.min(4 + 128));
+            match args[1] {
+                handle::REMEMBER => zone.handles.remember(zone, caller, args[0], handle),
+                handle::FIND => put(&zone.handles.find(&handle)?),
+                _ => Err(libc::EINVAL),
+            }
         }
         Request::Lease => {
             let file = handed(zone, args[1])?;

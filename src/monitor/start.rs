@@ -1,6 +1,7 @@
 //! From nothing to a serving monitor.
 
 use super::copies::Copies;
+use super::handles::Handles;
 use super::mounting::{Mounting, cover};
 use super::mounts::{self, Mount};
 use super::net::Net;
@@ -131,6 +132,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         handed: std::sync::Mutex::default(),
         hand: hand_ours,
         copies,
+        handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         booted: SystemTime::now(),
     });

@@ -1,6 +1,7 @@
 //! What the monitor knows of its zone.
 
 use super::copies::Copies;
+use super::handles::Handles;
 use super::ipc::Ipc;
 use super::mounting::Mounting;
 use super::mounts::{self, Mount};
@@ -54,6 +55,8 @@ pub struct Zone {
     pub hand: OwnedFd,
     /// Rewritten programs and libraries.
     pub copies: Copies,
+    /// Handles of files.
+    pub handles: Handles,
     /// Round trips by the request's number.
     pub counters: [AtomicU64; Request::NUMBERS],
     /// When it was booted.

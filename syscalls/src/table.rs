@@ -330,8 +330,8 @@ table! {
     300 fanotify_init(flags: Flags, event_f_flags: OpenFlags) -> Fd = Refused(Errno::ENOSYS, "watches whole file systems of the host");
     301 fanotify_mark(fanotify_fd: Fd, flags: Flags, mask: Flags, dirfd: DirFd, pathname: Path) -> Zero = Refused(Errno::ENOSYS, "watches whole file systems of the host");
     302 prlimit64(pid: Tgid, resource: Flags, new_limit: StructIn, old_limit: StructOut) -> Zero = Emulated(SELF0);
-    303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: StructOut, mount_id: StructOut, flags: AtFlags) -> Zero = Refused(Errno::EOPNOTSUPP, "handles are not confined to a tree");
-    304 open_by_handle_at(mount_fd: DirFd, handle: StructIn, flags: OpenFlags) -> Fd = Refused(Errno::EOPNOTSUPP, "handles are not confined to a tree");
+    303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: StructOut, mount_id: StructOut, flags: AtFlags) -> Zero = Emulated(EMPTY1);
+    304 open_by_handle_at(mount_fd: DirFd, handle: StructIn, flags: OpenFlags) -> Fd = Emulated(NEVER);
     305 clock_adjtime(clockid: Clock, buf: StructInOut) -> Int = Refused(Errno::EPERM, "belongs to the host's administrator");
     306 syncfs(fd: Fd) -> Zero = Native;
     307 sendmmsg(sockfd: Fd, msgvec: Msghdr, vlen: Count, flags: Flags) -> Count = Emulated(NEVER);

@@ -177,7 +177,14 @@ fn powers(home: &Home) {
     if !harness::am_root() {
         return harness::skip("powers", "only root makes devices natively");
     }
-    let all = ["devices", "known_devices", "nice", "policies", "attributes"];
+    let all = [
+        "devices",
+        "known_devices",
+        "nice",
+        "policies",
+        "attributes",
+        "handles",
+    ];
     sections(home, "powers", &all);
 }
 

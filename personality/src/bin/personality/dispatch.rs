@@ -286,6 +286,8 @@ handlers! {
         removexattr => file::removexattr(thread, File::Path(a[0]), a[1]),
         lremovexattr => file::removexattr(thread, File::Link(a[0]), a[1]),
         fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
+        name_to_handle_at => file::name_to_handle(thread, a[0], a[1], a[2], a[3], a[4]),
+        open_by_handle_at => file::open_by_handle(thread, a[0], a[1], a[2]),
         inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
         ioctl => file::ioctl(thread, a[0], a[1], a[2]),
         fcntl => file::fcntl(thread, a[0], a[1], a[2]),

@@ -3,6 +3,7 @@
 mod attributes;
 mod change;
 mod commands;
+mod handles;
 mod listing;
 mod owners;
 mod rights;
@@ -13,6 +14,7 @@ mod xattr;
 pub use attributes::*;
 pub use change::*;
 pub use commands::*;
+pub use handles::{name_to_handle, open_by_handle};
 pub use listing::*;
 pub use rights::*;
 pub use times::*;

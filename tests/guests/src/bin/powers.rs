@@ -14,6 +14,7 @@ fn main() {
         ("nice", nice),
         ("policies", policies),
         ("attributes", attributes),
+        ("handles", handles),
     ]);
 }
 
@@ -321,6 +322,73 @@ fn policies() {
         look_at(0);
     });
     see("libc", libc_result(0));
+}
+
+/// `struct file_handle`: how many bytes, type, bytes.
+type Handle = [u32; 34];
+
+fn handle_of(path: &str, room: u32, flags: i32) -> (Result<u64>, Handle) {
+    let path = name(path);
+    let mut handle = [0u32; 34];
+    handle[0] = room;
+    let mut mount = 0u64;
+    let all = [
+        CWD,
+        text(&path),
+        out(&mut handle),
+        out(&mut mount),
+        signed(flags),
+    ];
+    (call(libc::SYS_name_to_handle_at, &all), handle)
+}
+
+fn read_by(handle: &Handle, flags: i32) -> Result<String> {
+    let fd = call(
+        libc::SYS_open_by_handle_at,
+        &[CWD, from(handle), signed(flags)],
+    )?;
+    let mut bytes = [0u8; 8];
+    let got = call(libc::SYS_read, &[fd, bytes.as_mut_ptr() as u64, 8]);
+    call(libc::SYS_close, &[fd])?;
+    let length = usize::try_from(got?).expect("it is short");
+    Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
+}
+
+fn handles() {
+    fs::write("file", "text").expect("written");
+    std::os::unix::fs::symlink("file", "link").expect("made");
+    let (result, none) = handle_of("file", 0, 0);
+    see("no room", (result, none[0] > 0));
+    see("too much", handle_of("file", 129, 0).0);
+    see("bad flags", handle_of("file", 128, 0x8000).0);
+    see("not there", handle_of("other", 128, 0).0);
+    let (result, file) = handle_of("file", 128, 0);
+    see("handle", result);
+    let (result, link) = handle_of("link", 128, 0);
+    see("of a link", (result, link == file));
+    let (result, behind) = handle_of("link", 128, libc::AT_SYMLINK_FOLLOW);
+    see("of what it leads to", (result, behind == file));
+    see("opened", read_by(&file, libc::O_RDONLY));
+    see("a link", read_by(&link, libc::O_RDONLY));
+    see(
+        "a directory",
+        read_by(&file, libc::O_RDONLY | libc::O_DIRECTORY),
+    );
+    as_user(|| {
+        see("handle", handle_of("file", 128, 0).0);
+        see("opened", read_by(&file, libc::O_RDONLY));
+    });
+    let mut empty = file;
+    empty[0] = 0;
+    see("empty", read_by(&empty, libc::O_RDONLY));
+    see("nowhere", call(libc::SYS_open_by_handle_at, &[CWD, 8, 0]));
+    see(
+        "on another file system",
+        call(libc::SYS_open_by_handle_at, &[0, from(&file), 0]),
+    );
+    fs::remove_file("file").expect("removed");
+    see("removed", read_by(&file, libc::O_RDONLY));
+    fs::remove_file("link").expect("removed");
 }
 
 /// Size and policy, flags, nice value and priority, then runtime, deadline and period.

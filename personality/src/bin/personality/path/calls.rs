@@ -51,6 +51,11 @@ pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u6
     open_path(thread, dirfd, path, flags, mode)
 }
 
+/// The same for a path of our own that is there.
+pub fn open_text(thread: &mut Thread, path: &CStr, flags: u64) -> Result<u64> {
+    open_path(thread, AT_CWD as u64, path, flags, 0)
+}
+
 /// The same for a path that was read.
 fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u64) -> Result<u64> {
     let (flags, mode) = normal_flags(flags, asked);

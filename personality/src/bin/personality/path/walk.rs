@@ -116,6 +116,10 @@ pub(super) fn walk(
     at: &mut PathBuf,
 ) -> Result<Resolved> {
     if path.to_bytes().first() != Some(&b'/') {
+        let is_named = dirfd as i32 != AT_CWD;
+        if is_named && file::kind_of(dirfd).is_some_and(|kind| kind != S_IFDIR) {
+            return Err(Errno::ENOTDIR);
+        }
         match zone_path_of(thread, dirfd, at) {
             // A working directory that was removed still has a parent.
             Err(Errno::ENOENT) if path.to_bytes().starts_with(b"..") => {
