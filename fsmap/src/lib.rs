@@ -28,7 +28,7 @@ mod row;
 pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
 pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;
-pub use resolve::{Last, Resolved, Tree, resolve};
+pub use resolve::{Bounds, Last, Resolved, Tree, resolve};
 pub use row::{MountRow, kind};
 
 /// Longest path, its NUL included, as the kernel's `PATH_MAX`.

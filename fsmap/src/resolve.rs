@@ -48,6 +48,26 @@ pub enum Last {
     NoFollow,
 }
 
+/// What a walk is held by.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bounds<'r> {
+    /// Whoever asks' own root directory, a link-free zone directory; empty for the zone's. Absolute
+    /// paths and links begin there, and `..` stays there; who begins outside it is not held by it.
+    pub root: &'r [u8],
+    /// EXDEV for what would begin at the root or go above it (`RESOLVE_BENEATH`).
+    pub is_beneath: bool,
+    /// ELOOP for any link that would be followed (`RESOLVE_NO_SYMLINKS`).
+    pub has_no_links: bool,
+    /// EXDEV where another mount begins or is come back to (`RESOLVE_NO_XDEV`).
+    pub is_in_one_mount: bool,
+}
+
+impl Bounds<'_> {
+    fn is_default(&self) -> bool {
+        self.root.is_empty() && !self.is_beneath && !self.has_no_links && !self.is_in_one_mount
+    }
+}
+
 /// Where a path leads; the zone path itself is in the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resolved {
@@ -67,10 +87,6 @@ pub struct Resolved {
 /// receives the result: an absolute zone path free of links, `.`, `..` and doubled slashes, but for a
 /// last component that is a link not to be followed.
 ///
-/// `root` is whoever asks' own root directory (chroot(2)), as such a zone directory too; empty for the
-/// zone's. Absolute paths and links begin there, and `..` stays there; who begins outside it is not
-/// held by it.
-///
 /// In a mount that the monitor serves, nothing is looked at: names are appended and `..` takes them
 /// away again, over the mount's top too; a tree mounted in there is walked as any other. What links
 /// there are (`/proc/self/cwd`) the monitor has to follow.
@@ -86,13 +102,14 @@ pub struct Resolved {
 ///   fit. Unlike in the kernel, the last holds for relative paths in deep directories too, and also
 ///   where targets of links leave more than 8191 bytes to walk.
 /// - EINVAL: a NUL in `path`.
+/// - EXDEV, and ELOOP too: see [`Bounds`].
 /// - What else the tree says, such as EACCES.
 ///
 /// After an error `at` holds some prefix of the walk.
 pub fn resolve<T: Tree>(
     mounts: &Mounts<'_>,
     tree: &mut T,
-    root: &[u8],
+    bounds: &Bounds<'_>,
     at: &mut PathBuf,
     path: &[u8],
     last: Last,
@@ -100,13 +117,21 @@ pub fn resolve<T: Tree>(
     if path.is_empty() {
         return Err(Error::ENOENT);
     }
-    if path.first() == Some(&b'/') || at.is_empty() {
+    let root = bounds.root;
+    let is_absolute = path.first() == Some(&b'/');
+    if is_absolute && bounds.is_beneath {
+        return Err(Error::EXDEV);
+    }
+    let first = mounts.find_canonical(at.as_bytes()).0;
+    if is_absolute || at.is_empty() {
         at.set(if root.is_empty() { b"/" } else { root })?;
     }
+    let mount = bounds.is_in_one_mount.then_some(first);
     let mut walk = Walk {
         mounts,
         tree,
         root,
+        bounds,
         at,
         left: Left::new(path)?,
         rel: PathBuf::new(),
@@ -119,6 +144,12 @@ pub fn resolve<T: Tree>(
         must_be_dir = name.is_last && (name.has_slash || name.sort != Sort::Plain);
         let follows = !name.is_last || name.has_slash || last == Last::Follow;
         exists = walk.step(&name, follows)?;
+        if mount.is_some_and(|mount| walk.mount() != mount) {
+            return Err(Error::EXDEV);
+        }
+    }
+    if mount.is_some_and(|mount| walk.mount() != mount) {
+        return Err(Error::EXDEV);
     }
     let (mount, rest) = mounts.find_canonical(at.as_bytes());
     let row = mounts.0.get(mount).ok_or(Error::ENOENT)?;
@@ -135,6 +166,7 @@ struct Walk<'w, T> {
     mounts: &'w Mounts<'w>,
     tree: &'w mut T,
     root: &'w [u8],
+    bounds: &'w Bounds<'w>,
     at: &'w mut PathBuf,
     left: Left,
     rel: PathBuf,
@@ -152,6 +184,8 @@ impl<T: Tree> Walk<'_, T> {
             Sort::DotDot => {
                 if self.at.as_bytes() != self.root {
                     self.at.pop();
+                } else if self.bounds.is_beneath {
+                    return Err(Error::EXDEV);
                 }
                 return Ok(true);
             }
@@ -167,7 +201,7 @@ impl<T: Tree> Walk<'_, T> {
         // At the end of a path the link itself is read, so that what is missing is noticed. Where the
         // root is another one, an absolute link leads elsewhere than to what the alias mirrors.
         if !name.is_last
-            && self.root.is_empty()
+            && self.bounds.is_default()
             && let Some(alias) = self.mounts.alias_at(self.at.as_bytes())
         {
             self.count_link()?;
@@ -197,8 +231,14 @@ impl<T: Tree> Walk<'_, T> {
         };
         self.tree.close(node);
         if let Some(length) = looked? {
+            if self.bounds.has_no_links {
+                return Err(Error::ELOOP);
+            }
             self.count_link()?;
             if self.left.put_target(length)? {
+                if self.bounds.is_beneath {
+                    return Err(Error::EXDEV);
+                }
                 self.at.set(if self.root.is_empty() {
                     b"/"
                 } else {
@@ -210,6 +250,11 @@ impl<T: Tree> Walk<'_, T> {
             }
         }
         Ok(true)
+    }
+
+    /// The mount reached so far.
+    fn mount(&self) -> usize {
+        self.mounts.find_canonical(self.at.as_bytes()).0
     }
 
     /// Whether the directory reached so far may be searched.

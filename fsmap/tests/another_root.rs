@@ -6,7 +6,7 @@ mod common;
 use common::Kernel;
 use common::kernel_unsafe::{identity, open_in_root};
 use common::random::{build, make, wild};
-use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, Mounts, PathBuf, resolve};
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs;
@@ -31,10 +31,14 @@ fn compare(rows: &[MountRow], path: &str, last: Last) {
     let mut kernel = Kernel::new(rows);
     let mut at = PathBuf::from_bytes(ROOT.as_bytes()).unwrap();
     let root = ROOT.as_bytes();
+    let bounds = Bounds {
+        root,
+        ..Bounds::default()
+    };
     let ours = resolve(
         &Mounts(rows),
         &mut kernel,
-        root,
+        &bounds,
         &mut at,
         path.as_bytes(),
         last,
@@ -89,11 +93,15 @@ fn who_begins_outside_is_not_held() {
     let walk = |from: &str, path: &str| {
         let mut at = PathBuf::from_bytes(from.as_bytes()).unwrap();
         let mut kernel = Kernel::new(&rows);
-        let (root, path) = (ROOT.as_bytes(), path.as_bytes());
+        let path = path.as_bytes();
+        let bounds = Bounds {
+            root: ROOT.as_bytes(),
+            ..Bounds::default()
+        };
         resolve(
             &Mounts(&rows),
             &mut kernel,
-            root,
+            &bounds,
             &mut at,
             path,
             Last::Follow,

@@ -6,7 +6,7 @@ mod common;
 use common::kernel_unsafe::{identity, open_in_root};
 use common::random::{build, make, wild};
 use common::{Kernel, path_of};
-use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, Mounts, PathBuf, Resolved, resolve};
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs;
@@ -37,7 +37,14 @@ impl Zone {
     fn compare(&self, path: &[u8], last: Last) {
         let mut kernel = Kernel::new(&self.rows);
         let mut at = PathBuf::new();
-        let ours = resolve(&Mounts(&self.rows), &mut kernel, b"", &mut at, path, last);
+        let ours = resolve(
+            &Mounts(&self.rows),
+            &mut kernel,
+            &Bounds::default(),
+            &mut at,
+            path,
+            last,
+        );
         assert_eq!(kernel.opened, kernel.closed);
         let nofollow = if last == Last::NoFollow {
             libc::O_NOFOLLOW
@@ -151,7 +158,7 @@ fn forty_links_pass_and_one_more_does_not() {
     let found = resolve(
         &Mounts(&zone.rows),
         &mut Kernel::new(&zone.rows),
-        b"",
+        &Bounds::default(),
         &mut at,
         b"l41",
         Last::Follow,

@@ -8,7 +8,7 @@ use common::kernel_unsafe::{identity, open_in_root};
 use common::memory::{Entry, Memory};
 use common::random::{Make, build, make, wild};
 use common::{Kernel, path_of};
-use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, kind, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, Mounts, PathBuf, kind, resolve};
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs;
@@ -77,7 +77,14 @@ impl Zone {
         let mut kernel = Kernel::new(&self.rows);
         let mut at = PathBuf::new();
         let mounts = Mounts(&self.rows);
-        let ours = resolve(&mounts, &mut kernel, b"", &mut at, path.as_bytes(), last);
+        let ours = resolve(
+            &mounts,
+            &mut kernel,
+            &Bounds::default(),
+            &mut at,
+            path.as_bytes(),
+            last,
+        );
         assert_eq!(kernel.opened, kernel.closed);
         let nofollow = if last == Last::NoFollow {
             libc::O_NOFOLLOW

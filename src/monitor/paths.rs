@@ -3,7 +3,7 @@
 use super::descriptors::own_path;
 use super::zone::Zone;
 use picozone_fsmap::{
-    Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Tree, resolve,
+    Bounds, Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Tree, resolve,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -135,7 +135,10 @@ pub fn open_resolved(
     let found = resolve(
         &mounts,
         &mut Trees(zone),
-        root,
+        &Bounds {
+            root,
+            ..Bounds::default()
+        },
         &mut buffer,
         path,
         Last::Follow,
@@ -169,7 +172,10 @@ pub fn served(zone: &Zone, root: &[u8], at: &[u8], path: &[u8]) -> Option<Vec<u8
     let found = resolve(
         &mounts,
         &mut Trees(zone),
-        root,
+        &Bounds {
+            root,
+            ..Bounds::default()
+        },
         &mut buffer,
         path,
         Last::Follow,

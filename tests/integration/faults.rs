@@ -34,6 +34,11 @@ fn both_are_killed(home: &Home) {
 fn dies(home: &Home, victims: &dyn Fn(i32, i32) -> Vec<i32>) {
     let zone = home.boot("z");
     zone.sh("echo kept >/srv/file");
+    // What lies behind mounts of the zone's own comes back.
+    zone.sh(
+        "mkdir -p /srv/point/in; echo behind >/srv/point/in/file; mount -t tmpfs x /srv/point/in
+             mount --bind /srv/point /srv/point; echo in >/srv/point/in/file",
+    );
     // Daemons of every kind: ignoring signals, in sessions of their own, with children.
     zone.sh("for i in 1 2 3; do
            setsid sh -c 'trap \"\" TERM HUP INT; sleep 100000 & wait' >/dev/null 2>&1 </dev/null &
@@ -64,8 +69,8 @@ fn dies(home: &Home, victims: &dyn Fn(i32, i32) -> Vec<i32>) {
     home.zone(&["boot", "z"]).ok();
     assert_eq!(home.state("z"), "running");
     assert_eq!(
-        zone.sh("cat /srv/file; pgrep -c sleep || true"),
-        "kept\n0\n"
+        zone.sh("cat /srv/file /srv/point/in/file; pgrep -c sleep || true"),
+        "kept\nbehind\n0\n"
     );
     home.zone(&["halt", "z"]).ok();
     home.zone(&["delete", "z"]).ok();

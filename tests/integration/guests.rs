@@ -15,6 +15,7 @@ in_each_role!(
     permissions,
     powers,
     processes,
+    resolves,
     roots,
     signals,
     storms,
@@ -231,6 +232,10 @@ fn processes(home: &Home) {
             "pidfd",
         ],
     );
+}
+
+fn resolves(home: &Home) {
+    sections(home, "resolves", &["arguments", "ways", "makes"]);
 }
 
 /// Natively it takes root to have another root directory.

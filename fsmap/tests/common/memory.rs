@@ -1,7 +1,7 @@
 //! A tree in memory that counts what is asked of it.
 
 use super::assert_confined;
-use picozone_fsmap::{Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
 use std::collections::BTreeMap;
 
 /// What stands at a name.
@@ -48,7 +48,14 @@ impl<'a> Memory<'a> {
         last: Last,
     ) -> Result<(String, Resolved), Error> {
         let mut at = PathBuf::from_bytes(cwd.as_bytes())?;
-        let found = resolve(&Mounts(self.rows), self, b"", &mut at, path, last);
+        let found = resolve(
+            &Mounts(self.rows),
+            self,
+            &Bounds::default(),
+            &mut at,
+            path,
+            last,
+        );
         assert_eq!(self.alive, 0, "every node is closed");
         assert!(self.most_alive <= 1, "one node at a time");
         Ok((String::from_utf8_lossy(at.as_bytes()).into_owned(), found?))

@@ -26,9 +26,9 @@ use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 
 /// The open flags that the kernel knows (include/linux/fcntl.h, `VALID_OPEN_FLAGS`).
-const OPEN_FLAGS: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
+pub(super) const OPEN_FLAGS: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
 /// The whole of `O_TMPFILE`.
-const TEMPORARY: u64 = O_TMPFILE as u64;
+pub(super) const TEMPORARY: u64 = O_TMPFILE as u64;
 
 /// What the kernel's openat ignores must not reach openat2, which refuses it.
 fn normal_flags(flags: u64, mode: u64) -> (u64, u64) {
@@ -57,7 +57,13 @@ pub fn open_text(thread: &mut Thread, path: &CStr, flags: u64) -> Result<u64> {
 }
 
 /// The same for a path that was read.
-fn open_path(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64, asked: u64) -> Result<u64> {
+pub(super) fn open_path(
+    thread: &mut Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    asked: u64,
+) -> Result<u64> {
     let (flags, mode) = normal_flags(flags, asked);
     let is_temporary = flags & TEMPORARY == TEMPORARY;
     let makes = flags & u64::from(O_CREAT) != 0 || is_temporary;
@@ -260,23 +266,6 @@ fn if_on_read_only(thread: &Thread, dirfd: u64, path: &CStr) -> Errno {
         }
         _ => Errno::EACCES,
     }
-}
-
-/// openat2(2): the guest's own resolve flags are not supported yet, plain opens are.
-pub fn openat2(thread: &mut Thread, dirfd: u64, pathname: u64, how: u64, size: u64) -> Result<u64> {
-    if size < 24 {
-        return Err(Errno::EINVAL);
-    }
-    let [flags, mode, resolve] = memory::read::<[u64; 3]>(how)?;
-    // Unlike openat(2), it refuses what it does not know.
-    let makes = flags & u64::from(O_CREAT) != 0 || flags & TEMPORARY == TEMPORARY;
-    if flags & !OPEN_FLAGS != 0 || mode & !0o7777 != 0 || (mode != 0 && !makes) {
-        return Err(Errno::EINVAL);
-    }
-    if resolve != 0 {
-        return Err(Errno::ENOSYS);
-    }
-    open(thread, dirfd, pathname, flags, mode)
 }
 
 /// chdir(2).

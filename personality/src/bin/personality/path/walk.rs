@@ -15,7 +15,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Error, Last, MountRow, PathBuf, Resolved, Tree, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, PathBuf, Resolved, Tree, resolve};
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 
@@ -130,16 +130,24 @@ pub(super) fn walk(
             other => other?,
         }
     }
+    let root = root(thread);
+    let bounds = Bounds {
+        root,
+        ..Bounds::default()
+    };
+    walk_within(thread, &bounds, path, last, at)
+}
+
+/// The same from the directory in `at`, within bounds.
+pub(super) fn walk_within(
+    thread: &Thread,
+    bounds: &Bounds<'_>,
+    path: &CStr,
+    last: Last,
+    at: &mut PathBuf,
+) -> Result<Resolved> {
     let (mounts, mut kernel) = (mounts(), Kernel(thread));
-    resolve(
-        &mounts,
-        &mut kernel,
-        root(thread),
-        at,
-        path.to_bytes(),
-        last,
-    )
-    .map_err(from_error)
+    resolve(&mounts, &mut kernel, bounds, at, path.to_bytes(), last).map_err(from_error)
 }
 
 /// Whether a directory is one of the monitor's: nothing beneath it is to be looked at natively.
