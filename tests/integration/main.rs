@@ -21,5 +21,6 @@ mod rewrite;
 mod servers;
 mod sockets;
 mod ssh;
+mod terminals;
 mod traced;
 mod tracers;

@@ -9,12 +9,15 @@ mod process;
 mod process_unsafe;
 mod role;
 mod same;
+mod screen;
 
 pub use home::{Home, Zone};
 pub use place::Place;
+use process::shell_status;
 pub use process::{Output, Running, run, start};
 pub use role::{Role, am_root};
 pub use same::Same;
+pub use screen::Screen;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

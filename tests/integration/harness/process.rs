@@ -168,7 +168,7 @@ type Received = (Option<Box<dyn Pipe>>, Vec<u8>);
 trait Pipe: Read + AsFd {}
 impl<T: Read + AsFd> Pipe for T {}
 
-fn shell_status(status: ExitStatus) -> i32 {
+pub(super) fn shell_status(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))

@@ -6,8 +6,10 @@
 )]
 
 use super::role::Role;
+use std::fs::File;
 use std::io;
 use std::mem::offset_of;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -33,6 +35,26 @@ pub fn take_role(command: &mut Command, role: Role, account: Option<(u32, u32)>)
     // SAFETY: the closure makes system calls only and allocates nothing, so that it may run in the
     // forked child of a process with threads.
     unsafe { command.pre_exec(enter) };
+}
+
+/// Lets the command lead a session whose terminal is its standard input.
+pub fn lead_session(command: &mut Command) {
+    let lead = || {
+        // SAFETY: setsid(2) takes nothing.
+        check(unsafe { libc::setsid() }.min(0))?;
+        // SAFETY: this command of ioctl(2) takes a number.
+        check(unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) })
+    };
+    // SAFETY: the closure makes system calls only and allocates nothing, so that it may run in the
+    // forked child of a process with threads.
+    unsafe { command.pre_exec(lead) };
+}
+
+/// Sets the size of a terminal.
+pub fn set_window(terminal: &File, size: &nix::pty::Winsize) {
+    // SAFETY: `size` lives until the call returns.
+    let set = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, size) };
+    check(set).expect("it is a terminal");
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
