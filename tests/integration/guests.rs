@@ -17,6 +17,7 @@ in_each_role!(
     processes,
     resolves,
     roots,
+    senders,
     signals,
     storms,
     threads
@@ -256,6 +257,11 @@ fn roots(home: &Home) {
             "users",
         ],
     );
+}
+
+fn senders(home: &Home) {
+    let all = ["written", "children", "codes", "queues"];
+    sections(home, "senders", &all);
 }
 
 fn signals(home: &Home) {
