@@ -27,9 +27,9 @@ pub const DIRECTORY: &str = "cache/rewritten";
 /// How large all copies that no zone uses may be beside those in use, in bytes.
 pub const ROOM: u64 = 512 << 20;
 /// How long a copy is kept that no zone uses.
-const UNUSED_MAX: Duration = Duration::from_hours(30 * 24);
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long an unfinished copy is kept whose maker may have died.
-const UNFINISHED_MAX: Duration = Duration::from_hours(1);
+const UNFINISHED_MAX: Duration = Duration::from_secs(60 * 60);
 /// Programs come before the making of copies.
 const NICE: i32 = 10;
 

@@ -114,7 +114,7 @@ fn parse(line: &[u8]) -> Mapping<'_> {
     for field in &mut fields {
         at += line[at..].iter().take_while(|&&byte| byte == b' ').count();
         let rest = &line[at..];
-        let is_end = |byte: &u8| [b' ', b'\n'].contains(byte);
+        let is_end = |byte: &u8| b" \n".contains(byte);
         *field = &rest[..rest.iter().position(is_end).unwrap_or(rest.len())];
         at += field.len();
     }

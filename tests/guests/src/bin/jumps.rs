@@ -156,6 +156,10 @@ fn operations() {
     mark("end");
 }
 
+#[expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "one call after the other, each with names and room of its own"
+)]
 fn once() {
     let mut data = std::mem::MaybeUninit::<libc::stat>::uninit();
     let data = data.as_mut_ptr();
