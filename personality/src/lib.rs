@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod capabilities;
+pub mod card;
 pub mod commons;
 pub mod layout;
 pub mod libraries;

@@ -184,6 +184,9 @@ requests! {
     /// Handles of files: args = descriptor, operation (see [`handle`]), length; b = type (32 bits) and
     /// bytes of the handle. For [`handle::FIND`] b receives the zone path, the value being its length.
     Handle = 37;
+    /// The address of whom a handed-over unix datagram socket, which is bound, is connected to: args
+    /// = unused, cookie; b receives the address. The value is its length.
+    UnixPeer = 40;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

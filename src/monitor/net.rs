@@ -117,6 +117,14 @@ impl Net {
         i64::try_from(datagram.len()).map_err(|_| libc::EMSGSIZE)
     }
 
+    /// The address of whom a bound unix datagram socket is connected to.
+    ///
+    /// # Errors
+    /// ENOTCONN.
+    pub fn unix_peer(&self, socket: &OwnedFd) -> std::result::Result<Vec<u8>, i32> {
+        self.unix.peer_address(socket).map_err(number)
+    }
+
     /// Makes a socket that stands for a netlink socket of the zone's process `wanted`.
     ///
     /// # Errors

@@ -92,6 +92,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 }
             }
         }
+        Request::UnixPeer => put(&zone.net.unix_peer(&handed(zone, args[1])?)?),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;

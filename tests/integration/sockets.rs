@@ -3,9 +3,14 @@
 use crate::harness::{self, Home, LIMIT, Same, Zone, eventually, in_each_role, run};
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 in_each_role!(
     unix_sockets_are_as_natively,
+    unix_datagrams_are_as_natively,
+    unix_datagrams_stay_in_their_zone,
     two_zones_talk_and_nobody_outside_is_the_loopback,
     interfaces_are_the_zones,
     control_data_is_as_natively,
@@ -13,18 +18,94 @@ in_each_role!(
 );
 
 fn unix_sockets_are_as_natively(home: &Home) {
+    is_as_natively(home, "unix.py");
+}
+
+fn unix_datagrams_are_as_natively(home: &Home) {
+    is_as_natively(home, "unix_datagrams.py");
+}
+
+/// Neither another zone's socket nor the host's is reached, by any name.
+fn unix_datagrams_stay_in_their_zone(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let [one, two] = ["one", "two"].map(|name| home.boot(name));
+    let name = format!("picozone-test.{}.{:?}", std::process::id(), home.role());
+    let by_name = SocketAddr::from_abstract_name(&name).expect("a name");
+    let hosts = [
+        UnixDatagram::bind_addr(&by_name).expect("bound"),
+        UnixDatagram::bind(home.dir().join("host")).expect("bound"),
+    ];
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(home.dir().join("host"), everybody).expect("it is ours");
+    let bind = "
+import socket
+made = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+for one, name in zip(made, ['\\0only', '/tmp/only']):
+    one.bind(name)
+print('ready', flush=True)
+print(made[0].recv(100), made[1].recv(100))";
+    let log = one.root().join("tmp/log");
+    let script = format!("exec python3 -c \"{bind}\" >/tmp/log");
+    let _server = harness::start(&mut one.command(&["sh", "-c", &script]));
+    eventually("the sockets are there", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (text == "ready\n").then_some(())
+    });
+    let low = one.address().replacen("10.111.", "", 1);
+    let path = home.dir().join("host");
+    let tries = format!(
+        "
+import socket
+names = ['\\0only', '/tmp/only', '\\0{name}', '{}', '\\0picozone.{low}/only', '/../../one/root/tmp/only']
+one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+two = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+two.bind('/tmp/mine')
+for name in names:
+    for call in [lambda: one.sendto(b'x', name), lambda: two.sendto(b'x', name), lambda: two.connect(name),
+                 lambda: two.sendmsg([b'x'], [], 0, name)]:
+        try:
+            call()
+            print('reached', name)
+        except OSError as error:
+            assert error.errno in (2, 111), error
+    # Connected to nobody: it goes nowhere, or is refused.
+    try:
+        two.send(b'x')
+    except OSError:
+        pass",
+        path.display()
+    );
+    assert_eq!(two.run(&["python3", "-c", &tries]).ok(), "");
+    for host in hosts {
+        host.set_nonblocking(true).expect("set");
+        let got = host.recv(&mut [0; 10]).map_err(|error| error.kind());
+        assert_eq!(got, Err(std::io::ErrorKind::WouldBlock));
+    }
+    assert_eq!(
+        std::fs::read_to_string(&log).expect("it is there"),
+        "ready\n"
+    );
+}
+
+/// A script says the same in an empty directory of the host and of a zone.
+#[track_caller]
+fn is_as_natively(home: &Home, script: &str) {
     let Some(python) = harness::program("sockets", "python3") else {
         return;
     };
     let zone = home.boot("unix");
-    put(&zone, "unix.py");
+    put(&zone, script);
     let here = home.dir().join("here");
     run(home.host("/bin/mkdir".as_ref()).arg(&here), LIMIT).ok();
 
-    let guest = home.place().dir().join("unix.py");
-    std::fs::copy(harness::script("unix.py"), &guest).expect("copied");
+    let guest = home.place().dir().join(script);
+    std::fs::copy(harness::script(script), &guest).expect("copied");
     let native = run(home.host(&python).arg(guest).current_dir(here), LIMIT).ok();
-    let seen = zone.sh("umask 022; mkdir /tmp/here; cd /tmp/here; exec python3 /tmp/unix.py");
+    let seen = zone.sh(&format!(
+        "umask 022; mkdir /tmp/here; cd /tmp/here; exec python3 /tmp/{script}"
+    ));
     assert_eq!(seen, native);
 }
 

@@ -23,6 +23,7 @@
 
 mod briefly;
 pub mod datagrams;
+mod letters;
 mod name;
 mod peers;
 
@@ -33,16 +34,16 @@ use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::zone::address;
 use briefly::briefly;
-use datagrams::Datagrams;
+use datagrams::{Datagrams, Peer};
+use letters::Letter;
 use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, send, sendto, socket,
-};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use peers::Peers;
+use picozone_personality::card::Sender;
 use picozone_personality::mailbox::DATAGRAM;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -331,8 +332,33 @@ impl Unix {
         let own = format!("{}", self.unique()).into_bytes();
         bind_in(socket, &self.directory, &own)?;
         let _ = unlinkat(&self.directory, &own[..], UnlinkatFlags::NoRemoveDir);
-        self.note(socket, &name.told());
-        self.datagrams.add(listener, socket)
+        let told = match name {
+            Name::Unnamed => self.own_name(&listener),
+            name => name.told(),
+        };
+        self.note(socket, &told);
+        let own = self.own_name(socket);
+        let is_unique = self.is_unique(&listener);
+        self.datagrams.add(listener, socket, own, is_unique)
+    }
+
+    /// Whether no other socket can have the name that the kernel holds of this one.
+    fn is_unique(&self, socket: &OwnedFd) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let ours = super::own_path(&self.directory);
+        host_name(socket).is_some_and(
+            |name| match name.strip_prefix(ours.as_os_str().as_bytes()) {
+                // The log's name is bound anew as soon as it is free.
+                Some(rest) => rest.first() == Some(&b'/') && rest != b"/log",
+                None => name.first() == Some(&0),
+            },
+        )
+    }
+
+    /// The zone's name of a guest's socket; unnamed if it has none.
+    fn own_name(&self, socket: &OwnedFd) -> Vec<u8> {
+        let host = host_name(socket).unwrap_or_default();
+        self.zone_name(&[&name::family()[..], &host].concat())
     }
 
     /// The address on the host, and what keeps it valid.
@@ -369,9 +395,43 @@ impl Unix {
         socket: &OwnedFd,
         address: &[u8],
     ) -> Result<(), Errno> {
+        if is_datagram(socket.as_fd())? && self.datagrams.has(socket) {
+            return self.connect_bound(caller, socket, address);
+        }
         let (target, _inode) = self.target(caller, address)?;
         self.peers.note(socket, caller.credentials());
         without_waiting(socket, || connect(socket.as_raw_fd(), &target))
+    }
+
+    /// The same for a datagram socket that is bound, whose other end is ours: to `AF_UNSPEC` too,
+    /// which is nobody.
+    fn connect_bound(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        if address.first_chunk() == Some(&[0; FAMILY]) {
+            self.datagrams.connect(socket, None);
+            return Ok(());
+        }
+        let (target, _inode) = self.target(caller, address)?;
+        let (socket_to, is_ours) = messenger(&target)?;
+        let peer = Peer {
+            socket: socket_to,
+            is_ours,
+            address: Name::parse(address)?.told(),
+        };
+        self.datagrams.connect(socket, Some(peer));
+        Ok(())
+    }
+
+    /// The address of whom a bound datagram socket is connected to.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_address(&self, socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
+        self.datagrams.peer_address(socket).ok_or(Errno::ENOTCONN)
     }
 
     /// Sends one datagram to an address, without waiting. A socket of the host's that was bound into
@@ -389,19 +449,21 @@ impl Unix {
         if !is_datagram(socket.as_fd())? {
             return Err(Errno::EISCONN);
         }
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         let (target, _inode) = self.target(caller, address)?;
-        let messenger = packets()?;
-        match connect(messenger.as_raw_fd(), &target) {
-            Ok(()) => send(messenger.as_raw_fd(), datagram, flags).map(drop),
-            Err(Errno::EPROTOTYPE) => {
-                let kind = SockType::Datagram;
-                let messenger =
-                    self::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
-                sendto(messenger.as_raw_fd(), datagram, &target, flags).map(drop)
-            }
-            Err(errno) => Err(errno),
+        let (messenger, is_ours) = messenger(&target)?;
+        let mut letter = Letter {
+            bytes: datagram.to_vec(),
+            rights: Vec::new(),
+        };
+        if is_ours {
+            let sender = Sender::Zone(caller.credentials().pid);
+            let name = self.own_name(socket);
+            // Without a name it tells none, not even the family.
+            let name = if name.len() > FAMILY { &name[..] } else { &[] };
+            letter.rights.extend(letters::card(sender, name));
         }
+        let delivered = self.datagrams.deliver(&messenger, &letter);
+        delivered.unwrap_or_else(|| letters::send(&messenger, &letter))
     }
 
     /// The zone's form of an address that the kernel told; unnamed if it is none of the zone's.
@@ -468,6 +530,21 @@ fn mount_of(fd: &OwnedFd) -> Option<String> {
 fn is_datagram(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mark = u32::try_from(option(socket, libc::SO_PRIORITY)?);
     Ok(option(socket, libc::SO_TYPE)? == libc::SOCK_SEQPACKET && mark == Ok(DATAGRAM))
+}
+
+/// A socket of ours that sends datagrams to an address, and whether one of the zone's receives there.
+fn messenger(target: &UnixAddr) -> Result<(OwnedFd, bool), Errno> {
+    let messenger = packets()?;
+    match connect(messenger.as_raw_fd(), target) {
+        Ok(()) => Ok((messenger, true)),
+        Err(Errno::EPROTOTYPE) => {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let messenger = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
+            connect(messenger.as_raw_fd(), target)?;
+            Ok((messenger, false))
+        }
+        Err(errno) => Err(errno),
+    }
 }
 
 /// A socket of ours that never waits.

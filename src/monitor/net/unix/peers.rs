@@ -19,7 +19,8 @@ const PEERS_MAX: usize = 4096;
 #[derive(Default)]
 pub(super) struct Peers(Mutex<HashMap<u64, Credentials>>);
 
-fn inode(socket: &OwnedFd) -> Option<u64> {
+/// The number of a socket, which no other has as long as it lives.
+pub(super) fn inode(socket: &OwnedFd) -> Option<u64> {
     nix::sys::stat::fstat(socket).ok().map(|data| data.st_ino)
 }
 

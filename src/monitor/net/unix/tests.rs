@@ -4,7 +4,7 @@ use super::name::family;
 use super::*;
 use crate::monitor::net::inet::eventually;
 use nix::fcntl::{OpenHow, ResolveFlag, openat2};
-use nix::sys::socket::{Backlog, getsockname, listen, recv};
+use nix::sys::socket::{Backlog, MsgFlags, getsockname, listen, recv, send};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use tempfile::TempDir;

@@ -4,8 +4,9 @@
 //! Datagram sockets do not exist here, since no wall sees the address in a `struct msghdr`. A
 //! `SOCK_SEQPACKET` socket, which ignores it, stands for one; [`DATAGRAM`] as its `SO_PRIORITY`
 //! (which has no meaning for unix sockets) tells the monitor. It keeps messages apart and in order;
-//! different are: the end of the other end shows (a read of 0 bytes), a receiver is not told the
-//! sender's name, and a bound socket cannot be connected.
+//! different are: the end of the other end of a pair shows (a read of 0 bytes), a socket that is not
+//! bound can be connected once, one that is takes what others than its peer send, and what it sends
+//! unconnected without an address is lost. Who sent rides along: [`super::datagram`].
 
 use super::control::CONTROL_MAX;
 use super::{
@@ -143,6 +144,48 @@ pub(super) fn connect(thread: &Thread, fd: u64, address: &Address) -> Result<u64
 /// [`TEXT_MAX`] bytes, else EMSGSIZE.
 pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<u64> {
     let [fd, from, length, flags] = a;
+    send_by_monitor(thread, (fd, flags), length, address, |to| {
+        memory::read_bytes(from, to)
+    })
+}
+
+/// The same for bytes that lie in several places, by their `struct iovec`s.
+pub(super) fn send_parts(
+    thread: &Thread,
+    fd: u64,
+    (iov, count): (u64, u64),
+    flags: u64,
+    address: &Address,
+) -> Result<u64> {
+    const UIO_MAXIOV: u64 = 1024;
+    if count > UIO_MAXIOV {
+        return Err(Errno::EMSGSIZE);
+    }
+    let part = |index: u64| memory::read::<[u64; 2]>(iov.wrapping_add(16 * index));
+    let mut length = 0u64;
+    for index in 0..count {
+        length = length.saturating_add(part(index)?[1]);
+    }
+    send_by_monitor(thread, (fd, flags), length, address, |mut to| {
+        for index in 0..count {
+            let [from, size] = part(index)?;
+            // They may have grown meanwhile.
+            let size = usize::try_from(size).unwrap_or(usize::MAX).min(to.len());
+            let (now, rest) = to.split_at_mut(size);
+            memory::read_bytes(from, now)?;
+            to = rest;
+        }
+        Ok(())
+    })
+}
+
+fn send_by_monitor(
+    thread: &Thread,
+    (fd, flags): (u64, u64),
+    length: u64,
+    address: &Address,
+    read: impl Fn(&mut [u8]) -> Result<()>,
+) -> Result<u64> {
     let count = usize::try_from(length).map_err(|_| Errno::EMSGSIZE)?;
     if count > TEXT_MAX {
         return Err(Errno::EMSGSIZE);
@@ -151,10 +194,41 @@ pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<
     patiently(thread, is_patient, || {
         let cookie = hand_over(thread, fd)?;
         let mailbox = thread.mailbox();
-        memory::read_bytes(from, &mut mailbox.a[..count])?;
+        read(&mut mailbox.a[..count])?;
         mailbox.b[..address.len].copy_from_slice(address.as_bytes());
         thread.ask(Request::SendUnix, &[address.len as u64, cookie, length])
     })
+}
+
+/// Whether a socket stands for a datagram socket.
+pub(super) fn is_datagram_socket(fd: u64) -> bool {
+    option(fd, SOL_SOCKET, SO_TYPE).map(u64::from) == Ok(SOCK_SEQPACKET)
+        && option(fd, SOL_SOCKET, SO_PRIORITY) == Ok(DATAGRAM)
+        && super::family(fd) == Ok(AF_UNIX)
+}
+
+/// Whether that is a bound datagram socket; `peer` is its other end. One that is not bound has a
+/// name there, or none at all.
+pub(super) fn is_bound_datagram(fd: u64, peer: &Address) -> bool {
+    peer.family() == Some(AF_UNIX)
+        && is_datagram_socket(fd)
+        && super::host_end(__NR_getsockname, fd).is_ok_and(|own| own.len > 2)
+}
+
+/// Whom a bound datagram socket is connected to, in the zone's terms. ENOTCONN.
+pub(super) fn peer(thread: &Thread, fd: u64) -> Result<Address> {
+    let cookie = hand_over(thread, fd)?;
+    let length = thread.ask(Request::UnixPeer, &[0, cookie])?;
+    let name = &thread.mailbox().b;
+    Ok(to_address(&name[..(length as usize).min(name.len())]))
+}
+
+/// An address of these bytes.
+pub(super) fn to_address(name: &[u8]) -> Address {
+    let mut address = Address::EMPTY;
+    address.len = name.len().min(address.bytes.len());
+    address.bytes[..address.len].copy_from_slice(&name[..address.len]);
+    address
 }
 
 /// The zone's name of a unix socket.
@@ -252,6 +326,12 @@ fn credentials_in(control: &[u8]) -> Option<usize> {
     None
 }
 
+/// Whether control data of `length` bytes is one message of credentials.
+pub(super) fn is_credentials(control: &[u8; CONTROL_MAX], length: u64) -> bool {
+    let is_length = (CREDENTIALS as u64..=CREDENTIALS as u64 + 4).contains(&length);
+    is_length && credentials_in(&control[..CREDENTIALS]) == Some(HEADER)
+}
+
 fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
     let bytes = ucred.map(u32::to_ne_bytes);
     for (to, from) in control[at..].iter_mut().zip(bytes.as_flattened()) {
@@ -295,10 +375,18 @@ pub(super) fn sent(
     Ok(())
 }
 
+/// `struct ucred` of a process of the zone, or of nobody.
+pub(super) fn credentials_of(zone: Option<u32>) -> [u32; 3] {
+    const NOBODY: u32 = 65534;
+    zone.map_or([0, NOBODY, NOBODY], |zone| {
+        let who = pids::load_credentials(zone);
+        [zone, who.uid[0], who.gid[0]]
+    })
+}
+
 /// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers. A process that the
 /// zone does not have is pid 0 and nobody.
 pub(super) fn received(message: &Message) -> Result<()> {
-    const NOBODY: u32 = 65534;
     let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
     if message.control == 0 || length < CREDENTIALS {
         return Ok(());
@@ -312,11 +400,7 @@ pub(super) fn received(message: &Message) -> Result<()> {
     };
     let host = control[at..].first_chunk();
     let host = host.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-    let ucred = pids::to_zone(host).map_or([0, NOBODY, NOBODY], |zone| {
-        let who = pids::load_credentials(zone);
-        [zone, who.uid[0], who.gid[0]]
-    });
-    put(control, at, ucred);
+    put(control, at, credentials_of(pids::to_zone(host)));
     let place = message.control.wrapping_add(at as u64);
     memory::write_bytes(place, &control[at..at + 12])
 }
