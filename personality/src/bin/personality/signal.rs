@@ -256,7 +256,8 @@ fn release(thread: &mut Thread, context: &mut Context) {
 fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
     if thread.came_by_jump() {
         // A second one can only be of those that are kept: the first tells the mask.
-        if context.mask & BLOCK_ALL != BLOCK_ALL {
+        let is_own = context.mask | HELD | UNBLOCKABLE == u64::MAX;
+        if !is_own && thread.noted_mask.is_none() {
             thread.noted_mask = Some(context.mask);
         }
         thread.boundary = 1;
