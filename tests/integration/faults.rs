@@ -37,7 +37,7 @@ fn dies(home: &Home, victims: &dyn Fn(i32, i32) -> Vec<i32>) {
     // What lies behind mounts of the zone's own comes back.
     zone.sh(
         "mkdir -p /srv/point/in; echo behind >/srv/point/in/file; mount -t tmpfs x /srv/point/in
-             mount --bind /srv/point /srv/point; echo in >/srv/point/in/file",
+             echo in >/srv/point/in/file; mount --bind /srv/point /srv/point",
     );
     // Daemons of every kind: ignoring signals, in sessions of their own, with children.
     zone.sh("for i in 1 2 3; do

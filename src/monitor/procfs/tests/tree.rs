@@ -161,11 +161,11 @@ fn locks_of_the_zone_only() {
 #[test]
 fn the_mount_table_names_parents_and_escapes() {
     let view = Fake::default();
-    let expected = "20 1 8:1 / / rw,nosuid - ext4 zone rw\n\
-                    21 20 0:20 / /proc rw,nosuid - proc zone rw\n\
-                    22 20 0:21 / /dev rw,nosuid - devtmpfs zone rw\n\
-                    23 22 0:22 / /dev/shm rw,nosuid - tmpfs zone rw\n\
-                    24 20 8:1 / /srv/with\\040blank rw,nosuid - ext4 zone rw\n";
+    let expected = "21 1 8:1 / / rw,nosuid - ext4 zone rw\n\
+                    25 21 0:20 / /proc rw,nosuid - proc zone rw\n\
+                    24 21 0:21 / /dev rw,nosuid - devtmpfs zone rw\n\
+                    28 24 0:22 / /dev/shm rw,nosuid - tmpfs zone rw\n\
+                    35 21 8:1 / /srv/with\\040blank rw,nosuid - ext4 zone rw\n";
     assert_eq!(text(&view, "self/mountinfo"), expected);
     assert!(text(&view, "self/mounts").ends_with("zone /srv/with\\040blank ext4 rw,nosuid 0 0\n"));
     assert!(
