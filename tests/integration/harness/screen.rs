@@ -106,6 +106,12 @@ impl Screen {
     pub fn end(mut self) -> i32 {
         let deadline = Instant::now() + LIMIT;
         while self.read(deadline) {}
+        assert!(
+            Instant::now() < deadline,
+            "{} does not end; shown since: {:?}",
+            self.what,
+            String::from_utf8_lossy(self.shown.get(self.seen..).unwrap_or_default())
+        );
         let ended = super::eventually("the program has ended", || {
             self.child.try_wait().expect("it is our child")
         });
