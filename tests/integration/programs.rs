@@ -107,7 +107,8 @@ fn bash_job_control(home: &Home) {
         "(kill -STOP $BASHPID; echo continued) & until grep -q 'State:.T' /proc/$!/status; do :; done; kill -CONT $!; wait $!; echo $?",
         "set -m; sleep 1000 | sleep 1000 & kill -TERM -- -$(jobs -p); wait %1 2>/dev/null; echo $?",
         "sleep 1000 & p=$!; kill -KILL $p; wait $p 2>/dev/null; echo $?; kill -0 $p 2>/dev/null; echo $?",
-        "trap 'echo child' CHLD; set -m; true & wait; trap - CHLD; disown -a; jobs",
+        // Long enough for bash to wait first: whether it tells that the job is done depends on that.
+        "trap 'echo child' CHLD; set -m; sleep 0.5 & wait; trap - CHLD; disown -a; jobs",
         "timeout -s INT 0.2 sleep 1000; echo $?; timeout 0.2 sh -c 'trap \"echo term; exit 3\" TERM; while :; do sleep 0.05; done'; echo $?",
         "setsid bash -c 'test $(ps -o sid= -p $$) = $$ && echo leads'; nohup true </dev/null; echo $?",
         "exec 2>/dev/null; for s in HUP INT QUIT TERM USR1 ALRM PIPE; do bash -c \"ulimit -c 0; kill -$s \\$\\$\"; echo $s $?; done",

@@ -81,7 +81,10 @@ fn jobs_in_the_background_do_not_read(home: &Home) {
     ];
     for program in programs {
         screen.ask(&format!("{program} &\r"), "Stopped");
-        screen.ask("kill -9 %%; wait; echo end-$((40+2))\r", "end-42");
+        // bash leaves only when it knows that nothing is stopped any more.
+        let end =
+            "kill -9 %%; while jobs %% >/dev/null 2>&1; do sleep 0.01; done; echo end-$((40+2))\r";
+        screen.ask(end, "end-42");
         screen.wait_for(PROMPT);
     }
     screen.keys("exit\r");
