@@ -23,12 +23,12 @@ const REPOSITORY: &str = "test -d r || { mkdir r && cd r && git init -q && for f
 
 const WORKLOADS: [Workload; 10] = [
     Workload {
-        name: "find /usr/share",
+        name: "find /usr/share/doc",
         goal: 1.25,
         needs: "find",
         prepare: "true",
         before: "true",
-        run: "find /usr/share >/dev/null",
+        run: "find /usr/share/doc >/dev/null",
     },
     Workload {
         name: "find -size",
@@ -36,7 +36,7 @@ const WORKLOADS: [Workload; 10] = [
         needs: "find",
         prepare: "true",
         before: "true",
-        run: "find /usr/share -size +100k >/dev/null",
+        run: "find /usr/share/doc -size +100k >/dev/null",
     },
     Workload {
         name: "ls -lR",
@@ -44,7 +44,7 @@ const WORKLOADS: [Workload; 10] = [
         needs: "ls",
         prepare: "true",
         before: "true",
-        run: "ls -lR /usr/share >/dev/null",
+        run: "ls -lR /usr/share/doc >/dev/null",
     },
     Workload {
         name: "untar 2,000 files",
@@ -78,7 +78,7 @@ const WORKLOADS: [Workload; 10] = [
         needs: "python3",
         prepare: "true",
         before: "true",
-        run: "for i in $(seq 20); do python3 -c pass; done",
+        run: "for i in $(seq 20); do /usr/bin/python3 -c pass; done",
     },
     Workload {
         name: "git clone of 1,000 files",
