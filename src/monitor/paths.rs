@@ -3,7 +3,7 @@
 use super::descriptors::own_path;
 use super::zone::Zone;
 use picozone_fsmap::{
-    Bounds, Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Tree, resolve,
+    Bounds, Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -130,20 +130,7 @@ pub fn open_resolved(
     {
         return Ok(found);
     }
-    let mut buffer = PathBuf::from_bytes(at).map_err(errno)?;
-    let mounts = Mounts(zone.rows());
-    let found = resolve(
-        &mounts,
-        &mut Trees(zone),
-        &Bounds {
-            root,
-            ..Bounds::default()
-        },
-        &mut buffer,
-        path,
-        Last::Follow,
-    )
-    .map_err(errno)?;
+    let (found, buffer) = follow(zone, root, at, path)?;
     if found.is_monitor {
         return Err(libc::EACCES);
     }
@@ -152,7 +139,7 @@ pub fn open_resolved(
     }
     let mut name = PathBuf::new();
     let rest = buffer.as_bytes().get(found.rel..).unwrap_or(b"");
-    mounts
+    Mounts(zone.rows())
         .beneath(found.mount, rest, &mut name)
         .map_err(errno)?;
     let mount = zone.mount(found.mount).ok_or(libc::ENOENT)?;
@@ -167,21 +154,28 @@ pub fn open_resolved(
 /// The path in a mount that the monitor serves to which a zone path leads, if it leads into one.
 #[must_use]
 pub fn served(zone: &Zone, root: &[u8], at: &[u8], path: &[u8]) -> Option<Vec<u8>> {
-    let mut buffer = PathBuf::from_bytes(at).ok()?;
+    let (found, buffer) = follow(zone, root, at, path).ok()?;
+    found.is_monitor.then(|| buffer.as_bytes().to_vec())
+}
+
+/// Walks a zone path to its end: what is there, and its path in the zone.
+fn follow(zone: &Zone, root: &[u8], at: &[u8], path: &[u8]) -> Result<(Resolved, PathBuf), i32> {
+    let mut buffer = PathBuf::from_bytes(at).map_err(errno)?;
+    let bounds = Bounds {
+        root,
+        ..Bounds::default()
+    };
     let mounts = Mounts(zone.rows());
     let found = resolve(
         &mounts,
         &mut Trees(zone),
-        &Bounds {
-            root,
-            ..Bounds::default()
-        },
+        &bounds,
         &mut buffer,
         path,
         Last::Follow,
     )
-    .ok()?;
-    found.is_monitor.then(|| buffer.as_bytes().to_vec())
+    .map_err(errno)?;
+    Ok((found, buffer))
 }
 
 /// The short way for absolute paths: the kernel walks beneath the mount that the text names, and only

@@ -70,12 +70,7 @@ fn attempts_are_refused(home: &Home) {
     let _ = other.kill();
     let _ = other.wait();
 
-    let wrong: Vec<&str> = output
-        .stdout
-        .lines()
-        .filter(|line| !line.starts_with("refused "))
-        .collect();
-    assert_eq!(wrong, ["still runs"], "{}", output.stderr);
+    assert_all_refused(&output);
     assert!(output.stdout.contains("refused a doorbell full of garbage"));
     assert!(output.stdout.lines().count() > 290);
     assert!(is_alive, "a process of the host was ended");
@@ -87,6 +82,14 @@ fn attempts_are_refused(home: &Home) {
     );
     // The monitor serves on.
     assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+}
+
+/// Every attempt of the guest `hostile` was refused, and none ended it.
+#[track_caller]
+pub fn assert_all_refused(output: &harness::Output) {
+    let lines = output.stdout.lines();
+    let wrong: Vec<&str> = lines.filter(|line| !line.starts_with("refused ")).collect();
+    assert_eq!(wrong, ["still runs"], "{}", output.stderr);
 }
 
 /// The same where the zone's programs are rewritten, and so there are copies to aim at.
@@ -118,12 +121,7 @@ fn attempts_are_refused_where_programs_are_rewritten(home: &Home) {
     let before = states();
     let pid = std::process::id().to_string();
     let output = zone.run(&["/hostile", &pid, "/nowhere"]);
-    let wrong: Vec<&str> = output
-        .stdout
-        .lines()
-        .filter(|line| !line.starts_with("refused "))
-        .collect();
-    assert_eq!(wrong, ["still runs"], "{}", output.stderr);
+    assert_all_refused(&output);
     assert!(before.is_empty() || output.stdout.contains("linkat of a copy"));
     let after = states();
     for (path, state) in &before {

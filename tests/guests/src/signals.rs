@@ -166,17 +166,22 @@ pub fn pending() -> Vec<i32> {
     list(&set)
 }
 
-/// Raises `SIGALRM` every few milliseconds until dropped.
+/// Raises `SIGALRM` at an interval until dropped.
 ///
 /// Repeated, so that one that arrives before a call blocks is followed by one that interrupts it.
 #[derive(Debug)]
 pub struct Alarms(());
 
 impl Alarms {
-    /// Starts them.
+    /// Starts them, every few milliseconds.
     #[must_use]
     pub fn start() -> Self {
-        set_timer(3000);
+        Self::every(3000)
+    }
+    /// Starts them, with that many microseconds between two.
+    #[must_use]
+    pub fn every(interval_us: i64) -> Self {
+        set_timer(interval_us);
         Self(())
     }
 }

@@ -5,7 +5,7 @@
 
 use picozone_guests::children::{End, exit, kill, pipe};
 use picozone_guests::signals::{
-    Act, all, all_but, count, handle, handle_masked, list, mask, none, only, pending,
+    Act, Alarms, all, all_but, count, handle, handle_masked, list, mask, none, only, pending,
 };
 use picozone_guests::{Errno, call, child, from, libc_result, out, sections, see};
 use std::ffi::CStr;
@@ -30,35 +30,6 @@ fn main() {
 
 /// Intervals of timers, in microseconds.
 const INTERVALS: [i64; 3] = [97, 211, 1009];
-
-/// Raises `SIGALRM` at an interval until dropped.
-struct Storm(());
-
-impl Storm {
-    fn start(interval_us: i64) -> Self {
-        set_timer(interval_us);
-        Self(())
-    }
-}
-
-impl Drop for Storm {
-    fn drop(&mut self) {
-        set_timer(0);
-    }
-}
-
-fn set_timer(interval_us: i64) {
-    let time = libc::timeval {
-        tv_sec: 0,
-        tv_usec: interval_us,
-    };
-    let timer = libc::itimerval {
-        it_interval: time,
-        it_value: time,
-    };
-    // SAFETY: `timer` lives until the call returns.
-    unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, null_mut()) };
-}
 
 fn pid() -> i32 {
     // SAFETY: takes nothing.
@@ -116,7 +87,7 @@ fn restarts() {
                 i32::try_from(round).unwrap_or(0)
             });
             told.tell();
-            let storm = Storm::start(interval);
+            let storm = Alarms::every(interval);
             let mut byte = 0_u8;
             let fd = told.read.as_raw_fd();
             // The child may not have taken its own byte yet: then it waits for this one.
@@ -230,7 +201,7 @@ fn children() {
     for interval in INTERVALS {
         REAPED.store(0, SeqCst);
         STATUSES.store(0, SeqCst);
-        let storm = Storm::start(interval);
+        let storm = Alarms::every(interval);
         for status in 0..60 {
             child(|| status);
             if status % 7 == 0 {
@@ -303,7 +274,7 @@ fn masks() {
         tv_nsec: 150_000,
     };
     for interval in INTERVALS {
-        let storm = Storm::start(interval);
+        let storm = Alarms::every(interval);
         let mut wrong = [0; 4];
         for _ in 0..150 {
             wrong[0] += calls();
@@ -333,7 +304,7 @@ fn masks() {
         "mask in handlers",
         OTHER_MASKS.swap(0, SeqCst) > 0 && {
             // Without waits of their own, always the same.
-            let storm = Storm::start(97);
+            let storm = Alarms::every(97);
             for _ in 0..300 {
                 calls();
             }
@@ -497,7 +468,7 @@ fn programs() {
     for interval in INTERVALS {
         let (mut wrong, mut ends) = (0, 0);
         for round in 0..15 {
-            let storm = Storm::start(interval);
+            let storm = Alarms::every(interval);
             let told = pipe().expect("a pipe");
             let runs = child(|| {
                 told.tell();
