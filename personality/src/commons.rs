@@ -15,6 +15,7 @@ use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
 use crate::scheduling;
 use core::cell::UnsafeCell;
+use core::mem::offset_of;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -143,13 +144,13 @@ pub struct Commons {
     pub pad: [AtomicU32; 9],
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
+    /// Calls that entered the personality by SIGSYS, by number.
+    pub entered: [AtomicU64; REFUSALS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program
     /// finds them in memory.
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Refused calls by number, for the report of what is not supported.
     pub refused: [AtomicU64; REFUSALS_MAX],
-    /// Calls that entered the personality by SIGSYS, by number.
-    pub entered: [AtomicU64; REFUSALS_MAX],
     /// Processes by zone pid.
     pub processes: [Process; ZONE_PID_LIMIT as usize],
     /// Zone pid by host pid; 0 where there is none. May be stale: check `processes[z].host`.
@@ -164,8 +165,11 @@ pub struct Commons {
     pub many_groups: [[AtomicU32; GROUPS_MAX]; LISTS_MAX],
 }
 
-// Each region of a guest has so much room.
-const _: () = assert!(size_of::<Commons>() < 1 << 32);
+/// The first handover areas. They and what stands before them are what each fork and exec uses: the
+/// kernel maps that by one fault (`fault_around_bytes`).
+pub const NEAR_HANDOVERS: usize = 8;
+const _: () =
+    assert!(offset_of!(Commons, handovers) + NEAR_HANDOVERS * size_of::<Handover>() <= 0x10000);
 
 impl Process {
     /// Notes the capabilities of the leader.

@@ -14,8 +14,13 @@ pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 pub const TABLES_BASE: u64 = 0x6001_0000_0000;
 /// Start of the commons, which every guest of the zone may write.
 pub const COMMONS_BASE: u64 = 0x6002_0000_0000;
-/// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`.
-pub const MAILBOXES_BASE: u64 = 0x6010_0000_0000;
+/// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`. They
+/// are the rest of the commons' file: every mapping costs each fork and exec.
+pub const MAILBOXES_BASE: u64 = COMMONS_BASE + MAILBOXES_OFFSET;
+/// Where the mailboxes begin in that file.
+pub const MAILBOXES_OFFSET: u64 = 1 << 32;
+/// Length of that file, in bytes.
+pub const COMMONS_SIZE: u64 = MAILBOXES_OFFSET + PID_LIMIT as u64 * crate::mailbox::MAILBOX_STRIDE;
 /// First address beyond all of the above.
 pub const REGION_END: u64 = 0x6300_0000_0000;
 
@@ -36,14 +41,12 @@ pub const FD_COUNT: u32 = 32;
 pub const FD_PERSONALITY: u32 = FD_BASE;
 /// The tables, opened read-only.
 pub const FD_TABLES: u32 = FD_BASE + 1;
-/// The commons.
+/// The commons, and behind them the mailboxes.
 pub const FD_COMMONS: u32 = FD_BASE + 2;
-/// The mailboxes.
-pub const FD_MAILBOXES: u32 = FD_BASE + 3;
 /// A datagram socket to the monitor, over which a guest hands it a descriptor.
-pub const FD_HAND: u32 = FD_BASE + 4;
+pub const FD_HAND: u32 = FD_BASE + 3;
 /// The directory of rewritten copies of programs and libraries.
-pub const FD_COPIES: u32 = FD_BASE + 5;
+pub const FD_COPIES: u32 = FD_BASE + 4;
 /// The zone's mounts, `O_PATH`: first where it makes temporary file systems, then those of its
 /// configuration.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
@@ -73,6 +76,6 @@ const _: () = {
     assert!(PERSONALITY_BASE + PERSONALITY_SIZE <= TABLES_BASE);
     assert!(TABLES_BASE == PERSONALITY_BASE + FILTERED && crate::tables::TABLES_SIZE <= FILTERED);
     assert!(COMMONS_BASE == TABLES_BASE + FILTERED);
-    assert!(COMMONS_BASE + size_of::<crate::commons::Commons>() as u64 <= MAILBOXES_BASE);
-    assert!(MAILBOXES_BASE + PID_LIMIT as u64 * crate::mailbox::MAILBOX_STRIDE <= REGION_END);
+    assert!(size_of::<crate::commons::Commons>() as u64 <= MAILBOXES_OFFSET);
+    assert!(COMMONS_BASE + COMMONS_SIZE <= REGION_END);
 };

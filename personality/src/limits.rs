@@ -8,9 +8,8 @@
 //! shown as infinite; a soft one that a process sets has room for those mappings, of which the process
 //! knows nothing, on top.
 
-use crate::commons::{Commons, Process};
-use crate::layout::{ADDRESS_SPACE, PERSONALITY_SIZE, PID_LIMIT};
-use crate::mailbox::MAILBOX_STRIDE;
+use crate::commons::Process;
+use crate::layout::{ADDRESS_SPACE, COMMONS_SIZE, PERSONALITY_SIZE};
 use crate::tables::TABLES_SIZE;
 use core::sync::atomic::Ordering::Relaxed;
 use picozone_syscalls::Errno;
@@ -23,10 +22,7 @@ const CPU: usize = 0;
 const AS: usize = 9;
 const RTTIME: usize = 15;
 /// What our own mappings take of a process' address space, in bytes.
-const OWN_MAPPINGS: u64 = TABLES_SIZE
-    + size_of::<Commons>() as u64
-    + PID_LIMIT as u64 * MAILBOX_STRIDE
-    + PERSONALITY_SIZE;
+const OWN_MAPPINGS: u64 = TABLES_SIZE + COMMONS_SIZE + PERSONALITY_SIZE;
 
 /// `struct rlimit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

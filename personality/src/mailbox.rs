@@ -298,6 +298,10 @@ pub struct Handover {
     pub has_interp: u32,
     /// Length of `path`.
     pub path_len: u32,
+    /// The process' zone pid, which spares it to look for it.
+    pub zone_pid: u32,
+    /// Unused.
+    pub pad: u32,
     /// The program's image.
     pub exe: Image,
     /// The interpreter's image.

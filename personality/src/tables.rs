@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// How many placeholders there are: five kinds in each of two trees.
@@ -85,6 +85,10 @@ pub struct Placeholder {
 /// The whole region.
 #[repr(C)]
 pub struct Tables {
+    /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as
+    /// is so for most. Spares readers a page of the large table for each file. First, so that one
+    /// fault maps all of it (`fault_around_bytes` of the kernel).
+    pub owner_bits: [AtomicU64; OWNER_WORDS],
     /// [`VERSION`].
     pub version: u32,
     /// The host uid and gid that the zone's guests run under; a file of theirs is root's in the zone.
@@ -129,9 +133,6 @@ pub struct Tables {
     pub plans: [PlanRow; plans::ROWS],
     /// Libraries by file, see [`Tables::library`].
     pub libraries: [LibraryRow; libraries::ROWS],
-    /// One bit for many files, see [`owner_bit`]: clear where none of them has a row in `owners`, as
-    /// is so for most. Spares readers a page of the large table for each file.
-    pub owner_bits: [AtomicU64; OWNER_WORDS],
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
 }

@@ -4,7 +4,7 @@ use crate::error::{Doing, Result};
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use picozone_personality::commons::Commons;
-use picozone_personality::layout::PID_LIMIT;
+use picozone_personality::layout::{COMMONS_SIZE, MAILBOXES_OFFSET, PID_LIMIT};
 use picozone_personality::mailbox::{Handover, MAILBOX_STRIDE, Mailbox, TEXT_MAX};
 use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
 use std::fs::File;
@@ -51,13 +51,17 @@ impl Region {
     }
 }
 
+fn mailbox_offset(host_tid: u32) -> u64 {
+    MAILBOXES_OFFSET + u64::from(host_tid) * MAILBOX_STRIDE
+}
+
 /// The shared memory of one zone.
 pub struct Shared {
     personality: OwnedFd,
     tables: Region,
     tables_read_only: OwnedFd,
+    /// The mailboxes are its end.
     commons: Region,
-    mailboxes: Region,
 }
 
 // SAFETY: the regions are shared memory by nature; all access goes through atomics or through
@@ -93,12 +97,10 @@ impl Shared {
         fcntl(&personality, FcntlArg::F_ADD_SEALS(all)).doing("seal", "the personality")?;
 
         let tables = Region::make("tables", TABLES_SIZE)?;
-        let commons = Region::make("commons", size_of::<Commons>() as u64)?;
-        let mailboxes = Region::make("mailboxes", u64::from(PID_LIMIT) * MAILBOX_STRIDE)?;
+        let commons = Region::make("commons", COMMONS_SIZE)?;
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         tables.seal(fixed | SealFlag::F_SEAL_FUTURE_WRITE, "tables")?;
         commons.seal(fixed, "commons")?;
-        mailboxes.seal(fixed, "mailboxes")?;
         let path = format!("/proc/self/fd/{}", tables.fd.as_raw_fd());
         let tables_read_only = OwnedFd::from(File::open(&path).doing("open", "tables")?);
         let shared = Shared {
@@ -106,7 +108,6 @@ impl Shared {
             tables,
             tables_read_only,
             commons,
-            mailboxes,
         };
         for how in &shared.tables().hows {
             how.resolve.store(HOW_INVALID, Ordering::Release);
@@ -150,9 +151,9 @@ impl Shared {
         if host_tid >= PID_LIMIT {
             return None;
         }
-        let offset = usize::try_from(u64::from(host_tid) * MAILBOX_STRIDE).ok()?;
+        let offset = usize::try_from(mailbox_offset(host_tid)).ok()?;
         // SAFETY: the offset lies within the region.
-        Some(unsafe { self.mailboxes.base.add(offset) }.cast())
+        Some(unsafe { self.commons.base.add(offset) }.cast())
     }
 
     /// Copies the numbers of a request, once.
@@ -276,20 +277,20 @@ impl Shared {
 
     /// Gives the memory of a thread's mailbox back to the system; it reads as zero then.
     pub fn forget(&self, host_tid: u32) {
-        let offset = u64::from(host_tid) * MAILBOX_STRIDE;
+        let offset = mailbox_offset(host_tid);
         let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(MAILBOX_STRIDE))
         else {
             return;
         };
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         // Failing costs memory only.
-        let _ = fallocate(&self.mailboxes.fd, flags, offset, length);
+        let _ = fallocate(&self.commons.fd, flags, offset, length);
     }
 
-    /// Blocks of 512 bytes that the mailboxes hold.
+    /// Blocks of 512 bytes that the commons and the mailboxes hold.
     #[cfg(test)]
     pub fn mailbox_blocks(&self) -> i64 {
-        nix::sys::stat::fstat(&self.mailboxes.fd).map_or(0, |data| data.st_blocks)
+        nix::sys::stat::fstat(&self.commons.fd).map_or(0, |data| data.st_blocks)
     }
 
     /// Writes a handover area to the thread's mailbox: without its tail where that is unused, which
@@ -317,12 +318,11 @@ impl Shared {
         &'a self,
         hand: BorrowedFd<'a>,
         copies: BorrowedFd<'a>,
-    ) -> [BorrowedFd<'a>; 6] {
+    ) -> [BorrowedFd<'a>; 5] {
         [
             self.personality.as_fd(),
             self.tables_read_only.as_fd(),
             self.commons.fd.as_fd(),
-            self.mailboxes.fd.as_fd(),
             hand,
             copies,
         ]

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// What stands where.
 pub struct Reserved<'a> {
     /// The fixed ones, in the order of `layout::FD_PERSONALITY` and on.
-    pub fixed: [BorrowedFd<'a>; 6],
+    pub fixed: [BorrowedFd<'a>; 5],
     /// The mounts, in the order of the mount table.
     pub mounts: Vec<BorrowedFd<'a>>,
 }

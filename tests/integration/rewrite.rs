@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 in_each_role!(
     calls_enter_by_a_jump,
+    forks_and_execs_enter_by_a_jump,
     a_program_sees_its_own_files,
     a_library_goes_with_its_stubs,
     copies_are_made_of_what_no_zone_can_write,
@@ -72,6 +73,34 @@ fn calls_enter_by_a_jump(home: &Home) {
     // As soon as the copies are made, which happens in the background.
     harness::eventually("a thousand rounds cost what one costs", || {
         (cost(1) == cost(1000)).then_some(())
+    });
+}
+
+/// The same for processes that fork, execute and end.
+fn forks_and_execs_enter_by_a_jump(home: &Home) {
+    if !is_possible() {
+        return;
+    }
+    let zone = boot(home, "births");
+    let run = |count: u32| {
+        zone.run(&[
+            "python3",
+            "-c",
+            &format!(
+                "import os\nfor i in range({count}):\n if os.fork() == 0: os.execv('/bin/true', ['true'])\n assert os.wait()[1] == 0"
+            ),
+        ])
+        .ok();
+    };
+    let sums = || ["entered", "requests"].map(|what| counted(&zone, what).values().sum::<u64>());
+    let cost = |count| {
+        let before = sums();
+        run(count);
+        let after = sums();
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    harness::eventually("fifty programs cost what one costs", || {
+        (cost(1) == cost(50)).then_some(())
     });
 }
 

@@ -6,7 +6,7 @@ use crate::identity::Credentials;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
 use crate::path::{self, Reach};
-use crate::signal::BLOCK_ALL;
+use crate::signal::{BLOCK_ALL, block_all, unblock};
 use crate::thread::Thread;
 use crate::{Errno, Result, file, handover, memory, pids, plan};
 use core::ffi::CStr;
@@ -50,6 +50,19 @@ fn execute(
     if flags & u64::from(AT_SYMLINK_NOFOLLOW) != 0 && is_link(thread, dirfd, path) {
         return Err(Errno::ELOOP);
     }
+    // A signal that came by now is served first: its handler may execute too.
+    let mask = block_all(thread)?;
+    let result = execute_blocked(thread, [dirfd, argv, envp, flags], path, mask);
+    unblock(thread, mask);
+    result
+}
+
+fn execute_blocked(
+    thread: &mut Thread,
+    [dirfd, argv, envp, flags]: [u64; 4],
+    path: &CStr,
+    mask: u64,
+) -> Result<u64> {
     let mut claim = handover::claim(thread.process().host_pid);
     plan::prepare(thread, &mut claim, dirfd, path, flags)?;
     if claim.handover.front_count != 0 && is_found_by_closing(dirfd, path) {
@@ -61,12 +74,13 @@ fn execute(
         plan::close_images(claim.handover);
         return Err(errno);
     }
-    claim.handover.mask = thread.mask();
+    claim.handover.mask = mask | thread.held;
     claim.handover.is_awaited = 0;
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
     claim.handover.is_plain = u32::from(plan::is_plain(thread));
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;
     let number = thread.process().zone_pid;
+    claim.handover.zone_pid = number;
     let leader = (!thread.is_leader).then(|| Credentials {
         groups: pids::load_groups(number),
         ..pids::load_credentials(number)

@@ -5,13 +5,15 @@ use crate::arch::{syscall1, syscall2};
 use crate::monitor::{commons, mailbox_of};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use linux_raw_sys::general::{__NR_kill, __NR_sched_yield};
-use picozone_personality::commons::HANDOVERS_MAX;
+use picozone_personality::commons::{HANDOVERS_MAX, NEAR_HANDOVERS};
 use picozone_personality::mailbox::Handover;
 
 /// The areas in the order in which a process tries them.
 fn order(host_pid: u32) -> impl Iterator<Item = usize> {
-    let first = host_pid as usize % HANDOVERS_MAX;
-    (first..HANDOVERS_MAX).chain(0..first)
+    let first = host_pid as usize % NEAR_HANDOVERS;
+    (first..NEAR_HANDOVERS)
+        .chain(0..first)
+        .chain(NEAR_HANDOVERS..HANDOVERS_MAX)
 }
 
 fn area(number: usize) -> Option<&'static mut Handover> {

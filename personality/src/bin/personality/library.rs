@@ -5,7 +5,7 @@
 //! whole span, has no address and `MAP_DENYWRITE`; the text follows at a fixed place within. A
 //! mapping that looks otherwise is made as it is, and its call sites enter by SIGSYS.
 
-use crate::arch::{syscall1, syscall2, syscall6};
+use crate::arch::{syscall1, syscall2, syscall3, syscall6};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
 use crate::file::id_of;
 use crate::memory;
@@ -63,8 +63,16 @@ pub fn mmap(thread: &mut Thread, a: [u64; 6]) -> Result<u64> {
             && let Some(mapping) = thread.mapping
             && (mapping.base..mapping.base + mapping.library.address).contains(&address)
             && id_of(fd) == Some(mapping.library.id)
-            && let Some(copy) = open(thread, &mapping.library)
         {
+            if address.wrapping_sub(mapping.base) == offset {
+                // The copy is there already.
+                let args = [address, length, prot];
+                return checked(unsafe { syscall3(__NR_mprotect, args[0], args[1], args[2]) })
+                    .map(|_| address);
+            }
+            let Some(copy) = open(thread, &mapping.library) else {
+                return map_plainly(a);
+            };
             let mapped = map_plainly([address, length, prot, flags, copy, offset]);
             close(copy);
             return mapped;
@@ -114,12 +122,12 @@ fn close(fd: u64) {
     unsafe { syscall1(__NR_close, fd) };
 }
 
-/// Maps a library with room for its tail, and that. `None`: nothing is mapped.
+/// Maps the copy of a library with room for its tail, and that. `None`: nothing is mapped.
 fn map_whole(thread: &Thread, library: &Library, a: [u64; 6]) -> Option<u64> {
-    let [_, _, prot, flags, fd, _] = a;
+    let [_, _, prot, flags, _, _] = a;
     let copy = open(thread, library)?;
     let room = library.address + library.length;
-    let base = checked(unsafe { syscall6(__NR_mmap, [0, room, prot, flags, fd, 0]) }).ok();
+    let base = checked(unsafe { syscall6(__NR_mmap, [0, room, prot, flags, copy, 0]) }).ok();
     let mapped = base.filter(|base| {
         let place = base + library.address;
         let tail = [

@@ -7,9 +7,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME, PR_SET_PDEATHSIG};
-use picozone_personality::commons::Commons;
 use picozone_personality::layout::*;
-use picozone_personality::mailbox::{AWAITED, Handover, Image, MAILBOX_STRIDE, Segment};
+use picozone_personality::mailbox::{AWAITED, Handover, Image, Segment};
 use picozone_personality::tables::TABLES_SIZE;
 
 const PAGE: u64 = 4096;
@@ -38,21 +37,10 @@ pub extern "C" fn start(stack: u64) -> ! {
     let read_only = u64::from(PROT_READ);
     let read_write = u64::from(PROT_READ | PROT_WRITE);
     map_shared(TABLES_BASE, TABLES_SIZE, FD_TABLES, read_only);
-    map_shared(
-        COMMONS_BASE,
-        page_up(size_of::<Commons>() as u64),
-        FD_COMMONS,
-        read_write,
-    );
-    map_shared(
-        MAILBOXES_BASE,
-        u64::from(PID_LIMIT) * MAILBOX_STRIDE,
-        FD_MAILBOXES,
-        read_write,
-    );
+    map_shared(COMMONS_BASE, COMMONS_SIZE, FD_COMMONS, read_write);
 
-    // All three at once: the holes between them only make it answer ENOMEM.
-    let length = MAILBOXES_BASE + u64::from(PID_LIMIT) * MAILBOX_STRIDE - TABLES_BASE;
+    // Both at once: the hole between them only makes it answer ENOMEM.
+    let length = COMMONS_BASE + COMMONS_SIZE - TABLES_BASE;
     unsafe { syscall3(__NR_madvise, TABLES_BASE, length, u64::from(MADV_DONTDUMP)) };
 
     let thread = me();
@@ -74,7 +62,7 @@ pub extern "C" fn start(stack: u64) -> ! {
         2 => init::run(thread),
         _ => die("picozone: this program is started by zones only\n"),
     }
-    process.zone_pid = pids::to_zone(process.host_pid).unwrap_or(0);
+    process.zone_pid = pids::told(handover.zone_pid, process.host_pid);
     let is_secure = become_program(thread, handover);
     process.root = pids::own(thread).root.load(Relaxed);
     signal::take_over();

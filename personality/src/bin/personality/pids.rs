@@ -91,6 +91,16 @@ pub fn to_zone(host: u32) -> Option<u32> {
         .map(|_| zone)
 }
 
+/// Zone id of a process that was told it, if it was told the truth.
+pub fn told(zone: u32, host: u32) -> u32 {
+    let is_true = entry(zone).is_some_and(|process| process.host.load(Acquire) == host);
+    if is_true {
+        zone
+    } else {
+        to_zone(host).unwrap_or(0)
+    }
+}
+
 /// Host id for one that may be reported: 0 for what the zone does not own.
 pub fn to_zone_or_0(host: i32) -> u32 {
     u32::try_from(host).ok().and_then(to_zone).unwrap_or(0)

@@ -1,7 +1,7 @@
 //! Processes and threads: clone, fork, vfork, exit, wait, kill, groups and sessions.
 
 use crate::arch::{self, Context, Frame, Info, syscall1, syscall2, syscall3, syscall4, syscall5};
-use crate::dispatch::{checked, checked_or_restart};
+use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
@@ -34,11 +34,19 @@ pub fn clone(
     if flags & REFUSED_FLAGS != 0 {
         return Err(Errno::EPERM);
     }
+    let is_shared = flags & u64::from(CLONE_VM) != 0;
+    if thread.came_by_jump() && (is_shared || stack != 0) {
+        // The child leaves by a copy of our frame.
+        return Err(RESTART_ERRNO);
+    }
     let clears_handlers = flags & CLONE_CLEAR_SIGHAND != 0;
     let flags = flags & 0xffff_ffff & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
-    if flags & u64::from(CLONE_VM) == 0 {
-        return fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);
+    if !is_shared {
+        let mask = signal::block_all(thread)?;
+        let result = fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);
+        signal::unblock(thread, mask);
+        return result;
     }
     // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
     let child = thread::allocate().ok_or(Errno::EAGAIN)?;
@@ -323,7 +331,7 @@ fn fork(
 
 /// fork(2).
 pub fn fork_plain(thread: &mut Thread) -> Result<u64> {
-    fork(thread, SIGCHLD_FLAG, 0, [0; 3], false)
+    clone(thread, SIGCHLD_FLAG, 0, 0, 0, 0)
 }
 
 /// vfork(2).

@@ -577,6 +577,33 @@ fn sigprocmask_of_kernel(thread: &mut Thread, how: u64, new: u64, old: u64) -> R
     Ok(0)
 }
 
+/// Blocks all signals for the rest of a call, as they are where it came by SIGSYS. Gives the mask to
+/// go back to. Fails where one is to be served first.
+pub fn block_all(thread: &mut Thread) -> Result<u64> {
+    if !thread.came_by_jump() {
+        return Ok(thread.mask());
+    }
+    let mut mask = 0u64;
+    set_kernel_mask(BLOCK_ALL, &raw mut mask as u64);
+    if unsafe { (&raw const thread.boundary).read_volatile() } != 0 {
+        thread.noted_mask.get_or_insert(mask);
+        return Err(crate::dispatch::RESTART_ERRNO);
+    }
+    Ok(mask)
+}
+
+/// Ends that: what arrived meanwhile comes here, and is noted.
+pub fn unblock(thread: &Thread, mask: u64) {
+    if thread.came_by_jump() {
+        set_kernel_mask(mask, 0);
+    }
+}
+
+fn set_kernel_mask(mask: u64, old: u64) {
+    let mask = &raw const mask as u64;
+    unsafe { syscall4(__NR_rt_sigprocmask, u64::from(SIG_SETMASK), mask, old, 8) };
+}
+
 /// sigaltstack(2).
 pub fn sigaltstack(thread: &mut Thread, new: u64, old: u64) -> Result<u64> {
     let sp = unsafe { (*thread.context).regs.rsp };

@@ -19,19 +19,27 @@
 )]
 
 use picozone_personality::commons::{Commons, state};
-use picozone_personality::layout::THREAD_BIAS;
+use picozone_personality::layout::{self, THREAD_BIAS};
 use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, xattr as of};
+use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, Tables, VERSION};
 use std::arch::asm;
 use std::ffi::CString;
 use std::sync::atomic::Ordering::Relaxed;
 
-const IMAGE: u64 = 0x6000_0000_0000;
-const TABLES: u64 = 0x6001_0000_0000;
-const COMMONS: u64 = 0x6002_0000_0000;
-const MAILBOXES: u64 = 0x6010_0000_0000;
-const FD_PERSONALITY: u64 = 1024;
-const FD_TABLES: u64 = 1025;
-const FDS: std::ops::Range<u64> = 1024..1056;
+const IMAGE: u64 = layout::PERSONALITY_BASE;
+const TABLES: u64 = layout::TABLES_BASE;
+const COMMONS: u64 = layout::COMMONS_BASE;
+const MAILBOXES: u64 = layout::MAILBOXES_BASE;
+const FD_PERSONALITY: u64 = layout::FD_PERSONALITY as u64;
+const FD_TABLES: u64 = layout::FD_TABLES as u64;
+const FDS: std::ops::Range<u64> =
+    layout::FD_BASE as u64..(layout::FD_BASE + layout::FD_COUNT) as u64;
+/// Where the approved ways to open lie.
+const HOWS: std::ops::Range<u64> = {
+    let start = TABLES + std::mem::offset_of!(Tables, hows) as u64;
+    start..start + HOWS_MAX as u64 * SLOT
+};
+const SLOT: u64 = size_of::<How>() as u64;
 const DOORBELL: i64 = 0x5a0f;
 const PAGE: u64 = 4096;
 
@@ -146,7 +154,7 @@ fn controls() {
         ("doorbell", inside(DOORBELL, [0; 6])),
         (
             "tables",
-            i64::from(unsafe { (TABLES as *const u32).read_volatile() } > 0),
+            i64::from(unsafe { &*(TABLES as *const Tables) }.version == VERSION) - 1,
         ),
     ];
     if inside(libc::SYS_fsync, [9999, 0, 0, 0, 0, 0]) != -i64::from(libc::EBADF) {
@@ -249,8 +257,8 @@ fn reserved_descriptors() {
     for fd in [
         FDS.start,
         FD_TABLES,
-        FDS.start + 4,
-        FDS.start + 8,
+        u64::from(layout::FD_HAND),
+        u64::from(layout::FD_MOUNT0),
         FDS.end - 1,
     ] {
         both(&format!("close {fd}"), libc::SYS_close, [fd, 0, 0, 0, 0, 0]);
@@ -409,6 +417,14 @@ fn memory() {
     });
 }
 
+fn hows() -> impl Iterator<Item = u64> {
+    HOWS.step_by(SLOT as usize)
+}
+
+fn resolve_of(how: u64) -> u64 {
+    unsafe { &*(how as *const How) }.resolve.load(Relaxed)
+}
+
 fn files() {
     let how = [0u64; 3];
     let path = c"/etc/passwd".as_ptr() as u64;
@@ -417,17 +433,12 @@ fn files() {
     attempt("openat2 with a how of our own", || {
         inside(libc::SYS_openat2, [cwd, path, own, 24, 0, 0])
     });
-    // The page of approved ways lies in the tables: every place that is no slot, and empty slots.
-    let hows = (0..0x8000u64)
-        .step_by(8)
-        .map(|offset| TABLES + offset)
-        .find(|&at| unsafe { ((at + 16) as *const u64).read_volatile() } == 1 << 63);
-    if let Some(slot) = hows {
-        for (name, at) in [("an empty slot", slot), ("an unaligned one", slot + 8)] {
-            attempt(&format!("openat2 with {name}"), || {
-                inside(libc::SYS_openat2, [cwd, path, at, 24, 0, 0])
-            });
-        }
+    let slot = hows().find(|&at| resolve_of(at) == HOW_INVALID);
+    let slot = slot.expect("not every slot is used");
+    for (name, at) in [("an empty slot", slot), ("an unaligned one", slot + 8)] {
+        attempt(&format!("openat2 with {name}"), || {
+            inside(libc::SYS_openat2, [cwd, path, at, 24, 0, 0])
+        });
     }
     for (name, nr, args) in [
         ("open", libc::SYS_open, [path, 0, 0, 0, 0, 0]),
@@ -822,7 +833,7 @@ fn landlock() {
     both("flags of landlock", RESTRICT, [0, 1, 0, 0, 0, 0]);
     attempt("a right by a rule on the host's tree", || {
         let own = rules() as u64;
-        for mount in FDS.start + 8..FDS.end {
+        for mount in u64::from(layout::FD_MOUNT0)..FDS.end {
             let beneath = [all, mount];
             inside(ADD, [own, 1, ptr(&beneath), 0, 0, 0]);
         }
@@ -1097,7 +1108,7 @@ fn mounts(socket: &str) {
 
 /// The directory of rewritten copies, which other zones use too: nothing in it can be changed.
 fn copies() {
-    const COPIES: u64 = FDS.start + 5;
+    const COPIES: u64 = layout::FD_COPIES as u64;
     let new = c"new".as_ptr() as u64;
     let here = libc::AT_FDCWD as u64;
     both(
@@ -1115,10 +1126,8 @@ fn copies() {
         libc::SYS_symlinkat,
         [new, COPIES, new, 0, 0, 0],
     );
-    let ways: Vec<u64> = (TABLES..TABLES + 0x8000)
-        .step_by(32)
-        .filter(|&at| unsafe { ((at + 16) as *const u64).read_volatile() } == 0x0a)
-        .collect();
+    let ways: Vec<u64> = hows().filter(|&at| resolve_of(at) == 0x0a).collect();
+    assert!(!ways.is_empty(), "there are approved ways");
     let open = |name: u64, how: u64| inside(libc::SYS_openat2, [COPIES, name, how, 24, 0, 0]);
     for name in names_of(COPIES, &ways) {
         let at = name.as_ptr() as u64;
