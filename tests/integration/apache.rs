@@ -9,7 +9,8 @@ use std::process::Command;
 in_each_role!(
     two_with_mpm_event,
     two_with_mpm_prefork,
-    a_warm_request_asks_nobody
+    a_warm_request_asks_nobody,
+    cgi_and_piped_logs_through_graceful_restarts
 );
 confined!(two_with_mpm_event);
 
@@ -181,6 +182,63 @@ fn a_warm_request_asks_nobody(home: &Home) {
     }
     let last = requests(home);
     assert_eq!(after, last, "new connections ask the monitor");
+}
+
+/// Scripts and loggers are processes of the server; none of them loses a request where it begins
+/// anew under load.
+fn cgi_and_piped_logs_through_graceful_restarts(home: &Home) {
+    const REQUESTS: u64 = 1500;
+    if !is_here() || harness::program("apache", "ab").is_none() {
+        return;
+    }
+    let zone = home.boot("web");
+    configure(&zone, "event");
+    zone.sh(r#"a2enmod -q cgid >/dev/null
+         mkdir -p /srv/cgi
+         cat >/srv/cgi/who <<'END'
+#!/bin/sh
+printf 'Content-Type: text/plain\n\n'
+id -un
+cat
+END
+         chmod 755 /srv/cgi/who
+         cat >/etc/apache2/conf-enabled/test.conf <<'END'
+ScriptAlias /cgi/ /srv/cgi/
+<Directory /srv/cgi>
+Require all granted
+</Directory>
+GlobalLog "|$/bin/cat >>/var/log/apache2/piped.log" "%U"
+END
+         apachectl start"#);
+    let at = zone.reached_at(80);
+    // The process that starts scripts may come after the first page.
+    eventually("a script answers", || {
+        let mut post = home.host("curl".as_ref());
+        let url = format!("http://{at}/cgi/who");
+        post.args(["-sS", "-m", "20", "-d", "a body", &url]);
+        (run(&mut post, LIMIT).stdout == "www-data\na body").then_some(())
+    });
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut ab = home.host("ab".as_ref());
+            let url = format!("http://{at}/probe");
+            ab.args(["-q", "-n", &REQUESTS.to_string(), "-c", "4", &url]);
+            run(&mut ab, LIMIT).ok()
+        });
+        for _ in 0..3 {
+            zone.sh("apachectl graceful");
+        }
+        let output = load.join().expect("ab ran");
+        let complete = format!("Complete requests:      {REQUESTS}");
+        assert!(output.contains(&complete), "{output}");
+        assert!(output.contains("Failed requests:        0"), "{output}");
+    });
+    zone.sh("apachectl graceful-stop");
+    eventually("the loggers have written all and ended", || {
+        let script = "pgrep apache2 || grep -c /probe /var/log/apache2/piped.log";
+        let lines: u64 = zone.run(&["sh", "-c", script]).stdout.trim().parse().ok()?;
+        (lines == REQUESTS).then_some(())
+    });
 }
 
 /// What the monitor was asked by guests, by kind; `zone stat` itself is none of them.

@@ -18,6 +18,7 @@ mod proc;
 mod programs;
 mod redis;
 mod rewrite;
+mod runtimes;
 mod servers;
 mod sockets;
 mod ssh;
