@@ -187,6 +187,8 @@ requests! {
     /// The address of whom a handed-over unix datagram socket, which is bound, is connected to: args
     /// = unused, cookie; b receives the address. The value is its length.
     UnixPeer = 40;
+    /// Length of a file: args = descriptor, length.
+    Truncate = 45;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

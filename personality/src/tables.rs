@@ -107,8 +107,8 @@ pub struct Tables {
     pub added_count: AtomicU32,
     /// How many of these are read-only.
     pub read_only_added: AtomicU32,
-    /// Unused.
-    pub pad: [u32; 1],
+    /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
+    pub protects_links: u32,
     /// Host name as `uname` shows it, NUL-terminated.
     pub hostname: [u8; 65],
     /// Domain name as `uname` shows it, NUL-terminated.

@@ -1,14 +1,17 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
 use super::descriptors::{host_path, open_path, own_path};
-use super::owners::{Owner, identify};
+use super::owners::{self, Found, Owner, identify};
 use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
+use nix::errno::Errno;
 use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW};
-use std::os::fd::OwnedFd;
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::Ordering;
 
 /// A word as the `int` that a system call takes: its low half.
 #[must_use]
@@ -17,37 +20,68 @@ pub fn low_int(word: u64) -> i32 {
     i32::from_le_bytes([a, b, c, d])
 }
 
-/// A guest's descriptor of a file that the zone may change.
-pub(super) fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
-    let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
-    let file = open_path(caller, number)?;
-    // The path of our own descriptor: the guest cannot swap it any more.
-    let path = std::fs::read_link(own_path(&file)).map_err(|_| libc::EBADF)?;
-    let bytes = path.as_os_str().as_bytes();
-    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
-    if bytes.first() != Some(&b'/') {
-        // A pipe, a socket, a memfd: nothing that lasts.
-        return Err(libc::EINVAL);
-    }
-    if bytes.starts_with(b"/dev/") {
-        // A device of the host's: what the zone says of it is not kept.
-        return Err(libc::EINVAL);
-    }
-    if zone.is_writable(bytes) {
-        Ok(file)
-    } else {
+/// What a guest's descriptor names, to a call that changes attributes.
+enum Target {
+    /// A file where the zone may change things.
+    File(OwnedFd),
+    /// A pipe, a socket, a file in memory: it ends with its descriptors, and what the zone says of it.
+    Nameless(OwnedFd),
+    /// A device of the host's, or what all processes share: what the zone says of it is not kept.
+    Other,
+}
+
+impl Target {
+    fn find(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
+        let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
+        let file = open_path(caller, number)?;
+        // The path of our own descriptor: the guest cannot swap it any more.
+        let path = std::fs::read_link(own_path(&file)).map_err(errno)?;
+        let bytes = path.as_os_str().as_bytes();
+        let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+        if bytes.starts_with(b"pipe:") || bytes.starts_with(b"socket:") {
+            return Ok(Target::Nameless(file));
+        }
+        if bytes.first() != Some(&b'/') {
+            return Ok(Target::Other);
+        }
+        if zone.is_writable(bytes) {
+            return Ok(Target::File(file));
+        }
+        if bytes.starts_with(b"/dev/") {
+            return Ok(Target::Other);
+        }
+        let is_gone = nix::sys::stat::fstat(&file).is_ok_and(|data| data.st_nlink == 0);
+        if is_gone && bytes.starts_with(b"/memfd:") {
+            return Ok(Target::Nameless(file));
+        }
         Err(libc::EROFS)
+    }
+}
+
+/// A guest's descriptor of a file that the zone may change; EINVAL for what is no file of a directory.
+pub(super) fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedFd, i32> {
+    match Target::find(zone, caller, fd)? {
+        Target::File(file) => Ok(file),
+        Target::Nameless(_) | Target::Other => Err(libc::EINVAL),
     }
 }
 
 /// chmod: the host's file keeps what its owner needs to serve the zone, the store the rest.
 pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Result<i64, i32> {
-    let file = match changeable(zone, caller, fd) {
-        Err(libc::EINVAL) => return Ok(0),
-        other => other?,
-    };
     let mode = u32::try_from(mode & 0o7777).unwrap_or(0);
-    let (id, old) = identify(&file)?;
+    let file = match Target::find(zone, caller, fd)? {
+        Target::File(file) => file,
+        Target::Nameless(file) => {
+            let Found { id, owner, .. } = owners::found(zone, &file)?;
+            let mode = owner.mode & libc::S_IFMT | mode;
+            let owner = Owner { mode, ..owner };
+            zone.owners.set_for_now(&zone.shared, id, owner);
+            return Ok(0);
+        }
+        Target::Other => return Ok(0),
+    };
+    let found = owners::found(zone, &file)?;
+    let old = found.host.mode;
     let is_dir = old & libc::S_IFMT == libc::S_IFDIR;
     if old & libc::S_IFMT == libc::S_IFLNK {
         return Err(libc::EOPNOTSUPP);
@@ -57,22 +91,13 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
         std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host))
             .map_err(errno)?;
     }
-    let known = zone.owners.get(&zone.shared, id);
-    if known.is_some() || host != mode {
-        let owner = known.unwrap_or(Owner {
-            uid: 0,
-            gid: 0,
-            mode: old,
-            rdev: 0,
-        });
-        zone.owners.set(
-            &zone.shared,
-            id,
-            Owner {
-                mode: owner.mode & libc::S_IFMT | mode,
-                ..owner
-            },
-        );
+    if found.is_kept || host != mode {
+        let mode = found.owner.mode & libc::S_IFMT | mode;
+        let owner = Owner {
+            mode,
+            ..found.owner
+        };
+        zone.owners.set(&zone.shared, found.id, owner);
     }
     Ok(0)
 }
@@ -87,23 +112,15 @@ pub fn chown(
     how: u64,
 ) -> Result<i64, i32> {
     let keep = u64::from(u32::MAX);
-    let file = match changeable(zone, caller, fd) {
-        Err(libc::EINVAL) => {
-            if uid != keep {
-                give_terminal(zone, caller, fd, uid);
-            }
-            return Ok(0);
+    let target = Target::find(zone, caller, fd)?;
+    let (Target::File(file) | Target::Nameless(file)) = &target else {
+        if uid != keep {
+            give_terminal(zone, caller, fd, uid);
         }
-        other => other?,
+        return Ok(0);
     };
-    let (id, host_mode) = identify(&file)?;
-    let known = zone.owners.get(&zone.shared, id);
-    let mut owner = known.unwrap_or(Owner {
-        uid: 0,
-        gid: 0,
-        mode: host_mode,
-        rdev: 0,
-    });
+    let found = owners::found(zone, file)?;
+    let mut owner = found.owner;
     if uid != keep {
         owner.uid = u32::try_from(uid).map_err(|_| libc::EINVAL)?;
     }
@@ -115,12 +132,28 @@ pub fn chown(
         owner.mode &= !(libc::S_ISUID | if clears { libc::S_ISGID } else { 0 });
     }
     if how != CHOWN_NEW && owner.mode & libc::S_IFMT == libc::S_IFREG {
-        xattrs::drop_capabilities(&file);
+        xattrs::drop_capabilities(file);
     }
-    if known.is_some() || (owner.uid, owner.gid) != (0, 0) {
-        zone.owners.set(&zone.shared, id, owner);
+    if matches!(target, Target::Nameless(_)) {
+        zone.owners.set_for_now(&zone.shared, found.id, owner);
+        return Ok(0);
+    }
+    if owner != found.owner {
+        zone.owners.set(&zone.shared, found.id, owner);
+    }
+    if how != CHOWN_NEW {
+        let same = |wanted: u64, id: u32| if wanted == keep { u32::MAX } else { id };
+        renew(file, same(uid, found.host.uid), same(gid, found.host.gid));
     }
     Ok(0)
+}
+
+/// Has the kernel note a change of owner, in the ctime and to who watches: the file gets the owner that
+/// it has. Who does not own it on the host cannot.
+fn renew(file: &OwnedFd, uid: u32, gid: u32) {
+    let flags = libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty constant.
+    unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), uid, gid, flags) };
 }
 
 /// mknod of a device: a socket on the host keeps its place, since opening one gives ENXIO.
@@ -190,6 +223,28 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
     } else {
         Ok(0)
     }
+}
+
+/// truncate: by name, since who watches is to see no open.
+pub fn truncate(zone: &Zone, caller: HostPid, fd: u64, length: u64) -> Result<i64, i32> {
+    let file = changeable(zone, caller, fd)?;
+    let (_, mode) = identify(&file)?;
+    match mode & libc::S_IFMT {
+        libc::S_IFREG => {}
+        libc::S_IFDIR => return Err(libc::EISDIR),
+        _ => return Err(libc::EINVAL),
+    }
+    // Who holds a lease would make the monitor wait: then the guest opens the file itself.
+    if zone.has_leases.load(Ordering::Acquire) {
+        return Err(libc::EAGAIN);
+    }
+    let length = i64::try_from(length).map_err(|_| libc::EINVAL)?;
+    let name = CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+    // SAFETY: the name is ours.
+    let result = unsafe { libc::truncate(name.as_ptr(), length) };
+    Errno::result(result)
+        .map(|_| 0)
+        .map_err(|errno| errno as i32)
 }
 
 /// Zone path of a descriptor.

@@ -9,6 +9,7 @@ use super::files::errno;
 use super::zone::Zone;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 /// Sets a lease on the open file description of a descriptor that a guest handed over.
 ///
@@ -23,6 +24,7 @@ pub fn set(zone: &Zone, file: &OwnedFd, kind: i32) -> Result<i64, i32> {
     if !is_own || ![libc::F_RDLCK, libc::F_WRLCK].contains(&kind) {
         return Err(libc::EINVAL);
     }
+    zone.has_leases.store(true, Ordering::Release);
     // SAFETY: F_SETLEASE takes a number.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) };
     Errno::result(result)

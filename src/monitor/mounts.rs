@@ -12,6 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+/// Type of temporary file systems (statfs(2)).
+pub const TMPFS: u64 = 0x0102_1994;
+
 /// One mount: what is configured, and the directory itself.
 pub struct Mount {
     /// What it shows.
@@ -107,6 +110,9 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     })?;
     if spec.kind == Kind::Monitor {
         row.kind = kind::MONITOR;
+    }
+    if spec.zone_path == Path::new("/dev/shm") {
+        row.magic = TMPFS;
     }
     row.read_only = u32::from(spec.read_only);
     row.fd = FD_MOUNT0

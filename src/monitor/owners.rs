@@ -72,6 +72,40 @@ pub fn in_zone(zone: &Zone, file: &std::fs::File, data: &std::fs::Metadata) -> O
     })
 }
 
+/// Identity of an own descriptor's file, its owner in the zone's terms, and whether the table has it.
+///
+/// # Errors
+/// The kernel's.
+pub fn found(zone: &Zone, fd: &impl std::os::fd::AsRawFd) -> std::result::Result<Found, i32> {
+    let (id, host) = identify_in_full(fd)?;
+    let tables = zone.shared.tables();
+    let kept = zone.owners.get(&zone.shared, id);
+    let owner = kept.unwrap_or(Owner {
+        uid: id_in_zone(host.uid, tables.host_uid),
+        gid: id_in_zone(host.gid, tables.host_gid),
+        mode: host.mode,
+        rdev: 0,
+    });
+    Ok(Found {
+        id,
+        host,
+        owner,
+        is_kept: kept.is_some(),
+    })
+}
+
+/// What [`found`] finds.
+pub struct Found {
+    /// Which file it is.
+    pub id: FileId,
+    /// Owner and mode on the host, in the host's terms.
+    pub host: Owner,
+    /// The same as the zone sees it.
+    pub owner: Owner,
+    /// Whether the table has a row of it.
+    pub is_kept: bool,
+}
+
 /// As the personality translates a host id: the zone's own user is root, system ids are the same, the
 /// rest is nobody.
 #[must_use]
@@ -88,6 +122,10 @@ pub fn id_in_zone(id: u32, own: u32) -> u32 {
 /// # Errors
 /// The kernel's.
 pub fn identify(fd: &impl std::os::fd::AsRawFd) -> std::result::Result<(FileId, u32), i32> {
+    identify_in_full(fd).map(|(id, host)| (id, host.mode))
+}
+
+fn identify_in_full(fd: &impl std::os::fd::AsRawFd) -> std::result::Result<(FileId, Owner), i32> {
     // SAFETY: all zero is a valid `struct statx`.
     let mut buffer = unsafe { std::mem::zeroed::<libc::statx>() };
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
@@ -119,7 +157,12 @@ pub fn identify(fd: &impl std::os::fd::AsRawFd) -> std::result::Result<(FileId, 
             ino: buffer.stx_ino,
             btime,
         },
-        u32::from(buffer.stx_mode),
+        Owner {
+            uid: buffer.stx_uid,
+            gid: buffer.stx_gid,
+            mode: u32::from(buffer.stx_mode),
+            rdev: 0,
+        },
     ))
 }
 
@@ -209,6 +252,11 @@ impl Owners {
         self.put(shared, id, owner);
         // The receiver lives as long as the process.
         let _ = self.changes.send((id, owner));
+    }
+
+    /// The same for what ends with its last descriptor: in the table only.
+    pub fn set_for_now(&self, shared: &Shared, id: FileId, owner: Owner) {
+        self.put(shared, id, owner);
     }
 
     fn put(&self, shared: &Shared, id: FileId, owner: Owner) {

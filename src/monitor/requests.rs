@@ -78,6 +78,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
+        Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
         Request::Bind | Request::ConnectUnix | Request::SendUnix => {
             let socket = handed(zone, args[1])?;
             let address = address(zone, call.tid, args[0])?;

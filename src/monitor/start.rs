@@ -68,6 +68,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
         tables.host_uid = nix::unistd::geteuid().as_raw();
+        tables.protects_links = u32::from(protects_links());
         tables.jumps = u32::from(copies.is_on());
         tables.host_gid = nix::unistd::getegid().as_raw();
         let name = boot.config.hostname.as_bytes();
@@ -132,6 +133,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         handed: std::sync::Mutex::default(),
         hand: hand_ours,
         copies,
+        has_leases: false.into(),
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         booted: SystemTime::now(),
@@ -176,6 +178,11 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     }
     alive.end();
     Ok(())
+}
+
+/// The host's `fs.protected_hardlinks` (proc_sys_fs(5)).
+fn protects_links() -> bool {
+    std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// The monitor holds a descriptor of each piece of shared memory; its guests have their own limit.

@@ -214,6 +214,7 @@ fn line(at: usize, mount: &Mount) -> Line {
     let fstype = match mount.spec.kind {
         Kind::Monitor if path == Path::new("/proc") => "proc",
         Kind::Monitor => "devtmpfs",
+        Kind::Tree if path == Path::new("/dev/shm") => "tmpfs",
         Kind::Tree => fstype(mount),
     };
     let access = if mount.spec.read_only { "ro" } else { "rw" };

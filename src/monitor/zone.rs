@@ -18,7 +18,7 @@ use picozone_personality::mailbox::Request;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf as HostPath;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 /// A running zone.
@@ -55,6 +55,8 @@ pub struct Zone {
     pub hand: OwnedFd,
     /// Rewritten programs and libraries.
     pub copies: Copies,
+    /// Whether a guest has ever been given a lease.
+    pub has_leases: AtomicBool,
     /// Handles of files.
     pub handles: Handles,
     /// Round trips by the request's number.

@@ -17,6 +17,7 @@ in_each_role!(
     processes,
     resolves,
     roots,
+    rules,
     senders,
     signals,
     storms,
@@ -86,6 +87,23 @@ fn files(home: &Home) {
             "descriptors",
         ],
     );
+}
+
+/// Natively it takes root to be other users.
+fn rules(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("rules", "only root can be other users natively");
+    }
+    let all = [
+        "renewed",
+        "moved",
+        "linked",
+        "nameless",
+        "truncated",
+        "through_descriptors",
+        "temporary",
+    ];
+    sections(home, "rules", &all);
 }
 
 fn edges(home: &Home) {

@@ -13,6 +13,7 @@ pub mod cover;
 mod lines;
 
 use super::guests;
+use super::mounts::TMPFS;
 use super::owners::{Owner, identify};
 use super::paths;
 use super::roots;
@@ -30,8 +31,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use lines::lines;
 
-/// `TMPFS_MAGIC`.
-const TMPFS: u64 = 0x0102_1994;
 /// `PROC_SUPER_MAGIC`.
 const PROC: u64 = 0x9fa0;
 /// `ST_VALID`.

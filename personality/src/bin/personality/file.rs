@@ -55,6 +55,13 @@ fn with_descriptor<T>(
         }
     }
     let is_nofollow = flags & NOFOLLOW != 0;
+    // What a descriptor names, a link itself too, which can be followed no further.
+    if !is_nofollow
+        && let Some(own) = path::own_descriptor(thread, guest)
+        && must_be_free(own).is_ok()
+    {
+        return f(thread, own);
+    }
     let name = match guest {
         guest if guest.is_empty() => c".",
         guest if is_nofollow => guest,

@@ -23,6 +23,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
 use picozone_personality::layout::DIRECTORY_MODE;
+use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
 
 /// The open flags that the kernel knows (include/linux/fcntl.h, `VALID_OPEN_FLAGS`).
@@ -386,23 +387,56 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
     Err(Errno::ELOOP)
 }
 
-/// truncate(2).
+/// truncate(2). The monitor does it, by name: who watches the file is to see no open.
 pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> {
     if (length as i64) < 0 {
         return Err(Errno::EINVAL);
     }
-    let fd = open(
-        thread,
-        AT_CWD as u64,
-        pathname,
-        u64::from(O_WRONLY | O_CLOEXEC | O_NONBLOCK),
-        0,
-    )
-    .map_err(|errno| match errno {
-        // A FIFO that nobody reads.
-        Errno::ENXIO => Errno::EINVAL,
-        errno => errno,
-    })?;
+    let mut room = PathRoom::new();
+    let path = own_exe(thread, room.read(pathname)?);
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    must_be_writable(thread, AT_CWD as u64, path, u64::from(O_WRONLY))?;
+    let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut None)?;
+    let result = truncate_node(thread, fd, length);
+    close(fd);
+    match result {
+        // What is no file of a directory, or may be leased, or must not grow that far.
+        Err(Errno::EAGAIN) => truncate_opened(thread, path, length),
+        other => other,
+    }
+}
+
+fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
+    let st = file::stat_of(fd)?;
+    match st.st_mode & S_IFMT {
+        S_IFREG => {}
+        S_IFDIR => return Err(Errno::EISDIR),
+        _ => return Err(Errno::EINVAL),
+    }
+    may_open(thread, fd, u64::from(O_WRONLY))?;
+    if length > st.st_size as u64 && length > file_size_limit() {
+        return Err(Errno::EAGAIN);
+    }
+    match thread.ask(Request::Truncate, &[fd, length]) {
+        // Also what has a path on the host that is too long for the monitor.
+        Err(Errno::EINVAL | Errno::ENAMETOOLONG) => Err(Errno::EAGAIN),
+        other => other,
+    }
+}
+
+/// The soft `RLIMIT_FSIZE`, beyond which the kernel sends SIGXFSZ.
+fn file_size_limit() -> u64 {
+    let mut limit = Limit::default();
+    let to = &raw mut limit as u64;
+    unsafe { syscall4(__NR_prlimit64, 0, u64::from(RLIMIT_FSIZE), 0, to) };
+    limit.cur
+}
+
+fn truncate_opened(thread: &mut Thread, path: &CStr, length: u64) -> Result<u64> {
+    let flags = u64::from(O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    let fd = open_path(thread, AT_CWD as u64, path, flags, 0)?;
     let result = checked(unsafe { syscall2(__NR_ftruncate, fd, length) });
     close(fd);
     result

@@ -139,10 +139,14 @@ fn added_row(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
     if tables().added_count.load(Relaxed) == 0 {
         return None;
     }
+    row_of(thread, fd).filter(|row| row.is_added())
+}
+
+/// The mount that a descriptor lies in.
+fn row_of(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
     let mut at = PathBuf::new();
     zone_path_of(thread, fd, &mut at).ok()?;
-    let (mount, _) = mounts().find(at.as_bytes());
-    mount_rows().get(mount).filter(|row| row.is_added())
+    mount_rows().get(mounts().find(at.as_bytes()).0)
 }
 
 /// Whether the zone has mounted read-only what a descriptor lies in.
@@ -205,28 +209,23 @@ fn write_shown(row: &MountRow, to: u64) -> Result<u64> {
     if row.magic != 0 {
         memory::write(to + F_TYPE, &row.magic)?;
     }
-    memory::write(to + F_FLAGS, &u64::from(row.flags))?;
+    if row.is_added() {
+        memory::write(to + F_FLAGS, &u64::from(row.flags))?;
+    }
     Ok(0)
 }
 
-/// Puts into `struct statfs` what the zone has said of the mount that a path lies in.
+/// Puts into `struct statfs` what the zone is to see of the mount that a path lies in.
 pub(super) fn show(thread: &Thread, dirfd: u64, path: &CStr, to: u64) -> Result<u64> {
-    if tables().added_count.load(Relaxed) == 0 {
-        return Ok(0);
-    }
     let mut at = PathBuf::new();
     let found = walk(thread, dirfd, path, Last::Follow, &mut at)?;
-    match mount_rows().get(found.mount) {
-        Some(row) if row.is_added() => write_shown(row, to),
-        _ => Ok(0),
-    }
+    mount_rows()
+        .get(found.mount)
+        .map_or(Ok(0), |row| write_shown(row, to))
 }
 
 /// fstatfs(2).
 pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
-    let result = checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
-    match added_row(thread, fd) {
-        Some(row) => write_shown(row, to),
-        None => Ok(result),
-    }
+    checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
+    row_of(thread, fd).map_or(Ok(0), |row| write_shown(row, to))
 }

@@ -2,7 +2,7 @@
 
 use super::made::New;
 use super::reach::open_anywhere;
-use super::rights::{may_make, may_remove};
+use super::rights::{entry, may_link, may_make, may_remove, may_rename};
 use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
@@ -42,6 +42,11 @@ impl Drop for Parent {
 }
 
 impl Parent {
+    /// Whether it names the directory itself or its parent.
+    pub(super) fn is_dots(&self) -> bool {
+        self.name.starts_with(b".\0") || self.name.starts_with(b"..\0")
+    }
+
     fn name(&self) -> u64 {
         self.name.as_ptr() as u64
     }
@@ -314,8 +319,7 @@ pub fn rename(
     let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     must_be_one_mount(&from, &to)?;
-    may_remove(thread, &from)?;
-    may_remove(thread, &to)?;
+    may_rename(thread, &from, &to, flags)?;
     let result = checked(unsafe {
         syscall5(
             __NR_renameat2,
@@ -346,13 +350,13 @@ pub fn link(
     let path = room.read(from)?;
     may_search(thread, from_dir, path)?;
     let to = parent(thread, to_dir, other.read(to)?, Purpose::Make)?;
-    may_make(thread, &to)?;
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
     } else {
         own_descriptor(thread, path)
     };
     if let Some(fd) = by_descriptor {
+        may_link(thread, || file::stat_of(fd).map(Some), &to)?;
         let empty = tables().empty.as_ptr() as u64;
         return checked(unsafe {
             syscall5(
@@ -373,12 +377,14 @@ pub fn link(
         }
         let _in_zone = InZone::enter(thread);
         let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
+        may_link(thread, || entry(thread, &from), &to)?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
         });
     }
     let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
     must_be_one_mount(&from, &to)?;
+    may_link(thread, || entry(thread, &from), &to)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 

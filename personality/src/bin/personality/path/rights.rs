@@ -4,10 +4,13 @@ use super::names::Parent;
 use super::reach::{Opened, open_confined};
 use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
 use crate::file::Power;
+use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
+
+const STICKY: u32 = 0o1000;
 
 /// Whether the thread may have a file open in this way, by the zone's own users.
 pub(super) fn may_open(thread: &Thread, fd: u64, flags: u64) -> Result<()> {
@@ -64,7 +67,7 @@ pub(super) fn may_make(thread: &Thread, parent: &Parent) -> Result<()> {
 /// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the
 /// directory's take it.
 pub(super) fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
-    if file::has(thread, Power::Override) && file::has(thread, Power::Owner) {
+    if goes_by_all(thread) {
         return Ok(());
     }
     may_remove_as_user(thread, parent)
@@ -72,7 +75,6 @@ pub(super) fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
 
 #[cold]
 fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
-    const STICKY: u32 = 0o1000;
     let uid = thread.credentials.uid[3];
     may_change(thread, parent.fd).map_err(|errno| match entry(thread, parent) {
         Ok(None) => Errno::ENOENT,
@@ -90,8 +92,104 @@ fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
     }
 }
 
+/// Whether the thread may take this entry away, or another's place (`may_delete` in the kernel's
+/// fs/namei.c).
+fn may_take(thread: &Thread, parent: &Parent, victim: &stat) -> Result<()> {
+    may_change(thread, parent.fd)?;
+    let (uid, directory) = (
+        thread.credentials.uid[3],
+        stat_directory(thread, parent.fd)?,
+    );
+    let is_guarded =
+        directory.st_mode & STICKY != 0 && ![directory.st_uid, victim.st_uid].contains(&uid);
+    if is_guarded && !file::has(thread, Power::Owner) {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether the thread may move an entry (`vfs_rename`).
+pub(super) fn may_rename(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -> Result<()> {
+    if goes_by_all(thread) {
+        return Ok(());
+    }
+    may_rename_as_user(thread, from, to, flags)
+}
+
+#[cold]
+fn may_rename_as_user(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -> Result<()> {
+    if from.is_dots() || to.is_dots() {
+        return Ok(());
+    }
+    let source = entry(thread, from)?.ok_or(Errno::ENOENT)?;
+    let target = entry(thread, to)?;
+    let exchanges = flags & u64::from(RENAME_EXCHANGE) != 0;
+    match &target {
+        // What the kernel says before it judges rights.
+        Some(target) if is_same(target, &source) => return Ok(()),
+        Some(_) if flags & u64::from(RENAME_NOREPLACE) != 0 => return Ok(()),
+        None if exchanges => return Ok(()),
+        _ => {}
+    }
+    may_take(thread, from, &source)?;
+    match &target {
+        Some(target) => may_take(thread, to, target)?,
+        None => may_change(thread, to.fd)?,
+    }
+    // A directory that gets another parent is changed: its `..` is.
+    let is_refused = |st: &stat| st.st_mode & S_IFMT == S_IFDIR && !file::permits(thread, st, 2);
+    let is_refused = is_refused(&source) || exchanges && target.as_ref().is_some_and(is_refused);
+    if is_refused {
+        let parents = [
+            stat_directory(thread, from.fd)?,
+            stat_directory(thread, to.fd)?,
+        ];
+        if !is_same(&parents[0], &parents[1]) {
+            return Err(Errno::EACCES);
+        }
+    }
+    Ok(())
+}
+
+fn is_same(one: &stat, other: &stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
+/// Whether the thread may give a file a further name. Where links are protected, only its owner may,
+/// unless it is harmless (`may_linkat`).
+pub(super) fn may_link(
+    thread: &Thread,
+    from: impl FnOnce() -> Result<Option<stat>>,
+    to: &Parent,
+) -> Result<()> {
+    if goes_by_all(thread) {
+        return Ok(());
+    }
+    let from = from()?.ok_or(Errno::ENOENT)?;
+    let is_free = tables().protects_links == 0
+        || from.st_uid == thread.credentials.uid[3]
+        || file::has(thread, Power::Owner)
+        || is_harmless(thread, &from);
+    if !is_free && !matches!(entry(thread, to), Ok(Some(_))) {
+        return Err(Errno::EPERM);
+    }
+    may_make(thread, to)
+}
+
+fn is_harmless(thread: &Thread, st: &stat) -> bool {
+    st.st_mode & (S_IFMT | 0o4000) == S_IFREG
+        && st.st_mode & 0o2010 != 0o2010
+        && file::permits(thread, st, 6)
+}
+
+/// Whether nothing in a directory is kept from the thread.
+fn goes_by_all(thread: &Thread) -> bool {
+    file::has(thread, Power::Override) && file::has(thread, Power::Owner)
+}
+
 /// Attributes of the entry itself, if it is there and the directory may be searched.
-fn entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
+pub(super) fn entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
     let name = CStr::from_bytes_until_nul(&parent.name).map_err(|_| Errno::ENAMETOOLONG)?;
     let flags = PATH_FLAGS | NOFOLLOW;
     match open_confined(thread, parent.fd, name, flags, 0, &mut None) {

@@ -1,0 +1,403 @@
+//! Rules of files that are easily missed: what a change of owner leaves behind, who may move a
+//! directory or link another's file, what has no name, and what those who watch are told.
+
+use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
+use std::ffi::{CStr, CString};
+
+fn main() {
+    sections(&[
+        ("renewed", renewed),
+        ("moved", moved),
+        ("linked", linked),
+        ("nameless", nameless),
+        ("truncated", truncated),
+        ("through_descriptors", through_descriptors),
+        ("temporary", temporary),
+    ]);
+}
+
+const USER: u64 = 1234;
+const OTHER: u64 = 4321;
+const KEEP: u64 = u32::MAX as u64;
+
+fn name(path: &str) -> CString {
+    CString::new(path).expect("no NUL")
+}
+
+fn at(nr: i64, path: &str, rest: &[u64]) -> Result<u64> {
+    let path = name(path);
+    let mut all = vec![CWD, text(&path)];
+    all.extend(rest);
+    call(nr, &all)
+}
+
+fn open(path: &str, flags: i32) -> Result<u64> {
+    at(libc::SYS_openat, path, &[signed(flags), 0o644])
+}
+
+fn close(fd: u64) {
+    call(libc::SYS_close, &[fd]).expect("it is open");
+}
+
+fn make(path: &str, mode: u64) {
+    let flags = libc::O_CREAT | libc::O_RDWR | libc::O_EXCL;
+    close(at(libc::SYS_openat, path, &[signed(flags), mode]).expect("made"));
+    chmod(path, mode).expect("own");
+}
+
+fn mkdir(path: &str, mode: u64) {
+    at(libc::SYS_mkdirat, path, &[mode]).expect("made");
+    chmod(path, mode).expect("own");
+}
+
+fn chmod(path: &str, mode: u64) -> Result<u64> {
+    at(libc::SYS_fchmodat, path, &[mode])
+}
+
+fn chown(path: &str, uid: u64, gid: u64) -> Result<u64> {
+    let nofollow = signed(libc::AT_SYMLINK_NOFOLLOW);
+    at(libc::SYS_fchownat, path, &[uid, gid, nofollow])
+}
+
+fn stat_at(dirfd: u64, path: &CStr, flags: i32) -> Result<libc::stat> {
+    // SAFETY: all zero is a valid `struct stat`.
+    let mut found = unsafe { std::mem::zeroed::<libc::stat>() };
+    let to = &raw mut found as u64;
+    call(
+        libc::SYS_newfstatat,
+        &[dirfd, text(path), to, signed(flags)],
+    )
+    .map(|_| found)
+}
+
+fn stat(path: &str) -> libc::stat {
+    stat_at(CWD, &name(path), libc::AT_SYMLINK_NOFOLLOW).expect("it is there")
+}
+
+/// Mode, owner and group of what a descriptor names.
+fn told(fd: u64) -> Result<(String, u32, u32)> {
+    let found = stat_at(fd, c"", libc::AT_EMPTY_PATH)?;
+    Ok((format!("{:o}", found.st_mode), found.st_uid, found.st_gid))
+}
+
+fn rename(from: &str, to: &str, flags: u64) -> Result<u64> {
+    let (from, to) = (name(from), name(to));
+    call(
+        libc::SYS_renameat2,
+        &[CWD, text(&from), CWD, text(&to), flags],
+    )
+}
+
+fn link(from: &str, to: &str) -> Result<u64> {
+    let (from, to) = (name(from), name(to));
+    call(libc::SYS_linkat, &[CWD, text(&from), CWD, text(&to), 0])
+}
+
+/// Runs as a user, and waits.
+fn as_user(uid: u64, act: impl FnOnce()) {
+    child(|| {
+        call(libc::SYS_setgroups, &[0, 0]).expect("root may");
+        call(libc::SYS_setresgid, &[uid, uid, uid]).expect("root may");
+        call(libc::SYS_setresuid, &[uid, uid, uid]).expect("root may");
+        act();
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+/// The events of a watch: their masks.
+struct Watch(u64);
+
+impl Watch {
+    fn of(path: &str) -> Watch {
+        let nonblocking = signed(libc::IN_NONBLOCK);
+        let fd = call(libc::SYS_inotify_init1, &[nonblocking]).expect("made");
+        let all = u64::from(libc::IN_ALL_EVENTS | libc::IN_DONT_FOLLOW);
+        call(libc::SYS_inotify_add_watch, &[fd, text(&name(path)), all]).expect("it is there");
+        Watch(fd)
+    }
+
+    fn events(&self) -> Vec<String> {
+        let mut buffer = [0u8; 4096];
+        let to = buffer.as_mut_ptr() as u64;
+        let got = call(libc::SYS_read, &[self.0, to, 4096]).unwrap_or(0);
+        let mut rest = &buffer[..usize::try_from(got).expect("it fits")];
+        let mut events = Vec::new();
+        while let [_, _, _, _, a, b, c, d, _, _, _, _, e, f, g, h, ..] = *rest {
+            events.push(format!("{:x}", u32::from_ne_bytes([a, b, c, d])));
+            let name = u32::from_ne_bytes([e, f, g, h]) as usize;
+            rest = &rest[16 + name..];
+        }
+        events
+    }
+}
+
+/// Whether a call renews the ctime of what it is about.
+fn renews(path: &str, act: impl FnOnce() -> Result<u64>) -> (Result<u64>, bool) {
+    let time = |found: &libc::stat| (found.st_ctime, found.st_ctime_nsec);
+    let before = time(&stat(path));
+    let now = || {
+        make("now", 0o600);
+        let now = time(&stat("now"));
+        at(libc::SYS_unlinkat, "now", &[0]).expect("made");
+        now
+    };
+    // The clock of files has a grain.
+    while now() == before {
+        std::thread::yield_now();
+    }
+    let result = act();
+    (result, time(&stat(path)) != before)
+}
+
+fn renewed() {
+    make("file", 0o644);
+    mkdir("dir", 0o755);
+    at(
+        libc::SYS_mknodat,
+        "fifo",
+        &[u64::from(libc::S_IFIFO) | 0o644, 0],
+    )
+    .expect("made");
+    at(
+        libc::SYS_mknodat,
+        "null",
+        &[u64::from(libc::S_IFCHR) | 0o644, 0x103],
+    )
+    .expect("made");
+    call(libc::SYS_symlinkat, &[text(c"file"), CWD, text(c"link")]).expect("made");
+    for path in ["file", "dir", "fifo", "null", "link"] {
+        see("path", path);
+        let watch = Watch::of(path);
+        for (uid, gid) in [
+            (USER, USER),
+            (USER, KEEP),
+            (KEEP, OTHER),
+            (KEEP, KEEP),
+            (0, 0),
+        ] {
+            see("owner", renews(path, || chown(path, uid, gid)));
+            see("events", watch.events());
+        }
+        if path != "link" {
+            see("mode", renews(path, || chmod(path, 0o4755)));
+            see("same mode", renews(path, || chmod(path, 0o4755)));
+            see("owner", renews(path, || chown(path, USER, KEEP)));
+            see("events", watch.events());
+            see("is", format!("{:o}", stat(path).st_mode));
+        }
+    }
+}
+
+fn moved() {
+    mkdir("one", 0o777);
+    mkdir("two", 0o777);
+    mkdir("shut", 0o755);
+    for (mode, of) in [(0o755, 0), (0o755, USER), (0o555, USER), (0o777, 0)] {
+        mkdir("one/dir", mode);
+        chown("one/dir", of, of).expect("root may");
+        see("dir", (format!("{mode:o}"), of));
+        as_user(USER, || {
+            see("within", rename("one/dir", "one/other", 0));
+            see("back", rename("one/other", "one/dir", 0));
+            see("away", rename("one/dir", "two/dir", 0));
+            see("back", rename("two/dir", "one/dir", 0));
+            see("shut", rename("one/dir", "shut/dir", 0));
+        });
+        make("two/file", 0o644);
+        as_user(USER, || {
+            let exchange = u64::from(libc::RENAME_EXCHANGE);
+            see("exchange", rename("one/dir", "two/file", exchange));
+            see("exchange", rename("two/file", "one/dir", exchange));
+        });
+        for (dir, flag) in [("one", 0), ("two", 0), ("one", 0x200), ("two", 0x200)] {
+            for entry in ["dir", "file"] {
+                let _ = at(libc::SYS_unlinkat, &format!("{dir}/{entry}"), &[flag]);
+            }
+        }
+    }
+    make("shut/file", 0o666);
+    make("one/file", 0o666);
+    link("one/file", "one/same").expect("root may");
+    link("shut/file", "shut/same").expect("root may");
+    as_user(USER, || {
+        see("none", rename("one/none", "shut/none", 0));
+        see("into", rename("one/file", "shut/new", 0));
+        see("over", rename("one/file", "shut/file", 0));
+        see("out", rename("shut/file", "one/new", 0));
+        see(
+            "no replace",
+            rename("shut/file", "one/file", u64::from(libc::RENAME_NOREPLACE)),
+        );
+        see("same file", rename("shut/file", "shut/same", 0));
+        see("dots", rename("shut/.", "one/new", 0));
+    });
+    mkdir("sticky", 0o1777);
+    for entry in ["sticky/theirs", "sticky/own", "one/own"] {
+        make(entry, 0o666);
+    }
+    chown("sticky/own", USER, USER).expect("root may");
+    chown("one/own", USER, USER).expect("root may");
+    as_user(USER, || {
+        see("theirs", rename("sticky/theirs", "one/theirs", 0));
+        see("over theirs", rename("one/own", "sticky/theirs", 0));
+        see("own", rename("sticky/own", "one/own", 0));
+        see("in", rename("one/own", "sticky/own", 0));
+        see("gone", at(libc::SYS_unlinkat, "sticky/theirs", &[0]));
+    });
+}
+
+fn linked() {
+    mkdir("all", 0o777);
+    mkdir("shut", 0o755);
+    for (path, mode, of) in [
+        ("all/own", 0o400, USER),
+        ("all/open", 0o666, 0),
+        ("all/read", 0o644, 0),
+        ("all/set_id", 0o4666, 0),
+        ("all/set_group", 0o2676, 0),
+        ("all/mandatory", 0o2666, 0),
+    ] {
+        make(path, mode);
+        chown(path, of, of).expect("root may");
+        chmod(path, mode).expect("root may");
+    }
+    at(
+        libc::SYS_mknodat,
+        "all/fifo",
+        &[u64::from(libc::S_IFIFO) | 0o666, 0],
+    )
+    .expect("made");
+    chmod("all/fifo", 0o666).expect("root may");
+    as_user(USER, || {
+        for path in [
+            "own",
+            "open",
+            "read",
+            "set_id",
+            "set_group",
+            "mandatory",
+            "fifo",
+            "none",
+            ".",
+        ] {
+            let from = format!("all/{path}");
+            see("from", path);
+            see("to", link(&from, "all/new").map(|_| ()));
+            see("there", link(&from, "all/open").map(|_| ()));
+            see("shut", link(&from, "shut/new").map(|_| ()));
+            let _ = at(libc::SYS_unlinkat, "all/new", &[0]);
+        }
+    });
+}
+
+fn nameless() {
+    let mut pipe = [0i32; 2];
+    call(libc::SYS_pipe2, &[pipe.as_mut_ptr() as u64, 0]).expect("made");
+    let mut pair = [0i32; 2];
+    let stream = libc::SOCK_STREAM.cast_unsigned().into();
+    let to = pair.as_mut_ptr() as u64;
+    call(libc::SYS_socketpair, &[1, stream, 0, to]).expect("made");
+    let memory = call(libc::SYS_memfd_create, &[text(c"name"), 0]).expect("made");
+    for (what, fd) in [
+        ("pipe", signed(pipe[0])),
+        ("socket", signed(pair[0])),
+        ("memory", memory),
+    ] {
+        see("of", what);
+        see("mode", call(libc::SYS_fchmod, &[fd, 0o640]));
+        see("is", told(fd));
+        see("owner", call(libc::SYS_fchown, &[fd, USER, OTHER]));
+        see("is", told(fd));
+        as_user(USER, || {
+            see("own", call(libc::SYS_fchmod, &[fd, 0o600]));
+            see("not given", call(libc::SYS_fchown, &[fd, OTHER, KEEP]));
+        });
+        as_user(OTHER, || {
+            see("theirs", call(libc::SYS_fchmod, &[fd, 0o666]))
+        });
+        see("is", told(fd));
+    }
+    see("other end", told(signed(pipe[1])));
+    see("other socket", told(signed(pair[1])).map(|told| told.1));
+}
+
+fn truncated() {
+    make("file", 0o644);
+    let (file, watch) = (name("file"), Watch::of("file"));
+    let truncate = |path: &CStr, length| call(libc::SYS_truncate, &[text(path), length]);
+    for length in [100, 10, 10, 0] {
+        see("to", truncate(&file, length));
+        see("is", stat("file").st_size);
+        see("events", watch.events());
+    }
+    see("negative", truncate(&file, u64::MAX));
+    see("dir", truncate(c".", 0));
+    see("none", truncate(c"none", 0));
+    see("empty", truncate(c"", 0));
+    see("null", truncate(c"/dev/null", 0));
+    at(
+        libc::SYS_mknodat,
+        "fifo",
+        &[u64::from(libc::S_IFIFO) | 0o644, 0],
+    )
+    .expect("made");
+    see("fifo", truncate(c"fifo", 0));
+    chmod("file", 0o6777).expect("own");
+    as_user(USER, || see("as a user", truncate(&file, 5)));
+    see("mode", format!("{:o}", stat("file").st_mode));
+    chmod("file", 0o600).expect("own");
+    as_user(USER, || see("not theirs", truncate(&file, 6)));
+    let limit = libc::rlimit {
+        rlim_cur: 50,
+        rlim_max: 50,
+    };
+    let status = child(|| {
+        call(libc::SYS_prlimit64, &[0, 1, &raw const limit as u64, 0]).expect("lower");
+        see("within", truncate(&file, 50));
+        see("beyond", truncate(&file, 51));
+        0
+    })
+    .wait();
+    see("ended", status);
+    see("is", stat("file").st_size);
+}
+
+/// What `/proc/self/fd` names may be a link itself.
+fn through_descriptors() {
+    make("file", 0o644);
+    call(libc::SYS_symlinkat, &[text(c"file"), CWD, text(c"link")]).expect("made");
+    for (path, flags) in [("file", 0), ("link", libc::O_NOFOLLOW), ("link", 0)] {
+        let fd = open(path, libc::O_PATH | flags).expect("it is there");
+        let own = format!("/proc/self/fd/{fd}");
+        see("of", (path, flags));
+        see("mode", chmod(&own, 0o600));
+        see("owner", at(libc::SYS_fchownat, &own, &[USER, USER, 0]));
+        see(
+            "file",
+            (stat("file").st_uid, format!("{:o}", stat("file").st_mode)),
+        );
+        see(
+            "link",
+            (stat("link").st_uid, format!("{:o}", stat("link").st_mode)),
+        );
+        close(fd);
+        see("closed", chmod(&own, 0o600));
+        chown("file", 0, 0).expect("root may");
+        chown("link", 0, 0).expect("root may");
+    }
+    see("no descriptor", chmod("/proc/self/fd/x", 0o600));
+}
+
+fn temporary() {
+    let mut room = [0u64; 15];
+    let to = room.as_mut_ptr() as u64;
+    see("by path", call(libc::SYS_statfs, &[text(c"/dev/shm"), to]));
+    see("type", format!("{:x}", room[0]));
+    let fd = open("/dev/shm", libc::O_RDONLY).expect("it is there");
+    room = [0; 15];
+    let to = room.as_mut_ptr() as u64;
+    see("by descriptor", call(libc::SYS_fstatfs, &[fd, to]));
+    see("type", format!("{:x}", room[0]));
+}
