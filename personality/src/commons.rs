@@ -13,6 +13,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
+use crate::running::{Names, Program};
 use crate::scheduling;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
@@ -76,8 +77,8 @@ pub struct Process {
     /// The number of its root directory in [`Tables::roots`](crate::tables::Tables::roots); 0 is the
     /// zone's own.
     pub root: AtomicU32,
-    /// Unused.
-    pub pad: [AtomicU32; 6],
+    /// What it executes.
+    pub program: Program,
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],
@@ -142,6 +143,8 @@ pub struct Commons {
     pub births: AtomicU32,
     /// Unused.
     pub pad: [AtomicU32; 9],
+    /// Names of programs that run.
+    pub running: Names,
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// Calls that entered the personality by SIGSYS, by number.

@@ -20,6 +20,7 @@ pub mod mailbox;
 pub mod net;
 pub mod plans;
 pub mod roots;
+pub mod running;
 pub mod scheduling;
 pub mod sequenced;
 pub mod spawn;

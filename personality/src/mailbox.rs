@@ -189,6 +189,9 @@ requests! {
     UnixPeer = 40;
     /// Length of a file: args = descriptor, length.
     Truncate = 45;
+    /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it
+    /// is to be written (see [`running`](crate::running)).
+    Running = 46;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'
@@ -308,8 +311,11 @@ pub struct Handover {
     pub exe: Image,
     /// The interpreter's image.
     pub interp: Image,
-    /// The program's resolved path in the zone (`AT_EXECFN` and `/proc/self/exe`).
+    /// The program's resolved path in the zone (`/proc/self/exe`); behind its NUL the name by which it
+    /// was executed (`AT_EXECFN`), if that is another.
     pub path: [u8; 1024],
+    /// Length of that name; 0: it is the path.
+    pub name_len: u32,
     /// How many arguments `front` holds; they replace the guest's first argument.
     pub front_count: u32,
     /// Signals that the guest ignores though the kernel does not (bit N - 1 for signal N).
@@ -322,6 +328,8 @@ pub struct Handover {
     /// One more than the soft limit of descriptors to go back to, where there had to be room for the
     /// images; else 0.
     pub soft_limit: u64,
+    /// `st_dev` and `st_ino` of the program's file.
+    pub exe_file: [u64; 2],
     /// What the program's file gives to who executes it.
     pub privileges: FilePrivileges,
     /// Name of the thread (`/proc/PID/comm`): the last name of the path as it was given to execve,

@@ -58,6 +58,8 @@ impl LoadError {
     pub const ENOEXEC: Self = Self(libc::ENOEXEC);
     /// Addresses that no program can have, or that are ours.
     pub const ENOMEM: Self = Self(libc::ENOMEM);
+    /// It is open to be written.
+    pub const ETXTBSY: Self = Self(libc::ETXTBSY);
 }
 
 impl fmt::Display for LoadError {

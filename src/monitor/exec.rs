@@ -8,6 +8,7 @@ use super::owners::{self, Owner};
 use super::paths::open_resolved;
 use super::plans;
 use super::roots;
+use super::running;
 use super::served::{self, Answer};
 use super::xattrs;
 use super::zone::Zone;
@@ -99,6 +100,9 @@ impl Files for Executables<'_> {
         let is_barred = !super::mounting::may_execute(self.zone, &resolved);
         if is_barred || !data.is_file() || !self.may_execute(&file, &data) {
             return Err(LoadError::EACCES);
+        }
+        if running::is_written(&file) {
+            return Err(LoadError::ETXTBSY);
         }
         let mut head = vec![0; loader::HEAD_BYTES];
         let mut length = 0;
@@ -240,6 +244,8 @@ pub fn prepare(
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
     plan.write(&mut handover).map_err(|error| error.0)?;
     handover.privileges = privileges;
+    let data = plan.exe.0.metadata().map_err(files::errno)?;
+    handover.exe_file = [data.dev(), data.ino()];
     // As the kernel does: of a script, the script's own name.
     let comm = name.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
     let room = handover.comm.len() - 1;

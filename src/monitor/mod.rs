@@ -27,6 +27,7 @@ pub mod procfs;
 pub mod programs;
 pub mod requests;
 pub mod roots;
+pub mod running;
 pub mod served;
 pub mod shared;
 pub mod start;

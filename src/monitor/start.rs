@@ -21,7 +21,7 @@ use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
 use picozone_personality::mailbox::Handover;
@@ -105,6 +105,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     )?;
     drop((spawn_theirs, hand_theirs));
     have_room_for_descriptors();
+    // Of a file that is opened to be written as it is looked at, see `running::is_written`.
+    // SAFETY: nothing is done by a handler.
+    unsafe { signal(Signal::SIGIO, SigHandler::SigIgn) }.doing("ignore", "SIGIO")?;
     let tables = shared.tables();
     let rows = SharedRows {
         rows: &tables.ports,

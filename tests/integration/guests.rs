@@ -102,6 +102,8 @@ fn rules(home: &Home) {
         "truncated",
         "through_descriptors",
         "temporary",
+        "busy",
+        "program_name",
     ];
     sections(home, "rules", &all);
 }

@@ -74,6 +74,7 @@ fn execute_blocked(
         plan::close_images(claim.handover);
         return Err(errno);
     }
+    name_program(claim.handover, dirfd, path);
     claim.handover.mask = mask | thread.held;
     claim.handover.is_awaited = 0;
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
@@ -95,6 +96,50 @@ fn execute_blocked(
         leader.groups.free();
     }
     result
+}
+
+/// Says by which name the program is executed (`bprm->filename` in the kernel's fs/exec.c), where that
+/// is not its path and there is room.
+fn name_program(handover: &mut Handover, dirfd: u64, path: &CStr) {
+    handover.name_len = 0;
+    let used = (handover.path_len as usize).min(handover.path.len());
+    let path = path.to_bytes();
+    let (front, room) = handover.path.split_at_mut(used);
+    if front == path {
+        return;
+    }
+    let mut number = [0; 10];
+    let is_relative = dirfd as i32 != AT_FDCWD && path.first() != Some(&b'/');
+    let parts = if is_relative {
+        let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+        [b"/dev/fd/", decimal(dirfd as u32, &mut number), slash, path]
+    } else {
+        [b"", b"", b"", path]
+    };
+    let length = parts.iter().map(|part| part.len()).sum::<usize>();
+    let Some([nul, name @ ..]) = room.get_mut(..length + 2) else {
+        return;
+    };
+    *nul = 0;
+    let mut at = 0;
+    for part in parts {
+        name[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    name[at] = 0;
+    handover.name_len = length as u32;
+}
+
+fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
+    let mut at = to.len();
+    loop {
+        at -= 1;
+        to[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &to[at..];
+        }
+    }
 }
 
 fn is_link(thread: &Thread, dirfd: u64, path: &CStr) -> bool {

@@ -1,6 +1,7 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
+use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
 use crate::{die, handover, identity, init, pids, ptrace, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
@@ -262,6 +263,15 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
     let len = (handover.path_len as usize).min(process.exe.len() - 1);
     process.exe[..len].copy_from_slice(&handover.path[..len]);
     process.exe_len = len as u32;
+    let path = &handover.path[..len];
+    let program = &pids::own(thread).program;
+    program.note(&commons().running, path, handover.exe_file);
+    // With the NUL before it and the one behind.
+    let name = len..len + handover.name_len as usize + 2;
+    let has_name = handover.name_len != 0 && name.end <= process.exe.len();
+    if has_name {
+        process.exe[name.clone()].copy_from_slice(&handover.path[name]);
+    }
 
     unsafe {
         let argc = (stack as *const u64).read();
@@ -294,6 +304,11 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
                 AT_BASE => base,
                 AT_EXECFN => {
                     execfn = value;
+                    if has_name {
+                        pair.write([key, process.exe[len + 1..].as_ptr() as u64]);
+                        at += 16;
+                        continue;
+                    }
                     let exe = &process.exe[..len];
                     crate::path::shown(thread, exe).unwrap_or(exe).as_ptr() as u64
                 }

@@ -33,6 +33,7 @@ pub fn allocate() -> Result<u32> {
             // Whoever looks at the child before it ran sees what it inherits.
             store_credentials(number, &me().credentials);
             process.root.store(me().process().root, Relaxed);
+            process.program.inherit(&own(me()).program);
             limits::inherit(process, own(me()));
             return Ok(number);
         }

@@ -114,6 +114,7 @@ fn prepare_known(thread: &Thread, handover: &mut Handover, path: &CStr) -> Optio
     let found = CStr::from_bytes_until_nul(&plan.path).ok()?.to_bytes();
     handover.path[..found.len()].copy_from_slice(found);
     handover.path_len = found.len() as u32;
+    handover.exe_file = [plan.exe_id.dev, plan.exe_id.ino];
     handover.front_count = 0;
     let name = path.to_bytes().rsplit(|&byte| byte == b'/').next()?;
     let name = &name[..name.len().min(handover.comm.len() - 1)];

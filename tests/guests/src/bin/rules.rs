@@ -5,6 +5,13 @@ use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
 use std::ffi::{CStr, CString};
 
 fn main() {
+    if let Some(mode) = std::env::args().nth(1) {
+        match mode.as_str() {
+            "wait" => return wait_for_input(),
+            "name" => return tell_name(),
+            _ => {}
+        }
+    }
     sections(&[
         ("renewed", renewed),
         ("moved", moved),
@@ -13,6 +20,8 @@ fn main() {
         ("truncated", truncated),
         ("through_descriptors", through_descriptors),
         ("temporary", temporary),
+        ("busy", busy),
+        ("program_name", program_name),
     ]);
 }
 
@@ -400,4 +409,176 @@ fn temporary() {
     let to = room.as_mut_ptr() as u64;
     see("by descriptor", call(libc::SYS_fstatfs, &[fd, to]));
     see("type", format!("{:x}", room[0]));
+}
+
+/// As a program of its own: runs until its input ends.
+fn wait_for_input() {
+    let mut byte = [0u8; 1];
+    let _ = call(libc::SYS_write, &[1, text(c"x"), 1]);
+    let _ = call(libc::SYS_read, &[0, byte.as_mut_ptr() as u64, 1]);
+}
+
+/// As a program of its own: tells by which name it was executed.
+fn tell_name() {
+    // SAFETY: it looks at what the kernel gave.
+    let at = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    // SAFETY: the kernel has put a string there.
+    let name = unsafe { CStr::from_ptr(at as *const _) };
+    see("name", name);
+}
+
+fn copy(to: &str) {
+    std::fs::copy("guest", to).expect("it is there");
+}
+
+fn executed(path: &str) -> std::io::Result<std::process::ExitStatus> {
+    let mut command = std::process::Command::new(path);
+    command.arg("wait").stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::null()).status()
+}
+
+fn busy() {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    copy("program");
+    mkdir("dir", 0o777);
+    call(
+        libc::SYS_symlinkat,
+        &[text(c"../program"), CWD, text(c"dir/link")],
+    )
+    .expect("made");
+    let ways = [
+        ("read", libc::O_RDONLY),
+        ("write", libc::O_WRONLY),
+        ("both", libc::O_RDWR),
+        ("cut", libc::O_RDONLY | libc::O_TRUNC),
+        ("append", libc::O_WRONLY | libc::O_APPEND),
+        ("create", libc::O_CREAT | libc::O_WRONLY),
+        ("exclusive", libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY),
+        ("name", libc::O_PATH),
+        ("directory", libc::O_WRONLY | libc::O_DIRECTORY),
+    ];
+    let opens = |path: &str, flags| open(path, flags).map(close);
+    let start = |path: &str| {
+        let mut command = Command::new(path);
+        command
+            .arg("wait")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let out = child.stdout.as_mut().expect("it is a pipe");
+        out.read_exact(&mut [0]).expect("it says that it runs");
+        child
+    };
+    let mut child = start("./program");
+    for (way, flags) in ways {
+        if flags & libc::O_TRUNC == 0 || flags & 3 != 0 {
+            see(way, opens("program", flags));
+        }
+    }
+    let length = call(libc::SYS_truncate, &[text(c"program"), 10]);
+    see("truncate", length);
+    as_user(USER, || see("as a user", opens("program", libc::O_WRONLY)));
+    chmod("program", 0o777).expect("own");
+    as_user(USER, || see("as a user", opens("program", libc::O_WRONLY)));
+    see(
+        "executed again",
+        executed("./program").map(|status| status.success()).ok(),
+    );
+    let mut again = start("dir/../program");
+    see("removed", at(libc::SYS_unlinkat, "program", &[0]));
+    copy("program");
+    see("another file", opens("program", libc::O_WRONLY));
+    drop(again.stdin.take());
+    again.wait().expect("it ends");
+    drop(child.stdin.take());
+    // Not reaped, it has ended all the same.
+    let mut third = start("./program");
+    see("busy", opens("program", libc::O_WRONLY));
+    drop(third.stdin.take());
+    let mut rest = Vec::new();
+    third
+        .stdout
+        .take()
+        .expect("it is a pipe")
+        .read_to_end(&mut rest)
+        .expect("it ends");
+    let ended = |id: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.contains(") Z ")
+    };
+    while !ended(third.id()) {
+        std::thread::yield_now();
+    }
+    see("ended", opens("program", libc::O_WRONLY));
+    third.wait().expect("it ends");
+    child.wait().expect("it ends");
+    for flags in [libc::O_WRONLY, libc::O_RDWR, libc::O_RDONLY] {
+        let fd = open("program", flags | libc::O_CLOEXEC).expect("own");
+        let result = executed("./program").map(|status| status.success());
+        see("open", result.map_err(|error| error.raw_os_error()));
+        close(fd);
+    }
+    std::fs::write("script", "#!./program wait\n").expect("written");
+    chmod("script", 0o755).expect("own");
+    let fd = open("script", libc::O_WRONLY | libc::O_CLOEXEC).expect("own");
+    see(
+        "script",
+        executed("./script")
+            .map_err(|error| error.raw_os_error())
+            .err(),
+    );
+    close(fd);
+    let fd = open("program", libc::O_WRONLY | libc::O_CLOEXEC).expect("own");
+    see(
+        "interpreter",
+        executed("./script")
+            .map_err(|error| error.raw_os_error())
+            .err(),
+    );
+    close(fd);
+    see(
+        "in the end",
+        executed("./script").map(|status| status.success()).ok(),
+    );
+}
+
+fn program_name() {
+    copy("program");
+    mkdir("place", 0o755);
+    call(
+        libc::SYS_symlinkat,
+        &[text(c"../program"), CWD, text(c"place/link")],
+    )
+    .expect("made");
+    for path in ["program", "./program", "place/link", "./place/.././program"] {
+        see("by", path);
+        let path = name(path);
+        let argv = [text(c"x"), text(c"name"), 0];
+        child(|| {
+            let _ = call(libc::SYS_execve, &[text(&path), argv.as_ptr() as u64, 0]);
+            1
+        })
+        .wait()
+        .expect("it ends");
+    }
+    let dir = open("place", libc::O_PATH).expect("it is there");
+    let file = open("program", libc::O_RDONLY).expect("it is there");
+    let moved = call(libc::SYS_dup2, &[dir, 100]).expect("room");
+    let other = call(libc::SYS_dup2, &[file, 101]).expect("room");
+    let empty = signed(libc::AT_EMPTY_PATH);
+    for (fd, path, flags) in [
+        (moved, c"link", 0),
+        (moved, c"../program", 0),
+        (other, c"", empty),
+    ] {
+        let argv = [text(c"x"), text(c"name"), 0];
+        child(|| {
+            let argv = argv.as_ptr() as u64;
+            let _ = call(libc::SYS_execveat, &[fd, text(path), argv, 0, flags]);
+            1
+        })
+        .wait()
+        .expect("it ends");
+    }
 }

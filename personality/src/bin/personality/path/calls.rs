@@ -15,7 +15,7 @@ use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
 use crate::file::Power;
 use crate::memory::{self, PathRoom};
-use crate::monitor::tables;
+use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
@@ -25,6 +25,7 @@ use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
+use picozone_personality::running;
 
 /// The open flags that the kernel knows (include/linux/fcntl.h, `VALID_OPEN_FLAGS`).
 pub(super) const OPEN_FLAGS: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
@@ -74,6 +75,10 @@ pub(super) fn open_path(
         return Err(Errno::EINVAL);
     }
     must_be_writable(thread, dirfd, path, flags)?;
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    if flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0 && flags & exclusive != exclusive {
+        must_not_run(thread, dirfd, path, flags)?;
+    }
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
     let is_plain = is_root
@@ -99,6 +104,44 @@ pub(super) fn open_path(
         Err(Errno::EACCES) if flags & 3 != 0 || makes => Err(if_on_read_only(thread, dirfd, path)),
         Err(errno) => Err(errno),
     }
+}
+
+/// ETXTBSY for a program that runs in the zone.
+#[inline]
+fn must_not_run(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
+    let hash = running::hash(path.to_bytes());
+    if commons().running.may_run(hash) {
+        look_whether_runs(thread, dirfd, path, flags, hash)
+    } else {
+        Ok(())
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look_whether_runs(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    hash: u32,
+) -> Result<()> {
+    let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW | O_DIRECTORY);
+    // What is wrong with it the open itself says.
+    let Ok(fd) = open_anywhere(thread, dirfd, path, look, 0, &mut None) else {
+        return Ok(());
+    };
+    let is_asked = file::stat_of(fd)
+        .is_ok_and(|st| st.st_mode & S_IFMT == S_IFREG && file::permits(thread, &st, 2));
+    let result = if is_asked {
+        thread
+            .ask(Request::Running, &[fd, u64::from(hash)])
+            .map(drop)
+    } else {
+        Ok(())
+    };
+    close(fd);
+    result
 }
 
 /// The zone's own entries of `/dev` behind device nodes that it made, by number.
@@ -398,6 +441,7 @@ pub fn truncate(thread: &mut Thread, pathname: u64, length: u64) -> Result<u64> 
         return Err(Errno::ENOENT);
     }
     must_be_writable(thread, AT_CWD as u64, path, u64::from(O_WRONLY))?;
+    must_not_run(thread, AT_CWD as u64, path, 0)?;
     let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut None)?;
     let result = truncate_node(thread, fd, length);
     close(fd);
