@@ -53,6 +53,8 @@ pub enum Power {
     Administer = 21,
     /// CAP_SYS_NICE.
     Nice = 23,
+    /// CAP_SYS_TTY_CONFIG.
+    ConfigureTerminals = 26,
     /// CAP_MKNOD.
     MakeDevice = 27,
     /// CAP_LEASE.

@@ -79,6 +79,10 @@ pub struct Process {
     pub root: AtomicU32,
     /// What it executes.
     pub program: Program,
+    /// 1 if all its memory is shown as locked, though the host does not lock it.
+    pub is_locked: AtomicU32,
+    /// Unused.
+    pub pad: AtomicU32,
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],

@@ -11,7 +11,7 @@
 //! unless millions of processes are born within microseconds; process descriptors exclude even that.
 
 use super::notify::{Call, Listener};
-use super::procfs::{Credentials, View, number, zone_process_of};
+use super::procfs::{Credentials, StatLine, View, number, zone_process_of};
 use super::zone::Zone;
 use super::{files, guests};
 use crate::ids::{HostPid, ZonePid};
@@ -66,6 +66,11 @@ pub fn serve(zone: &Zone, listener: &Listener, call: Call, args: [u64; 8]) -> Re
             priority(zone, HostPid(call.tid), number, which, second, third)
         }
         nr::prlimit64 => limit(zone, call, target()?, second, third == 1),
+        nr::clock_gettime | nr::clock_getres => clock(zone, call, number, first, second),
+        nr::vhangup => match has_terminal(HostPid(call.tid)) {
+            false => Ok(0),
+            true => Err(libc::EPERM),
+        },
         nr::sched_getscheduler => {
             let pid = target()?;
             match recorded(zone, pid).and_then(Row::policy) {
@@ -301,6 +306,31 @@ fn raised(pid: HostPid, nice: u64) -> Result<bool, i32> {
     let now = 20 - kernel(nr::getpriority, &[0, u64::from(pid.0)])?;
     let wanted = i64::from(files::low_int(nice)).clamp(-20, 19);
     Ok(wanted < now)
+}
+
+/// clock_gettime(2), clock_getres(2) of a clock of a process: CPUCLOCK_PROF, _VIRT or _SCHED.
+fn clock(zone: &Zone, call: Call, number: u32, process: u64, kind: u64) -> Result<i64, i32> {
+    let process = u32::try_from(process).map_err(|_| libc::EINVAL)?;
+    let host = guests::to_host(&zone.shared, zone.init_pid(), ZonePid(process));
+    let host = host.ok_or(libc::EINVAL)?;
+    if kind > 2 {
+        return Err(libc::EINVAL);
+    }
+    let mut time = [0u64; 2];
+    let id = !u64::from(host.0) << 3 | kind;
+    kernel(number, &[id & 0xffff_ffff, address(&mut time)])?;
+    let bytes = time.map(u64::to_ne_bytes).concat();
+    zone.shared.write_bytes(call.tid, &bytes);
+    Ok(0)
+}
+
+/// Whether a thread's session has a terminal.
+fn has_terminal(thread: HostPid) -> bool {
+    /// `tty_nr` in `/proc/PID/stat`, counted from 1.
+    const TERMINAL: usize = 7;
+    let stat = std::fs::read(format!("/proc/{thread}/stat")).unwrap_or_default();
+    let terminal = StatLine::parse(&stat).and_then(|stat| stat.get(TERMINAL).map(str::to_owned));
+    terminal.as_deref() != Some("0")
 }
 
 /// prlimit64(2) of another process: the new limit and the old one in the caller's mailbox.

@@ -67,6 +67,12 @@ impl View for Zone {
         self.shared.commons().scheduling_of(thread.0)
     }
 
+    fn is_locked(&self, process: ZonePid) -> bool {
+        let commons = self.shared.commons();
+        let process = commons.processes.get(process.0 as usize);
+        process.is_some_and(|process| process.is_locked.load(Relaxed) != 0)
+    }
+
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>> {
         Zone::to_zone_path(self, host)
     }

@@ -147,8 +147,10 @@ pub(crate) const FCNTL: Form = &[
 const F_UNLCK: u32 = 2;
 /// F_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is signalled.
 pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
-/// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them.
-pub(crate) const IOCTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429])]];
+/// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them. PIDFD_GET_INFO in its first size: no guest
+/// has a descriptor of a process outside its zone.
+pub(crate) const IOCTL_IDS: Form =
+    &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429, 0xc040_ff0b])]];
 /// Not across the reserved descriptors.
 pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
 /// ioctl: terminals without process ids, sizes, flags of descriptors, userfaultfd(2).
@@ -269,6 +271,8 @@ pub(crate) const CLOCK: Form = &[
     &[Masked(0, 7, 3)],
     &[OneOf(0, &[0xffff_fff8, 0xffff_fff9, 0xffff_fffa])],
 ];
+/// What a thread shares with others (CLONE_FILES, _FS, _SYSVSEM, _THREAD, _SIGHAND, _VM): no name spaces.
+pub(crate) const UNSHARE: Form = &[&[Clear(0, !0x0005_0f00), HighZero(0)]];
 /// No flags, which came with later versions of landlock(7) than guests see.
 pub(crate) const LANDLOCK_RESTRICT: Form = &[&[EqLow(1, 0)]];
 /// `UFFD_USER_MODE_ONLY`: nobody but the guest's own code waits for such a fault.

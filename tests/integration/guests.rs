@@ -15,6 +15,7 @@ in_each_role!(
     permissions,
     powers,
     processes,
+    rarities,
     resolves,
     roots,
     rules,
@@ -253,6 +254,13 @@ fn processes(home: &Home) {
             "pidfd",
         ],
     );
+}
+
+fn rarities(home: &Home) {
+    let all = ["shared", "clocks", "setting", "told", "locked", "by_root"];
+    // Natively users may lock little memory, and hang nothing up.
+    let count = if harness::am_root() { 6 } else { 4 };
+    sections(home, "rarities", &all[..count]);
 }
 
 fn resolves(home: &Home) {

@@ -32,6 +32,7 @@ pub(super) fn status(
     let set = |set: u64| format!("{set:016x}");
     let hidden_kb = maps::hidden_bytes(view, subject) / 1024;
     let four = |ids: [u32; 4]| ids.map(|id| id.to_string()).join("\t");
+    let mut size = 0;
     let mut out = Vec::with_capacity(host.len());
     for line in host.split_inclusive(|&byte| byte == b'\n') {
         let Some((key, value)) = std::str::from_utf8(line)
@@ -85,12 +86,11 @@ pub(super) fn status(
             // The wall is none of the zone's business.
             "Seccomp" | "Seccomp_filters" => "0".to_owned(),
             "VmPeak" | "VmSize" => {
-                let kb: u64 = value
-                    .strip_suffix(" kB")
-                    .and_then(|kb| kb.parse().ok())
-                    .unwrap_or(0);
-                format!("{:>8} kB", kb.saturating_sub(hidden_kb))
+                size = kilobytes(value).saturating_sub(hidden_kb);
+                format!("{size:>8} kB")
             }
+            // Behind VmSize.
+            "VmLck" if view.is_locked(subject.process) => format!("{size:>8} kB"),
             _ => {
                 out.extend_from_slice(line);
                 continue;
@@ -99,6 +99,11 @@ pub(super) fn status(
         out.extend_from_slice(format!("{key}:\t{value}\n").as_bytes());
     }
     Ok(out)
+}
+
+fn kilobytes(value: &str) -> u64 {
+    let number = value.strip_suffix(" kB").and_then(|kb| kb.parse().ok());
+    number.unwrap_or(0)
 }
 
 /// Whether who traces a process, by its `status` of the host, is nobody in the zone: the zone sees no

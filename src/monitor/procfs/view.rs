@@ -70,6 +70,10 @@ pub trait View: Send + Sync {
         let _ = thread;
         None
     }
+    /// Whether all memory of a process is shown as locked.
+    fn is_locked(&self, _process: ZonePid) -> bool {
+        false
+    }
     /// The zone's name of a path of the host; `None` if the zone does not see it.
     fn to_zone_path(&self, host: &[u8]) -> Option<Vec<u8>>;
     /// The root directory of a process, as a zone path; empty for the zone's own.

@@ -5,8 +5,8 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, capabilities, exec, file, identity, ipc, itself, landlock, library, others,
-    path, pidfd, process, room, signal, socket,
+    Errno, Result, capabilities, exec, file, identity, ipc, itself, landlock, library, namespaces,
+    others, path, pidfd, process, room, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -328,10 +328,16 @@ handlers! {
         mq_unlink => ipc::mq_unlink(thread, a[0]),
 
         // The caller itself.
-        clock_gettime | clock_getres | clock_nanosleep => itself::clock(thread, nr, a),
+        clock_gettime | clock_getres | clock_nanosleep | clock_settime | clock_adjtime => {
+            itself::clock(thread, nr, a)
+        },
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
         mlock | mlock2 | mlockall => itself::lock(thread, nr, a),
+        munlockall => itself::unlock_all(thread),
         landlock_create_ruleset => landlock::create_ruleset(a[0], a[1], a[2]),
+        landlock_restrict_self => landlock::restrict_self(thread, a[0], a[1]),
+        unshare => namespaces::unshare(a[0]),
+        vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
         // As the kernel tells those without CAP_SYS_PTRACE.
         userfaultfd => Err(Errno::EPERM),

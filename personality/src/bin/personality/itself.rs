@@ -1,12 +1,14 @@
 //! Calls that name a process, a thread or a device, and that are answered for the caller's own only.
 
-use crate::arch::{syscall2, syscall3, syscall6};
+use crate::arch::{syscall1, syscall2, syscall3, syscall6};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, sigio};
+use crate::{Errno, Result, memory, pids, sigio};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX};
+use picozone_personality::mailbox::Request;
 
 /// Flags in the low bits of the clock of a process or thread (`CPUCLOCK_CLOCK_MASK` and
 /// `CPUCLOCK_PERTHREAD_MASK`, kernel/time/posix-timers.h); the inverted id stands above them.
@@ -23,10 +25,33 @@ fn clock_to_host(thread: &Thread, clock: u64) -> Result<u64> {
     Ok((clock & CLOCK_FLAGS | !CLOCK_FLAGS) as u32 as u64)
 }
 
-/// clock_gettime(2), clock_getres(2), clock_nanosleep(2) on the clock of a process.
+/// clock_gettime(2) and its kin on the clock of a process. Those of others are read by the monitor;
+/// nobody can wait for them here.
 pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
-    args[0] = clock_to_host(thread, args[0])?;
-    checked(unsafe { syscall6(nr, args) })
+    if let Ok(own) = clock_to_host(thread, args[0]) {
+        args[0] = own;
+        return checked(unsafe { syscall6(nr, args) });
+    }
+    let clock = args[0] as i32;
+    let pid = !(clock >> 3) as u32;
+    if clock >= 0 || clock & 4 != 0 || clock & CLOCK_FLAGS == 3 {
+        return Err(Errno::EINVAL);
+    }
+    pids::to_host(pid).map_err(|_| Errno::EINVAL)?;
+    match nr {
+        __NR_clock_gettime | __NR_clock_getres => {
+            let kind = u64::from((clock & CLOCK_FLAGS) as u32);
+            thread.ask(Request::Process, &[u64::from(nr), u64::from(pid), kind])?;
+            if args[1] != 0 || nr == __NR_clock_gettime {
+                memory::write_bytes(args[1], &thread.mailbox().b[..16])?;
+            }
+            Ok(0)
+        }
+        // As the kernel says of such clocks to anybody.
+        __NR_clock_settime => Err(Errno::EPERM),
+        __NR_clock_adjtime => Err(Errno::EOPNOTSUPP),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// timer_create(2), of a clock as above.
@@ -76,9 +101,30 @@ pub fn lock(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let end = start.wrapping_add(length).wrapping_add(PAGE - 1) & !(PAGE - 1);
     let length = end.wrapping_sub(from);
     let advice = u64::from(MADV_POPULATE_READ);
-    if nr == __NR_mlockall || unsafe { syscall3(__NR_madvise, from, length, advice) } == 0 {
+    if nr == __NR_mlockall {
+        let is_now = args[0] & u64::from(MCL_CURRENT) != 0;
+        pids::own(thread)
+            .is_locked
+            .fetch_or(u32::from(is_now), Relaxed);
+        return Ok(0);
+    }
+    if unsafe { syscall3(__NR_madvise, from, length, advice) } == 0 {
         Ok(0)
     } else {
         Err(errno)
     }
+}
+
+/// munlockall(2), of what was told to be locked too.
+pub fn unlock_all(thread: &Thread) -> Result<u64> {
+    pids::own(thread).is_locked.store(0, Relaxed);
+    checked(unsafe { syscall1(__NR_munlockall, 0) })
+}
+
+/// vhangup(2) of who has no terminal. Others' terminals serve the zone's logins: EPERM.
+pub fn vhangup(thread: &Thread) -> Result<u64> {
+    if !has(thread, Power::ConfigureTerminals) {
+        return Err(Errno::EPERM);
+    }
+    thread.ask(Request::Process, &[u64::from(__NR_vhangup)])
 }

@@ -5,10 +5,12 @@
 //! the rules do not reach there. Hence the version of Linux 6.2 is shown, which promises nothing on
 //! ports, devices' commands and scopes.
 
-use crate::arch::syscall3;
+use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
+use crate::file::{Power, has};
+use crate::thread::Thread;
 use crate::{Errno, Result, memory};
-use linux_raw_sys::general::__NR_landlock_create_ruleset;
+use linux_raw_sys::general::{__NR_landlock_create_ruleset, __NR_landlock_restrict_self};
 
 /// The version that guests see.
 const VERSION: u64 = 3;
@@ -45,4 +47,15 @@ pub fn create_ruleset(attr: u64, size: u64, flags: u64) -> Result<u64> {
     }
     let own = &raw const rights as u64;
     checked(unsafe { syscall3(__NR_landlock_create_ruleset, own, 8, 0) })
+}
+
+/// landlock_restrict_self(2): as in the zone, where most do without `no_new_privs`.
+pub fn restrict_self(thread: &Thread, ruleset: u64, flags: u64) -> Result<u64> {
+    if thread.credentials.capabilities.no_new_privs == 0 && !has(thread, Power::Administer) {
+        return Err(Errno::EPERM);
+    }
+    if flags as u32 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    checked(unsafe { syscall2(__NR_landlock_restrict_self, ruleset, 0) })
 }

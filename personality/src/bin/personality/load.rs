@@ -83,6 +83,8 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     // What may not be executed was refused before.
     let old = thread.credentials;
     let is_secure = thread.credentials.execute(&privileges).unwrap_or(false);
+    // An exec begins with memory that nobody has locked.
+    pids::own(thread).is_locked.store(0, Relaxed);
     let own = &thread.credentials;
     process.dumpable = u32::from(own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1]);
     identity::changed(thread, &old);

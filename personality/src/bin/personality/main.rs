@@ -48,6 +48,7 @@ mod library;
 mod load;
 mod memory;
 mod monitor;
+mod namespaces;
 mod others;
 mod path;
 mod pidfd;

@@ -20,6 +20,7 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 unsafe impl Plain for arch::Context {}
 unsafe impl Plain for arch::Stack {}
 unsafe impl Plain for arch::Info {}
+unsafe impl Plain for crate::pidfd::ProcessInfo {}
 unsafe impl Plain for crate::signal::Action {}
 unsafe impl Plain for linux_raw_sys::general::stat {}
 unsafe impl Plain for linux_raw_sys::general::statx {}

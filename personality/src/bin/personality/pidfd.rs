@@ -6,8 +6,9 @@
 use crate::arch::{Info, syscall3, syscall4};
 use crate::dispatch::checked;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, others, process};
+use crate::{Errno, Result, memory, others, pids, process};
 use linux_raw_sys::general::*;
+use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::mailbox::{PIDFD_DIRECTORY, Request};
 
 /// PIDFD_NONBLOCK, PIDFD_THREAD.
@@ -45,6 +46,9 @@ pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64)
     if is_directory {
         return if info == 0 {
             process::kill(u64::from(target), signal)
+        } else if memory::read::<u32>(info)? != signal as u32 {
+            // The kernel checks that here only, not in rt_sigqueueinfo(2).
+            Err(Errno::EINVAL)
         } else {
             process::queue(thread, u64::from(target), None, signal, info)
         };
@@ -71,4 +75,66 @@ pub fn getfd(thread: &Thread, fd: u64, target: u64, flags: u64) -> Result<u64> {
     let (process, _) = whose(thread, fd)?;
     others::may_look_into(thread, process)?;
     checked(unsafe { syscall3(__NR_pidfd_getfd, fd, target, 0) })
+}
+
+/// PIDFD_GET_INFO in its first size, of which the later ones are extensions.
+const GET_INFO: u64 = 0xc040_ff0b;
+const INFO_SIZE: usize = 64;
+/// PIDFD_INFO_PID, PIDFD_INFO_CREDS and PIDFD_INFO_EXIT: what is told in a zone. Control groups are the
+/// host's.
+const INFO_PID: u64 = 1;
+const INFO_CREDS: u64 = 2;
+const INFO_EXIT: u64 = 8;
+
+/// Whether an ioctl is PIDFD_GET_INFO, in whatever size.
+pub fn is_info(command: u64) -> bool {
+    let size = (command >> 16 & 0x3fff) as usize;
+    command & 0xc000_ffff == GET_INFO & 0xc000_ffff && size >= INFO_SIZE
+}
+
+/// `struct pidfd_info`, its first version.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct ProcessInfo {
+    mask: u64,
+    cgroup: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    /// Real user and group, effective ones, saved ones, those of the file system.
+    users: [[u32; 2]; 4],
+    exit_code: u32,
+}
+
+/// ioctl(2), `PIDFD_GET_INFO`.
+pub fn info(fd: u64, command: u64, to: u64) -> Result<u64> {
+    if to == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let mask = memory::read::<u64>(to)?;
+    let mut info: ProcessInfo = unsafe { core::mem::zeroed() };
+    info.mask = mask & (INFO_PID | INFO_CREDS | INFO_EXIT);
+    checked(unsafe { syscall3(__NR_ioctl, fd, GET_INFO, &raw mut info as u64) })?;
+    info.mask &= INFO_PID | INFO_CREDS | INFO_EXIT;
+    info.cgroup = 0;
+    let process = pids::to_zone_or_0(info.tgid as i32);
+    if info.mask & INFO_PID != 0 {
+        info.pid = if info.pid == info.tgid {
+            process
+        } else {
+            info.pid + THREAD_BIAS
+        };
+        (info.tgid, info.ppid) = (process, pids::to_zone_or_0(info.ppid as i32));
+    }
+    if info.mask & INFO_CREDS != 0 {
+        let of = pids::load_credentials(process);
+        for (at, users) in info.users.iter_mut().enumerate() {
+            *users = [of.uid[at], of.gid[at]];
+        }
+    }
+    memory::write(to, &info)?;
+    for at in INFO_SIZE as u64..command >> 16 & 0x3fff {
+        memory::write(to + at, &0u8)?;
+    }
+    Ok(0)
 }

@@ -35,6 +35,7 @@ pub fn allocate() -> Result<u32> {
             process.root.store(me().process().root, Relaxed);
             process.program.inherit(&own(me()).program);
             limits::inherit(process, own(me()));
+            process.is_locked.store(0, Relaxed);
             return Ok(number);
         }
     }

@@ -187,7 +187,15 @@ fn foreign_calls() {
     let zeroes = [0u64; 64];
     let z = ptr(&zeroes);
     let user = libc::CLONE_NEWUSER as u64;
-    let rows: [(&str, i64, [u64; 6]); 19] = [
+    // As it is, and nothing added to it: harmless if it were done.
+    let mut now = [0u64; 2];
+    raw(
+        libc::SYS_clock_gettime,
+        [0, std::ptr::from_mut(&mut now) as u64, 0, 0, 0, 0],
+    );
+    let mut offset = [0u64; 26];
+    offset[0] = 0x100;
+    let rows: [(&str, i64, [u64; 6]); 25] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -204,6 +212,36 @@ fn foreign_calls() {
             "unshare a user name space",
             libc::SYS_unshare,
             [user, 0, 0, 0, 0, 0],
+        ),
+        (
+            "unshare all there is",
+            libc::SYS_unshare,
+            [u64::MAX, 0, 0, 0, 0, 0],
+        ),
+        (
+            "unshare with a high word",
+            libc::SYS_unshare,
+            [user | 1 << 32, 0, 0, 0, 0, 0],
+        ),
+        (
+            "set the clock",
+            libc::SYS_clock_settime,
+            [0, ptr(&now), 0, 0, 0, 0],
+        ),
+        (
+            "set the time of day",
+            libc::SYS_settimeofday,
+            [ptr(&now), 0, 0, 0, 0, 0],
+        ),
+        (
+            "shift the clock",
+            libc::SYS_adjtimex,
+            [ptr(&offset), 0, 0, 0, 0, 0],
+        ),
+        (
+            "shift a clock",
+            libc::SYS_clock_adjtime,
+            [0, ptr(&offset), 0, 0, 0, 0],
         ),
         (
             "clone into one",

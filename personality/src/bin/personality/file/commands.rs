@@ -7,7 +7,7 @@ use crate::monitor::commons;
 use crate::signal::HELD;
 use crate::socket::interfaces;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids, sigio, socket};
+use crate::{Errno, Result, memory, pidfd, pids, sigio, socket};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
@@ -67,6 +67,7 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             let owner = sigio::owner(thread, fd, F_GETOWN, 0)?;
             memory::write(argument, &(owner as u32)).map(|()| 0)
         }
+        command if pidfd::is_info(command) => pidfd::info(fd, command, argument),
         command if interfaces::is_known(command as u32) => {
             interfaces::ioctl(fd, command as u32, argument)
         }

@@ -1,0 +1,222 @@
+//! Calls that few programs make: clocks of others, parts that threads share, process descriptors that
+//! tell of their process, locked memory.
+
+use picozone_guests::children::pipe;
+use picozone_guests::{NOWHERE, Result, call, child, from, out, sections, see, signed};
+use std::fs;
+
+fn main() {
+    sections(&[
+        ("shared", shared),
+        ("clocks", clocks),
+        ("setting", setting),
+        ("told", told),
+        ("locked", locked),
+        ("by_root", by_root),
+    ]);
+}
+
+/// unshare(2) of what is no name space.
+fn shared() {
+    const ALL: u64 = 0x0005_0f00;
+    for flags in [0, 0x200, 0x400, 0x600, 0x4_0000, ALL] {
+        let done = child(|| i32::from(call(libc::SYS_unshare, &[flags]).is_err()));
+        see("alone", (flags, done.wait()));
+    }
+    for flags in [u64::MAX, 1, 0x2000, 1 << 32 | 0x200, 0x1000] {
+        see("no such", (flags, call(libc::SYS_unshare, &[flags])));
+    }
+    // Descriptors and working directory of a thread of its own.
+    let apart = std::thread::spawn(|| {
+        let split = call(libc::SYS_unshare, &[0x600]);
+        let gone = call(libc::SYS_close, &[0]);
+        let moved = std::env::set_current_dir("/");
+        let here = std::env::current_dir().map(|path| path == *"/");
+        (split, gone, moved.is_ok(), here.ok())
+    });
+    see("apart", apart.join().ok());
+    see("still there", call(libc::SYS_fcntl, &[0, 1]));
+    let here = std::env::current_dir().map(|path| path == *picozone_guests::work());
+    see("still here", here.ok());
+    let not_alone = std::thread::spawn(|| {
+        [0x1_0000_u64, 0x800, 0x100].map(|flag| call(libc::SYS_unshare, &[flag]))
+    });
+    see("not alone", not_alone.join().ok());
+}
+
+/// The clock of a process, of the kind `CPUCLOCK_SCHED`.
+fn clock_of(pid: i32) -> u64 {
+    signed(!pid << 3 | 2)
+}
+
+/// Clocks of other processes.
+fn clocks() {
+    let held = pipe().expect("a pipe");
+    let other = child(|| {
+        held.hear();
+        0
+    });
+    let mut time = [u64::MAX; 2];
+    for kind in 0..4 {
+        let clock = clock_of(other.0) & !3 | kind;
+        let read = call(libc::SYS_clock_gettime, &[clock, out(&mut time)]);
+        see("read", (kind, read, time[0] < 60));
+        let step = call(libc::SYS_clock_getres, &[clock, out(&mut time)]);
+        see("step", (kind, step, time[0]));
+    }
+    let clock = clock_of(other.0);
+    see("nowhere", call(libc::SYS_clock_gettime, &[clock, NOWHERE]));
+    see("step nowhere", call(libc::SYS_clock_getres, &[clock, 0]));
+    let parents = clock_of(std::os::unix::process::parent_id().cast_signed());
+    see(
+        "a parent's",
+        call(libc::SYS_clock_gettime, &[parents, out(&mut time)]),
+    );
+    see(
+        "set",
+        call(libc::SYS_clock_settime, &[clock, from(&[0_u64, 0])]),
+    );
+    held.tell();
+    see("end", other.wait());
+    see(
+        "gone",
+        call(libc::SYS_clock_gettime, &[clock, out(&mut time)]),
+    );
+    let nobodys = clock_of(0x01ff_ffff);
+    let read = call(libc::SYS_clock_gettime, &[nobodys, out(&mut time)]);
+    see("nobody's", read);
+}
+
+/// Setting the clock, as far as it changes nothing.
+fn setting() {
+    let bad = [0_u64, 1 << 40];
+    for clock in [0, 1, 4, 99] {
+        see(
+            "bad time",
+            (clock, call(libc::SYS_clock_settime, &[clock, from(&bad)])),
+        );
+        see(
+            "nowhere",
+            (clock, call(libc::SYS_clock_settime, &[clock, NOWHERE])),
+        );
+    }
+    see("of the day", call(libc::SYS_settimeofday, &[from(&bad), 0]));
+    // struct timex: nothing is to be changed.
+    let mut told = [0_u64; 26];
+    let state = call(libc::SYS_adjtimex, &[out(&mut told)]);
+    see("state", (state.is_ok(), told[1] != 0 || told[2] != 0));
+    let state = call(libc::SYS_clock_adjtime, &[0, out(&mut told)]);
+    see("of a clock", state.is_ok());
+    see(
+        "of none",
+        call(libc::SYS_clock_adjtime, &[1, out(&mut told)]),
+    );
+    see("to nowhere", call(libc::SYS_adjtimex, &[NOWHERE]));
+}
+
+/// `PIDFD_GET_INFO`, with so much room.
+fn information(fd: u64, mask: u64, size: u64) -> (Result<u64>, [u32; 16]) {
+    let mut info = [0_u32; 32];
+    info[0] = u32::try_from(mask).unwrap_or(0);
+    let command = 3 << 30 | size << 16 | 0xff0b;
+    let asked = call(libc::SYS_ioctl, &[fd, command, out(&mut info)]);
+    // No control group, and no part of the answer that came later.
+    info[0] &= 0xb;
+    (info[2], info[3]) = (0, 0);
+    (asked, *info.first_chunk().expect("it is longer"))
+}
+
+/// What the descriptor of a process tells.
+fn told() {
+    let held = pipe().expect("a pipe");
+    let other = child(|| {
+        held.hear();
+        7
+    });
+    let fd = call(libc::SYS_pidfd_open, &[signed(other.0), 0]).expect("a descriptor");
+    let (asked, info) = information(fd, 1, 64);
+    if asked == Err(picozone_guests::Errno::ENOTTY) {
+        return see("told", "never");
+    }
+    see("told", (asked, info[0] & 3));
+    let parent = std::process::id();
+    let number = other.0.unsigned_abs();
+    see(
+        "who",
+        (info[4] == number, info[5] == number, info[6] == parent),
+    );
+    let own = [libc::SYS_getuid, libc::SYS_getgid].map(|nr| call(nr, &[]).unwrap_or(0));
+    let own = own.map(|id| u32::try_from(id).unwrap_or(0));
+    let all = info[7..15].as_chunks::<2>().0;
+    see("users", all.iter().all(|pair| *pair == own));
+    see("larger", information(fd, 2, 80).0);
+    see("smaller", information(fd, 1, 32).0.is_err());
+    see("nowhere", call(libc::SYS_ioctl, &[fd, 0xc040_ff0b, 0]));
+    see("not one", information(1, 1, 64).0);
+    see("closed", information(900, 1, 64).0);
+    held.tell();
+    see("end", other.wait());
+    see("gone", information(fd, 1, 64).0);
+    let (asked, info) = information(fd, 8, 64);
+    see("how it ended", (asked, info[0] & 8, info[15]));
+}
+
+fn locked_kilobytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmLck:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// mlockall(2) in `/proc/PID/status`.
+fn locked() {
+    see("at first", locked_kilobytes());
+    if let Err(error) = call(libc::SYS_mlockall, &[3]) {
+        return see("forbidden", error);
+    }
+    see("all", locked_kilobytes().is_some_and(|all| all > 0));
+    let other = child(|| i32::from(locked_kilobytes() != Some(0)));
+    see("a child", other.wait());
+    see("unlocked", call(libc::SYS_munlockall, &[]));
+    see("at last", locked_kilobytes());
+}
+
+/// What only root does natively.
+fn by_root() {
+    let done = child(|| {
+        let session = call(libc::SYS_setsid, &[]);
+        see("alone", session.is_ok());
+        see("hang up", call(libc::SYS_vhangup, &[]));
+        0
+    });
+    see("end", done.wait());
+    let done = child(|| {
+        // struct landlock_ruleset_attr: execution.
+        let rules = call(444, &[from(&1_u64), 8, 0]).expect("rules");
+        see("no flags", call(446, &[rules, 1 << 20]));
+        // Without any capability (version 3 of capset(2)).
+        let header = [0x2008_0522_u32, 0];
+        let none = [0_u32; 6];
+        let dropped = call(libc::SYS_capset, &[from(&header), from(&none)]);
+        see("dropped", dropped);
+        see("no right", call(446, &[rules, 0]));
+        see("hang up", call(libc::SYS_vhangup, &[]));
+        see("no more rights", call(libc::SYS_prctl, &[38, 1, 0, 0, 0]));
+        see("taken on", call(446, &[rules, 0]));
+        see("no rules", call(446, &[1, 0]));
+        0
+    });
+    see("end", done.wait());
+    // The signal in the information must be the one that is sent.
+    let own = fs::File::open("/proc/self").expect("it is there");
+    let fd = signed(std::os::fd::AsRawFd::as_raw_fd(&own));
+    let mut information = [0_u32; 32];
+    information[0] = 12;
+    information[2] = u32::MAX;
+    let sent = call(
+        libc::SYS_pidfd_send_signal,
+        &[fd, 10, from(&information), 0],
+    );
+    see("another signal", sent);
+}
