@@ -14,6 +14,7 @@ pub mod files;
 pub mod guests;
 pub mod handles;
 pub mod ipc;
+pub mod kept;
 pub mod leases;
 pub mod mounting;
 pub mod mounts;

@@ -4,6 +4,7 @@
 //! in batches by a thread of their own. A row is bound to its file by device, inode and birth time,
 //! so that an inode number used again finds nothing.
 
+use super::kept::{self, Kept};
 use super::shared::Shared;
 use super::zone::Zone;
 use crate::error::{Doing, Result};
@@ -23,7 +24,7 @@ const TABLE: TableDefinition<'_, Key, Value> = TableDefinition::new("owners");
 const DEVICES: TableDefinition<'_, Key, u64> = TableDefinition::new("devices");
 
 /// A file, by device, inode and birth time in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     /// `st_dev`.
     pub dev: u64,
@@ -50,7 +51,15 @@ pub struct Owner {
 pub struct Owners {
     /// Serialises writers of the table.
     writer: Mutex<()>,
-    changes: Sender<(FileId, Owner)>,
+    changes: Sender<Change>,
+    /// Attributes of what can have none on the host.
+    pub kept: Kept,
+}
+
+/// Something to be written.
+enum Change {
+    Owner(FileId, Owner),
+    Kept(kept::Change),
 }
 
 /// Owner, group and mode of an own descriptor's file, in the zone's terms.
@@ -177,9 +186,13 @@ impl Owners {
             .map_err(std::io::Error::other)
             .doing("open", path.display())?;
         let (changes, queue) = unbounded();
+        let kept = Kept::read(&database)
+            .map_err(std::io::Error::other)
+            .doing("read", path.display())?;
         let store = Owners {
             writer: Mutex::new(()),
             changes,
+            kept,
         };
         let loaded = read_all(&database)
             .map_err(std::io::Error::other)
@@ -206,7 +219,7 @@ impl Owners {
                     rdev: 0,
                 };
                 store.put(shared, id, owner);
-                first.push((id, owner));
+                first.push(Change::Owner(id, owner));
             }
         }
         write(&database, &first)
@@ -251,7 +264,12 @@ impl Owners {
     pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) {
         self.put(shared, id, owner);
         // The receiver lives as long as the process.
-        let _ = self.changes.send((id, owner));
+        let _ = self.changes.send(Change::Owner(id, owner));
+    }
+
+    /// Has a change of a kept attribute written.
+    pub fn keep(&self, change: kept::Change) {
+        let _ = self.changes.send(Change::Kept(change));
     }
 
     /// The same for what ends with its last descriptor: in the table only.
@@ -336,7 +354,7 @@ const fn is_device(mode: u32) -> bool {
     matches!(mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK)
 }
 
-fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Result<(), redb::Error> {
+fn write(database: &Database, changes: &[Change]) -> std::result::Result<(), redb::Error> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -344,7 +362,14 @@ fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Resul
     {
         let mut table = transaction.open_table(TABLE)?;
         let mut devices = transaction.open_table(DEVICES)?;
-        for (id, owner) in changes {
+        for change in changes {
+            let (id, owner) = match change {
+                Change::Owner(id, owner) => (id, owner),
+                Change::Kept(change) => {
+                    change.write(&transaction)?;
+                    continue;
+                }
+            };
             let key = (id.dev, id.ino, id.btime);
             table.insert(key, (owner.uid, owner.gid, owner.mode))?;
             if is_device(owner.mode) {
@@ -357,7 +382,7 @@ fn write(database: &Database, changes: &[(FileId, Owner)]) -> std::result::Resul
 }
 
 /// Writes what has gathered, as long as there are senders.
-fn keep(database: &Database, queue: &Receiver<(FileId, Owner)>) {
+fn keep(database: &Database, queue: &Receiver<Change>) {
     while let Ok(first) = queue.recv() {
         let mut batch = vec![first];
         batch.extend(queue.try_iter());

@@ -2,10 +2,12 @@
 //!
 //! `user.*` are the host's own. What only the zone's root may set, `trusted.*` and `security.*`, is
 //! kept as `user.picozone.*`: it moves with the file, and means nothing to the host. No guest reaches
-//! those by that name.
+//! those by that name. What can have no such attribute on the host, links and special files, has them
+//! in a store ([`super::kept`]).
 
 use super::descriptors::{open_path, own_path};
 use super::files::{changeable, errno, low_int};
+use super::owners::{FileId, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use picozone_personality::mailbox::TEXT_MAX;
@@ -43,7 +45,7 @@ fn to_zone(name: &[u8]) -> Option<&[u8]> {
 /// A file of the zone, with a name by which the monitor's calls reach it, a link itself included.
 struct Target {
     /// The name holds as long as this is open.
-    _file: OwnedFd,
+    file: OwnedFd,
     name: CString,
 }
 
@@ -51,7 +53,14 @@ impl Target {
     fn new(file: OwnedFd) -> Result<Target, i32> {
         let name =
             CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-        Ok(Target { _file: file, name })
+        Ok(Target { file, name })
+    }
+
+    /// Which file it is, if the host lets it have no attributes.
+    fn special(&self) -> Result<Option<FileId>, i32> {
+        let (id, mode) = identify(&self.file)?;
+        let is_plain = matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR);
+        Ok((!is_plain).then_some(id))
     }
 
     /// One that the zone may change.
@@ -93,6 +102,12 @@ pub fn set(
     flags: i32,
 ) -> Result<i64, i32> {
     let target = Target::to_change(zone, caller, fd)?;
+    if let Some(id) = target.special()? {
+        must_be_kept(name)?;
+        let change = zone.owners.kept.set(id, name, value, flags)?;
+        zone.owners.keep(change);
+        return Ok(0);
+    }
     let name = to_host(name).ok_or(libc::EPERM)?;
     // SAFETY: names and value are ours, the length is the value's.
     let result = unsafe {
@@ -107,12 +122,23 @@ pub fn set(
     checked(result as isize).map(|_| 0)
 }
 
+/// EPERM for what special files have none of.
+fn must_be_kept(name: &[u8]) -> Result<(), i32> {
+    match to_host(name) {
+        Some(host) if host.as_bytes().starts_with(KEPT) => Ok(()),
+        _ => Err(libc::EPERM),
+    }
+}
+
 /// The value of an attribute.
 ///
 /// # Errors
 /// As getxattr(2); E2BIG for one that a mailbox has no room for.
 pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>, i32> {
     let target = Target::to_read(zone, caller, fd)?;
+    if let Some(id) = target.special()? {
+        return zone.owners.kept.get(id, name);
+    }
     let name = to_host(name).ok_or(libc::ENODATA)?;
     let mut value = vec![0; TEXT_MAX];
     // SAFETY: names and buffer are ours, the length is the buffer's.
@@ -175,14 +201,23 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
         Err(libc::EOPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
     };
+    if let Some(id) = target.special()? {
+        let names = zone.owners.kept.names(id);
+        return listed(names.iter().map(|name| &name[..]), has_trusted);
+    }
     let mut host = vec![0u8; LIST_MAX];
     // SAFETY: the name and the buffer are ours, the length is the buffer's.
     let got = checked(unsafe {
         libc::listxattr(target.name.as_ptr(), host.as_mut_ptr().cast(), host.len())
     });
     host.truncate(got.map_err(too_long)?);
+    let names = host.split(|&byte| byte == 0).filter_map(to_zone);
+    listed(names, has_trusted)
+}
+
+fn listed<'n>(all: impl Iterator<Item = &'n [u8]>, has_trusted: bool) -> Result<Vec<u8>, i32> {
     let mut names = Vec::new();
-    for name in host.split(|&byte| byte == 0).filter_map(to_zone) {
+    for name in all {
         if has_trusted || !name.starts_with(b"trusted.") {
             names.extend_from_slice(name);
             names.push(0);
@@ -200,6 +235,12 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
 /// As removexattr(2).
 pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64, i32> {
     let target = Target::to_change(zone, caller, fd)?;
+    if let Some(id) = target.special()? {
+        must_be_kept(name)?;
+        let change = zone.owners.kept.remove(id, name)?;
+        zone.owners.keep(change);
+        return Ok(0);
+    }
     let name = to_host(name).ok_or(libc::EPERM)?;
     // SAFETY: the names are ours.
     let result = unsafe { libc::removexattr(target.name.as_ptr(), name.as_ptr()) };

@@ -33,7 +33,13 @@ fn attributes(home: &Home) {
     sections(
         home,
         "attributes",
-        &["extended", "extended_by_users", "watches", "owners"],
+        &[
+            "extended",
+            "extended_by_users",
+            "special",
+            "watches",
+            "owners",
+        ],
     );
 }
 

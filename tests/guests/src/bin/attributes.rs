@@ -7,6 +7,7 @@ fn main() {
     sections(&[
         ("extended", extended),
         ("extended_by_users", extended_by_users),
+        ("special", special),
         ("watches", watches),
         ("owners", owners),
     ]);
@@ -325,4 +326,58 @@ fn owners() {
     })
     .wait()
     .expect("it ends");
+}
+
+/// What has no attributes of users may have some of root's.
+fn special() {
+    call(
+        libc::SYS_symlinkat,
+        &[text(c"nowhere"), CWD, text(c"special_link")],
+    )
+    .expect("made");
+    for (path, kind, device) in [
+        (c"special_fifo", libc::S_IFIFO, 0),
+        (c"special_socket", libc::S_IFSOCK, 0),
+        (c"special_device", libc::S_IFCHR, 0x103),
+    ] {
+        let mode = u64::from(kind) | 0o644;
+        call(libc::SYS_mknodat, &[CWD, text(path), mode, device]).expect("root may");
+    }
+    for path in [
+        c"special_link",
+        c"special_fifo",
+        c"special_socket",
+        c"special_device",
+    ] {
+        see("path", path);
+        for attribute in [c"user.a", c"trusted.a", c"security.test", c"other.a"] {
+            see("attribute", attribute);
+            see("none", get(path, attribute));
+            see("replace", set(path, attribute, b"value", 2));
+            see("set", set(path, attribute, b"value", 1));
+            see("create", set(path, attribute, b"other", 1));
+            see("again", set(path, attribute, b"longer value", 0));
+            see("get", get(path, attribute));
+        }
+        see("list", list(path));
+        let moved = CString::new([path.to_bytes(), b"_moved"].concat()).expect("no NUL");
+        call(libc::SYS_renameat, &[CWD, text(path), CWD, text(&moved)]).expect("root may");
+        see("moved", list(&moved));
+        let remove =
+            |attribute: &CStr| call(libc::SYS_lremovexattr, &[text(&moved), text(attribute)]);
+        for attribute in [c"user.a", c"trusted.a", c"trusted.a", c"other.a"] {
+            see("remove", remove(attribute));
+        }
+        see("left", list(&moved));
+        child(|| {
+            call(libc::SYS_setresuid, &[1234, 1234, 1234]).expect("root may");
+            see("as a user", get(&moved, c"security.test"));
+            see("trusted", get(&moved, c"trusted.a"));
+            see("set", set(&moved, c"security.test", b"x", 0));
+            0
+        })
+        .wait()
+        .expect("it ends");
+        call(libc::SYS_unlinkat, &[CWD, text(&moved), 0]).expect("root may");
+    }
 }
