@@ -81,8 +81,14 @@ pub struct Process {
     pub program: Program,
     /// 1 if all its memory is shown as locked, though the host does not lock it.
     pub is_locked: AtomicU32,
-    /// Unused.
-    pub pad: AtomicU32,
+    /// Keyring of its session; 0 if it has none yet. A fork inherits it, as it does `request_ring`.
+    pub session_ring: AtomicU32,
+    /// Keyring of the process, likewise. A fork and an exec begin without one.
+    pub process_ring: AtomicU32,
+    /// Where requested keys go (`KEY_REQKEY_DEFL_*`).
+    pub request_ring: AtomicU32,
+    /// Not 0 if one of its threads has a keyring: a number for the time until it executes a program.
+    pub key_life: AtomicU32,
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown
     /// the kernel's. See [`limits`](crate::limits).
     pub limits: [AtomicU64; crate::limits::COUNT],

@@ -54,6 +54,76 @@ pub mod handle {
     pub const FIND: u64 = 1;
 }
 
+/// Operations of [`Request::Key`]: those of keyctl(2) by their own numbers, and two more. Types of keys:
+/// what is none of a zone's is 0.
+pub mod key {
+    /// The type `keyring`.
+    pub const RING: u64 = 1;
+    /// The type `user`.
+    pub const USER: u64 = 2;
+    /// The type `logon`.
+    pub const LOGON: u64 = 3;
+    /// add_key(2): args = .., type, keyring, length, cookie of a file that holds the payload, or 0 if b
+    /// does; a = description.
+    pub const ADD: u64 = 1 << 32;
+    /// request_key(2): args = .., type, keyring, 1 if there is information to make it by; a =
+    /// description.
+    pub const REQUEST: u64 = ADD + 1;
+    /// `KEYCTL_GET_KEYRING_ID`.
+    pub const GET_KEYRING_ID: u64 = 0;
+    /// `KEYCTL_JOIN_SESSION_KEYRING`: args = .., 1 if there is a name; a = name.
+    pub const JOIN_SESSION_KEYRING: u64 = 1;
+    /// `KEYCTL_UPDATE`: args = .., key, unused, length, cookie; b as for [`ADD`].
+    pub const UPDATE: u64 = 2;
+    /// `KEYCTL_REVOKE`.
+    pub const REVOKE: u64 = 3;
+    /// `KEYCTL_CHOWN`.
+    pub const CHOWN: u64 = 4;
+    /// `KEYCTL_SETPERM`.
+    pub const SETPERM: u64 = 5;
+    /// `KEYCTL_DESCRIBE`: from `head` on the text.
+    pub const DESCRIBE: u64 = 6;
+    /// `KEYCTL_CLEAR`.
+    pub const CLEAR: u64 = 7;
+    /// `KEYCTL_LINK`.
+    pub const LINK: u64 = 8;
+    /// `KEYCTL_UNLINK`.
+    pub const UNLINK: u64 = 9;
+    /// `KEYCTL_SEARCH`: args = .., keyring, type, destination; a = description.
+    pub const SEARCH: u64 = 10;
+    /// `KEYCTL_READ`: args = .., key, offset; b receives what stands there. The value is the length of
+    /// all.
+    pub const READ: u64 = 11;
+    /// `KEYCTL_INSTANTIATE`, which is only for who was asked to make a key.
+    pub const INSTANTIATE: u64 = 12;
+    /// `KEYCTL_NEGATE`, likewise.
+    pub const NEGATE: u64 = 13;
+    /// `KEYCTL_SET_REQKEY_KEYRING`.
+    pub const SET_REQKEY_KEYRING: u64 = 14;
+    /// `KEYCTL_SET_TIMEOUT`.
+    pub const SET_TIMEOUT: u64 = 15;
+    /// `KEYCTL_ASSUME_AUTHORITY`.
+    pub const ASSUME_AUTHORITY: u64 = 16;
+    /// `KEYCTL_GET_SECURITY`.
+    pub const GET_SECURITY: u64 = 17;
+    /// `KEYCTL_SESSION_TO_PARENT`.
+    pub const SESSION_TO_PARENT: u64 = 18;
+    /// `KEYCTL_REJECT`, as [`INSTANTIATE`].
+    pub const REJECT: u64 = 19;
+    /// `KEYCTL_INSTANTIATE_IOV`, likewise.
+    pub const INSTANTIATE_IOV: u64 = 20;
+    /// `KEYCTL_INVALIDATE`.
+    pub const INVALIDATE: u64 = 21;
+    /// `KEYCTL_GET_PERSISTENT`.
+    pub const GET_PERSISTENT: u64 = 22;
+    /// `KEYCTL_RESTRICT_KEYRING`: args = .., keyring, 1 if there is a type.
+    pub const RESTRICT_KEYRING: u64 = 29;
+    /// `KEYCTL_MOVE`.
+    pub const MOVE: u64 = 30;
+    /// `KEYCTL_CAPABILITIES`, which the personality answers.
+    pub const CAPABILITIES: u64 = 31;
+}
+
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $nr:literal;)*) => {
         /// What a guest may ask of the monitor.
@@ -192,6 +262,9 @@ requests! {
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it
     /// is to be written (see [`running`](crate::running)).
     Running = 46;
+    /// Keys: args = operation (see [`key`]), its arguments, then in the last two words file system user
+    /// and group, process and real user.
+    Key = 48;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

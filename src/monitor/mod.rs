@@ -16,6 +16,8 @@ pub mod handles;
 pub mod ipc;
 pub mod kept;
 pub mod leases;
+pub mod keys;
+mod leases;
 pub mod mounting;
 pub mod mounts;
 pub mod net;

@@ -3,13 +3,13 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, leases, mounting, processes, roots, running, watches, xattrs};
+use super::{exec, files, ipc, keys, leases, mounting, processes, roots, running, watches, xattrs};
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, handle, xattr};
+use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, handle, key, xattr};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
@@ -180,6 +180,12 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Sem => ipc::serve(zone, listener, call, ipc::Kind::Sem, args),
         Request::Msg => ipc::serve(zone, listener, call, ipc::Kind::Msg, args),
         Request::Queue => ipc::serve_queue(zone, listener, call, args),
+        Request::Key => {
+            // A payload that has no room in the mailbox.
+            let has_file = args[4] != 0 && matches!(args[0], key::ADD | key::UPDATE);
+            let payload = has_file.then(|| handed(zone, args[4])).transpose()?;
+            keys::serve(zone, call, args, payload.as_ref())
+        }
         Request::EndWait => ipc::end_wait(zone, call, args[0]),
     }
 }

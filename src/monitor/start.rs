@@ -2,6 +2,7 @@
 
 use super::copies::Copies;
 use super::handles::Handles;
+use super::keys::Keys;
 use super::mounting::{Mounting, cover};
 use super::mounts::{self, Mount};
 use super::net::Net;
@@ -132,6 +133,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         owners,
         terminals: Terminals::default(),
         served,
+        keys: Keys::default(),
         ipc: ipc::Ipc::make().doing("make", "an epoll instance")?,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,

@@ -138,6 +138,18 @@ impl View for Zone {
         ipc::table(self, kind)
     }
 
+    fn keys(&self, asking: HostPid) -> Vec<u8> {
+        super::keys::list(self, asking)
+    }
+
+    fn key_users(&self) -> Vec<u8> {
+        super::keys::users(self)
+    }
+
+    fn key_limit(&self, name: &str) -> u64 {
+        super::keys::limit(self, name)
+    }
+
     fn ptys(&self) -> Vec<u32> {
         self.terminals.numbers()
     }

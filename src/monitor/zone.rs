@@ -3,6 +3,7 @@
 use super::copies::Copies;
 use super::handles::Handles;
 use super::ipc::Ipc;
+use super::keys::Keys;
 use super::mounting::Mounting;
 use super::mounts::{self, Mount};
 use super::net::Net;
@@ -49,6 +50,8 @@ pub struct Zone {
     pub served: Served,
     /// System V IPC.
     pub ipc: Ipc,
+    /// Keyrings.
+    pub keys: Keys,
     /// Sockets handed over by guests, by cookie.
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.

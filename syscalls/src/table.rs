@@ -275,9 +275,9 @@ table! {
     245 mq_getsetattr(mqdes: Fd, newattr: StructIn, oldattr: StructOut) -> Zero = Native;
     246 kexec_load(entry: Addr, nr_segments: Count, segments: StructIn, flags: Flags) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
     247 waitid(idtype: Flags, id: Who, infop: SiginfoOut, options: WaitOptions, rusage: StructOut) -> Zero = Emulated(ANY);
-    248 add_key(type: Text, description: Text, payload: Buf, plen: Size, keyring: IpcId) -> IpcId = Refused(Errno::ENOSYS, "keyrings are the host's");
-    249 request_key(type: Text, description: Text, callout_info: Text, dest_keyring: IpcId) -> IpcId = Refused(Errno::ENOSYS, "keyrings are the host's");
-    250 keyctl(op: Command, arg2: Argument, arg3: Argument, arg4: Argument, arg5: Argument) -> Int = Refused(Errno::ENOSYS, "keyrings are the host's");
+    248 add_key(type: Text, description: Text, payload: Buf, plen: Size, keyring: IpcId) -> IpcId = Emulated(NEVER);
+    249 request_key(type: Text, description: Text, callout_info: Text, dest_keyring: IpcId) -> IpcId = Emulated(NEVER);
+    250 keyctl(op: Command, arg2: Argument, arg3: Argument, arg4: Argument, arg5: Argument) -> Int = Emulated(NEVER);
     251 ioprio_set(which: Flags, who: Who, ioprio: Int) -> Zero = Guarded(IOPRIO);
     252 ioprio_get(which: Flags, who: Who) -> Int = Guarded(IOPRIO);
     253 inotify_init() -> Fd = Native;

@@ -10,6 +10,7 @@ in_each_role!(
     edges,
     files,
     ipc,
+    keys,
     mounts,
     others,
     permissions,
@@ -152,6 +153,30 @@ fn ipc(home: &Home) {
             "posix",
         ],
     );
+}
+
+fn keys(home: &Home) {
+    // SAFETY: asks for the number of a keyring.
+    let has_keys = unsafe { libc::syscall(libc::SYS_keyctl, 0, -4, 0) } >= 0;
+    if !has_keys {
+        return harness::skip("keys", "the host lets nobody have keyrings");
+    }
+    let all = [
+        "special",
+        "added",
+        "links",
+        "found",
+        "read",
+        "ends",
+        "attributes",
+        "sessions",
+        "inherited",
+        "others",
+        "quota",
+    ];
+    // Natively it takes root to be other users.
+    let count = if harness::am_root() { 11 } else { 9 };
+    sections(home, "keys", &all[..count]);
 }
 
 /// Natively it takes root to mount.

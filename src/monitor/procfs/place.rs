@@ -332,7 +332,7 @@ impl Place {
                     entries,
                 })
             }
-            What::System(row) => system::open(view, row),
+            What::System(row) => system::open(view, caller, row),
             What::Link(text) => Ok(Node::Link(text)),
             What::Process(subject, part) => open_part(view, caller, self.path, subject, part, last),
         }

@@ -1,6 +1,7 @@
 //! The files of `/proc` that belong to no process.
 
 use super::{Entry, Errno, HostFile, Kind, Node, View, inode_of, locks, net};
+use crate::ids::HostPid;
 use crate::monitor::ipc::{Kind as Ipc, limit};
 use picozone_personality::commons::ZONE_PID_LIMIT;
 use std::io;
@@ -24,6 +25,8 @@ enum Source {
     Header(usize),
     /// Made for the zone.
     Made(fn(&dyn View) -> Result<Vec<u8>, Errno>),
+    /// Made for who asks.
+    MadeFor(fn(&dyn View, HostPid) -> Vec<u8>),
 }
 
 const fn row(path: &'static str, source: Source) -> SystemRow {
@@ -72,6 +75,8 @@ static ROWS: &[SystemRow] = &[
     row("filesystems", Source::Made(filesystems)),
     host("interrupts"),
     host("loadavg"),
+    row("key-users", Source::Made(|view| Ok(view.key_users()))),
+    row("keys", Source::MadeFor(|view, asking| view.keys(asking))),
     row("locks", Source::Made(locks::all)),
     host("meminfo"),
     row("modules", Source::Text("")),
@@ -128,6 +133,22 @@ static ROWS: &[SystemRow] = &[
             Source::Made(|view| Ok(line(view.hostname()))),
         )
     },
+    made_setting("sys/kernel/keys/gc_delay", |view| {
+        key_limit(view, "gc_delay")
+    }),
+    made_setting("sys/kernel/keys/maxbytes", |view| {
+        key_limit(view, "maxbytes")
+    }),
+    made_setting("sys/kernel/keys/maxkeys", |view| key_limit(view, "maxkeys")),
+    made_setting("sys/kernel/keys/persistent_keyring_expiry", |view| {
+        key_limit(view, "persistent_keyring_expiry")
+    }),
+    made_setting("sys/kernel/keys/root_maxbytes", |view| {
+        key_limit(view, "root_maxbytes")
+    }),
+    made_setting("sys/kernel/keys/root_maxkeys", |view| {
+        key_limit(view, "root_maxkeys")
+    }),
     setting("sys/kernel/kptr_restrict"),
     made_setting("sys/kernel/msgmax", |_| Ok(limit("msgmax").into())),
     made_setting("sys/kernel/msgmnb", |_| Ok(limit("msgmnb").into())),
@@ -314,13 +335,14 @@ pub(super) fn entries(dir: &[u8]) -> Vec<Entry> {
 ///
 /// # Errors
 /// What the kernel says of the host's file.
-pub(super) fn open(view: &dyn View, row: &SystemRow) -> Result<Node, Errno> {
+pub(super) fn open(view: &dyn View, asking: HostPid, row: &SystemRow) -> Result<Node, Errno> {
     let path = format!("/proc/{}", row.path);
     match row.source {
         Source::Host => Ok(Node::Host(HostFile::global(path.into()))),
         Source::Text(text) => Ok(Node::Bytes(text.into())),
         Source::Header(lines) => Ok(Node::Bytes(net::header(&path, lines))),
         Source::Made(make) => make(view).map(Node::Bytes),
+        Source::MadeFor(make) => Ok(Node::Bytes(make(view, asking))),
     }
 }
 
@@ -330,6 +352,10 @@ pub(super) fn open(view: &dyn View, row: &SystemRow) -> Result<Node, Errno> {
 /// What the kernel says.
 pub(super) fn read(path: &str) -> Result<Vec<u8>, Errno> {
     std::fs::read(path).map_err(|error: io::Error| error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+fn key_limit(view: &dyn View, name: &str) -> Result<Vec<u8>, Errno> {
+    Ok(line(view.key_limit(name).to_string()))
 }
 
 fn line(text: impl Into<Vec<u8>>) -> Vec<u8> {

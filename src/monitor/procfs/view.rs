@@ -109,6 +109,18 @@ pub trait View: Send + Sync {
     fn sysvipc(&self, _kind: Ipc) -> Vec<u8> {
         Vec::new()
     }
+    /// The keys that a thread may see, as `/proc/keys` has them.
+    fn keys(&self, _asking: HostPid) -> Vec<u8> {
+        Vec::new()
+    }
+    /// What the keys of each user take, as `/proc/key-users` has it.
+    fn key_users(&self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// A limit of `/proc/sys/kernel/keys`.
+    fn key_limit(&self, _name: &str) -> u64 {
+        0
+    }
     /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
     fn ptys(&self) -> Vec<u32>;
     /// Whether something in the zone listens at `/dev/log`.

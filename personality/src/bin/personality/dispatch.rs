@@ -5,8 +5,8 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, capabilities, exec, file, identity, ipc, itself, landlock, library, namespaces,
-    others, path, pidfd, process, room, signal, socket,
+    Errno, Result, capabilities, exec, file, identity, ipc, itself, keys, landlock, library,
+    namespaces, others, path, pidfd, process, room, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -179,28 +179,8 @@ handlers! {
         rt_sigsuspend => signal::sigsuspend(thread, a[0], a[1]),
         rt_sigtimedwait => signal::sigtimedwait(thread, a[0], a[1], a[2], a[3]),
         rt_sigpending => signal::sigpending(thread, a[0], a[1]),
-        ppoll => {
-            let mask = optional_mask(a[3])?;
-            signal::with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], m, a[4], 0]))
-        },
-        epoll_pwait | epoll_pwait2 => {
-            let mask = optional_mask(a[4])?;
-            signal::with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], a[3], m, a[5]]))
-        },
-        // Mask and size lie in memory for these.
-        pselect6 | io_pgetevents => {
-            let [pointer, size] = if a[5] == 0 {
-                [0, 8]
-            } else {
-                crate::memory::read::<[u64; 2]>(a[5])?
-            };
-            let mask = optional_mask(pointer)?;
-            let mut pair = [0, size];
-            let address = pair.as_mut_ptr() as u64;
-            signal::with_mask(thread, mask, |m| {
-                unsafe { (address as *mut u64).write_volatile(m) };
-                (nr, [a[0], a[1], a[2], a[3], a[4], address])
-            })
+        ppoll | epoll_pwait | epoll_pwait2 | pselect6 | io_pgetevents => {
+            signal::wait_with_mask(thread, nr, a)
         },
 
         // Paths.
@@ -326,6 +306,9 @@ handlers! {
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
         mq_open => ipc::mq_open(thread, a[0], a[1], a[2], a[3]),
         mq_unlink => ipc::mq_unlink(thread, a[0]),
+        add_key => keys::add(thread, a[0], a[1], a[2], a[3], a[4]),
+        request_key => keys::request(thread, a[0], a[1], a[2], a[3]),
+        keyctl => keys::control(thread, a[0], [a[1], a[2], a[3], a[4]]),
 
         // The caller itself.
         clock_gettime | clock_getres | clock_nanosleep | clock_settime | clock_adjtime => {
@@ -373,11 +356,3 @@ const _: () = {
         i += 1;
     }
 };
-
-fn optional_mask(pointer: u64) -> Result<Option<u64>> {
-    if pointer == 0 {
-        Ok(None)
-    } else {
-        crate::memory::read::<u64>(pointer).map(Some)
-    }
-}

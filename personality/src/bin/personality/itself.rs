@@ -27,6 +27,7 @@ fn clock_to_host(thread: &Thread, clock: u64) -> Result<u64> {
 
 /// clock_gettime(2) and its kin on the clock of a process. Those of others are read by the monitor;
 /// nobody can wait for them here.
+#[inline(never)]
 pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
     if let Ok(own) = clock_to_host(thread, args[0]) {
         args[0] = own;
@@ -116,12 +117,14 @@ pub fn lock(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 }
 
 /// munlockall(2), of what was told to be locked too.
+#[inline(never)]
 pub fn unlock_all(thread: &Thread) -> Result<u64> {
     pids::own(thread).is_locked.store(0, Relaxed);
     checked(unsafe { syscall1(__NR_munlockall, 0) })
 }
 
 /// vhangup(2) of who has no terminal. Others' terminals serve the zone's logins: EPERM.
+#[inline(never)]
 pub fn vhangup(thread: &Thread) -> Result<u64> {
     if !has(thread, Power::ConfigureTerminals) {
         return Err(Errno::EPERM);

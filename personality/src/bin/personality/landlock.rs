@@ -50,6 +50,7 @@ pub fn create_ruleset(attr: u64, size: u64, flags: u64) -> Result<u64> {
 }
 
 /// landlock_restrict_self(2): as in the zone, where most do without `no_new_privs`.
+#[inline(never)]
 pub fn restrict_self(thread: &Thread, ruleset: u64, flags: u64) -> Result<u64> {
     if thread.credentials.capabilities.no_new_privs == 0 && !has(thread, Power::Administer) {
         return Err(Errno::EPERM);

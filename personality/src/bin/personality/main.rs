@@ -43,6 +43,7 @@ mod identity;
 mod init;
 mod ipc;
 mod itself;
+mod keys;
 mod landlock;
 mod library;
 mod load;

@@ -3,6 +3,7 @@
 use crate::arch::syscall2;
 use crate::groups::Groups;
 use crate::identity::Credentials;
+use crate::keys;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{Errno, Result};
@@ -36,6 +37,7 @@ pub fn allocate() -> Result<u32> {
             process.program.inherit(&own(me()).program);
             limits::inherit(process, own(me()));
             process.is_locked.store(0, Relaxed);
+            keys::inherit(process, own(me()));
             return Ok(number);
         }
     }

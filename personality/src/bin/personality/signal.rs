@@ -642,8 +642,42 @@ pub fn sigsuspend(thread: &mut Thread, mask: u64, size: u64) -> Result<u64> {
     })
 }
 
+/// ppoll(2), epoll_pwait(2), pselect6(2), io_pgetevents(2). Out of the way of calls that are many.
+#[inline(never)]
+pub fn wait_with_mask(thread: &mut Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
+    let optional_mask = |pointer: u64| match pointer {
+        0 => Ok(None),
+        at => memory::read::<u64>(at).map(Some),
+    };
+    match nr {
+        __NR_ppoll => {
+            let mask = optional_mask(a[3])?;
+            with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], m, a[4], 0]))
+        }
+        __NR_epoll_pwait | __NR_epoll_pwait2 => {
+            let mask = optional_mask(a[4])?;
+            with_mask(thread, mask, |m| (nr, [a[0], a[1], a[2], a[3], m, a[5]]))
+        }
+        // Mask and size lie in memory for these.
+        _ => {
+            let [pointer, size] = if a[5] == 0 {
+                [0, 8]
+            } else {
+                memory::read::<[u64; 2]>(a[5])?
+            };
+            let mask = optional_mask(pointer)?;
+            let mut pair = [0, size];
+            let address = pair.as_mut_ptr() as u64;
+            with_mask(thread, mask, |m| {
+                unsafe { (address as *mut u64).write_volatile(m) };
+                (nr, [a[0], a[1], a[2], a[3], a[4], address])
+            })
+        }
+    }
+}
+
 /// A call that waits under a mask of its own, which `build` gets a pointer to (or 0).
-pub fn with_mask(
+fn with_mask(
     thread: &mut Thread,
     mask: Option<u64>,
     build: impl FnOnce(u64) -> (u32, [u64; 6]),

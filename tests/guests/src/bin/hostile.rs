@@ -19,8 +19,8 @@
 )]
 
 use picozone_personality::commons::{Commons, state};
-use picozone_personality::layout::{self, THREAD_BIAS};
-use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, xattr as of};
+use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, xattr as of};
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, Tables, VERSION};
 use std::arch::asm;
 use std::ffi::CString;
@@ -195,7 +195,7 @@ fn foreign_calls() {
     );
     let mut offset = [0u64; 26];
     offset[0] = 0x100;
-    let rows: [(&str, i64, [u64; 6]); 25] = [
+    let rows: [(&str, i64, [u64; 6]); 24] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -207,7 +207,6 @@ fn foreign_calls() {
             [0; 6],
         ),
         ("bpf", libc::SYS_bpf, [0, z, 64, 0, 0, 0]),
-        ("keyctl", libc::SYS_keyctl, [0, u64::MAX - 2, 0, 0, 0, 0]),
         (
             "unshare a user name space",
             libc::SYS_unshare,
@@ -1307,6 +1306,65 @@ fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
     inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
 }
 
+/// The host's keys, and requests about the zone's own that are not well formed.
+fn keys() {
+    let (user, name) = (ptr(b"user\0"), ptr(b"n\0"));
+    let session = u64::from(u32::MAX) - 2;
+    for (name, nr, args) in [
+        (
+            "add_key",
+            libc::SYS_add_key,
+            [user, name, name, 1, session, 0],
+        ),
+        (
+            "request_key",
+            libc::SYS_request_key,
+            [user, name, 0, 0, 0, 0],
+        ),
+        ("keyctl", libc::SYS_keyctl, [0, session, 0, 0, 0, 0]),
+    ] {
+        attempt(&format!("{name} of the host, inside"), || inside(nr, args));
+    }
+    let own = u64::from(std::process::id());
+    attempt("a payload that never comes", || {
+        let mut pipe = [0i32; 2];
+        unsafe { libc::pipe(pipe.as_mut_ptr()) };
+        let cookie = inside(libc::SYS_gettid, [0; 6]) as u64;
+        // struct cmsghdr with one descriptor.
+        let control = [20u64, 1 | 1 << 32, pipe[0] as u64];
+        let part = [ptr(&cookie), 8];
+        let message = [0, 0, ptr(&part), 1, ptr(&control), 24, 0];
+        let hand = u64::from(FD_HAND);
+        inside(libc::SYS_sendmsg, [hand, ptr(&message), 0, 0, 0, 0]);
+        let args = [key::ADD, key::USER, session, 5000, cookie, 0, 0, own];
+        asked(Request::Key, &args, b"n\0")
+    });
+    for (name, args) in [
+        (
+            "a process that is none",
+            [key::GET_KEYRING_ID, session, 1, 0, 0, 0, 0, u64::MAX],
+        ),
+        (
+            "a payload that was not handed over",
+            [key::ADD, key::USER, session, 5000, 1, 0, 0, own],
+        ),
+        (
+            "what lies behind a key",
+            [key::READ, 1, u64::MAX, 0, 0, 0, 0, own],
+        ),
+        (
+            "a type that is none",
+            [key::ADD, 77, session, 1, 0, 0, 0, own],
+        ),
+        (
+            "an operation that is none",
+            [77 << 40, session, 1, 0, 0, 0, 0, own],
+        ),
+    ] {
+        attempt(name, || asked(Request::Key, &args, b"n\0"));
+    }
+}
+
 /// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
 /// no more than it did before.
 fn doorbell() {
@@ -1443,6 +1501,7 @@ fn main() {
     files();
     others(pid, &socket);
     ipc();
+    keys();
     landlock();
     faults();
     copies();
