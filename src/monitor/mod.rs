@@ -17,7 +17,6 @@ pub mod ipc;
 pub mod kept;
 pub mod leases;
 pub mod keys;
-mod leases;
 pub mod mounting;
 pub mod mounts;
 pub mod net;
