@@ -7,7 +7,10 @@
 /// Start of the personality's image (`--image-base` of its link).
 pub const PERSONALITY_BASE: u64 = 0x6000_0000_0000;
 /// Room for the personality's image, text and data, in bytes.
-pub const PERSONALITY_SIZE: u64 = 0x10_0000;
+pub const PERSONALITY_SIZE: u64 = 0x14_0000;
+/// Where in its data messages to be sent are put together ([`crate::messages`]; `.messages` in its
+/// linker script).
+pub const MESSAGES_BASE: u64 = PERSONALITY_BASE + 0x10_0000;
 /// Where rewritten call sites enter the personality (`.entry` in its linker script).
 pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 /// Start of the read-only tables.
@@ -74,6 +77,7 @@ pub const NR_DOORBELL: u32 = 0x5a0f;
 const _: () = {
     const FILTERED: u64 = 1 << 32;
     assert!(PERSONALITY_BASE + PERSONALITY_SIZE <= TABLES_BASE);
+    assert!(MESSAGES_BASE + crate::messages::AREA_SIZE <= PERSONALITY_BASE + PERSONALITY_SIZE);
     assert!(TABLES_BASE == PERSONALITY_BASE + FILTERED && crate::tables::TABLES_SIZE <= FILTERED);
     assert!(COMMONS_BASE == TABLES_BASE + FILTERED);
     assert!(size_of::<crate::commons::Commons>() as u64 <= MAILBOXES_OFFSET);

@@ -10,13 +10,13 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod capabilities;
-pub mod card;
 pub mod commons;
 pub mod layout;
 pub mod libraries;
 pub mod limits;
 pub mod listing;
 pub mod mailbox;
+pub mod messages;
 pub mod net;
 pub mod plans;
 pub mod roots;

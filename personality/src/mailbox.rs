@@ -13,9 +13,8 @@ pub const MAILBOX_STRIDE: u64 = 16384;
 /// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
 pub const TEXT_MAX: usize = 4096;
 
-/// `SO_PRIORITY` of a unix `SOCK_SEQPACKET` socket that stands for a datagram socket.
-pub const DATAGRAM: u32 = 5;
-/// The same of one that stands for a netlink socket.
+/// `SO_PRIORITY` (which has no meaning for them) of a unix `SOCK_SEQPACKET` socket that stands for a
+/// netlink socket.
 pub const NETLINK: u32 = 6;
 
 /// What [`Request::Open`], [`Request::Stat`] and [`Request::Readlink`] answer where the path leads out
@@ -207,8 +206,8 @@ requests! {
     /// Who is at the other end of a handed-over unix socket: args = unused, cookie; b receives
     /// `struct ucred` in the zone's numbers.
     PeerCred = 17;
-    /// Sends one datagram from a handed-over unix socket: args = address length, cookie, length of
-    /// the datagram; b = address; a = datagram.
+    /// Sends one datagram from a handed-over unix socket: args = address length, cookie, cookie of a
+    /// second socket from which the datagram is to be read; b = address.
     SendUnix = 18;
     /// Shared memory: args = number of the call, its arguments in order but for addresses, then
     /// effective user and group, process and file system group, two in a word; a = `struct shmid_ds`.
@@ -254,9 +253,9 @@ requests! {
     /// Handles of files: args = descriptor, operation (see [`handle`]), length; b = type (32 bits) and
     /// bytes of the handle. For [`handle::FIND`] b receives the zone path, the value being its length.
     Handle = 37;
-    /// The address of whom a handed-over unix datagram socket, which is bound, is connected to: args
-    /// = unused, cookie; b receives the address. The value is its length.
-    UnixPeer = 40;
+    /// Makes a socket that is connected to an address, to send for a handed-over unix datagram socket,
+    /// whose name it shows: args as for `Bind`. The value is the new descriptor.
+    Messenger = 41;
     /// Length of a file: args = descriptor, length.
     Truncate = 45;
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it

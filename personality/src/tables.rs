@@ -5,6 +5,7 @@
 
 use crate::layout::{ADDED_MAX, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
+use crate::messages::{self, Approved};
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use crate::roots::{ROOTS_MAX, Root};
@@ -119,6 +120,8 @@ pub struct Tables {
     pub empty: [u8; 64],
     /// Approved sources, see [`ZoneNet::sources`].
     pub sources: [SourceAddress; 8],
+    /// The messages that guests may send, see [`messages::approved`].
+    pub messages: [Approved; messages::COUNT],
     /// Approved ways to open.
     pub hows: [How; HOWS_MAX],
     /// The mount table: longest prefix first, the root last; then what the zone has added.

@@ -99,7 +99,23 @@ impl Net {
             .map_err(number)
     }
 
-    /// Sends one datagram from a handed-over unix socket.
+    /// Makes a socket that sends to an address for a handed-over unix datagram socket.
+    ///
+    /// # Errors
+    /// Those of sendto(2); `EPERM`: the receiver hears one peer only.
+    pub fn messenger(
+        &self,
+        zone: &Zone,
+        caller: HostPid,
+        socket: &OwnedFd,
+        address: &[u8],
+    ) -> std::result::Result<OwnedFd, i32> {
+        self.unix
+            .messenger(&Caller { zone, caller }, socket, address)
+            .map_err(number)
+    }
+
+    /// Sends the datagram that `letter` holds from a handed-over unix datagram socket.
     ///
     /// # Errors
     /// Those of sendto(2); `EAGAIN`: the receiver's queue is full, to be tried again.
@@ -107,22 +123,13 @@ impl Net {
         &self,
         zone: &Zone,
         caller: HostPid,
-        socket: &OwnedFd,
+        [socket, letter]: [&OwnedFd; 2],
         address: &[u8],
-        datagram: &[u8],
     ) -> std::result::Result<i64, i32> {
         self.unix
-            .send(&Caller { zone, caller }, socket, address, datagram)
-            .map_err(number)?;
-        i64::try_from(datagram.len()).map_err(|_| libc::EMSGSIZE)
-    }
-
-    /// The address of whom a bound unix datagram socket is connected to.
-    ///
-    /// # Errors
-    /// ENOTCONN.
-    pub fn unix_peer(&self, socket: &OwnedFd) -> std::result::Result<Vec<u8>, i32> {
-        self.unix.peer_address(socket).map_err(number)
+            .send(&Caller { zone, caller }, socket, letter, address)
+            .map(|()| 0)
+            .map_err(number)
     }
 
     /// Makes a socket that stands for a netlink socket of the zone's process `wanted`.

@@ -80,21 +80,23 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
         Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
-        Request::Bind | Request::ConnectUnix | Request::SendUnix => {
+        Request::Bind | Request::ConnectUnix | Request::Messenger | Request::SendUnix => {
             let socket = handed(zone, args[1])?;
             let address = address(zone, call.tid, args[0])?;
             match request {
                 Request::Bind => zone.net.bind(zone, caller, &socket, &address),
                 Request::ConnectUnix => zone.net.connect_unix(zone, caller, &socket, &address),
+                Request::Messenger => {
+                    let messenger = zone.net.messenger(zone, caller, &socket, &address)?;
+                    listener.add(call, messenger.as_fd(), true).map(i64::from)
+                }
                 _ => {
-                    let length = usize::try_from(args[2]).map_err(|_| libc::EMSGSIZE)?;
-                    let datagram = shared.read_text_bytes(call.tid, length);
+                    let letter = handed(zone, args[2])?;
                     zone.net
-                        .send_unix(zone, caller, &socket, &address, &datagram)
+                        .send_unix(zone, caller, [&socket, &letter], &address)
                 }
             }
         }
-        Request::UnixPeer => put(&zone.net.unix_peer(&handed(zone, args[1])?)?),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;
@@ -240,8 +242,10 @@ fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
     super::start::drain(zone, &mut table);
     let found = table.remove(&cookie).ok_or(libc::EBADF);
     // A guest that was killed before it asked must not keep its descriptor open here.
-    table.retain(|&tid, _| {
-        i32::try_from(tid).is_ok_and(|tid| kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH))
+    table.retain(|&cookie, _| {
+        // Its low word is the thread.
+        i32::try_from(cookie & 0xffff_ffff)
+            .is_ok_and(|tid| kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH))
     });
     found
 }

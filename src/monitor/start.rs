@@ -81,6 +81,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
             to.0 = from;
         }
+        for (index, to) in tables.messages.iter_mut().enumerate() {
+            *to = picozone_personality::messages::approved(index);
+        }
         for (to, from) in tables.placeholders.iter_mut().zip(served.placeholders()) {
             *to = from;
         }

@@ -6,6 +6,7 @@ use picozone_personality::layout::{
     FD_BASE, FD_COUNT, FD_PERSONALITY, FD_TABLES, NR_DOORBELL, PERSONALITY_BASE, PERSONALITY_SIZE,
     TABLES_BASE,
 };
+use picozone_personality::messages::{Approved, COUNT};
 use picozone_personality::tables::{HOWS_MAX, How, SourceAddress, TABLES_SIZE, Tables};
 use picozone_syscalls::filter::{FilterLayout, Insn, TRACE, TRAP, program};
 use std::mem::{offset_of, size_of};
@@ -17,11 +18,13 @@ pub fn layout(trap: Trap) -> FilterLayout {
     let at = |offset: usize| TABLES_BASE + offset as u64;
     let hows = at(offset_of!(Tables, hows));
     let sources = at(offset_of!(Tables, sources));
+    let messages = at(offset_of!(Tables, messages));
     FilterLayout {
         personality: PERSONALITY_BASE..PERSONALITY_BASE + PERSONALITY_SIZE,
         hows: hows..hows + (HOWS_MAX * size_of::<How>()) as u64,
         empty: at(offset_of!(Tables, empty)),
         sources: sources..sources + (8 * size_of::<SourceAddress>()) as u64,
+        messages: messages..messages + (COUNT * size_of::<Approved>()) as u64,
         tables: TABLES_BASE..TABLES_BASE + TABLES_SIZE,
         fd_base: FD_BASE,
         fd_count: FD_COUNT,

@@ -335,6 +335,7 @@ impl Code<'_> {
             Test::TablesBase(i) => exact(i, self.layout.tables.start, &mut local),
             Test::How(i) => slots(i, &self.layout.hows, 32, &mut local),
             Test::Source(i) => slots(i, &self.layout.sources, 128, &mut local),
+            Test::Message(i) => slots(i, &self.layout.messages, 64, &mut local),
             Test::Outside(i) => {
                 load(high(i), &mut local);
                 local.push((JGE, region - 0x100, To::On, To::Ok));

@@ -17,6 +17,8 @@ pub struct FilterLayout {
     pub empty: u64,
     /// The approved source addresses, 128 bytes apart.
     pub sources: core::ops::Range<u64>,
+    /// The approved `struct msghdr`s, 64 bytes apart.
+    pub messages: core::ops::Range<u64>,
     /// The read-only tables.
     pub tables: core::ops::Range<u64>,
     /// First reserved descriptor.
@@ -73,6 +75,8 @@ pub enum Test {
     Empty(u8),
     /// Points at an approved source address.
     Source(u8),
+    /// Points at an approved `struct msghdr`.
+    Message(u8),
     /// The high word lies outside our region, with a terabyte to spare below it.
     Outside(u8),
     /// The high word lies above the region, so that no range from there reaches it.
@@ -98,7 +102,8 @@ pub type Form = &'static [&'static [Test]];
 
 use Test::{
     Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
-    InPersonality, Masked, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source, TablesBase,
+    InPersonality, Masked, Message, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source,
+    TablesBase,
 };
 
 /// Every argument is harmless.
@@ -277,13 +282,13 @@ pub(crate) const UNSHARE: Form = &[&[Clear(0, !0x0005_0f00), HighZero(0)]];
 pub(crate) const LANDLOCK_RESTRICT: Form = &[&[EqLow(1, 0)]];
 /// `UFFD_USER_MODE_ONLY`: nobody but the guest's own code waits for such a fault.
 pub(crate) const USERFAULTFD: Form = &[&[Masked(0, 1, 1)]];
-/// Sockets of the families that zones have. Datagram unix sockets could name host paths.
+/// Sockets of the families that zones have. No call that is admitted lets a unix socket name a path.
 pub(crate) const SOCKET: Form = &[
-    &[OneOf(0, &[2, 10]), Masked(1, 0xf, 1)],
-    &[OneOf(0, &[2, 10]), Masked(1, 0xf, 2)],
-    &[EqLow(0, 1), Masked(1, 0xf, 1)],
-    &[EqLow(0, 1), Masked(1, 0xf, 5)],
+    &[OneOf(0, &[2, 10]), OneOfMasked(1, 0xf, &[1, 2])],
+    &[EqLow(0, 1), OneOfMasked(1, 0xf, &[1, 2, 3, 5])],
 ];
+/// A message that names nobody, or by an address of a length that no unix socket accepts.
+pub(crate) const SENDMSG: Form = &[&[Message(1)]];
 /// Options that attach no filter and choose no device.
 pub(crate) const SETSOCKOPT: Form = &[
     &[
@@ -298,8 +303,8 @@ pub(crate) const SETSOCKOPT: Form = &[
     ],
     &[OneOf(1, &[0, 6, 17, 41])],
 ];
-/// SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket stands for a datagram
-/// or netlink socket.
+/// SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket stands for a netlink
+/// socket.
 pub(crate) const SOCKET_KIND: Form = &[&[EqLow(1, 1), OneOf(2, &[3, 38, 39])]];
 /// Options that tell no process or user.
 pub(crate) const GETSOCKOPT: Form = &[

@@ -74,6 +74,7 @@ impl Test {
             Test::How(i) => in_slots(&layout.hows, 32, arg(i)),
             Test::Empty(i) => arg(i) == layout.empty,
             Test::Source(i) => in_slots(&layout.sources, 128, arg(i)),
+            Test::Message(i) => in_slots(&layout.messages, 64, arg(i)),
             Test::Outside(i) => !(region - 0x100..region + 0x300).contains(&high(arg(i))),
             Test::Above(i) => high(arg(i)) >= region + 0x300,
             Test::Shared(i) => (region + 2..region + 0x300).contains(&high(arg(i))),

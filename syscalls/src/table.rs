@@ -73,7 +73,7 @@ table! {
     43 accept(sockfd: Fd, addr: SockAddrOut, addrlen: SizeInOut) -> Fd = Emulated(ANY);
     44 sendto(sockfd: Fd, buf: Buf, size: Size, flags: Flags, dest_addr: SockAddr, addrlen: Size) -> Size = Split(NULL4, SENDTO);
     45 recvfrom(sockfd: Fd, buf: BufOut, size: Size, flags: Flags, src_addr: SockAddrOut, addrlen: SizeInOut) -> Size = Split(NULL4, ANY);
-    46 sendmsg(sockfd: Fd, msg: Msghdr, flags: Flags) -> Size = Emulated(ANY);
+    46 sendmsg(sockfd: Fd, msg: Msghdr, flags: Flags) -> Size = Emulated(SENDMSG);
     47 recvmsg(sockfd: Fd, msg: MsghdrOut, flags: Flags) -> Size = Emulated(ANY);
     48 shutdown(sockfd: Fd, how: Flags) -> Zero = Guarded(FD0);
     49 bind(sockfd: Fd, addr: SockAddr, addrlen: Size) -> Zero = Emulated(BIND);

@@ -16,6 +16,7 @@ fn layout() -> FilterLayout {
         hows: 0x6001_0000_1000..0x6001_0000_5000,
         empty: 0x6001_0000_0200,
         sources: 0x6001_0000_0400..0x6001_0000_0800,
+        messages: 0x6001_0000_0800..0x6001_0000_0c00,
         tables: 0x6001_0000_0000..0x6001_0400_0000,
         fd_base: 1024,
         fd_count: 32,
@@ -232,30 +233,62 @@ proptest! {
     }
 }
 
-/// With a unix datagram socket, a guest could send to any path of the host: no filter sees the
-/// address in a `struct msghdr`. And an address that goes to the kernel untranslated is the host's.
+/// A unix datagram socket sends to any path of the host that a message names, and no filter sees that
+/// name; an address that goes to the kernel untranslated is the host's. So addresses have a length that
+/// no unix socket accepts, and messages are those of the tables.
 #[test]
-fn no_unix_datagram_socket_and_no_address_of_a_guests() {
-    const SOCKET: u32 = 41;
-    const SOCKETPAIR: u32 = 53;
+fn no_address_of_a_guests_own() {
+    const CONNECT: u32 = 42;
     const SENDTO: u32 = 44;
+    const SENDMSG: u32 = 46;
+    const BIND: u32 = 49;
+    const SENDMMSG: u32 = 307;
     let (layout, code) = (layout(), program(&layout()));
     let judge = |nr, ip, args| {
         let arch = ARCH;
         run(&code, &Call { nr, arch, ip, args })
     };
-    for ip in [0x40_0000, layout.personality.start + 0x100] {
-        for nr in [SOCKET, SOCKETPAIR] {
-            for kind in [2, 3, 2 | 0o2_000_000, 3 | 0o4000, (1 << 40) | 2] {
-                let verdict = judge(nr, ip, [1, kind, 0, 0, 0, 0]);
-                assert_ne!(verdict, Verdict::Allow, "kind {kind:#x} from {ip:#x}");
+    let own = layout.personality.start + 0x100;
+    for ip in [0x40_0000, own] {
+        for length in [16, 110] {
+            for (nr, args) in [
+                (SENDTO, [3, 0x1000, 1, 0, 0x2000, length]),
+                (CONNECT, [3, 0x2000, length, 0, 0, 0]),
+                (BIND, [3, 0x2000, length, 0, 0, 0]),
+                (BIND, [3, layout.sources.start, length, 0, 0, 0]),
+            ] {
+                let verdict = judge(nr, ip, args);
+                assert_ne!(
+                    verdict,
+                    Verdict::Allow,
+                    "{nr} of {length} bytes from {ip:#x}"
+                );
             }
         }
-        for length in [16, 110] {
-            let verdict = judge(SENDTO, ip, [3, 0x1000, 1, 0, 0x2000, length]);
-            assert_ne!(verdict, Verdict::Allow, "{length} bytes from {ip:#x}");
+        let forms = &layout.messages;
+        for message in [
+            0,
+            0x1000,
+            forms.start - 64,
+            forms.start + 8,
+            forms.start + 32,
+            forms.end,
+            forms.start ^ 1 << 32,
+            forms.start ^ 1 << 63,
+        ] {
+            for nr in [SENDMSG, SENDMMSG] {
+                let verdict = judge(nr, ip, [3, message, 1, 0, 0, 0]);
+                assert_ne!(verdict, Verdict::Allow, "{nr} of {message:#x} from {ip:#x}");
+            }
         }
+        let verdict = judge(SENDMMSG, ip, [3, forms.start, 1, 0, 0, 0]);
+        assert_ne!(verdict, Verdict::Allow, "sendmmsg from {ip:#x}");
     }
-    let own = judge(SENDTO, 0x40_0000, [3, 0x1000, 1, 0, 0x2000, 128]);
-    assert_eq!(own, Verdict::Trap);
+    for (nr, args) in [
+        (SENDTO, [3, 0x1000, 1, 0, 0x2000, 128]),
+        (SENDMSG, [3, layout.messages.start + 64, 0, 0, 0, 0]),
+    ] {
+        assert_eq!(judge(nr, 0x40_0000, args), Verdict::Trap);
+        assert_eq!(judge(nr, own, args), Verdict::Allow);
+    }
 }

@@ -212,6 +212,51 @@ def servers():
     see("child", os.waitpid(child, 0)[1])
 
 
-for part in [names, connections, refusals, messages, credentials, descriptors, pairs, servers]:
+def partners():
+    """Two that are connected to each other hear nobody else, and at once."""
+    a, b, c = datagram("pa1"), datagram("\0partner"), datagram("pc1")
+    a.connect("\0partner")
+    b.connect("pa1")
+    for one in [a, b]:
+        one.setblocking(False)
+    for size in [0, 1, 5000, 100000]:
+        see("at once", a.send(b"x" * size), len(b.recv(200000)), b.send(b"y"), a.recv(10))
+    see("too long", tried(a.send, b"x" * 1000000))
+    see("a third", tried(c.sendto, b"x", "pa1"), tried(c.connect, "pa1"))
+    see("by address", a.sendto(b"to b", "\0partner"), *b.recvfrom(10))
+    see("elsewhere", tried(a.sendto, b"to c", "pc1"), *c.recvfrom(10))
+    see("back", tried(c.sendto, b"no", "pa1"))
+    see("empty", tried(b.recv, 10), os.write(a.fileno(), b"w"), os.read(b.fileno(), 10))
+    b.shutdown(socket.SHUT_RD)
+    see("deaf", tried(a.send, b"x"), tried(b.recv, 10))
+    b.close()
+    see("gone", tried(a.send, b"x"), tried(a.send, b"x"))
+
+
+def without_names():
+    """Senders that nobody can answer, one after the other connected to several."""
+    a, b, sender = datagram("wa"), datagram("wb"), datagram()
+    for to, name in [(a, "wa"), (b, "wb"), (a, "wa")]:
+        see("connect", tried(sender.connect, name), sender.getpeername())
+        see("send", sender.send(b"hello"), *to.recvfrom(100))
+    see("sendto", sender.sendto(b"other", "wb"), *b.recvfrom(100))
+    read, write = os.pipe()
+    right = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [read]))
+    datagram().sendmsg([b"take ", b"it"], [right], 0, "wa")
+    data, control, flags, address = a.recvmsg(100, socket.CMSG_SPACE(4))
+    os.write(write, b"through")
+    see("rode along", data, address, os.read(array.array("i", control[0][2])[0], 100))
+    long = os.urandom(60000)
+    see("long", datagram().sendto(long, "wa"), a.recv(100000) == long)
+    client = datagram("wc")
+    client.connect("wa")
+    see("long answer", client.send(b"?"), a.recv(10), a.sendto(long, "wc"), client.recv(100000) == long)
+    parts = [bytes([at % 256]) * 3 for at in range(600)]
+    see("parts", sender.sendmsg(parts), a.recv(10000) == b"".join(parts))
+
+
+for part in [
+    names, connections, partners, without_names, refusals, messages, credentials, descriptors, pairs, servers
+]:
     see(part.__name__)
     part()

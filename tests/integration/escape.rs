@@ -54,7 +54,11 @@ fn attempts_are_refused(home: &Home) {
 
     let socket = home.dir().join("socket");
     let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    let datagrams = home.dir().join("socket.datagrams");
+    let receiver = std::os::unix::net::UnixDatagram::bind(&datagrams).expect("a socket");
+    for socket in [&socket, &datagrams] {
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    }
     let mut other = home
         .host(Path::new("/bin/sleep"))
         .arg("1000")
@@ -72,13 +76,18 @@ fn attempts_are_refused(home: &Home) {
 
     assert_all_refused(&output);
     assert!(output.stdout.contains("refused a doorbell full of garbage"));
-    assert!(output.stdout.lines().count() > 290);
+    assert!(output.stdout.lines().count() > 340);
     assert!(is_alive, "a process of the host was ended");
     assert_eq!(state(&victim), before);
     listener.set_nonblocking(true).expect("a socket");
     assert!(
         listener.accept().is_err(),
         "a socket of the host was reached"
+    );
+    receiver.set_nonblocking(true).expect("a socket");
+    assert!(
+        receiver.recv(&mut [0; 8]).is_err(),
+        "a datagram socket of the host was reached"
     );
     // The monitor serves on.
     assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");

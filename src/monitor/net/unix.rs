@@ -7,6 +7,7 @@
 //! | an abstract name | the same behind `picozone.X.Y/`, X.Y of the zone's address |
 //! | one too long for that | a hash of it behind `picozone.X.Y.long/` |
 //! | no name (autobind) | such a name, five hexadecimal digits in the zone |
+//! | | `picozone.X.Y.as/N/M`: a messenger of who has another name |
 //!
 //! Binding in a directory of our own gives each socket a name that no other has: it is what the
 //! kernel tells of it afterwards, and [`Unix::zone_name`] finds the guest's words by it. Where that
@@ -19,11 +20,10 @@
 //! ([`briefly`]).
 //!
 //! Since the monitor connects, the kernel tells the other end the monitor's identity: who asked is
-//! kept by the socket's inode ([`peers`]). Datagram sockets: [`datagrams`].
+//! kept by the socket's inode ([`peers`]). Datagrams to an address: [`messengers`].
 
 mod briefly;
-pub mod datagrams;
-mod letters;
+mod messengers;
 mod name;
 mod peers;
 
@@ -34,21 +34,18 @@ use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::zone::address;
 use briefly::briefly;
-use datagrams::{Datagrams, Peer};
-use letters::Letter;
+use messengers::Aliases;
 use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
+use nix::sys::socket::{UnixAddr, bind, connect};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use peers::Peers;
-use picozone_personality::card::Sender;
-use picozone_personality::mailbox::DATAGRAM;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -121,7 +118,9 @@ pub struct Unix {
     /// What the guest said, by what the kernel holds.
     names: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     peers: Peers,
-    datagrams: Datagrams,
+    /// What stands in front of messengers' names.
+    alias_prefix: Vec<u8>,
+    aliases: Aliases,
 }
 
 /// Whether it is a unix socket.
@@ -168,7 +167,8 @@ impl Unix {
             next: AtomicU64::new(1),
             names: Mutex::default(),
             peers: Peers::default(),
-            datagrams: Datagrams::default(),
+            alias_prefix: format!("picozone.{x}.{y}.as/").into_bytes(),
+            aliases: Aliases::default(),
         })
     }
 
@@ -191,19 +191,7 @@ impl Unix {
         address: &[u8],
     ) -> Result<(), Errno> {
         let name = Name::parse(address)?;
-        if is_datagram(socket.as_fd())? {
-            return self.bind_datagram(caller, socket, &name);
-        }
-        self.bind_name(caller, socket, &name)
-    }
-
-    fn bind_name(
-        &self,
-        caller: &impl Caller,
-        socket: &OwnedFd,
-        name: &Name<'_>,
-    ) -> Result<(), Errno> {
-        match name {
+        match &name {
             Name::Unnamed => loop {
                 let digits = format!("{:05x}", self.unique() & 0xf_ffff);
                 match bind(socket.as_raw_fd(), &self.abstract_name(digits.as_bytes())?) {
@@ -320,41 +308,6 @@ impl Unix {
         names.insert(host, told.to_vec());
     }
 
-    fn bind_datagram(
-        &self,
-        caller: &impl Caller,
-        socket: &OwnedFd,
-        name: &Name<'_>,
-    ) -> Result<(), Errno> {
-        let listener = packets()?;
-        self.bind_name(caller, &listener, name)?;
-        // The guest's own end gets a name of its own, which shows as the one that it asked for.
-        let own = format!("{}", self.unique()).into_bytes();
-        bind_in(socket, &self.directory, &own)?;
-        let _ = unlinkat(&self.directory, &own[..], UnlinkatFlags::NoRemoveDir);
-        let told = match name {
-            Name::Unnamed => self.own_name(&listener),
-            name => name.told(),
-        };
-        self.note(socket, &told);
-        let own = self.own_name(socket);
-        let is_unique = self.is_unique(&listener);
-        self.datagrams.add(listener, socket, own, is_unique)
-    }
-
-    /// Whether no other socket can have the name that the kernel holds of this one.
-    fn is_unique(&self, socket: &OwnedFd) -> bool {
-        use std::os::unix::ffi::OsStrExt;
-        let ours = super::own_path(&self.directory);
-        host_name(socket).is_some_and(
-            |name| match name.strip_prefix(ours.as_os_str().as_bytes()) {
-                // The log's name is bound anew as soon as it is free.
-                Some(rest) => rest.first() == Some(&b'/') && rest != b"/log",
-                None => name.first() == Some(&0),
-            },
-        )
-    }
-
     /// The zone's name of a guest's socket; unnamed if it has none.
     fn own_name(&self, socket: &OwnedFd) -> Vec<u8> {
         let host = host_name(socket).unwrap_or_default();
@@ -395,81 +348,24 @@ impl Unix {
         socket: &OwnedFd,
         address: &[u8],
     ) -> Result<(), Errno> {
-        if is_datagram(socket.as_fd())? && self.datagrams.has(socket) {
-            return self.connect_bound(caller, socket, address);
-        }
         let (target, _inode) = self.target(caller, address)?;
         self.peers.note(socket, caller.credentials());
         without_waiting(socket, || connect(socket.as_raw_fd(), &target))
-    }
-
-    /// The same for a datagram socket that is bound, whose other end is ours: to `AF_UNSPEC` too,
-    /// which is nobody.
-    fn connect_bound(
-        &self,
-        caller: &impl Caller,
-        socket: &OwnedFd,
-        address: &[u8],
-    ) -> Result<(), Errno> {
-        if address.first_chunk() == Some(&[0; FAMILY]) {
-            self.datagrams.connect(socket, None);
-            return Ok(());
-        }
-        let (target, _inode) = self.target(caller, address)?;
-        let (socket_to, is_ours) = messenger(&target)?;
-        let peer = Peer {
-            socket: socket_to,
-            is_ours,
-            address: Name::parse(address)?.told(),
-        };
-        self.datagrams.connect(socket, Some(peer));
-        Ok(())
-    }
-
-    /// The address of whom a bound datagram socket is connected to.
-    ///
-    /// # Errors
-    /// `ENOTCONN`.
-    pub fn peer_address(&self, socket: &OwnedFd) -> Result<Vec<u8>, Errno> {
-        self.datagrams.peer_address(socket).ok_or(Errno::ENOTCONN)
-    }
-
-    /// Sends one datagram to an address, without waiting. A socket of the host's that was bound into
-    /// the zone may be a datagram socket proper.
-    ///
-    /// # Errors
-    /// `EISCONN`: not a datagram socket; those of [`Unix::connect`] and of sendto(2).
-    pub fn send(
-        &self,
-        caller: &impl Caller,
-        socket: &OwnedFd,
-        address: &[u8],
-        datagram: &[u8],
-    ) -> Result<(), Errno> {
-        if !is_datagram(socket.as_fd())? {
-            return Err(Errno::EISCONN);
-        }
-        let (target, _inode) = self.target(caller, address)?;
-        let (messenger, is_ours) = messenger(&target)?;
-        let mut letter = Letter {
-            bytes: datagram.to_vec(),
-            rights: Vec::new(),
-        };
-        if is_ours {
-            let sender = Sender::Zone(caller.credentials().pid);
-            let name = self.own_name(socket);
-            // Without a name it tells none, not even the family.
-            let name = if name.len() > FAMILY { &name[..] } else { &[] };
-            letter.rights.extend(letters::card(sender, name));
-        }
-        let delivered = self.datagrams.deliver(&messenger, &letter);
-        delivered.unwrap_or_else(|| letters::send(&messenger, &letter))
     }
 
     /// The zone's form of an address that the kernel told; unnamed if it is none of the zone's.
     #[must_use]
     pub fn zone_name(&self, address: &[u8]) -> Vec<u8> {
         let host = address.get(FAMILY..).unwrap_or_default();
+        if let Some(alias) = host
+            .strip_prefix(&[0])
+            .and_then(|host| host.strip_prefix(&self.alias_prefix[..]))
+        {
+            return self
+                .aliases
+                .told(alias)
+                .unwrap_or_else(|| Name::Unnamed.told());
+        }
         if let Some(own) = host
             .strip_prefix(&[0])
             .and_then(|host| host.strip_prefix(&self.prefix[..]))
@@ -524,33 +420,6 @@ fn mount_of(fd: &OwnedFd) -> Option<String> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
     Some(line.trim().to_owned())
-}
-
-/// Whether the socket stands for a datagram socket.
-fn is_datagram(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let mark = u32::try_from(option(socket, libc::SO_PRIORITY)?);
-    Ok(option(socket, libc::SO_TYPE)? == libc::SOCK_SEQPACKET && mark == Ok(DATAGRAM))
-}
-
-/// A socket of ours that sends datagrams to an address, and whether one of the zone's receives there.
-fn messenger(target: &UnixAddr) -> Result<(OwnedFd, bool), Errno> {
-    let messenger = packets()?;
-    match connect(messenger.as_raw_fd(), target) {
-        Ok(()) => Ok((messenger, true)),
-        Err(Errno::EPROTOTYPE) => {
-            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-            let messenger = socket(AddressFamily::Unix, SockType::Datagram, flags, None)?;
-            connect(messenger.as_raw_fd(), target)?;
-            Ok((messenger, false))
-        }
-        Err(errno) => Err(errno),
-    }
-}
-
-/// A socket of ours that never waits.
-fn packets() -> Result<OwnedFd, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)
 }
 
 /// Does something to a guest's socket while `O_NONBLOCK` is set, as far as the guest lets it be.

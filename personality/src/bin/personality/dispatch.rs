@@ -276,7 +276,7 @@ handlers! {
 
         // Sockets.
         socket => socket::unix::socket(thread, nr, a[0], a[1], a[2]),
-        socketpair => socket::unix::socketpair(nr, a[0], a[1], a[2], a[3]),
+        socketpair => socket::unix::socketpair(nr, a[0], a[1], a[2]),
         getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
         setsockopt => socket::options::set(nr, [a[0], a[1], a[2], a[3], a[4]]),
         bind => socket::bind(thread, a[0], a[1], a[2]),

@@ -302,6 +302,7 @@ fn fork(
         thread.learn_tid();
         thread.is_leader = true;
         thread.begin_process();
+        crate::socket::messages::begin_process();
         let process = thread.process();
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;

@@ -4,8 +4,8 @@
 //! host path can be named here. What names a unix socket is in [`unix`].
 
 mod control;
-mod datagram;
 pub mod interfaces;
+pub mod messages;
 mod netlink;
 pub mod options;
 pub mod unix;
@@ -18,10 +18,11 @@ use crate::thread::Thread;
 use crate::{Errno, Result, memory, signal};
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
+use messages::{Outgoing, Slot};
 use picozone_personality::layout::FD_HAND;
 use picozone_personality::mailbox::Request;
 use picozone_personality::net::{
-    self, AF_INET, AF_INET6, AF_UNIX, LEN_MAX, Ports, Proto, Role, ZoneAddr,
+    self, AF_INET, AF_INET6, AF_UNIX, AF_UNSPEC, LEN_MAX, Ports, Proto, Role, ZoneAddr,
 };
 
 const SOL_SOCKET: u64 = 1;
@@ -126,19 +127,17 @@ unsafe impl memory::Plain for Message {}
 
 /// Hands a descriptor to the monitor; the cookie finds it again.
 pub fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
-    let cookie = u64::from(thread.host_tid);
-    let control = [20u64, 1 | (1 << 32), fd & 0xffff_ffff];
-    let iov = [&raw const cookie as u64, 8];
-    let message = Message {
-        iov: iov.as_ptr() as u64,
-        iov_len: 1,
-        control: control.as_ptr() as u64,
-        control_len: 24,
-        ..Message::default()
-    };
-    let (to, at) = (u64::from(FD_HAND), &raw const message as u64);
+    hand_over_as(thread, fd, u64::from(thread.host_tid))
+}
+
+/// The same with a cookie of the caller's choice, whose low word is the thread's host id.
+fn hand_over_as(thread: &Thread, fd: u64, cookie: u64) -> Result<u64> {
+    const SCM_RIGHTS: u64 = 1;
     loop {
-        match checked(unsafe { syscall3(__NR_sendmsg, to, at, u64::from(MSG_DONTWAIT)) }) {
+        let mut slot = Slot::take(1);
+        slot.set_part([&raw const cookie as u64, 8]);
+        slot.add_control(&[20, SOL_SOCKET | SCM_RIGHTS << 32, fd & 0xffff_ffff]);
+        match checked(slot.send_now(u64::from(FD_HAND))) {
             // Others have handed over and not asked yet. The monitor takes all that is there.
             Err(Errno::EAGAIN) => thread.ask(Request::Ping, &[])?,
             other => return other.map(|_| cookie),
@@ -213,6 +212,12 @@ struct Destination {
 }
 
 impl Destination {
+    /// The control message's words.
+    fn control(&self) -> &[u64] {
+        let words = usize::try_from(self.control_len / 8).unwrap_or(0);
+        self.control.get(..words).unwrap_or(&[])
+    }
+
     /// ip(7) and ipv6(7): the control message that names the source of one datagram.
     fn with_source(bytes: [u8; LEN_MAX], slot: Option<u8>) -> Destination {
         const IP_PKTINFO: u64 = 8;
@@ -279,6 +284,7 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
     let address = Address::read(from, length)?;
     match family {
         AF_UNIX if netlink::is_kernel(fd, &address)? => return Ok(0),
+        AF_UNIX if address.family() == Some(AF_UNSPEC) => return disconnect(fd),
         AF_UNIX => return unix::connect(thread, fd, &address),
         AF_INET | AF_INET6 => {}
         _ => return Err(Errno::EAFNOSUPPORT),
@@ -292,13 +298,16 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
     checked_or_restart(result)
 }
 
+/// connect(2) of a unix socket to nobody.
+fn disconnect(fd: u64) -> Result<u64> {
+    let nobody = Address::EMPTY.bytes.as_ptr() as u64;
+    checked(unsafe { syscall3(__NR_connect, fd, nobody, LEN_MAX as u64) })
+}
+
 /// listen(2): an unbound socket is bound to all addresses of the zone and some port, as the kernel
 /// would.
 pub fn listen(thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
     let family = family(fd)?;
-    if unix::is_datagram_socket(fd) {
-        return Err(Errno::EOPNOTSUPP);
-    }
     if matches!(family, AF_INET | AF_INET6)
         && protocol(fd)? == Proto::Tcp
         && host_end(__NR_getsockname, fd)?.bytes[2..4] == [0, 0]
@@ -362,12 +371,7 @@ pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64
         End::Peer
     };
     let host = host_end(nr, fd)?;
-    let address = if nr == __NR_getpeername && unix::is_bound_datagram(fd, &host) {
-        unix::peer(thread, fd)?
-    } else {
-        to_zone(thread, fd, host, end)?
-    };
-    address.write(to, room)?;
+    to_zone(thread, fd, host, end)?.write(to, room)?;
     Ok(0)
 }
 
@@ -378,10 +382,7 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
     let at = address.bytes.as_mut_ptr() as u64;
     let args = [fd, at, &raw mut length as u64, flags, 0, 0];
     let mask = thread.mask() & !signal::HELD;
-    let new = match checked_or_restart(arch::wait(__NR_accept4, args, mask)) {
-        Err(Errno::EINVAL) if unix::is_datagram_socket(fd) => Err(Errno::EOPNOTSUPP),
-        other => other,
-    }?;
+    let new = checked_or_restart(arch::wait(__NR_accept4, args, mask))?;
     address.len = (length as usize).min(LEN_MAX);
     if to == 0 {
         return Ok(new);
@@ -397,42 +398,34 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
 
 /// sendto(2) with an address.
 pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
-    let address = Address::read(a[4], a[5])?;
-    let family = family(a[0])?;
-    if family == AF_UNIX && netlink::is_kernel(a[0], &address)? {
-        let args = [a[0], a[1], a[2], a[3], 0, 0];
-        let mask = thread.mask() & !signal::HELD;
-        return checked_or_restart(arch::wait(__NR_sendto, args, mask));
-    }
+    let [fd, from, length, flags, name, name_len] = a;
+    let address = Address::read(name, name_len)?;
+    let part = [from, length];
+    send(thread, fd, &Outgoing::of_part(&part), flags, &address)
+}
+
+/// Sends a message to an address in the zone's terms.
+fn send(
+    thread: &Thread,
+    fd: u64,
+    message: &Outgoing,
+    flags: u64,
+    address: &Address,
+) -> Result<u64> {
+    let family = family(fd)?;
     if family == AF_UNIX {
-        return unix::sendto(thread, [a[0], a[1], a[2], a[3]], &address);
+        if netlink::is_kernel(fd, address)? {
+            return message.send(thread, fd, flags, None, &[], |_| Ok(()));
+        }
+        return unix::send(thread, fd, message, flags, address);
     }
-    let host = to_host(thread, a[0], family, &address, net::send_target)?;
-    let to = host.bytes.as_ptr() as u64;
-    if host.control_len != 0 {
-        let iov = [a[1], a[2]];
-        let message = Message {
-            name: to,
-            name_len: LEN_MAX as u64,
-            iov: iov.as_ptr() as u64,
-            iov_len: 1,
-            control: host.control.as_ptr() as u64,
-            control_len: host.control_len,
-            flags: 0,
-        };
-        let args = [a[0], &raw const message as u64, a[3], 0, 0, 0];
-        let mask = thread.mask() & !signal::HELD;
-        return checked_or_restart(arch::wait(__NR_sendmsg, args, mask));
-    }
-    let args = [a[0], a[1], a[2], a[3], to, LEN_MAX as u64];
-    checked_or_restart(arch::wait(__NR_sendto, args, thread.mask() & !signal::HELD))
+    let host = to_host(thread, fd, family, address, net::send_target)?;
+    let name = Some(&host.bytes);
+    message.send(thread, fd, flags, name, host.control(), control::sent)
 }
 
 /// recvfrom(2) with an address.
 pub fn recvfrom(thread: &Thread, a: [u64; 6]) -> Result<u64> {
-    if unix::is_datagram_socket(a[0]) {
-        return datagram::recvfrom(thread, a);
-    }
     let mut address = Address::EMPTY;
     let mut length = LEN_MAX as u32;
     let at = address.bytes.as_mut_ptr() as u64;
@@ -457,49 +450,22 @@ fn name_len(message: &Message) -> Result<u64> {
 
 /// sendmsg(2).
 pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
-    let mut copy = memory::read::<Message>(message)?;
     let family = family(fd)?;
-    copy.name_len = name_len(&copy)?;
-    let host;
-    let mut control = [0; control::CONTROL_MAX];
-    if family == AF_UNIX {
-        unix::sent(thread, &mut copy, &mut control)?;
-    } else if copy.control_len != 0 {
-        control::sent(&mut copy, &mut control)?;
+    let message = Outgoing::read(message)?;
+    if let Some((name, length)) = message.name() {
+        let address = Address::read(name, length)?;
+        return send(thread, fd, &message, flags, &address);
     }
-    if copy.name != 0 && copy.name_len != 0 {
-        let address = Address::read(copy.name, copy.name_len)?;
-        if family == AF_UNIX && netlink::is_kernel(fd, &address)? {
-            (copy.name, copy.name_len) = (0, 0);
-            let args = [fd, &raw const copy as u64, flags, 0, 0, 0];
-            let mask = thread.mask() & !signal::HELD;
-            return checked_or_restart(arch::wait(__NR_sendmsg, args, mask));
-        }
-        if family == AF_UNIX {
-            // Credentials were judged; they are the sender's own, whose the monitor tells.
-            if copy.control_len != 0 && !unix::is_credentials(&control, copy.control_len) {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            return unix::send_parts(thread, fd, (copy.iov, copy.iov_len), flags, &address);
-        }
-        host = to_host(thread, fd, family, &address, net::send_target)?;
-        (copy.name, copy.name_len) = (host.bytes.as_ptr() as u64, LEN_MAX as u64);
-        control::add(&mut copy, &mut control, &host);
-    }
-    checked_or_restart(arch::wait(
-        __NR_sendmsg,
-        [fd, &raw const copy as u64, flags, 0, 0, 0],
-        thread.mask() & !signal::HELD,
-    ))
+    message.send(thread, fd, flags, None, &[], |slot| match family {
+        AF_UNIX => unix::sent(thread, slot),
+        _ => control::sent(slot),
+    })
 }
 
 /// recvmsg(2).
 pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
     let guest = memory::read::<Message>(message)?;
     name_len(&guest)?;
-    if (guest.name != 0 || guest.control_len != 0) && unix::is_datagram_socket(fd) {
-        return datagram::recvmsg(thread, fd, message, &guest, flags);
-    }
     let mut copy = guest;
     let mut address = Address::EMPTY;
     copy.name = address.bytes.as_mut_ptr() as u64;

@@ -1,8 +1,7 @@
-//! What has no safe wrapper: options without a typed reader, accept4(2).
+//! What has no safe wrapper: options without a typed reader.
 
 use nix::errno::Errno;
-use nix::sys::socket::{SockFlag, accept4};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Reads an option of `SOL_SOCKET` that is an `int` (socket(7)).
 ///
@@ -25,15 +24,4 @@ pub(in crate::monitor::net) fn option(
         )
     };
     Errno::result(result).map(|_| value)
-}
-
-/// Accepts a connection, as a socket that never waits.
-///
-/// # Errors
-/// Those of accept4(2); `EAGAIN`: there is none, on a listener that does not wait.
-pub(in crate::monitor::net) fn accept(listener: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = accept4(listener.as_raw_fd(), flags)?;
-    // SAFETY: the kernel has just made it, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -4,7 +4,10 @@ use super::name::family;
 use super::*;
 use crate::monitor::net::inet::eventually;
 use nix::fcntl::{OpenHow, ResolveFlag, openat2};
-use nix::sys::socket::{Backlog, MsgFlags, getsockname, listen, recv, send};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, getsockname, listen, recv, send, socket,
+};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use tempfile::TempDir;
@@ -109,10 +112,7 @@ fn stream() -> OwnedFd {
 
 fn datagram() -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC;
-    let made = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
-    let mark = DATAGRAM.cast_signed();
-    nix::sys::socket::setsockopt(&made, nix::sys::socket::sockopt::Priority, &mark).expect("set");
-    made
+    socket(AddressFamily::Unix, SockType::Datagram, flags, None).expect("a socket")
 }
 
 fn accept(listener: &OwnedFd) -> OwnedFd {
@@ -283,48 +283,72 @@ fn datagrams_by_connection_and_without() {
     }
     assert_eq!(receive(&receiver), b"one");
     assert_eq!(receive(&receiver), b"two");
+    // By a messenger, which has the sender's name.
+    let post = |sender: &OwnedFd, text: &[u8]| {
+        let messenger = zone.unix.messenger(&zone, sender, &bytes(b"/dev/log"))?;
+        send(messenger.as_raw_fd(), text, MsgFlags::empty())
+    };
     let lone = datagram();
-    zone.unix
-        .send(&zone, &lone, &bytes(b"/dev/log"), b"lone")
-        .expect("sent");
-    assert_eq!(receive(&receiver), b"lone");
-    let refused = zone.unix.send(&zone, &stream(), &bytes(b"/dev/log"), b"x");
-    assert_eq!(refused, Err(Errno::EISCONN));
+    assert_eq!(post(&lone, b"lone"), Ok(4));
+    assert_eq!(received(&zone, &receiver), (b"lone".to_vec(), Vec::new()));
+    zone.bind(&lone, b"\0its name").expect("bound");
+    for text in [b"1", b"2"] {
+        assert_eq!(post(&lone, text), Ok(1));
+        let (got, name) = received(&zone, &receiver);
+        assert_eq!((&got[..], &name[..]), (&text[..], &b"\0its name"[..]));
+    }
     // A restart binds the name anew.
     drop(receiver);
+    assert_eq!(post(&lone, b"x"), Err(Errno::ECONNREFUSED));
     let receiver = datagram();
     zone.bind(&receiver, b"/dev/log").expect("bound");
-    zone.unix
-        .send(&zone, &lone, &bytes(b"/dev/log"), b"new")
-        .expect("sent");
+    assert_eq!(post(&lone, b"new"), Ok(3));
     assert_eq!(receive(&receiver), b"new");
 }
 
+/// What arrived, and the name of who sent it in the zone.
+fn received(zone: &Zone, socket: &OwnedFd) -> (Vec<u8>, Vec<u8>) {
+    use std::os::linux::net::SocketAddrExt;
+    let socket = std::os::unix::net::UnixDatagram::from(socket.try_clone().expect("a copy"));
+    let mut buffer = [0; 64];
+    let (length, from) = socket.recv_from(&mut buffer).expect("a datagram");
+    let name = from.as_abstract_name().map_or(Vec::new(), |name| {
+        zone.unix.zone_name(&bytes(&[&[0], name].concat()))[FAMILY..].to_vec()
+    });
+    (buffer[..length].to_vec(), name)
+}
+
 #[test]
-fn a_slow_receiver_loses_nothing_and_holds_up_nobody_else() {
+fn who_hears_one_peer_hears_its_own_socket() {
     let zone = zone(64_010);
-    let (slow, quick) = (datagram(), datagram());
-    zone.bind(&slow, b"slow").expect("bound");
-    zone.bind(&quick, b"quick").expect("bound");
-    let sender = datagram();
+    let [server, client] = [b"server", b"client"].map(|name| {
+        let socket = datagram();
+        zone.bind(&socket, name).expect("bound");
+        socket
+    });
     zone.unix
-        .connect(&zone, &sender, &bytes(b"slow"))
+        .connect(&zone, &client, &bytes(b"server"))
         .expect("connected");
-    let mut sent = 0u32;
-    while send(
-        sender.as_raw_fd(),
-        &[&sent.to_ne_bytes()[..], &[0; 4096]].concat(),
-        MsgFlags::MSG_DONTWAIT,
-    )
-    .is_ok()
-    {
-        sent += 1;
+    let to = bytes(b"client");
+    let refused = zone.unix.messenger(&zone, &server, &to).err();
+    assert_eq!(refused, Some(Errno::EPERM));
+    let letter = |text: &[u8]| {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair =
+            nix::sys::socket::socketpair(AddressFamily::Unix, SockType::Datagram, None, flags);
+        let (ours, theirs) = pair.expect("a pair");
+        send(ours.as_raw_fd(), text, MsgFlags::empty()).expect("sent");
+        theirs
+    };
+    let long = vec![7; 100_000];
+    for text in [&b"answer"[..], &long] {
+        zone.unix
+            .send(&zone, &server, &letter(text), &to)
+            .expect("sent");
+        let mut buffer = vec![0; 200_000];
+        let length = recv(client.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("received");
+        assert!(buffer[..length] == *text);
     }
-    zone.unix
-        .send(&zone, &quick, &bytes(b"quick"), b"past it")
-        .expect("sent");
-    assert_eq!(receive(&quick), b"past it");
-    for number in 0..sent {
-        assert_eq!(receive(&slow)[..4], number.to_ne_bytes());
-    }
+    let other = zone.unix.send(&zone, &datagram(), &letter(b"x"), &to);
+    assert_eq!(other, Err(Errno::EPERM));
 }

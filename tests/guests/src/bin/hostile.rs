@@ -6,7 +6,7 @@
 //! lets through there, it lets through for a hostile guest, too.
 //!
 //! `hostile HOST_PID HOST_SOCKET`: a process and a listening unix socket of the host, by the host's
-//! names.
+//! names; there is a datagram socket `HOST_SOCKET.datagrams`, too.
 #![expect(
     clippy::undocumented_unsafe_blocks,
     reason = "everything here is meant to do harm; the kernel is to keep it from doing so"
@@ -17,6 +17,9 @@
     clippy::cast_sign_loss,
     reason = "registers are words"
 )]
+
+#[path = "hostile/datagrams.rs"]
+mod datagrams;
 
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
@@ -489,7 +492,6 @@ fn files() {
         ("utimensat", libc::SYS_utimensat, [cwd, path, 0, 0, 0, 0]),
         ("chown", libc::SYS_chown, [path, 0, 0, 0, 0, 0]),
         ("setxattr", libc::SYS_setxattr, [path, path, path, 1, 0, 0]),
-        ("unix socket", libc::SYS_socket, [1, 2, 0, 0, 0, 0]),
     ] {
         attempt(&format!("{name} of the host, inside"), || inside(nr, args));
     }
@@ -1500,6 +1502,7 @@ fn main() {
     memory();
     files();
     others(pid, &socket);
+    datagrams::attempts(&format!("{socket}.datagrams"));
     ipc();
     keys();
     landlock();

@@ -4,7 +4,8 @@
 //! one of the zone's own addresses: a socket of a zone answers from where it is bound, which is where
 //! the other end expects it.
 
-use super::{Address, Destination, End, Message, host_end, to_zone};
+use super::messages::{HEADER, Slot};
+use super::{Address, End, Message, host_end, to_zone};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
@@ -13,8 +14,6 @@ use picozone_personality::net::{AF_INET, AF_INET6};
 
 /// Longest control data that is looked at, in bytes.
 pub(super) const CONTROL_MAX: usize = 512;
-/// `struct cmsghdr`.
-const HEADER: usize = 16;
 const IPPROTO_IP: u32 = 0;
 const IPPROTO_IPV6: u32 = 41;
 const IP_PKTINFO: u32 = 8;
@@ -42,54 +41,27 @@ fn header(control: &[u8], at: usize) -> Option<Header> {
     is_whole.then_some((at, length, kind as u32, (kind >> 32) as u32))
 }
 
-/// Takes the source addresses out of a copy of the control data of a message to be sent; the bytes
-/// that are left. ENETUNREACH, EINVAL: a source that is not the zone's.
-pub(super) fn sent(message: &mut Message, copy: &mut [u8; CONTROL_MAX]) -> Result<()> {
-    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
-    if message.control == 0 || !(HEADER..=CONTROL_MAX).contains(&length) {
-        return Ok(());
-    }
-    memory::read_bytes(message.control, &mut copy[..length])?;
+/// Takes the source addresses out of the control data of a message to be sent. ENETUNREACH, EINVAL: a
+/// source that is not the zone's.
+pub(super) fn sent(slot: &mut Slot) -> Result<()> {
+    let control = slot.control();
     let (mut at, mut kept) = (0, 0);
-    while let Some((begin, size, level, kind)) = header(&copy[..length], at) {
-        at = (begin + size).next_multiple_of(8).min(length);
-        let data = &copy[begin + HEADER..begin + size];
+    while let Some((begin, size, level, kind)) = header(control, at) {
+        at = (begin + size).next_multiple_of(8).min(control.len());
+        let data = &control[begin + HEADER..begin + size];
         match (level, kind) {
             (IPPROTO_IP, IP_PKTINFO) if data.len() >= 12 => must_be_own(AF_INET, &data[4..8])?,
             (IPPROTO_IPV6, IPV6_PKTINFO) if data.len() >= 20 => {
                 must_be_own(AF_INET6, &data[..16])?;
             }
             _ => {
-                copy.copy_within(begin..at, kept);
+                control.copy_within(begin..at, kept);
                 kept += at - begin;
             }
         }
     }
-    message.control = copy.as_ptr() as u64;
-    message.control_len = kept as u64;
+    slot.cut_control(kept);
     Ok(())
-}
-
-/// Adds a control message of our own to what is left of the guest's, if there is room.
-pub(super) fn add(message: &mut Message, copy: &mut [u8; CONTROL_MAX], own: &Destination) {
-    let words = usize::try_from(own.control_len / 8).unwrap_or(0);
-    let Some(words) = own.control.get(..words) else {
-        return;
-    };
-    if message.control_len == 0 {
-        message.control = copy.as_ptr() as u64;
-    } else if message.control != copy.as_ptr() as u64 {
-        return;
-    }
-    let mut at = usize::try_from(message.control_len).unwrap_or(CONTROL_MAX);
-    if at + 8 * words.len() > CONTROL_MAX {
-        return;
-    }
-    for word in words {
-        copy[at..at + 8].copy_from_slice(&word.to_ne_bytes());
-        at += 8;
-    }
-    message.control_len = at as u64;
 }
 
 /// Whether an address is none, a loopback one or that of an interface of the zone.

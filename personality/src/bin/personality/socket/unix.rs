@@ -1,26 +1,24 @@
 //! Unix sockets. The monitor binds, connects and sends on the socket that the guest hands over: only
 //! it can name a path.
 //!
-//! Datagram sockets do not exist here, since no wall sees the address in a `struct msghdr`. A
-//! `SOCK_SEQPACKET` socket, which ignores it, stands for one; [`DATAGRAM`] as its `SO_PRIORITY`
-//! (which has no meaning for unix sockets) tells the monitor. It keeps messages apart and in order;
-//! different are: the end of the other end of a pair shows (a read of 0 bytes), a socket that is not
-//! bound can be connected once, one that is takes what others than its peer send, and what it sends
-//! unconnected without an address is lost. Who sent rides along: [`super::datagram`].
+//! Datagram sockets: a message to an address goes by a *messenger*, a socket that the monitor has
+//! connected there, and whose name reads as that of the guest's own. Who hears one peer only is not
+//! reached that way: then the monitor itself sends what it is handed, and credentials are nobody's.
 
 use super::control::CONTROL_MAX;
+use super::messages::{HEADER, Outgoing, Slot};
 use super::{
-    Address, MSG_DONTWAIT, Message, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, hand_over, netlink, option,
-    set_option, with_monitor,
+    Address, MSG_DONTWAIT, Message, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, hand_over, hand_over_as,
+    netlink, option, with_monitor,
 };
-use crate::arch::{self, syscall3, syscall6};
+use crate::arch::{self, syscall1, syscall3, syscall4};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
 use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, signal};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{DATAGRAM, NETLINK, Request, TEXT_MAX};
+use picozone_personality::mailbox::{NETLINK, Request};
 use picozone_personality::net::netlink::AF_NETLINK;
 use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
 
@@ -32,43 +30,19 @@ pub(super) const SOCK_RAW: u64 = 3;
 const SOCK_SEQPACKET: u64 = 5;
 pub(super) const SOCK_TYPE_MASK: u64 = 0xf;
 
-fn is_datagram(family: u64, kind: u64) -> bool {
-    family as u32 == u32::from(AF_UNIX) && matches!(kind & SOCK_TYPE_MASK, SOCK_DGRAM | SOCK_RAW)
-}
-
-fn as_packets(kind: u64) -> u64 {
-    kind & !SOCK_TYPE_MASK | SOCK_SEQPACKET
-}
-
 /// socket(2) of a kind that the filter does not let through.
 pub fn socket(thread: &Thread, nr: u32, family: u64, kind: u64, protocol: u64) -> Result<u64> {
     check_kind(kind)?;
     if family as u32 == u32::from(AF_NETLINK) {
         return netlink::socket(thread, nr, kind, protocol);
     }
-    if !is_datagram(family, kind) {
-        return refuse_family(nr, family, kind, protocol);
-    }
-    check_protocol(protocol)?;
-    let fd = checked(unsafe { syscall3(nr, u64::from(AF_UNIX), as_packets(kind), 0) })?;
-    // Unmarked, it cannot receive; nothing else depends on it.
-    let _ = set_option(fd, SOL_SOCKET, SO_PRIORITY, DATAGRAM);
-    Ok(fd)
+    refuse_family(nr, family, kind, protocol)
 }
 
 /// socketpair(2), likewise.
-pub fn socketpair(nr: u32, family: u64, kind: u64, protocol: u64, to: u64) -> Result<u64> {
+pub fn socketpair(nr: u32, family: u64, kind: u64, protocol: u64) -> Result<u64> {
     check_kind(kind)?;
-    if !is_datagram(family, kind) {
-        return refuse_family(nr, family, kind, protocol);
-    }
-    check_protocol(protocol)?;
-    let args = [u64::from(AF_UNIX), as_packets(kind), 0, to, 0, 0];
-    checked(unsafe { syscall6(nr, args) })?;
-    for fd in memory::read::<[u32; 2]>(to)? {
-        let _ = set_option(u64::from(fd), SOL_SOCKET, SO_PRIORITY, DATAGRAM);
-    }
-    Ok(0)
+    refuse_family(nr, family, kind, protocol)
 }
 
 /// EINVAL: flags or a type that do not exist (__sys_socket, Linux, net/socket.c).
@@ -79,15 +53,6 @@ fn check_kind(kind: u64) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     Ok(())
-}
-
-/// EPROTONOSUPPORT: unix sockets have one protocol (unix_create).
-fn check_protocol(protocol: u64) -> Result<()> {
-    match protocol as u32 {
-        0 => Ok(()),
-        number if number == u32::from(AF_UNIX) => Ok(()),
-        _ => Err(Errno::EPROTONOSUPPORT),
-    }
 }
 
 /// Raw and packet sockets take a capability that no guest has; the zone's root is told so.
@@ -140,95 +105,65 @@ pub(super) fn connect(thread: &Thread, fd: u64, address: &Address) -> Result<u64
     })
 }
 
-/// sendto(2) with an address: `a` = descriptor, bytes, their length, flags. At most
-/// [`TEXT_MAX`] bytes, else EMSGSIZE.
-pub(super) fn sendto(thread: &Thread, a: [u64; 4], address: &Address) -> Result<u64> {
-    let [fd, from, length, flags] = a;
-    send_by_monitor(thread, (fd, flags), length, address, |to| {
-        memory::read_bytes(from, to)
-    })
-}
-
-/// The same for bytes that lie in several places, by their `struct iovec`s.
-pub(super) fn send_parts(
+/// Sends a message to an address. Sockets that are connected for good take none, as the kernel says.
+pub(super) fn send(
     thread: &Thread,
     fd: u64,
-    (iov, count): (u64, u64),
+    message: &Outgoing,
     flags: u64,
     address: &Address,
 ) -> Result<u64> {
-    const UIO_MAXIOV: u64 = 1024;
-    if count > UIO_MAXIOV {
-        return Err(Errno::EMSGSIZE);
+    let judge = |slot: &mut Slot| sent(thread, slot);
+    if u64::from(option(fd, SOL_SOCKET, SO_TYPE)?) != SOCK_DGRAM {
+        return message.send(thread, fd, flags, Some(&address.bytes), &[], judge);
     }
-    let part = |index: u64| memory::read::<[u64; 2]>(iov.wrapping_add(16 * index));
-    let mut length = 0u64;
-    for index in 0..count {
-        length = length.saturating_add(part(index)?[1]);
-    }
-    send_by_monitor(thread, (fd, flags), length, address, |mut to| {
-        for index in 0..count {
-            let [from, size] = part(index)?;
-            // They may have grown meanwhile.
-            let size = usize::try_from(size).unwrap_or(usize::MAX).min(to.len());
-            let (now, rest) = to.split_at_mut(size);
-            memory::read_bytes(from, now)?;
-            to = rest;
+    match with_monitor(thread, Request::Messenger, fd, address) {
+        Ok(messenger) => {
+            // Whether the guest's socket waits is said by flags: it is another one's.
+            let flags = match is_nonblocking(fd) {
+                Ok(true) => flags | u64::from(MSG_DONTWAIT),
+                _ => flags,
+            };
+            let result = message.send(thread, messenger, flags, None, &[], judge);
+            unsafe { syscall1(__NR_close, messenger) };
+            result
         }
-        Ok(())
-    })
+        Err(Errno::EPERM) => send_by_monitor(thread, fd, message, flags, address),
+        Err(errno) => Err(errno),
+    }
 }
 
+/// Lets the monitor send what it is handed, from the guest's own socket.
 fn send_by_monitor(
     thread: &Thread,
-    (fd, flags): (u64, u64),
-    length: u64,
+    fd: u64,
+    message: &Outgoing,
+    flags: u64,
     address: &Address,
-    read: impl Fn(&mut [u8]) -> Result<()>,
 ) -> Result<u64> {
-    let count = usize::try_from(length).map_err(|_| Errno::EMSGSIZE)?;
-    if count > TEXT_MAX {
-        return Err(Errno::EMSGSIZE);
-    }
     let is_patient = flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)?;
     patiently(thread, is_patient, || {
+        let mut pair = [0u32; 2];
+        let kind = SOCK_DGRAM | u64::from(O_CLOEXEC);
+        let to = pair.as_mut_ptr() as u64;
+        checked(unsafe { syscall4(__NR_socketpair, u64::from(AF_UNIX), kind, 0, to) })?;
+        let [ours, theirs] = pair.map(u64::from);
+        let letter = || {
+            let slot = message.put_together(None, &[], |slot| sent(thread, slot))?;
+            let length = checked(slot.send_now(ours))?;
+            let cookie = hand_over_as(thread, theirs, u64::from(thread.host_tid) | 1 << 32)?;
+            Ok([length, cookie])
+        };
+        let handed = letter();
+        for end in [ours, theirs] {
+            unsafe { syscall1(__NR_close, end) };
+        }
+        let [length, letter] = handed?;
         let cookie = hand_over(thread, fd)?;
-        let mailbox = thread.mailbox();
-        read(&mut mailbox.a[..count])?;
-        mailbox.b[..address.len].copy_from_slice(address.as_bytes());
-        thread.ask(Request::SendUnix, &[address.len as u64, cookie, length])
+        thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
+        thread.ask(Request::SendUnix, &[address.len as u64, cookie, letter])?;
+        Ok(length)
     })
-}
-
-/// Whether a socket stands for a datagram socket.
-pub(super) fn is_datagram_socket(fd: u64) -> bool {
-    option(fd, SOL_SOCKET, SO_TYPE).map(u64::from) == Ok(SOCK_SEQPACKET)
-        && option(fd, SOL_SOCKET, SO_PRIORITY) == Ok(DATAGRAM)
-        && super::family(fd) == Ok(AF_UNIX)
-}
-
-/// Whether that is a bound datagram socket; `peer` is its other end. One that is not bound has a
-/// name there, or none at all.
-pub(super) fn is_bound_datagram(fd: u64, peer: &Address) -> bool {
-    peer.family() == Some(AF_UNIX)
-        && is_datagram_socket(fd)
-        && super::host_end(__NR_getsockname, fd).is_ok_and(|own| own.len > 2)
-}
-
-/// Whom a bound datagram socket is connected to, in the zone's terms. ENOTCONN.
-pub(super) fn peer(thread: &Thread, fd: u64) -> Result<Address> {
-    let cookie = hand_over(thread, fd)?;
-    let length = thread.ask(Request::UnixPeer, &[0, cookie])?;
-    let name = &thread.mailbox().b;
-    Ok(to_address(&name[..(length as usize).min(name.len())]))
-}
-
-/// An address of these bytes.
-pub(super) fn to_address(name: &[u8]) -> Address {
-    let mut address = Address::EMPTY;
-    address.len = name.len().min(address.bytes.len());
-    address.bytes[..address.len].copy_from_slice(&name[..address.len]);
-    address
 }
 
 /// The zone's name of a unix socket.
@@ -293,14 +228,12 @@ fn kind(fd: u64) -> Result<u32> {
         return Ok(kind);
     }
     Ok(match option(fd, SOL_SOCKET, SO_PRIORITY)? {
-        DATAGRAM => SOCK_DGRAM as u32,
         NETLINK => SOCK_RAW as u32,
         _ => kind,
     })
 }
 
-/// `struct cmsghdr`, and the whole of `SCM_CREDENTIALS` (unix(7)).
-const HEADER: usize = 16;
+/// The whole of `SCM_CREDENTIALS` (unix(7)).
 const CREDENTIALS: usize = HEADER + 12;
 const SCM_CREDENTIALS: u64 = 2;
 
@@ -326,12 +259,6 @@ fn credentials_in(control: &[u8]) -> Option<usize> {
     None
 }
 
-/// Whether control data of `length` bytes is one message of credentials.
-pub(super) fn is_credentials(control: &[u8; CONTROL_MAX], length: u64) -> bool {
-    let is_length = (CREDENTIALS as u64..=CREDENTIALS as u64 + 4).contains(&length);
-    is_length && credentials_in(&control[..CREDENTIALS]) == Some(HEADER)
-}
-
 fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
     let bytes = ucred.map(u32::to_ne_bytes);
     for (to, from) in control[at..].iter_mut().zip(bytes.as_flattened()) {
@@ -339,23 +266,15 @@ fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
     }
 }
 
-/// Puts the credentials that a message carries into the host's numbers, in a copy of its control
-/// messages. EPERM: not the sender's own, and it is not the zone's root.
-pub(super) fn sent(
-    thread: &Thread,
-    message: &mut Message,
-    copy: &mut [u8; CONTROL_MAX],
-) -> Result<()> {
-    let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
-    if !(CREDENTIALS..=CONTROL_MAX).contains(&length) {
-        return Ok(());
-    }
-    memory::read_bytes(message.control, &mut copy[..length])?;
-    let Some(at) = credentials_in(&copy[..length]) else {
+/// Puts the credentials that a message carries into the host's numbers. EPERM: not the sender's own, and
+/// it is not the zone's root.
+pub(super) fn sent(thread: &Thread, slot: &mut Slot) -> Result<()> {
+    let control = slot.control();
+    let Some(at) = credentials_in(control) else {
         return Ok(());
     };
     let word = |index: usize| {
-        let bytes = copy[at + 4 * index..].first_chunk();
+        let bytes = control[at + 4 * index..].first_chunk();
         bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
     };
     let own = &thread.credentials;
@@ -370,8 +289,7 @@ pub(super) fn sent(
         tables().host_uid,
         tables().host_gid,
     ];
-    put(copy, at, host);
-    message.control = copy.as_ptr() as u64;
+    put(control, at, host);
     Ok(())
 }
 
