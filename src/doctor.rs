@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::monitor::copies::{self, cache};
 use crate::zone::address;
 use nix::sys::resource::{Resource, getrlimit};
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -21,7 +22,7 @@ const KERNEL_MIN: (u32, u32) = (6, 12);
 /// Landlock with scopes for signals and abstract sockets.
 const LANDLOCK_MIN: i64 = 6;
 /// Descriptors beyond those that guests may use are reserved for the personality.
-const NOFILE_MIN: u64 = 1056;
+const NOFILE_MIN: u64 = (FD_BASE + FD_COUNT) as u64;
 
 /// How much a check matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -106,24 +106,7 @@ impl Mounts<'_> {
     #[must_use]
     pub fn to_zone(&self, host: &[u8], to: &mut PathBuf) -> bool {
         to.truncate(0);
-        if host.first() != Some(&b'/') {
-            return false;
-        }
-        let mut best: Option<(&MountRow, &[u8])> = None;
-        for row in self.0 {
-            if row.is_used()
-                && !row.is_alias()
-                && !row.host().is_empty()
-                && let Some(rest) =
-                    behind(host, row.host().get(..trimmed(row.host())).unwrap_or(&[]))
-                && best.is_none_or(|(other, _)| {
-                    (row.is_second, other.host_len) < (other.is_second, row.host_len)
-                })
-            {
-                best = Some((row, without_leading_slashes(rest)));
-            }
-        }
-        let Some((row, rest)) = best else {
+        let Some((row, rest)) = self.find_host(host) else {
             return false;
         };
         let is_done = to.append(row.prefix()).is_ok()
@@ -139,6 +122,30 @@ impl Mounts<'_> {
         };
         to.truncate(len);
         is_done
+    }
+
+    /// The mount that shows a host path, and the rest of the path behind its top; the choice is that
+    /// of [`Mounts::to_zone`].
+    #[must_use]
+    pub fn find_host<'p>(&self, host: &'p [u8]) -> Option<(&MountRow, &'p [u8])> {
+        if host.first() != Some(&b'/') {
+            return None;
+        }
+        let mut best: Option<(&MountRow, &[u8])> = None;
+        for row in self.0 {
+            if row.is_used()
+                && !row.is_alias()
+                && !row.host().is_empty()
+                && let Some(rest) =
+                    behind(host, row.host().get(..trimmed(row.host())).unwrap_or(&[]))
+                && best.is_none_or(|(other, _)| {
+                    (row.is_second, other.host_len) < (other.is_second, row.host_len)
+                })
+            {
+                best = Some((row, without_leading_slashes(rest)));
+            }
+        }
+        best
     }
 
     /// Puts rows into the order that [`Mounts`] needs, longest prefix first, and checks them.

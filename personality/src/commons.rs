@@ -13,6 +13,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
+use crate::names::Missed;
 use crate::running::{Names, Program};
 use crate::scheduling;
 use core::cell::UnsafeCell;
@@ -151,8 +152,13 @@ pub struct Commons {
     pub records_scheduling: AtomicU32,
     /// Counts births of threads from then on.
     pub births: AtomicU32,
+    /// Changes whenever a directory may have got another name, or none: a path that led to one need
+    /// not any more. See the personality's `path/parents.rs`.
+    pub moves: AtomicU32,
+    /// Not 0 once a process of the zone may have had an execution domain of its own (personality(2)).
+    pub has_personas: AtomicU32,
     /// Unused.
-    pub pad: [AtomicU32; 9],
+    pub pad: [AtomicU32; 7],
     /// Names of programs that run.
     pub running: Names,
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
@@ -164,6 +170,8 @@ pub struct Commons {
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Refused calls by number, for the report of what is not supported.
     pub refused: [AtomicU64; REFUSALS_MAX],
+    /// Names that guests have missed in the tables.
+    pub missed: Missed,
     /// Processes by zone pid.
     pub processes: [Process; ZONE_PID_LIMIT as usize],
     /// Zone pid by host pid; 0 where there is none. May be stale: check `processes[z].host`.

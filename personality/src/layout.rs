@@ -39,7 +39,7 @@ pub const THREAD_BIAS: u32 = 1 << 22;
 /// First reserved descriptor. The default soft limit of descriptors lies just below it.
 pub const FD_BASE: u32 = 1024;
 /// How many descriptors are reserved; all of them are always open.
-pub const FD_COUNT: u32 = 32;
+pub const FD_COUNT: u32 = 40;
 /// The personality's sealed memfd, executed by every exec.
 pub const FD_PERSONALITY: u32 = FD_BASE;
 /// The tables, opened read-only.
@@ -54,7 +54,12 @@ pub const FD_COPIES: u32 = FD_BASE + 4;
 /// configuration.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;
 /// How many mounts a zone can have.
-pub const MOUNTS_MAX: usize = (FD_COUNT - 8) as usize;
+pub const MOUNTS_MAX: usize = (FD_PARENTS - FD_MOUNT0) as usize;
+/// Directories that the process itself keeps at hand. Who but itself would suffer from others there?
+/// So they are the only ones that it may replace.
+pub const FD_PARENTS: u32 = FD_BASE + 32;
+/// How many of these there are.
+pub const PARENTS_MAX: u32 = 8;
 /// Rows of the mount table: mounts, and aliases of directories in them.
 pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 /// How many mounts a zone can make itself.
@@ -63,6 +68,10 @@ pub const ADDED_MAX: usize = 64;
 /// `st_mode` on the host of the directories that stand for those of `/proc` and `/dev`: no other
 /// directory of a zone should have it. One that does costs a question to the monitor, nothing more.
 pub const DIRECTORY_MODE: u32 = 0o041_755;
+
+/// Where the links lead, on the host, that stand for a zone's mount points and for what the monitor
+/// serves: nowhere, and away from where they are, so that a confined walk into one fails with EXDEV.
+pub const PLACEHOLDER: &str = "/.zone-mount";
 
 /// The signal mask (`SigBlk`) of a thread inside the personality: everything but SIGBUS, SIGSEGV and
 /// SIGSYS, by which it finds bad addresses of the guest and serves calls.

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod listing;
 pub mod mailbox;
 pub mod messages;
+pub mod names;
 pub mod net;
 pub mod plans;
 pub mod roots;

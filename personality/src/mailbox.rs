@@ -264,6 +264,11 @@ requests! {
     /// Keys: args = operation (see [`key`]), its arguments, then in the last two words file system user
     /// and group, process and real user.
     Key = 48;
+    /// Vets the names in [`Commons::missed`](crate::commons::Commons::missed).
+    Names = 53;
+    /// Asks to be told of changes on the way to a directory: args = its mount's row; a = its path
+    /// beneath that, free of links. A row of the tables says that it is so.
+    Watched = 54;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -6,6 +6,7 @@
 use crate::layout::{ADDED_MAX, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
 use crate::messages::{self, Approved};
+use crate::names::Names;
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use crate::roots::{ROOTS_MAX, Root};
@@ -17,6 +18,10 @@ use picozone_fsmap::MountRow;
 pub const VERSION: u32 = 7;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
+/// Where [`Tables::uname`] has the zone's name.
+pub const HOST_NAME: usize = 1;
+/// Where it has that of the zone's domain.
+pub const DOMAIN_NAME: usize = 5;
 /// How many placeholders there are: five kinds in each of two trees.
 pub const PLACEHOLDERS_MAX: usize = 10;
 /// How many ports of a zone can be mapped at once.
@@ -110,10 +115,9 @@ pub struct Tables {
     pub read_only_added: AtomicU32,
     /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
     pub protects_links: u32,
-    /// Host name as `uname` shows it, NUL-terminated.
-    pub hostname: [u8; 65],
-    /// Domain name as `uname` shows it, NUL-terminated.
-    pub domainname: [u8; 65],
+    /// What `uname` shows: six names, each NUL-terminated, of which those at [`HOST_NAME`] and
+    /// [`DOMAIN_NAME`] change.
+    pub uname: [[u8; 65]; 6],
     /// Addresses of the zone.
     pub net: ZoneNet,
     /// The empty string that `AT_EMPTY_PATH` calls must name.
@@ -136,6 +140,8 @@ pub struct Tables {
     pub plans: [PlanRow; plans::ROWS],
     /// Libraries by file, see [`Tables::library`].
     pub libraries: [LibraryRow; libraries::ROWS],
+    /// Names that the kernel may be given by their address.
+    pub names: Names,
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
 }

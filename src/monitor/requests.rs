@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, handle, key, xattr};
 use picozone_personality::net::LEN_MAX;
-use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, how_slot};
+use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
@@ -171,6 +171,8 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::Umount => mounting::umount(zone, &text(), args[0]),
         Request::Root => roots::number(zone, caller, args[0]),
+        Request::Names => Ok(zone.names.vet(zone)),
+        Request::Watched => zone.names.watch(zone, args[0], &text()),
         Request::SetName => set_name(zone, args[0], args[1], &text()),
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);
@@ -204,7 +206,8 @@ fn elsewhere(zone: &Zone, tid: u32, path: &[u8]) -> Result<i64, i32> {
 /// Approves a way to open: only confined ones, without set-id bits.
 fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
     const BENEATH: u64 = 0x08 | 0x02;
-    if resolve != BENEATH || mode & !0o777 != 0 || flags > u64::from(u32::MAX) {
+    const NO_SYMLINKS: u64 = 0x04;
+    if resolve & !NO_SYMLINKS != BENEATH || mode & !0o777 != 0 || flags > u64::from(u32::MAX) {
         return Err(libc::EINVAL);
     }
     static WRITER: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -220,7 +223,8 @@ fn vet(zone: &Zone, flags: u64, mode: u64, resolve: u64) -> Result<i64, i32> {
             slot.resolve.store(resolve, Release);
             return i64::try_from(at).map_err(|_| libc::EINVAL);
         }
-        if slot.flags.load(Relaxed) == flags && slot.mode.load(Relaxed) == mode {
+        let is_same = slot.flags.load(Relaxed) == flags && slot.mode.load(Relaxed) == mode;
+        if is_same && slot.resolve.load(Relaxed) == resolve {
             return i64::try_from(at).map_err(|_| libc::EINVAL);
         }
         at = (at + 1) % HOWS_MAX;
@@ -255,11 +259,8 @@ fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i3
     let name = name.get(..length.min(name.len())).unwrap_or(name);
     // SAFETY: names are bytes that readers copy whole; a torn read shows a mix of two names.
     let tables = unsafe { zone.shared.tables_mut() };
-    let field = if which == 0 {
-        &mut tables.hostname
-    } else {
-        &mut tables.domainname
-    };
+    let at = if which == 0 { HOST_NAME } else { DOMAIN_NAME };
+    let field = &mut tables.uname[at];
     field.fill(0);
     field
         .get_mut(..name.len())

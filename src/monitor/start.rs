@@ -30,6 +30,7 @@ use picozone_personality::spawn::FD_SPAWN;
 use picozone_personality::tables::TABLES_SIZE;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -72,10 +73,19 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         tables.protects_links = u32::from(protects_links());
         tables.jumps = u32::from(copies.is_on());
         tables.host_gid = nix::unistd::getegid().as_raw();
-        let name = boot.config.hostname.as_bytes();
-        let length = name.len().min(64);
-        tables.hostname[..length].copy_from_slice(&name[..length]);
-        tables.domainname[..6].copy_from_slice(b"(none)");
+        let host = nix::sys::utsname::uname().doing("ask for", "the system's name")?;
+        let shown = [
+            host.sysname(),
+            boot.config.hostname.as_ref(),
+            host.release(),
+            host.version(),
+            host.machine(),
+            "(none)".as_ref(),
+        ];
+        for (to, name) in tables.uname.iter_mut().zip(shown) {
+            let length = name.len().min(to.len() - 1);
+            to[..length].copy_from_slice(&name.as_bytes()[..length]);
+        }
         let net = picozone_personality::net::ZoneNet::new(boot.number);
         tables.net = net;
         for (to, from) in tables.sources.iter_mut().zip(net.sources()) {
@@ -142,6 +152,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         hand: hand_ours,
         copies,
         has_leases: false.into(),
+        names: super::names::Names::open(),
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         booted: SystemTime::now(),
@@ -154,6 +165,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     {
         let zone = Arc::clone(&zone);
         std::thread::spawn(move || ipc::attend(&zone));
+    }
+    {
+        let zone = Arc::clone(&zone);
+        std::thread::spawn(move || zone.names.attend(&zone));
     }
     if !zone.programs.wait_ready() {
         end_all(init, Duration::ZERO);

@@ -12,6 +12,7 @@ use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
 use picozone_personality::scheduling::Row;
+use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -95,11 +96,11 @@ impl View for Zone {
     }
 
     fn hostname(&self) -> Vec<u8> {
-        up_to_nul(&self.shared.tables().hostname)
+        up_to_nul(&self.shared.tables().uname[HOST_NAME])
     }
 
     fn domainname(&self) -> Vec<u8> {
-        up_to_nul(&self.shared.tables().domainname)
+        up_to_nul(&self.shared.tables().uname[DOMAIN_NAME])
     }
 
     fn unix_to_zone(&self, host: &[u8]) -> Option<Vec<u8>> {

@@ -6,6 +6,7 @@ use super::ipc::Ipc;
 use super::keys::Keys;
 use super::mounting::Mounting;
 use super::mounts::{self, Mount};
+use super::names::Names;
 use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
@@ -60,6 +61,8 @@ pub struct Zone {
     pub copies: Copies,
     /// Whether a guest has ever been given a lease.
     pub has_leases: AtomicBool,
+    /// What guests may look up by themselves.
+    pub names: Names,
     /// Handles of files.
     pub handles: Handles,
     /// Round trips by the request's number.

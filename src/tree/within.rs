@@ -14,9 +14,8 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What the placeholder of a mount point is: a dangling absolute symbolic link to here, so that
-/// a confined walk into it fails with EXDEV.
-pub const PLACEHOLDER: &str = "/.zone-mount";
+/// What the placeholder of a mount point is: a dangling absolute symbolic link to here.
+pub use picozone_personality::layout::PLACEHOLDER;
 
 /// What is appended to the name of a directory that had to make way for a placeholder.
 const ASIDE: &str = ".unpacked";

@@ -303,6 +303,16 @@ impl Code<'_> {
                 load(low(i), &mut local);
                 local.push((JEQ, self.layout.fd_tables, To::Ok, To::Fail));
             }
+            Test::FdParents(i) => {
+                load(low(i), &mut local);
+                local.push((JGE, self.layout.fd_parents, To::On, To::Fail));
+                local.push((
+                    JGE,
+                    self.layout.fd_base + self.layout.fd_count,
+                    To::Fail,
+                    To::Ok,
+                ));
+            }
             Test::EqLow(i, value) => {
                 load(low(i), &mut local);
                 local.push((JEQ, value, To::Ok, To::Fail));
@@ -334,6 +344,7 @@ impl Code<'_> {
             Test::Empty(i) => exact(i, self.layout.empty, &mut local),
             Test::TablesBase(i) => exact(i, self.layout.tables.start, &mut local),
             Test::How(i) => slots(i, &self.layout.hows, 32, &mut local),
+            Test::Name(i) => slots(i, &self.layout.names, 64, &mut local),
             Test::Source(i) => slots(i, &self.layout.sources, 128, &mut local),
             Test::Message(i) => slots(i, &self.layout.messages, 64, &mut local),
             Test::Outside(i) => {

@@ -21,6 +21,8 @@ pub struct FilterLayout {
     pub messages: core::ops::Range<u64>,
     /// The read-only tables.
     pub tables: core::ops::Range<u64>,
+    /// The vetted names, 64 bytes apart.
+    pub names: core::ops::Range<u64>,
     /// First reserved descriptor.
     pub fd_base: u32,
     /// How many are reserved.
@@ -29,6 +31,8 @@ pub struct FilterLayout {
     pub fd_personality: u32,
     /// The tables' descriptor.
     pub fd_tables: u32,
+    /// First of the reserved descriptors that the process may replace; the rest are behind it.
+    pub fd_parents: u32,
     /// The doorbell's number.
     pub doorbell: u32,
     /// What becomes of a call that the personality is to serve: [`TRAP`](crate::filter::TRAP), or
@@ -57,6 +61,8 @@ pub enum Test {
     FdPersonality(u8),
     /// The low word is the tables' descriptor.
     FdTables(u8),
+    /// The low word is a reserved descriptor that the process may replace.
+    FdParents(u8),
     /// The low word is this.
     EqLow(u8, u32),
     /// The low word is one of these.
@@ -73,6 +79,8 @@ pub enum Test {
     How(u8),
     /// Is the address of the empty string.
     Empty(u8),
+    /// Points at a vetted name: a single component, and not `..`.
+    Name(u8),
     /// Points at an approved source address.
     Source(u8),
     /// Points at an approved `struct msghdr`.
@@ -101,9 +109,9 @@ pub enum Test {
 pub type Form = &'static [&'static [Test]];
 
 use Test::{
-    Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdPersonality, FdTables, HighZero, How,
-    InPersonality, Masked, Message, Null, OneOf, OneOfMasked, Outside, Shared, Short, Source,
-    TablesBase,
+    Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdParents, FdPersonality, FdTables,
+    HighZero, How, InPersonality, Masked, Message, Name, Null, OneOf, OneOfMasked, Outside, Shared,
+    Short, Source, TablesBase,
 };
 
 /// Every argument is harmless.
@@ -278,6 +286,8 @@ pub(crate) const CLOCK: Form = &[
 ];
 /// What a thread shares with others (CLONE_FILES, _FS, _SYSVSEM, _THREAD, _SIGHAND, _VM): no name spaces.
 pub(crate) const UNSHARE: Form = &[&[Clear(0, !0x0005_0f00), HighZero(0)]];
+/// The same, but for descriptors and working directory, of which the personality must know.
+pub(crate) const UNSHARE_LITTLE: Form = &[&[Clear(0, !0x0005_0900), HighZero(0)]];
 /// No flags, which came with later versions of landlock(7) than guests see.
 pub(crate) const LANDLOCK_RESTRICT: Form = &[&[EqLow(1, 0)]];
 /// `UFFD_USER_MODE_ONLY`: nobody but the guest's own code waits for such a fault.
@@ -377,6 +387,9 @@ pub(crate) const SENDTO: Form = &[&[EqLow(5, 128)]];
 pub(crate) const CONNECT: Form = &[&[EqLow(2, 128)]];
 /// An own address without a port.
 pub(crate) const BIND: Form = &[&[Source(1), EqLow(2, 128)]];
+/// personality: the question, and what changes nothing that a zone tells (`PER_LINUX`,
+/// `ADDR_NO_RANDOMIZE`).
+pub(crate) const PERSONALITY: Form = &[&[OneOf(0, &[0xffff_ffff, 0, 0x4_0000])]];
 /// The personality, afresh.
 pub(crate) const EXECVEAT: Form = &[&[FdPersonality(0), Empty(1), EqLow(4, 0x1000), HighZero(4)]];
 const CLONE_NEW: u32 = 0x7e02_0000 | 0x80;
@@ -397,6 +410,24 @@ pub(crate) const MKNODAT: Form = &[&[
     Clear(2, 0o6000),
     OneOfMasked(2, 0o170_000, &[0, 0o100_000, 0o010_000, 0o140_000]),
 ]];
+/// By descriptor, or by a vetted name, which is not followed: an approved open that only names
+/// (`O_PATH | O_NOFOLLOW`) leads from any descriptor to the same files.
+pub(crate) const NEWFSTATAT: Form = &[&[Empty(1)], &[Name(1), EqLow(3, AT_SYMLINK_NOFOLLOW)]];
+/// The same; how fresh it must be may be chosen (`AT_STATX_SYNC_TYPE`).
+pub(crate) const STATX: Form = &[
+    &[Empty(1)],
+    &[Name(1), Masked(2, !0x6000, AT_SYMLINK_NOFOLLOW)],
+];
+/// The same; links are not followed anyway.
+pub(crate) const READLINKAT: Form = &[&[Empty(1)], &[Name(1)]];
+/// The same.
+pub(crate) const FACCESSAT2: Form = &[&[Empty(1)], &[Name(1), EqLow(3, AT_SYMLINK_NOFOLLOW)]];
+const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+/// A directory that is kept at hand in place of another.
+pub(crate) const DUP3: Form = &[&[FdFree(0), FdParents(1), EqLow(2, 0)]];
+/// Not to a table of its own: directories at hand are known by number to all threads.
+pub(crate) const CLOSE_RANGE_SHARED: Form =
+    &[&[AboveFds(0), Clear(2, 2)], &[BelowFds(1), Clear(2, 2)]];
 /// By descriptor only.
 pub(crate) const EMPTY1: Form = &[&[Empty(1)]];
 /// Hard links by name, or by descriptor.

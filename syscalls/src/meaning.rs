@@ -64,6 +64,9 @@ impl Test {
             Test::FdFree(i) => low(arg(i)).wrapping_sub(layout.fd_base) >= layout.fd_count,
             Test::FdPersonality(i) => low(arg(i)) == layout.fd_personality,
             Test::FdTables(i) => low(arg(i)) == layout.fd_tables,
+            Test::FdParents(i) => {
+                (layout.fd_parents..layout.fd_base + layout.fd_count).contains(&low(arg(i)))
+            }
             Test::EqLow(i, value) => low(arg(i)) == value,
             Test::OneOf(i, values) => values.contains(&low(arg(i))),
             Test::Clear(i, mask) => low(arg(i)) & mask == 0,
@@ -73,6 +76,7 @@ impl Test {
             Test::Null(i) => arg(i) == 0,
             Test::How(i) => in_slots(&layout.hows, 32, arg(i)),
             Test::Empty(i) => arg(i) == layout.empty,
+            Test::Name(i) => in_slots(&layout.names, 64, arg(i)),
             Test::Source(i) => in_slots(&layout.sources, 128, arg(i)),
             Test::Message(i) => in_slots(&layout.messages, 64, arg(i)),
             Test::Outside(i) => !(region - 0x100..region + 0x300).contains(&high(arg(i))),

@@ -18,10 +18,12 @@ fn layout() -> FilterLayout {
         sources: 0x6001_0000_0400..0x6001_0000_0800,
         messages: 0x6001_0000_0800..0x6001_0000_0c00,
         tables: 0x6001_0000_0000..0x6001_0400_0000,
+        names: 0x6001_0001_0000..0x6001_0021_0000,
         fd_base: 1024,
-        fd_count: 32,
+        fd_count: 40,
         fd_personality: 1024,
         fd_tables: 1025,
+        fd_parents: 1056,
         doorbell: 0x5a0f,
     }
 }

@@ -16,6 +16,7 @@ in_each_role!(
     permissions,
     powers,
     processes,
+    quick,
     rarities,
     resolves,
     roots,
@@ -292,6 +293,23 @@ fn rarities(home: &Home) {
     // Natively users may lock little memory, and hang nothing up.
     let count = if harness::am_root() { 6 } else { 4 };
     sections(home, "rarities", &all[..count]);
+}
+
+fn quick(home: &Home) {
+    let all = [
+        "renames",
+        "removals",
+        "links",
+        "working_directories",
+        "told_by_others",
+        "children",
+        "exchanged_meanwhile",
+        "replaced_meanwhile",
+        "descriptors",
+        "names",
+        "served",
+    ];
+    sections(home, "quick", &all);
 }
 
 fn resolves(home: &Home) {

@@ -272,6 +272,7 @@ fn settle(zone: &Zone, state: &State) {
         .store(read_only, Release);
     let commons = zone.shared.commons();
     commons.links.fetch_add(1, AcqRel);
+    commons.moves.fetch_add(1, AcqRel);
     commons.rights.fetch_add(1, AcqRel);
 }
 

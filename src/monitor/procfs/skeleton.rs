@@ -26,8 +26,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// Where the links of a skeleton lead: an absolute target, so that RESOLVE_BENEATH gives EXDEV.
-pub const PLACEHOLDER: &str = "/.zone-mount";
+/// Where the links of a skeleton lead.
+pub use picozone_personality::layout::PLACEHOLDER;
 
 /// The placeholders, by what a listing shows them as (`d_type` of readdir(3)).
 const SHOWN: [(u8, &str); 5] = [

@@ -122,6 +122,7 @@ handlers! {
         capget => capabilities::get(thread, a[0], a[1]),
         capset => capabilities::set(thread, a[0], a[1]),
         uname => identity::uname(a[0]),
+        personality => identity::persona(a[0]),
         sethostname => identity::set_name(thread, 0, a[0], a[1]),
         setdomainname => identity::set_name(thread, 1, a[0], a[1]),
         prctl => identity::prctl(thread, a[0], [a[1], a[2], a[3], a[4]]),
@@ -271,7 +272,7 @@ handlers! {
         inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
         ioctl => file::ioctl(thread, a[0], a[1], a[2]),
         fcntl => file::fcntl(thread, a[0], a[1], a[2]),
-        close_range => file::close_range(a[0], a[1], a[2]),
+        close_range => file::close_range(thread, a[0], a[1], a[2]),
         close | dup | dup2 | dup3 => Err(Errno::EBADF),
 
         // Sockets.
@@ -319,7 +320,7 @@ handlers! {
         munlockall => itself::unlock_all(thread),
         landlock_create_ruleset => landlock::create_ruleset(a[0], a[1], a[2]),
         landlock_restrict_self => landlock::restrict_self(thread, a[0], a[1]),
-        unshare => namespaces::unshare(a[0]),
+        unshare => namespaces::unshare(thread, a[0]),
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
         // As the kernel tells those without CAP_SYS_PTRACE.

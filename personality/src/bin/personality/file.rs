@@ -23,7 +23,7 @@ pub use xattr::{File, getxattr, listxattr, removexattr, setxattr};
 
 use crate::arch::syscall1;
 use crate::memory::PathRoom;
-use crate::path::{self, Reach, Room};
+use crate::path::{self, Named, Reach, Room};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
@@ -74,13 +74,16 @@ fn with_descriptor<T>(
     result
 }
 
-/// Runs `f` on an `O_PATH` descriptor of what a path call names, or `at_monitor` on the path in the
-/// room. That one gives nothing if the path, which it has replaced, leads elsewhere.
+/// Runs `quick` on a directory and a name in it, where that is enough, to ask the kernel once: it
+/// gives nothing where it is not. Else runs `f` on an `O_PATH` descriptor of what a path call names,
+/// or `at_monitor` on the path in the room. That one gives nothing if the path, which it has replaced,
+/// leads elsewhere.
 fn with_node<T>(
     thread: &mut Thread,
     dirfd: u64,
     pathname: u64,
     flags: u64,
+    quick: impl FnOnce(&mut Thread, &Named) -> Option<Result<T>>,
     f: impl FnOnce(&mut Thread, u64) -> Result<T>,
     mut at_monitor: impl FnMut(&mut Thread, &mut Room) -> Result<Option<T>>,
 ) -> Result<T> {
@@ -96,6 +99,12 @@ fn with_node<T>(
         if dirfd as i32 != AT_FDCWD {
             return f(thread, dirfd);
         }
+    }
+    if let Some(named) = path::named(thread, dirfd, guest)?
+        && let Some(done) = quick(thread, &named)
+        && named.is_same()
+    {
+        return done;
     }
     let name = if guest.is_empty() { c"." } else { guest };
     let mut zone = None;

@@ -4,14 +4,16 @@ use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::groups::Groups;
-use crate::monitor::tables;
+use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
 use picozone_personality::capabilities::{Capabilities, FilePrivileges, Ids};
 use picozone_personality::commons::GROUPS_MAX;
 use picozone_personality::mailbox::Request;
+use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME};
 
 /// Credentials of a thread in the zone's numbers: real, effective, saved, file system.
 #[derive(Clone, Copy)]
@@ -200,12 +202,27 @@ pub fn setgroups(thread: &mut Thread, size: u64, list: u64) -> Result<u64> {
 
 /// uname(2).
 pub fn uname(to: u64) -> Result<u64> {
+    let known = &tables().uname;
+    if commons().has_personas.load(Relaxed) == 0 {
+        memory::write(to, known)?;
+        return Ok(0);
+    }
     let mut names = [[0u8; 65]; 6];
     checked(unsafe { syscall1(__NR_uname, names.as_mut_ptr() as u64) })?;
-    names[1] = tables().hostname;
-    names[5] = tables().domainname;
+    for at in [HOST_NAME, DOMAIN_NAME] {
+        names[at] = known[at];
+    }
     memory::write(to, &names)?;
     Ok(0)
+}
+
+/// personality(2), which may change what uname(2) tells.
+pub fn persona(persona: u64) -> Result<u64> {
+    const PLAIN: u64 = 0x4_0000 | 0x40_0000;
+    if persona as u32 as u64 & !PLAIN != 0 {
+        commons().has_personas.store(1, Relaxed);
+    }
+    checked(unsafe { syscall1(__NR_personality, persona) })
 }
 
 /// sethostname(2) (0), setdomainname(2) (1).

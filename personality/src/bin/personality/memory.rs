@@ -90,6 +90,12 @@ impl PathRoom {
         }
     }
 
+    /// All of it, whatever it holds.
+    pub fn all(&mut self) -> &mut [u8; PATH_MAX] {
+        self.open();
+        unsafe { &mut *self.at.cast() }
+    }
+
     /// Makes it large enough for any path, if one before made it smaller.
     fn open(&mut self) {
         self.resize(PATH_MAX as u32);

@@ -10,6 +10,8 @@ mod made;
 mod mounting;
 mod names;
 mod openat2;
+mod parents;
+mod quick;
 mod reach;
 mod rights;
 mod root;
@@ -20,6 +22,8 @@ pub use calls::*;
 pub use mounting::*;
 pub use names::*;
 pub use openat2::*;
+pub use parents::*;
+pub use quick::*;
 pub use reach::*;
 pub use root::*;
 pub use search::*;
@@ -38,7 +42,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::{Error, MountRow, Mounts};
 use picozone_personality::layout::{FD_BASE, FD_COPIES};
 use picozone_personality::mailbox::Request;
-use picozone_personality::tables::{HOWS_MAX, How, how_slot};
+use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, how_slot};
 
 const BENEATH: u64 = (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS) as u64;
 /// Flags of a descriptor that only names.
@@ -59,20 +63,26 @@ fn mounts() -> Mounts<'static> {
 
 /// The approved way to open, vetted by the monitor where it is new.
 fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
+    how_to_resolve(thread, flags, mode, BENEATH)
+}
+
+#[inline]
+fn how_to_resolve(thread: &Thread, flags: u64, mode: u64, resolve: u64) -> Result<u64> {
     for _ in 0..2 {
-        let mut at = how_slot(flags, mode, BENEATH);
+        let mut at = how_slot(flags, mode, resolve);
         for _ in 0..HOWS_MAX {
             let slot = &tables().hows[at];
-            let resolve = slot.resolve.load(Relaxed);
-            if resolve != BENEATH {
+            let found = slot.resolve.load(Relaxed);
+            if found == HOW_INVALID {
                 break;
             }
-            if slot.flags.load(Relaxed) == flags && slot.mode.load(Relaxed) == mode {
+            let is_same = slot.flags.load(Relaxed) == flags && slot.mode.load(Relaxed) == mode;
+            if is_same && found == resolve {
                 return Ok(core::ptr::from_ref(slot) as u64);
             }
             at = (at + 1) % HOWS_MAX;
         }
-        thread.ask(Request::How, &[flags, mode, BENEATH])?;
+        thread.ask(Request::How, &[flags, mode, resolve])?;
     }
     Err(Errno::ENFILE)
 }

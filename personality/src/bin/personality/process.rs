@@ -42,6 +42,12 @@ pub fn clone(
     let clears_handlers = flags & CLONE_CLEAR_SIGHAND != 0;
     let flags = flags & 0xffff_ffff & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
+    // Directories at hand go with the process' block, their descriptors and the working directory not
+    // where only one of them is shared.
+    let shared = [CLONE_FILES, CLONE_FS].map(|flag| flags & u64::from(flag) != 0);
+    if shared != [is_thread; 2] {
+        thread.process().parents.turn_off();
+    }
     if !is_shared {
         let mask = signal::block_all(thread)?;
         let result = fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);

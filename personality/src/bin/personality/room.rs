@@ -44,6 +44,19 @@ pub fn lower(soft: u64) {
     });
 }
 
+/// Runs `f` where the process may have a descriptor of that number.
+pub fn with_numbers_above<T>(number: u64, f: impl FnOnce() -> T) -> T {
+    let limit = get();
+    if number < limit.cur {
+        return f();
+    }
+    let more = (number + 1).min(limit.max);
+    set(Limit { cur: more, ..limit });
+    let result = f();
+    set(limit);
+    result
+}
+
 fn get() -> Limit {
     let mut limit = Limit::default();
     let to = &raw mut limit as u64;

@@ -7,7 +7,7 @@
 use crate::arch::jump::MAY_JUMP;
 use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
-use crate::path::Searched;
+use crate::path::{Parents, Searched};
 use crate::signal::Action;
 use core::cell::UnsafeCell;
 use core::ops::{Index, IndexMut};
@@ -47,6 +47,8 @@ pub struct Process {
     pub is_tracer: bool,
     pub exe_len: u32,
     pub exe: [u8; 1024],
+    /// Directories at hand.
+    pub parents: Parents,
 }
 
 /// What those share that share handlers of signals.
@@ -183,8 +185,13 @@ impl Thread {
     /// Begins a process with a copy of what the thread used before: only this thread uses it.
     pub fn begin_process(&mut self) {
         let (process, handlers) = (&raw mut self.own_process, &raw mut self.own_handlers);
+        // Another thread may just have been about to replace one.
+        let is_alone = self.process().users.load(Ordering::Acquire) == 1;
         if !core::ptr::eq(self.process, process) {
             unsafe { core::ptr::copy_nonoverlapping(self.process, process, 1) };
+        }
+        if !is_alone {
+            self.own_process.parents.forget();
         }
         if !core::ptr::eq(self.handlers, handlers) {
             self.own_handlers.known = self.handlers().known;

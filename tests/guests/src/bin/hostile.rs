@@ -20,6 +20,8 @@
 
 #[path = "hostile/datagrams.rs"]
 mod datagrams;
+#[path = "hostile/names.rs"]
+mod names;
 
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
@@ -311,7 +313,7 @@ fn reserved_descriptors() {
         both(
             &format!("dup3 onto {fd}"),
             libc::SYS_dup3,
-            [0, fd, 0, 0, 0, 0],
+            [0, fd, libc::O_CLOEXEC as u64, 0, 0, 0],
         );
         let cloexec = libc::FD_CLOEXEC as u64;
         both(
@@ -1501,6 +1503,7 @@ fn main() {
     reserved_descriptors();
     memory();
     files();
+    names::names();
     others(pid, &socket);
     datagrams::attempts(&format!("{socket}.datagrams"));
     ipc();

@@ -150,7 +150,7 @@ extern "C" fn nothing(_: i32) {}
 /// Each several times, so that the last is warm.
 fn operations() {
     let _ = std::os::unix::fs::symlink("/etc/passwd", "link");
-    for _ in 0..3 {
+    for _ in 0..4 {
         once();
     }
     mark("end");

@@ -1,12 +1,12 @@
 //! What stat(2) and its kin say.
 
-use super::owners::{id_to_zone, owner_of};
-use super::{EMPTY_PATH, NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
-use crate::arch::{syscall2, syscall5};
+use super::owners::{Place, id_to_zone, owner_of};
+use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
+use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory;
 use crate::monitor::tables;
-use crate::path::{self, Room, Told};
+use crate::path::{self, Named, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
@@ -16,7 +16,12 @@ use picozone_personality::mailbox::Request;
 use picozone_personality::plans::FileId;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
-    if let Some(owner) = owner_of(fd, st.st_dev, st.st_ino) {
+    place_to_zone(Place::of_descriptor(fd), st);
+}
+
+#[inline]
+fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
+    if let Some(owner) = owner_of(place, st.st_dev, st.st_ino) {
         st.st_uid = owner.uid;
         st.st_gid = owner.gid;
         st.st_mode = owner.mode;
@@ -145,6 +150,36 @@ fn makedev(major: u32, minor: u32) -> u64 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
+/// Attributes of a name in a directory, as the quick way gives them; nothing of links that are to be
+/// followed, and of what the monitor serves.
+#[inline]
+pub(super) fn stat_named(
+    thread: &Thread,
+    named: &Named,
+    flags: u64,
+) -> Option<Result<linux_raw_sys::general::stat>> {
+    let mut st = core::mem::MaybeUninit::<linux_raw_sys::general::stat>::uninit();
+    let to = st.as_mut_ptr() as u64;
+    let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, NOFOLLOW) };
+    match checked(got) {
+        Ok(_) => {}
+        Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+        Err(_) => return None,
+    }
+    let mut st = unsafe { st.assume_init() };
+    if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
+        return None;
+    }
+    place_to_zone(Place::of(named), &mut st);
+    Some(Ok(st))
+}
+
+#[inline]
+fn is_for_the_long_way(mode: u32, flags: u64, dev: u64, ino: u64) -> bool {
+    let is_link = mode & S_IFMT == S_IFLNK;
+    mode == DIRECTORY_MODE || is_link && (flags & NOFOLLOW == 0 || path::is_stand_in(dev, ino))
+}
+
 /// stat(2), lstat(2), newfstatat(2).
 pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
     must_know(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
@@ -153,6 +188,7 @@ pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64)
         dirfd,
         pathname,
         flags,
+        |thread, named| stat_named(thread, named, flags),
         |thread, fd| stat_in_zone(thread, fd),
         |thread, zone| {
             Ok(monitor_stat(thread, zone, flags & NOFOLLOW)?
@@ -181,19 +217,15 @@ pub fn statx(
     if sync == u64::from(AT_STATX_SYNC_TYPE) || mask & (1 << 31) != 0 {
         return Err(Errno::EINVAL);
     }
-    let by_fd = |thread: &mut Thread, fd: u64| {
+    let ask = |place: Place| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
-        let empty = tables().empty.as_ptr() as u64;
-        checked(unsafe {
-            syscall5(
-                __NR_statx,
-                fd,
-                empty,
-                EMPTY_PATH | sync,
-                mask,
-                &raw mut x as u64,
-            )
-        })?;
+        let (flags, to) = (place.flags | sync, &raw mut x as u64);
+        let got = unsafe { syscall5(__NR_statx, place.fd, place.name, flags, mask, to) };
+        checked(got).map(|_| x)
+    };
+    let by_fd = |thread: &mut Thread, fd: u64| {
+        let place = Place::of_descriptor(fd);
+        let mut x = ask(place)?;
         if u32::from(x.stx_mode) == DIRECTORY_MODE {
             let mut zone = path::served_path_of(thread, fd);
             if zone.is_some()
@@ -202,27 +234,51 @@ pub fn statx(
                 return Ok(x);
             }
         }
-        let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-        if let Some(owner) = owner_of(fd, dev, x.stx_ino) {
-            x.stx_uid = owner.uid;
-            x.stx_gid = owner.gid;
-            x.stx_mode = owner.mode as u16;
-            let (major, minor) = major_minor(owner.rdev);
-            (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
-        } else {
-            x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
-            x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);
-        }
+        statx_to_zone(place, &mut x);
         Ok(x)
     };
-    if pathname == 0 && flags & EMPTY_PATH != 0 {
+    let quick = |thread: &mut Thread, named: &Named| {
+        let place = Place::of(named);
+        let mut x = match ask(place) {
+            Ok(x) => x,
+            Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+            Err(_) => return None,
+        };
+        let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+        if is_for_the_long_way(u32::from(x.stx_mode), flags, dev, x.stx_ino) {
+            return None;
+        }
+        statx_to_zone(place, &mut x);
+        Some(Ok(x))
+    };
+    if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
         let x = by_fd(thread, dirfd)?;
         memory::write(to, &x)?;
         return Ok(0);
     }
-    let x = with_node(thread, dirfd, pathname, flags, by_fd, |thread, zone| {
-        monitor_stat(thread, zone, flags & NOFOLLOW)
-    })?;
+    let x = with_node(
+        thread,
+        dirfd,
+        pathname,
+        flags,
+        quick,
+        by_fd,
+        |thread, zone| monitor_stat(thread, zone, flags & NOFOLLOW),
+    )?;
     memory::write(to, &x)?;
     Ok(0)
+}
+
+fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
+    let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+    if let Some(owner) = owner_of(place, dev, x.stx_ino) {
+        x.stx_uid = owner.uid;
+        x.stx_gid = owner.gid;
+        x.stx_mode = owner.mode as u16;
+        let (major, minor) = major_minor(owner.rdev);
+        (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
+    } else {
+        x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
+        x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);
+    }
 }

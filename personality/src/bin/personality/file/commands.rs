@@ -21,7 +21,7 @@ const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
 /// FIOGETOWN, SIOCGPGRP.
 const GET_OWNER: [u64; 2] = [0x8903, 0x8904];
 
-pub(super) fn is_reserved(fd: u64) -> bool {
+pub fn is_reserved(fd: u64) -> bool {
     (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
 }
 
@@ -137,11 +137,18 @@ fn lease(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
     thread.ask(Request::Lease, &[0, cookie, kind & 0xffff_ffff])
 }
 
-/// close_range(2) that touches the reserved descriptors: around them.
-pub fn close_range(first: u64, last: u64, flags: u64) -> Result<u64> {
+/// Not in linux_raw_sys.
+const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// close_range(2) that touches the reserved descriptors, which goes around them, or makes the thread's
+/// descriptors its own.
+pub fn close_range(thread: &Thread, first: u64, last: u64, flags: u64) -> Result<u64> {
     let (first, last) = (first as u32, last as u32);
     if first > last {
         return Err(Errno::EINVAL);
+    }
+    if flags as u32 & CLOSE_RANGE_UNSHARE != 0 {
+        thread.process().parents.turn_off();
     }
     let close = |from: u32, to: u32| {
         checked(unsafe { syscall3(__NR_close_range, u64::from(from), u64::from(to), flags) })

@@ -1,8 +1,9 @@
 //! Whose a file is, by the ownership table or the host's ids.
 
-use super::EMPTY_PATH;
+use super::{EMPTY_PATH, NOFOLLOW};
 use crate::arch::syscall5;
 use crate::monitor::tables;
+use crate::path::Named;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
 use picozone_personality::tables::{OWNERS_MAX, owner_slot};
@@ -26,11 +27,44 @@ pub(super) fn id_to_zone(id: u32, own: u32) -> u32 {
     }
 }
 
-/// What the ownership table says about a file. The birth time tells an inode number used again.
-pub(super) fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
-    if !tables().may_have_owner(dev, ino) {
-        return None;
+/// How the kernel is told of a file: by a descriptor, or by a directory and a vetted name in it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) fd: u64,
+    pub(super) name: u64,
+    pub(super) flags: u64,
+}
+
+impl Place {
+    pub(super) fn of_descriptor(fd: u64) -> Place {
+        Place {
+            fd,
+            name: tables().empty.as_ptr() as u64,
+            flags: EMPTY_PATH,
+        }
     }
+
+    pub(super) fn of(named: &Named) -> Place {
+        Place {
+            fd: named.fd(),
+            name: named.name(),
+            flags: NOFOLLOW,
+        }
+    }
+}
+
+/// What the ownership table says about a file. The birth time tells an inode number used again.
+#[inline]
+pub(super) fn owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
+    if tables().may_have_owner(dev, ino) {
+        known_owner_of(place, dev, ino)
+    } else {
+        None
+    }
+}
+
+#[inline(never)]
+fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
     let mut at = owner_slot(dev, ino);
     for _ in 0..OWNERS_MAX {
         let row = tables().owners.get(at)?;
@@ -53,7 +87,7 @@ pub(super) fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
                     core::hint::spin_loop();
                     continue;
                 }
-                return (owner.mode != 0 && btime == birth_time(fd)).then_some(owner);
+                return (owner.mode != 0 && btime == birth_time(place, ino)).then_some(owner);
             }
         }
         at = (at + 1) & (OWNERS_MAX - 1);
@@ -61,20 +95,20 @@ pub(super) fn owner_of(fd: u64, dev: u64, ino: u64) -> Option<Owner> {
     None
 }
 
-fn birth_time(fd: u64) -> u64 {
+/// The birth time of a file in nanoseconds; 0 if another one has its name now.
+fn birth_time(place: Place, ino: u64) -> u64 {
     let mut buffer = unsafe { core::mem::zeroed::<statx>() };
-    let empty = tables().empty.as_ptr() as u64;
     let got = unsafe {
         syscall5(
             __NR_statx,
-            fd,
-            empty,
-            EMPTY_PATH,
-            u64::from(STATX_BTIME),
+            place.fd,
+            place.name,
+            place.flags,
+            u64::from(STATX_BTIME | STATX_INO),
             &raw mut buffer as u64,
         )
     };
-    if got < 0 {
+    if got < 0 || buffer.stx_ino != ino {
         0
     } else {
         (buffer.stx_btime.tv_sec as u64)

@@ -3,6 +3,7 @@
 use super::made::New;
 use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
+use super::quick::{Named, named};
 use super::reach::{
     Opened, Reach, Told, ask_served, open_anywhere, open_confined, open_served, reach, reach_again,
 };
@@ -10,7 +11,7 @@ use super::rights::{may_change, may_make, may_open};
 use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
 use super::walk::{is_monitors, walk, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, own_exe, text_of};
+use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, mounts, own_exe, text_of};
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
 use crate::file::Power;
@@ -22,7 +23,7 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
-use picozone_personality::layout::DIRECTORY_MODE;
+use picozone_personality::layout::{DIRECTORY_MODE, PLACEHOLDER};
 use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
 use picozone_personality::running;
@@ -348,11 +349,51 @@ pub fn fchdir(thread: &Thread, fd: u64) -> Result<u64> {
             return Err(Errno::EACCES);
         }
     }
-    checked(unsafe { syscall1(__NR_fchdir, fd) })
+    let result = checked(unsafe { syscall1(__NR_fchdir, fd) });
+    thread.process().parents.note_chdir();
+    result
 }
 
 /// getcwd(2).
 pub fn getcwd(thread: &Thread, to: u64, size: u64) -> Result<u64> {
+    let mut room = PathRoom::new();
+    if root(thread).is_empty()
+        && let Some(text) = cwd_in_tree(&mut room)
+    {
+        if text.len() as u64 > size {
+            return Err(Errno::ERANGE);
+        }
+        memory::write_bytes(to, text)?;
+        return Ok(text.len() as u64);
+    }
+    getcwd_from_root(thread, to, size)
+}
+
+/// The working directory with its NUL, where it lies in a tree of the host whose path is no shorter
+/// than the zone's: that is put over it.
+fn cwd_in_tree(room: &mut PathRoom) -> Option<&[u8]> {
+    let bytes = room.all();
+    let length = checked(unsafe { syscall2(__NR_getcwd, bytes.as_mut_ptr() as u64, 4096) });
+    let length = length.ok()? as usize;
+    let mounts = mounts();
+    let (row, rest) = mounts.find_host(bytes.get(..length.checked_sub(1)?)?)?;
+    if row.is_monitor() {
+        return None;
+    }
+    let (prefix, rest) = (row.prefix(), rest.len());
+    if rest == 0 {
+        let top = if prefix.is_empty() { b"/" } else { prefix };
+        bytes.get_mut(..top.len())?.copy_from_slice(top);
+        *bytes.get_mut(top.len())? = 0;
+        return bytes.get(..=top.len());
+    }
+    let slash = length.checked_sub(rest + 2)?;
+    let start = slash.checked_sub(prefix.len())?;
+    bytes.get_mut(start..slash)?.copy_from_slice(prefix);
+    bytes.get(start..length)
+}
+
+fn getcwd_from_root(thread: &Thread, to: u64, size: u64) -> Result<u64> {
     let mut zone = PathBuf::new();
     zone_path_of(thread, AT_CWD as u64, &mut zone)?;
     // What the root directory does not hold is marked (getcwd(2)).
@@ -405,6 +446,11 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             read(dirfd)
         };
     }
+    if let Some(named) = named(thread, dirfd, path)?
+        && let Some(done) = readlink_named(thread, &named, to, size)
+    {
+        return done;
+    }
     let mut zone = None;
     let mut found = reach(thread, dirfd, path, true, &mut zone)?;
     for _ in 0..LINKS_MAX {
@@ -428,6 +474,27 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// The same by the quick way.
+fn readlink_named(thread: &Thread, named: &Named, to: u64, size: usize) -> Option<Result<u64>> {
+    let mut buffer = core::mem::MaybeUninit::<[u8; 4096]>::uninit();
+    let (fd, name, room) = (named.fd(), named.name(), buffer.as_mut_ptr() as u64);
+    let got = checked(unsafe { syscall4(__NR_readlinkat, fd, name, room, 4096) });
+    if !named.is_same() {
+        return None;
+    }
+    let length = match got {
+        Ok(length) => length as usize,
+        Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+        Err(_) => return None,
+    };
+    let text = unsafe { core::slice::from_raw_parts(room as *const u8, length) };
+    if text == PLACEHOLDER.as_bytes() {
+        return None;
+    }
+    let n = length.min(size);
+    Some(memory::write_bytes(to, &text[..n]).map(|()| n as u64))
 }
 
 /// truncate(2). The monitor does it, by name: who watches the file is to see no open.

@@ -1,6 +1,7 @@
 //! Changes of names: made on a parent descriptor and one name.
 
 use super::made::New;
+use super::parents::note_moves;
 use super::reach::open_anywhere;
 use super::rights::{entry, may_link, may_make, may_remove, may_rename};
 use super::root::{InZone, root};
@@ -277,8 +278,13 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     };
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
     may_remove(thread, &parent)?;
+    let is_directory = matches!(purpose, Purpose::Move);
+    if is_directory {
+        note_moves();
+    }
     let result = checked(unsafe { syscall3(__NR_unlinkat, parent.fd, parent.name(), flags) });
-    if matches!(purpose, Purpose::Move) {
+    if is_directory {
+        note_moves();
         note_rights();
     }
     // Landlock refuses before the kernel looks at what it is.
@@ -320,6 +326,7 @@ pub fn rename(
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     must_be_one_mount(&from, &to)?;
     may_rename(thread, &from, &to, flags)?;
+    note_moves();
     let result = checked(unsafe {
         syscall5(
             __NR_renameat2,
@@ -330,6 +337,7 @@ pub fn rename(
             flags,
         )
     });
+    note_moves();
     note_links();
     result.map_err(|errno| if_read_only(thread, to.fd, errno))
 }

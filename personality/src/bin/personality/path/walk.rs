@@ -198,9 +198,12 @@ pub(super) fn is_placeholder(fd: u64) -> bool {
     {
         return false;
     }
-    mounts().is_placeholder(st.st_dev, st.st_ino).is_some()
-        || tables()
-            .placeholders
-            .iter()
-            .any(|held| held.ino == st.st_ino && held.dev == st.st_dev)
+    is_stand_in(st.st_dev, st.st_ino)
+}
+
+/// Whether a link stands for a mount point, or for what the monitor serves.
+pub fn is_stand_in(dev: u64, ino: u64) -> bool {
+    let mut served = tables().placeholders.iter();
+    mounts().is_placeholder(dev, ino).is_some()
+        || served.any(|held| held.ino == ino && held.dev == dev)
 }

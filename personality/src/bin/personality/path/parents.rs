@@ -1,0 +1,279 @@
+//! Directories at hand: descriptors of those in which a process often looks something up.
+//!
+//! They are known by the text of the path that led there, without a link on the way, and stay right
+//! until a directory of the zone gets another name or none: `Commons::moves` counts that, before and
+//! after each such change, and the monitor counts the host's (`src/monitor/names.rs`). Relative ones
+//! are right until the working directory is another one.
+//!
+//! The descriptors are reserved ones that the process may replace: who does so at will confuses
+//! itself only, since a guest may have these very directories anyway. Threads share them; a reader
+//! looks at [`Parent::seq`] before and after the kernel has looked something up.
+
+use super::reach::open_in_mount;
+use super::root::root;
+use super::walk::zone_path_of;
+use super::{
+    AT_CWD, BENEATH, PATH_FLAGS, close, from_error, how_to_resolve, mount_rows, mounts, openat2_raw,
+};
+use crate::arch::syscall3;
+use crate::dispatch::checked;
+use crate::memory::PathRoom;
+use crate::monitor::{commons, tables};
+use crate::thread::Thread;
+use crate::{Errno, Result, room};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use linux_raw_sys::general::*;
+use picozone_fsmap::PathBuf;
+use picozone_personality::layout::{FD_PARENTS, PARENTS_MAX};
+use picozone_personality::mailbox::Request;
+use picozone_personality::names::place_hash;
+
+const COUNT: usize = PARENTS_MAX as usize;
+/// Longest path of a directory at hand.
+const TEXT_MAX: usize = 104;
+
+/// What is known of a directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum State {
+    Unused,
+    /// Something was looked up in it once.
+    Noted,
+    /// It is at hand.
+    Open,
+    /// It cannot be.
+    Closed,
+}
+
+/// A directory.
+#[repr(C)]
+struct Parent {
+    /// Odd while it is written.
+    seq: AtomicU32,
+    state: State,
+    /// `Commons::moves` before it was looked up.
+    moves: u32,
+    /// The same of [`Parents::chdirs`].
+    chdirs: u32,
+    len: u32,
+    text: [u8; TEXT_MAX],
+}
+
+/// Those of a process.
+#[repr(C)]
+pub struct Parents {
+    /// Counts changes of the working directory.
+    chdirs: AtomicU32,
+    /// Whether processes share descriptors or working directories without sharing this.
+    is_off: bool,
+    known: [Parent; COUNT],
+}
+
+/// A directory that a path's last name is to be looked up in.
+pub(super) struct At {
+    pub(super) fd: u64,
+    /// The place of a directory at hand, and its number then.
+    seen: Option<(&'static AtomicU32, u32)>,
+}
+
+impl At {
+    /// A descriptor that stays.
+    pub(super) fn fixed(fd: u64) -> At {
+        At { fd, seen: None }
+    }
+
+    /// Whether it was the same directory all the time.
+    #[inline]
+    pub(super) fn is_same(&self) -> bool {
+        self.seen
+            .is_none_or(|(seq, number)| seq.load(Acquire) == number)
+    }
+}
+
+impl Parents {
+    /// Nothing is known any more: descriptors may be others than they were.
+    pub fn forget(&mut self) {
+        for parent in &mut self.known {
+            parent.seq = AtomicU32::new(0);
+            parent.state = State::Unused;
+            parent.len = 0;
+        }
+    }
+
+    /// None is kept from now on.
+    pub fn turn_off(&mut self) {
+        self.is_off = true;
+    }
+
+    /// The working directory is another one.
+    pub fn note_chdir(&self) {
+        self.chdirs.fetch_add(1, AcqRel);
+    }
+}
+
+/// Counts a change by which a directory may lose a name: to be called before it and after.
+pub fn note_moves() {
+    commons().moves.fetch_add(1, AcqRel);
+}
+
+fn hash(text: &[u8]) -> usize {
+    let mut hash = text.len() as u64;
+    let (chunks, rest) = text.as_chunks();
+    for chunk in chunks {
+        let word = u64::from_ne_bytes(*chunk);
+        hash = (hash.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    for &byte in rest {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+    (hash >> 40) as usize % COUNT
+}
+
+/// The directory that the front of a path leads to, which ends in a slash, from the zone's root or
+/// the working directory; `None` if it is not at hand.
+#[inline]
+pub(super) fn directory(thread: &Thread, front: &[u8]) -> Option<At> {
+    if front.len() > TEXT_MAX {
+        return None;
+    }
+    let parents = &mut thread.process().parents;
+    let moves = commons().moves.load(Acquire);
+    let chdirs = parents.chdirs.load(Acquire);
+    let number = hash(front);
+    let parent = &parents.known[number];
+    let seq = parent.seq.load(Acquire);
+    let is_it = seq & 1 == 0
+        && parent.len as usize == front.len()
+        && parent.moves == moves
+        && (front[0] == b'/' || parent.chdirs == chdirs)
+        && is_same_text(&parent.text, front);
+    if is_it {
+        match parent.state {
+            State::Open => {
+                return Some(At {
+                    fd: u64::from(FD_PARENTS) + number as u64,
+                    seen: Some((&parent.seq, seq)),
+                });
+            }
+            State::Closed => return None,
+            State::Unused | State::Noted => {}
+        }
+    }
+    keep(thread, front, number, is_it, [moves, chdirs])
+}
+
+/// Whether a text begins with another, which is not empty: eight bytes at a time.
+#[inline]
+fn is_same_text(text: &[u8; TEXT_MAX], front: &[u8]) -> bool {
+    let word = |bytes: &[u8], at: usize| {
+        let bytes = bytes
+            .get(at..at + 8)
+            .and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u64::from_ne_bytes)
+    };
+    let Some(last) = front.len().checked_sub(8) else {
+        return text.iter().zip(front).all(|(a, b)| a == b);
+    };
+    let mut at = 0;
+    while at < last {
+        if word(text, at) != word(front, at) {
+            return false;
+        }
+        at += 8;
+    }
+    word(text, last) == word(front, last)
+}
+
+/// Takes a directory to hand where it was looked for before.
+#[cold]
+#[inline(never)]
+fn keep(
+    thread: &Thread,
+    front: &[u8],
+    number: usize,
+    was_known: bool,
+    [moves, chdirs]: [u32; 2],
+) -> Option<At> {
+    let parents = &mut thread.process().parents;
+    if parents.is_off || !root(thread).is_empty() {
+        return None;
+    }
+    if let Some(fd) = top(front) {
+        return Some(At::fixed(fd));
+    }
+    let parent = &mut parents.known[number];
+    let seq = parent.seq.load(Acquire) & !1;
+    let locked = parent.seq.compare_exchange(seq, seq + 1, Acquire, Relaxed);
+    if locked.is_err() {
+        return None;
+    }
+    (parent.moves, parent.chdirs, parent.len) = (moves, chdirs, front.len() as u32);
+    parent.text[..front.len()].copy_from_slice(front);
+    parent.state = if was_known {
+        open(thread, front, number).map_or(State::Closed, |()| State::Open)
+    } else {
+        State::Noted
+    };
+    let is_open = parent.state == State::Open;
+    parent.seq.store(seq + 2, Release);
+    is_open.then_some(At {
+        fd: u64::from(FD_PARENTS) + number as u64,
+        seen: Some((&parent.seq, seq + 2)),
+    })
+}
+
+/// The descriptor of a mount, if a path is that of its top.
+fn top(front: &[u8]) -> Option<u64> {
+    let (mount, rest) = mounts().find(front);
+    let row = mount_rows().get(mount)?;
+    let is_top = rest.is_empty() && row.sub().is_empty() && !row.is_monitor();
+    is_top.then_some(row.fd as u64)
+}
+
+/// Opens a directory as one that is at hand.
+fn open(thread: &Thread, front: &[u8], number: usize) -> Result<()> {
+    let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
+    let resolve = BENEATH | u64::from(RESOLVE_NO_SYMLINKS);
+    let how = how_to_resolve(thread, flags, 0, resolve)?;
+    let fd = if front[0] == b'/' {
+        let (mount, rest) = mounts().find(front);
+        must_be_told(thread, mount, rest)?;
+        open_in_mount(mount, rest, how)?
+    } else {
+        let mut at = PathBuf::new();
+        zone_path_of(thread, AT_CWD as u64, &mut at)?;
+        at.push(front).map_err(from_error)?;
+        let (mount, rest) = mounts().find_canonical(at.as_bytes());
+        must_be_told(thread, mount, rest)?;
+        let mut room = PathRoom::new();
+        openat2_raw(AT_CWD as u64, room.set(front)?.as_ptr() as u64, how)?
+    };
+    let to = u64::from(FD_PARENTS) + number as u64;
+    let placed = room::with_numbers_above(to, || {
+        checked(unsafe { syscall3(__NR_dup3, fd, to, 0) }).map(drop)
+    });
+    close(fd);
+    placed
+}
+
+/// Whether whatever changes on the way to a directory is told by `Commons::moves`. A mount that the
+/// zone may change others on the host may change too.
+fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
+    let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
+    if row.is_monitor() || row.is_added() {
+        return Err(Errno::EXDEV);
+    }
+    if row.prefix().is_empty() {
+        return Ok(());
+    }
+    if !row.is_read_only() {
+        return Err(Errno::EROFS);
+    }
+    if tables().names.is_watched(place_hash(mount, rest)) {
+        return Ok(());
+    }
+    thread
+        .ask_about(Request::Watched, rest, &[mount as u64])
+        .map(drop)
+}

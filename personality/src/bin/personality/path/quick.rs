@@ -1,0 +1,105 @@
+//! The quick way to a file's attributes: its directory is at hand, its name is vetted, and the kernel
+//! is asked once, without a descriptor.
+//!
+//! It leads where the long way does (an open that only names, the same call on the descriptor) or is
+//! not taken: links at the end that are to be followed, mount points and what the monitor serves are
+//! left to the long way.
+
+use super::AT_CWD;
+use super::parents::{At, directory};
+use super::root::root;
+use super::search::may_search;
+use super::walk::is_served;
+use crate::Result;
+use crate::file::is_reserved;
+use crate::monitor::{commons, tables};
+use crate::thread::Thread;
+use core::ffi::CStr;
+use picozone_personality::mailbox::Request;
+use picozone_personality::names::{Packed, Vetted};
+
+/// A directory and a name in it.
+pub struct Named {
+    at: At,
+    name: Vetted<'static>,
+    /// Whether the directory is whatever the guest says it is.
+    is_guests: bool,
+}
+
+impl Named {
+    /// The directory's descriptor.
+    pub fn fd(&self) -> u64 {
+        self.at.fd
+    }
+
+    /// The address of the name.
+    pub fn name(&self) -> u64 {
+        self.name.address()
+    }
+
+    /// Whether both were the same all the time: to be asked after the kernel was asked.
+    #[inline]
+    pub fn is_same(&self) -> bool {
+        self.name.is_same() && self.at.is_same()
+    }
+
+    /// Whether that nothing has the name is the last word: the monitor's directories hold more than
+    /// the kernel finds in them.
+    pub fn is_missing(&self, thread: &Thread) -> bool {
+        !(self.is_guests && is_served(thread, self.at.fd))
+    }
+}
+
+/// What a path names, if the quick way leads there.
+///
+/// # Errors
+/// EACCES: the thread may not go there.
+#[inline]
+pub fn named(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Option<Named>> {
+    let text = path.to_bytes();
+    let start = text.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
+    let Some(packed) = Packed::new(&text[start..]) else {
+        return Ok(None);
+    };
+    let is_guests = start == 0;
+    let is_cwd = dirfd as i32 == AT_CWD;
+    let is_fit = match text.first() {
+        Some(b'/') => root(thread).is_empty(),
+        _ if is_guests => !is_reserved(dirfd),
+        _ => is_cwd,
+    };
+    if !is_fit {
+        return Ok(None);
+    }
+    let found = tables().names.find(&packed);
+    let is_wanted = found.is_none() && commons().missed.note(&packed);
+    let at = if is_guests {
+        At::fixed(dirfd)
+    } else if let Some(at) = directory(thread, &text[..start]) {
+        at
+    } else {
+        return Ok(None);
+    };
+    let found = if is_wanted {
+        ask_for(thread, &packed)
+    } else {
+        found
+    };
+    let Some(name) = found else {
+        return Ok(None);
+    };
+    may_search(thread, dirfd, path)?;
+    Ok(Some(Named {
+        at,
+        name,
+        is_guests,
+    }))
+}
+
+/// Has the monitor vet what was missed.
+#[cold]
+#[inline(never)]
+fn ask_for(thread: &Thread, name: &Packed) -> Option<Vetted<'static>> {
+    thread.ask(Request::Names, &[]).ok()?;
+    tables().names.find(name)
+}
