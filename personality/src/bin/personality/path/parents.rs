@@ -21,8 +21,8 @@ use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, room};
-use core::sync::atomic::AtomicU32;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32};
 use linux_raw_sys::general::*;
 use picozone_fsmap::PathBuf;
 use picozone_personality::layout::{FD_PARENTS, PARENTS_MAX};
@@ -66,7 +66,7 @@ pub struct Parents {
     /// Counts changes of the working directory.
     chdirs: AtomicU32,
     /// Whether processes share descriptors or working directories without sharing this.
-    is_off: bool,
+    is_off: AtomicBool,
     known: [Parent; COUNT],
 }
 
@@ -101,9 +101,23 @@ impl Parents {
         }
     }
 
-    /// None is kept from now on.
+    /// None is kept any more: descriptors or working directories are about to be shared by others than
+    /// the process' threads, or not by all of them.
     pub fn turn_off(&mut self) {
-        self.is_off = true;
+        self.is_off.store(true, SeqCst);
+        for parent in &mut self.known {
+            // Whoever has begun to keep one ends that first.
+            let seq = loop {
+                let seq = parent.seq.load(Relaxed) & !1;
+                let locked = parent.seq.compare_exchange(seq, seq + 1, SeqCst, Relaxed);
+                if locked.is_ok() {
+                    break seq;
+                }
+                core::hint::spin_loop();
+            };
+            (parent.state, parent.len) = (State::Unused, 0);
+            parent.seq.store(seq + 2, Release);
+        }
     }
 
     /// The working directory is another one.
@@ -196,7 +210,7 @@ fn keep(
     [moves, chdirs]: [u32; 2],
 ) -> Option<At> {
     let parents = &mut thread.process().parents;
-    if parents.is_off || !root(thread).is_empty() {
+    if !root(thread).is_empty() {
         return None;
     }
     if let Some(fd) = top(front) {
@@ -204,8 +218,12 @@ fn keep(
     }
     let parent = &mut parents.known[number];
     let seq = parent.seq.load(Acquire) & !1;
-    let locked = parent.seq.compare_exchange(seq, seq + 1, Acquire, Relaxed);
+    let locked = parent.seq.compare_exchange(seq, seq + 1, SeqCst, Relaxed);
     if locked.is_err() {
+        return None;
+    }
+    if parents.is_off.load(SeqCst) {
+        parent.seq.store(seq, Release);
         return None;
     }
     (parent.moves, parent.chdirs, parent.len) = (moves, chdirs, front.len() as u32);
