@@ -261,6 +261,9 @@ requests! {
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it
     /// is to be written (see [`running`](crate::running)).
     Running = 46;
+    /// Flags of a file (`FS_*_FL`): args = descriptor, flags, which of them are to be set so. The value is
+    /// those that the host's file had.
+    Mark = 47;
     /// Keys: args = operation (see [`key`]), its arguments, then in the last two words file system user
     /// and group, process and real user.
     Key = 48;

@@ -3,7 +3,7 @@
 //! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
 //! rows are append-only or guarded by a sequence number.
 
-use crate::layout::{ADDED_MAX, MOUNT_ROWS_MAX};
+use crate::layout::{ADDED_MAX, FD_BASE, FD_COUNT, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
 use crate::messages::{self, Approved};
 use crate::names::Names;
@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -46,6 +46,13 @@ pub struct How {
     pub resolve: AtomicU64,
 }
 
+/// In [`OwnerRow::mode`]: nothing of the file is to be changed (FS_IOC_SETFLAGS(2const)).
+pub const IMMUTABLE: u32 = 1 << 16;
+/// The same: it is only to grow.
+pub const APPEND_ONLY: u32 = 1 << 17;
+/// The bits that stat(2) shows.
+pub const MODE: u32 = 0xffff;
+
 /// A resolve value that the kernel refuses with EINVAL.
 pub const HOW_INVALID: u64 = 1 << 63;
 
@@ -64,7 +71,7 @@ pub struct OwnerRow {
     pub uid: AtomicU32,
     /// Zone gid.
     pub gid: AtomicU32,
-    /// `st_mode` in full, type included; 0 in a removed row.
+    /// `st_mode` in full, type included, and [`IMMUTABLE`] and [`APPEND_ONLY`]; 0 in a removed row.
     pub mode: AtomicU32,
     /// Device of the file system, as in `st_dev`.
     pub dev: AtomicU64,
@@ -113,6 +120,8 @@ pub struct Tables {
     pub added_count: AtomicU32,
     /// How many of these are read-only.
     pub read_only_added: AtomicU32,
+    /// Not 0 once a file of the zone was marked [`IMMUTABLE`] or [`APPEND_ONLY`].
+    pub marked: AtomicU32,
     /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
     pub protects_links: u32,
     /// What `uname` shows: six names, each NUL-terminated, of which those at [`HOST_NAME`] and
@@ -164,6 +173,19 @@ pub const fn owner_slot(dev: u64, ino: u64) -> usize {
 pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
     let bit = (owner_hash(dev, ino) >> 45) as usize & (OWNER_WORDS * 64 - 1);
     (bit / 64, 1 << (bit % 64))
+}
+
+/// Id of a mount (`mountinfo`, `stx_mnt_id`): of those that a zone is booted with by its descriptor,
+/// the root's first, then of what it has added. Above the kernel's smallest, so that none looks like
+/// no mount.
+#[must_use]
+pub fn mount_id(row: &MountRow) -> u32 {
+    const FIRST_ADDED: u32 = 100;
+    if row.is_added() {
+        FIRST_ADDED + row.order
+    } else {
+        (FD_BASE + FD_COUNT + 20).wrapping_sub(row.fd.cast_unsigned())
+    }
 }
 
 impl Tables {

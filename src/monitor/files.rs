@@ -21,7 +21,7 @@ pub fn low_int(word: u64) -> i32 {
 }
 
 /// What a guest's descriptor names, to a call that changes attributes.
-enum Target {
+pub(super) enum Target {
     /// A file where the zone may change things.
     File(OwnedFd),
     /// A pipe, a socket, a file in memory: it ends with its descriptors, and what the zone says of it.
@@ -31,7 +31,7 @@ enum Target {
 }
 
 impl Target {
-    fn find(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
+    pub(super) fn find(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
         let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
         let file = open_path(caller, number)?;
         // The path of our own descriptor: the guest cannot swap it any more.

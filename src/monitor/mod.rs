@@ -17,6 +17,7 @@ pub mod ipc;
 pub mod kept;
 pub mod keys;
 pub mod leases;
+pub mod marks;
 pub mod mounting;
 pub mod mounts;
 pub mod names;

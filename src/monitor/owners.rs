@@ -10,7 +10,9 @@ use super::zone::Zone;
 use crate::error::{Doing, Result};
 use crate::tree::owners;
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use picozone_personality::tables::{OWNERS_MAX, owner_bit, owner_slot};
+use picozone_personality::tables::{
+    APPEND_ONLY, IMMUTABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
+};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -236,6 +238,21 @@ impl Owners {
     /// Looks a file up.
     #[must_use]
     pub fn get(&self, shared: &Shared, id: FileId) -> Option<Owner> {
+        self.marked(shared, id).map(|owner| Owner {
+            mode: owner.mode & MODE,
+            ..owner
+        })
+    }
+
+    /// The marks of a file.
+    #[must_use]
+    pub fn marks(&self, shared: &Shared, id: FileId) -> u32 {
+        self.marked(shared, id)
+            .map_or(0, |owner| owner.mode & !MODE)
+    }
+
+    /// An owner with the file's marks beside its mode.
+    fn marked(&self, shared: &Shared, id: FileId) -> Option<Owner> {
         if !shared.tables().may_have_owner(id.dev, id.ino) {
             return None;
         }
@@ -262,6 +279,13 @@ impl Owners {
 
     /// Sets a file's owner and mode, in the table at once and in the store soon.
     pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) {
+        self.mark(shared, id, owner, self.marks(shared, id));
+    }
+
+    /// The same, and marks the file ([`IMMUTABLE`], [`APPEND_ONLY`]) or takes its marks.
+    pub fn mark(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
+        let mode = owner.mode & MODE | marks;
+        let owner = Owner { mode, ..owner };
         self.put(shared, id, owner);
         // The receiver lives as long as the process.
         let _ = self.changes.send(Change::Owner(id, owner));
@@ -284,6 +308,9 @@ impl Owners {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let (word, bit) = owner_bit(id.dev, id.ino);
         shared.tables().owner_bits[word].fetch_or(bit, Release);
+        if owner.mode & (IMMUTABLE | APPEND_ONLY) != 0 {
+            shared.tables().marked.store(1, Release);
+        }
         if owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID {
             shared.tables().group_givers.store(1, Release);
         }

@@ -3,7 +3,9 @@
 use super::notify::{Call, Listener};
 use super::served::{self, Answer};
 use super::zone::Zone;
-use super::{exec, files, ipc, keys, leases, mounting, processes, roots, running, watches, xattrs};
+use super::{
+    exec, files, ipc, keys, leases, marks, mounting, processes, roots, running, watches, xattrs,
+};
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -78,6 +80,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
+        Request::Mark => marks::set(zone, caller, args[0], args[1], args[2]),
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
         Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
         Request::Bind | Request::ConnectUnix | Request::Messenger | Request::SendUnix => {

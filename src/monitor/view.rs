@@ -12,7 +12,7 @@ use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
 use picozone_personality::scheduling::Row;
-use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME};
+use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, mount_id};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -91,7 +91,14 @@ impl View for Zone {
             // The store of temporary file systems is seen nowhere by itself.
             mount.spec.zone_path != Path::new("")
         });
-        let booted = booted.enumerate().map(|(at, mount)| line(at, mount));
+        let rows = self.rows();
+        let row_of = |mount: &Mount| {
+            let zone_path = mount.spec.zone_path.as_os_str().as_encoded_bytes();
+            let prefix = zone_path.strip_suffix(b"/").unwrap_or(zone_path);
+            rows.iter()
+                .find(|row| !row.is_added() && row.prefix() == prefix)
+        };
+        let booted = booted.map(|mount| line(row_of(mount).map_or(0, mount_id) as usize, mount));
         booted.chain(super::mounting::lines(self)).collect()
     }
 
@@ -224,7 +231,7 @@ fn mapped_at(maps: &[u8], address: u64) -> Option<&[u8]> {
 }
 
 /// A mount as the zone's mount table shows it.
-fn line(at: usize, mount: &Mount) -> Line {
+fn line(id: usize, mount: &Mount) -> Line {
     let path = &mount.spec.zone_path;
     let device = match mount.spec.kind {
         Kind::Monitor => device_of(path),
@@ -247,8 +254,7 @@ fn line(at: usize, mount: &Mount) -> Line {
         },
         options: format!("{access},relatime"),
         device,
-        // Above the kernel's smallest, so that none looks like "no mount".
-        id: at + 20,
+        id,
         root: b"/".to_vec(),
     }
 }

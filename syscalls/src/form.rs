@@ -162,8 +162,21 @@ const F_UNLCK: u32 = 2;
 pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them. PIDFD_GET_INFO in its first size: no guest
 /// has a descriptor of a process outside its zone.
-pub(crate) const IOCTL_IDS: Form =
-    &[&[FdFree(0), OneOf(1, &[0x540f, 0x5410, 0x5429, 0xc040_ff0b])]];
+/// FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR: what they tell is not all.
+pub(crate) const IOCTL_IDS: Form = &[&[
+    FdFree(0),
+    OneOf(
+        1,
+        &[
+            0x540f,
+            0x5410,
+            0x5429,
+            0xc040_ff0b,
+            0x8008_6601,
+            0x801c_581f,
+        ],
+    ),
+]];
 /// Not across the reserved descriptors.
 pub const CLOSE_RANGE: Form = &[&[AboveFds(0)], &[BelowFds(1)]];
 /// ioctl: terminals without process ids, sizes, flags of descriptors, userfaultfd(2).
@@ -216,7 +229,6 @@ pub(crate) const IOCTL: Form = &[&[
             0x4004_9409,
             0x4020_940d,
             0xc020_660b,
-            0x8008_6601,
             0x8004_5200,
             0xc018_aa3f,
             0xc020_aa00,

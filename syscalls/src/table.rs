@@ -406,6 +406,6 @@ table! {
     465 listxattrat(dirfd: DirFd, pathname: Path, flags: AtFlags, list: BufOut, size: Size) -> Size = Refused(Errno::ENOSYS, "newer than any libc relies on");
     466 removexattrat(dirfd: DirFd, pathname: Path, flags: AtFlags, name: Text) -> Zero = Refused(Errno::ENOSYS, "newer than any libc relies on");
     467 open_tree_attr(dirfd: DirFd, pathname: Path, flags: AtFlags, attr: StructIn, size: Size) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
-    468 file_getattr(dirfd: DirFd, pathname: Path, attr: StructOut, size: Size, flags: AtFlags) -> Zero = Refused(Errno::ENOSYS, "newer than any libc relies on");
-    469 file_setattr(dirfd: DirFd, pathname: Path, attr: StructIn, size: Size, flags: AtFlags) -> Zero = Refused(Errno::ENOSYS, "newer than any libc relies on");
+    468 file_getattr(dirfd: DirFd, pathname: Path, attr: StructOut, size: Size, flags: AtFlags) -> Zero = Emulated(NEVER);
+    469 file_setattr(dirfd: DirFd, pathname: Path, attr: StructIn, size: Size, flags: AtFlags) -> Zero = Emulated(NEVER);
 }

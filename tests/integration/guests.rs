@@ -113,6 +113,8 @@ fn rules(home: &Home) {
         "temporary",
         "busy",
         "program_name",
+        "marks",
+        "file_attributes",
     ];
     sections(home, "rules", &all);
 }

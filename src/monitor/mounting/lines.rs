@@ -4,10 +4,8 @@ use super::{ST_RDONLY, open_row, row_of, stat_of};
 use crate::monitor::procfs::Mount as Line;
 use crate::monitor::view;
 use crate::monitor::zone::Zone;
+use picozone_personality::tables::mount_id;
 use std::path::Path;
-
-/// Ids begin above those of the mounts that a zone is booted with.
-const FIRST_ID: usize = 100;
 
 /// `ST_*` and how fstab(5) calls them, in the kernel's order.
 const NAMES: [(u32, &str); 8] = [
@@ -60,7 +58,7 @@ pub fn lines(zone: &Zone) -> Vec<Line> {
             source: String::from_utf8_lossy(source).into_owned(),
             options,
             device,
-            id: FIRST_ID + row.order as usize,
+            id: mount_id(&row) as usize,
             root: added.root.clone(),
         }
     };

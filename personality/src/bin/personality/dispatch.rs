@@ -233,6 +233,8 @@ handlers! {
         access => file::access(thread, AT_CWD, a[0], a[1], 0),
         faccessat => file::access(thread, a[0], a[1], a[2], 0),
         faccessat2 => file::access(thread, a[0], a[1], a[2], a[3]),
+        file_getattr => file::getattr(thread, a[0], a[1], [a[2], a[3], a[4]]),
+        file_setattr => file::setattr(thread, a[0], a[1], [a[2], a[3], a[4]]),
         getdents => file::getdents(a[0], a[1], a[2]),
         getdents64 => file::getdents64(a[0], a[1], a[2]),
         fstatfs => path::fstatfs(thread, a[0], a[1]),

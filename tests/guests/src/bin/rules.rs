@@ -22,6 +22,8 @@ fn main() {
         ("temporary", temporary),
         ("busy", busy),
         ("program_name", program_name),
+        ("marks", marks),
+        ("file_attributes", file_attributes),
     ]);
 }
 
@@ -581,4 +583,240 @@ fn program_name() {
         .wait()
         .expect("it ends");
     }
+}
+
+const GET_FLAGS: u64 = 0x8008_6601;
+const SET_FLAGS: u64 = 0x4008_6602;
+const IMMUTABLE: u32 = 0x10;
+const APPEND: u32 = 0x20;
+const NO_DUMP: u32 = 0x40;
+/// What differs from one file system to another is not shown.
+const SHOWN: u32 = IMMUTABLE | APPEND | NO_DUMP | 0x80;
+
+fn flags_of(path: &str) -> Result<u32> {
+    let fd = open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let mut flags = 0u32;
+    let result = call(libc::SYS_ioctl, &[fd, GET_FLAGS, &raw mut flags as u64]);
+    close(fd);
+    result.map(|_| flags & SHOWN)
+}
+
+/// Sets the flags that are shown.
+fn set_flags(path: &str, flags: u32) -> Result<u64> {
+    let fd = open(path, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let mut now = 0u32;
+    let result = call(libc::SYS_ioctl, &[fd, GET_FLAGS, &raw mut now as u64]).and_then(|_| {
+        now = now & !SHOWN | flags;
+        call(libc::SYS_ioctl, &[fd, SET_FLAGS, &raw const now as u64])
+    });
+    close(fd);
+    result
+}
+
+/// `stx_attributes`, and which of them are known, of marks.
+fn attributes_of(path: &str) -> Result<(u64, u64)> {
+    // SAFETY: all zero is a valid `struct statx`.
+    let mut found = unsafe { std::mem::zeroed::<libc::statx>() };
+    let basic = libc::STATX_BASIC_STATS.into();
+    at(libc::SYS_statx, path, &[0, basic, &raw mut found as u64])?;
+    let shown = u64::from(IMMUTABLE | APPEND);
+    Ok((
+        found.stx_attributes & shown,
+        found.stx_attributes_mask & shown,
+    ))
+}
+
+/// Everything that changes a file or a directory of that name.
+fn change(path: &str) {
+    let opens = |flags| open(path, flags).map(close);
+    see("write", opens(libc::O_WRONLY));
+    see("append", opens(libc::O_WRONLY | libc::O_APPEND));
+    see("cut", opens(libc::O_RDWR | libc::O_TRUNC | libc::O_APPEND));
+    see("create", opens(libc::O_CREAT | libc::O_WRONLY));
+    see(
+        "exclusive",
+        opens(libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY),
+    );
+    see("read", opens(libc::O_RDONLY));
+    see(
+        "truncate",
+        call(libc::SYS_truncate, &[text(&name(path)), 0]),
+    );
+    see("mode", chmod(path, 0o700));
+    see("owner", chown(path, 0, 0));
+    see("now", at(libc::SYS_utimensat, path, &[0, 0]));
+    let times = [1u64, 0, 1, 0];
+    see(
+        "times",
+        at(libc::SYS_utimensat, path, &[times.as_ptr() as u64, 0]),
+    );
+    let (attribute, value) = (text(c"user.a"), text(c"v"));
+    let all = [text(&name(path)), attribute, value, 1, 0];
+    see("attribute", call(libc::SYS_setxattr, &all));
+    see("no attribute", call(libc::SYS_removexattr, &all[..2]));
+    see("writable", at(libc::SYS_faccessat, path, &[2]));
+    see("link", link(path, "marks/link"));
+    let _ = at(libc::SYS_unlinkat, "marks/link", &[0]);
+    see("rename", rename(path, "marks/other", 0));
+    let _ = rename("marks/other", path, 0);
+    see(
+        "exchange",
+        rename("marks/plain", path, u64::from(libc::RENAME_EXCHANGE)),
+    );
+    if matches!(flags_of("marks/plain"), Ok(0)) {
+        see("over", rename("marks/plain", path, 0));
+        make_again("marks/plain");
+    }
+    let inside = format!("{path}/new");
+    see(
+        "make",
+        open(&inside, libc::O_CREAT | libc::O_WRONLY).map(close),
+    );
+    see(
+        "directory",
+        at(libc::SYS_mkdirat, &format!("{path}/dir"), &[0o755]),
+    );
+    see("into", rename("marks/plain", &format!("{path}/in"), 0));
+    make_again("marks/plain");
+    see("out", rename(&format!("{path}/old"), "marks/old", 0));
+    see("take", at(libc::SYS_unlinkat, &format!("{path}/old"), &[0]));
+    see("temporary", opens(libc::O_TMPFILE | libc::O_WRONLY));
+    see("unlink", at(libc::SYS_unlinkat, path, &[0]));
+    see("rmdir", at(libc::SYS_unlinkat, path, &[0x200]));
+}
+
+fn make_again(path: &str) {
+    let flags = libc::O_CREAT | libc::O_WRONLY;
+    if let Ok(fd) = open(path, flags) {
+        close(fd);
+    }
+}
+
+fn marks() {
+    mkdir("marks", 0o777);
+    make("marks/plain", 0o644);
+    for flags in [IMMUTABLE, APPEND, IMMUTABLE | APPEND, NO_DUMP] {
+        make("marks/file", 0o666);
+        mkdir("marks/dir", 0o777);
+        make("marks/dir/old", 0o666);
+        for path in ["marks/file", "marks/dir"] {
+            see("marked", (path, flags));
+            see("set", set_flags(path, flags));
+            see("flags", flags_of(path));
+            see("attributes", attributes_of(path));
+            change(path);
+            as_user(USER, || {
+                see("as a user", open(path, libc::O_WRONLY).map(close));
+                see("set", set_flags(path, 0));
+                see("unlink", at(libc::SYS_unlinkat, path, &[0]));
+            });
+            see("free", set_flags(path, 0));
+            see("flags", flags_of(path));
+        }
+        for path in [
+            "marks/dir/in",
+            "marks/dir/new",
+            "marks/dir/old",
+            "marks/old",
+            "marks/file",
+        ] {
+            let _ = at(libc::SYS_unlinkat, path, &[0]);
+        }
+        let _ = at(libc::SYS_unlinkat, "marks/dir/dir", &[0x200]);
+        see("empty", at(libc::SYS_unlinkat, "marks/dir", &[0x200]).err());
+    }
+    make("marks/own", 0o600);
+    chown("marks/own", USER, USER).expect("root may");
+    chmod("marks", 0o777).expect("own");
+    as_user(USER, || {
+        see("no dump", set_flags("marks/own", NO_DUMP));
+        see("is", flags_of("marks/own"));
+        see("immutable", set_flags("marks/own", IMMUTABLE));
+        see("append", set_flags("marks/own", APPEND | NO_DUMP));
+        see("is", flags_of("marks/own"));
+        see("theirs", set_flags("marks/plain", NO_DUMP));
+    });
+    let by = |path: &CStr, request: u64| {
+        let fd = call(libc::SYS_openat, &[CWD, text(path), signed(libc::O_RDWR)])?;
+        let mut flags = 0u32;
+        let result = call(libc::SYS_ioctl, &[fd, request, &raw mut flags as u64]);
+        close(fd);
+        result
+    };
+    at(
+        libc::SYS_mknodat,
+        "marks/fifo",
+        &[u64::from(libc::S_IFIFO) | 0o644, 0],
+    )
+    .expect("made");
+    for path in [c"marks/fifo", c"/dev/null"] {
+        see("get", by(path, GET_FLAGS));
+        see("set", by(path, SET_FLAGS));
+    }
+    let names = open("marks/plain", libc::O_PATH).expect("it is there");
+    see("names only", call(libc::SYS_ioctl, &[names, GET_FLAGS, 8]));
+    see(
+        "names only",
+        call(libc::SYS_ioctl, &[names, SET_FLAGS, text(c"flags")]),
+    );
+    let file = open("marks/plain", libc::O_RDONLY).expect("it is there");
+    see("nowhere", call(libc::SYS_ioctl, &[file, SET_FLAGS, 8]));
+    let all = u32::MAX;
+    see(
+        "unknown",
+        call(libc::SYS_ioctl, &[file, SET_FLAGS, &raw const all as u64]),
+    );
+}
+
+/// What file_getattr(2) and file_setattr(2) say, where the kernel has them.
+fn file_attributes() {
+    const GET: i64 = 468;
+    const SET: i64 = 469;
+    make("attributes", 0o644);
+    mkdir("dir_of_attributes", 0o755);
+    call(
+        libc::SYS_symlinkat,
+        &[text(c"attributes"), CWD, text(c"link_of_attributes")],
+    )
+    .expect("made");
+    let mut room = [0u64; 8];
+    for path in [
+        "attributes",
+        "dir_of_attributes",
+        "link_of_attributes",
+        "none",
+    ] {
+        see("path", path);
+        for flags in [0, u64::from(libc::AT_SYMLINK_NOFOLLOW.cast_unsigned())] {
+            let to = room.as_mut_ptr() as u64;
+            see("get", at(GET, path, &[to, 24, flags]));
+            see("flags", room[0] & 0xf8);
+        }
+        for flags in [0x8, 0x10, 0x80, 0] {
+            room = [flags, 0, 0, 0, 0, 0, 0, 0];
+            let nofollow = libc::AT_SYMLINK_NOFOLLOW.cast_unsigned().into();
+            see("set", at(SET, path, &[room.as_ptr() as u64, 24, nofollow]));
+            see("flags", flags_of(path));
+        }
+    }
+    let path = text(c"attributes");
+    let to = room.as_mut_ptr() as u64;
+    for (size, flags) in [(0, 0), (23, 0), (64, 0), (4097, 0), (24, 1), (24, u64::MAX)] {
+        for nr in [GET, SET] {
+            see("size", (nr, size, flags));
+            see("is", call(nr, &[CWD, path, to, size, flags]));
+        }
+    }
+    for nr in [GET, SET] {
+        see("no place", call(nr, &[CWD, path, 8, 24, 0]));
+        see("no path", call(nr, &[CWD, 8, to, 24, 0]));
+        see("no directory", call(nr, &[999, path, to, 24, 0]));
+        see("empty", call(nr, &[CWD, text(c""), to, 24, 0]));
+    }
+    room[3] = 1;
+    let to = room.as_mut_ptr() as u64;
+    see("more", call(SET, &[CWD, path, to, 32, 0]));
+    room = [0x800, 0, 0, 0, 0, 0, 0, 0];
+    let to = room.as_mut_ptr() as u64;
+    see("extents", call(SET, &[CWD, path, to, 24, 0]));
 }

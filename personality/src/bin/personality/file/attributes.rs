@@ -1,5 +1,6 @@
 //! What stat(2) and its kin say.
 
+use super::marks::{self, APPEND_ONLY, IMMUTABLE};
 use super::owners::{Place, id_to_zone, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
@@ -10,10 +11,12 @@ use crate::path::{self, Named, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
+use picozone_fsmap::MountRow;
 use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::Request;
 use picozone_personality::plans::FileId;
+use picozone_personality::tables::mount_id;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
     place_to_zone(Place::of_descriptor(fd), st);
@@ -145,7 +148,7 @@ fn major_minor(rdev: u64) -> (u32, u32) {
     (rdev >> 8 & 0xfff, rdev & 0xff | rdev >> 12 & 0xf_ff00)
 }
 
-fn makedev(major: u32, minor: u32) -> u64 {
+pub(super) fn makedev(major: u32, minor: u32) -> u64 {
     let (major, minor) = (u64::from(major), u64::from(minor));
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
@@ -251,20 +254,20 @@ pub fn statx(
         statx_to_zone(place, &mut x);
         Some(Ok(x))
     };
-    if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
-        let x = by_fd(thread, dirfd)?;
-        memory::write(to, &x)?;
-        return Ok(0);
-    }
-    let x = with_node(
-        thread,
-        dirfd,
-        pathname,
-        flags,
-        quick,
-        by_fd,
-        |thread, zone| monitor_stat(thread, zone, flags & NOFOLLOW),
-    )?;
+    let mut x = if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
+        by_fd(thread, dirfd)?
+    } else {
+        with_node(
+            thread,
+            dirfd,
+            pathname,
+            flags,
+            quick,
+            by_fd,
+            |thread, zone| monitor_stat(thread, zone, flags & NOFOLLOW),
+        )?
+    };
+    show_mount(thread, &mut x, [dirfd, pathname, flags, mask])?;
     memory::write(to, &x)?;
     Ok(0)
 }
@@ -277,8 +280,45 @@ fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
         x.stx_mode = owner.mode as u16;
         let (major, minor) = major_minor(owner.rdev);
         (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
+        x.stx_attributes |= marks::as_attributes(owner.marks);
     } else {
         x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
         x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);
     }
+    x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
+}
+
+/// Puts in the zone's mount in place of the host's, if it was asked for, and whether it begins here.
+fn show_mount(
+    thread: &Thread,
+    x: &mut linux_raw_sys::general::statx,
+    [dirfd, pathname, flags, mask]: [u64; 4],
+) -> Result<()> {
+    const IDS: u32 = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
+    const IS_ROOT: u64 = STATX_ATTR_MOUNT_ROOT as u64;
+    x.stx_mask &= !IDS;
+    x.stx_mnt_id = 0;
+    x.stx_attributes &= !IS_ROOT;
+    x.stx_attributes_mask |= IS_ROOT;
+    let (dev, ino) = (makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino);
+    let begins = |row: &MountRow| (row.root_dev, row.root_ino) == (dev, ino);
+    let asked = mask as u32 & IDS;
+    if asked == 0 && !path::mount_rows().iter().any(begins) {
+        return Ok(());
+    }
+    let Some(row) = path::mount_of(thread, dirfd, pathname, flags & NOFOLLOW != 0)? else {
+        return Ok(());
+    };
+    if begins(row) {
+        x.stx_attributes |= IS_ROOT;
+    }
+    if asked != 0 {
+        x.stx_mnt_id = u64::from(mount_id(row));
+        x.stx_mask |= if asked & STATX_MNT_ID_UNIQUE == 0 {
+            STATX_MNT_ID
+        } else {
+            STATX_MNT_ID_UNIQUE
+        };
+    }
+    Ok(())
 }

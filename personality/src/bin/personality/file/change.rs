@@ -1,5 +1,6 @@
 //! Changes of owners and modes, which the monitor makes.
 
+use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::{may_chown, must_own};
 use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
 use crate::arch::syscall2;
@@ -37,6 +38,7 @@ pub fn fchmod(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
 
 fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
     must_be_changeable(thread, fd)?;
+    must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
     must_own(thread, &st)?;
     let mut mode = mode & 0o7777;
@@ -81,6 +83,7 @@ pub fn must_be_open(fd: u64) -> Result<()> {
 
 fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     must_be_changeable(thread, fd)?;
+    must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
     may_chown(thread, &st, uid as u32, gid as u32)?;
     let clears = if keeps_set_gid(thread, st.st_gid) {

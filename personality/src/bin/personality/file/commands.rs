@@ -1,6 +1,6 @@
 //! Calls that are many: ioctl(2), fcntl(2); and what goes around the reserved descriptors.
 
-use super::{Power, S_IFMT, has, kind_of, must_be_open};
+use super::{Power, S_IFMT, has, kind_of, marks, must_be_open};
 use crate::arch::{self, syscall2, syscall3};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::monitor::commons;
@@ -71,7 +71,10 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
         command if interfaces::is_known(command as u32) => {
             interfaces::ioctl(fd, command as u32, argument)
         }
-        _ => {
+        command => {
+            if let Some(result) = marks::ioctl(thread, fd, command, argument) {
+                return result;
+            }
             if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {
                 counter.fetch_add(1, Relaxed);
             }

@@ -11,6 +11,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{Request, handle as of};
+use picozone_personality::tables::mount_id;
 
 /// `MAX_HANDLE_SZ`.
 const BYTES_MAX: usize = 128;
@@ -98,6 +99,7 @@ pub fn name_to_handle(
     with_descriptor(thread, dirfd, pathname, way, |thread, fd| {
         let mut handle = Handle::read(to, false)?;
         let (found, id) = handle.of(fd, flags & !(FOLLOW | EMPTY_PATH));
+        let id = path::row_of(thread, fd).map_or(id, |row| u64::from(mount_id(row)));
         if !matches!(found, Ok(_) | Err(Errno::EOVERFLOW)) {
             return found;
         }

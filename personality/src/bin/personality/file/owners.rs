@@ -6,7 +6,7 @@ use crate::monitor::tables;
 use crate::path::Named;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
-use picozone_personality::tables::{OWNERS_MAX, owner_slot};
+use picozone_personality::tables::{MODE, OWNERS_MAX, owner_slot};
 
 /// Owner, group, full mode and device as the zone sees them.
 pub(super) struct Owner {
@@ -14,6 +14,8 @@ pub(super) struct Owner {
     pub(super) gid: u32,
     pub(super) mode: u32,
     pub(super) rdev: u64,
+    /// `IMMUTABLE`, `APPEND_ONLY`.
+    pub(super) marks: u32,
 }
 
 /// A host id: the zone's own user is root, system ids are the same, the rest is nobody.
@@ -75,10 +77,12 @@ fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
         if row.ino.load(Relaxed) == ino && row.dev.load(Relaxed) == dev {
             loop {
                 let seq = row.seq.load(Acquire);
+                let mode = row.mode.load(Relaxed);
                 let owner = Owner {
                     uid: row.uid.load(Relaxed),
                     gid: row.gid.load(Relaxed),
-                    mode: row.mode.load(Relaxed),
+                    mode: mode & MODE,
+                    marks: mode & !MODE,
                     rdev: row.rdev.load(Relaxed),
                 };
                 let btime = row.btime.load(Relaxed);

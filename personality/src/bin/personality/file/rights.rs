@@ -1,5 +1,6 @@
 //! What the zone's users may do to a file.
 
+use super::marks::{IMMUTABLE, must_not_have};
 use super::{
     EMPTY_PATH, NOFOLLOW, S_IFMT, monitor_stat, must_know, stat_named, stat_of, stat_to_zone,
     with_node,
@@ -108,6 +109,9 @@ fn access_now(
             let st = stat_of(fd)?;
             if !permits(thread, &st, mode as u32) {
                 return Err(Errno::EACCES);
+            }
+            if mode & 2 != 0 {
+                must_not_have(fd, IMMUTABLE)?;
             }
             if mode & 2 != 0 && path::is_read_only(thread, fd) {
                 return Err(Errno::EROFS);

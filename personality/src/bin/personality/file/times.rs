@@ -1,6 +1,7 @@
 //! Times of files.
 
 use super::change::{change_fd, must_be_open};
+use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::must_own;
 use super::{must_know, permits, stat_of, with_descriptor};
 use crate::path::must_be_changeable;
@@ -52,8 +53,15 @@ pub fn utimensat(
 /// By the owner; the time of now also by who may write.
 fn set(thread: &Thread, fd: u64, times: &Times) -> Result<u64> {
     must_be_changeable(thread, fd)?;
+    let is_touch = times[1] == NOW && times[3] == NOW;
+    let marks = if is_touch {
+        IMMUTABLE
+    } else {
+        IMMUTABLE | APPEND_ONLY
+    };
+    must_not_have(fd, marks)?;
     let st = stat_of(fd)?;
-    if times[1] == NOW && times[3] == NOW {
+    if is_touch {
         if must_own(thread, &st).is_err() && !permits(thread, &st, 2) {
             return Err(Errno::EACCES);
         }

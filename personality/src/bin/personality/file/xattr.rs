@@ -4,6 +4,7 @@
 //! is the zone's to change. Access control lists are refused, as by a file system without them.
 
 use super::change::must_be_open;
+use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::{NOFOLLOW, Power, S_IFMT, has, permits, stat_of, with_descriptor};
 use crate::arch;
 use crate::memory;
@@ -144,6 +145,7 @@ pub fn setxattr(
     }
     file.with(thread, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
+        must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, fd, true)?;
         let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         if name.text() == CAPABILITIES && !is_capabilities(value) {
@@ -187,6 +189,7 @@ pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     let name = Name::read(name)?;
     file.with(thread, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
+        must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, fd, true)?;
         thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
     })

@@ -14,7 +14,7 @@ use super::walk::{is_monitors, walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, mounts, own_exe, text_of};
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
-use crate::file::Power;
+use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
@@ -80,6 +80,9 @@ pub(super) fn open_path(
     if flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0 && flags & exclusive != exclusive {
         must_not_run(thread, dirfd, path, flags)?;
     }
+    if file::has_marks() {
+        must_not_be_marked(thread, dirfd, path, flags)?;
+    }
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
     let is_plain = is_root
@@ -143,6 +146,45 @@ fn look_whether_runs(
     };
     close(fd);
     result
+}
+
+/// EPERM where a mark is against an open (`may_open` in the kernel's fs/namei.c).
+#[cold]
+#[inline(never)]
+fn must_not_be_marked(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
+    let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW | O_DIRECTORY);
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    match open_anywhere(thread, dirfd, path, look, 0, &mut None) {
+        // That it is there is said first.
+        Ok(fd) if has(O_CREAT) && has(O_EXCL) => close(fd),
+        Ok(fd) => {
+            let (marks, kind) = (file::marks_of(fd), file::kind_of(fd));
+            close(fd);
+            if kind == Some(S_IFDIR) {
+                // Nobody writes a directory, but by making a file there.
+                let is_refused = flags & TEMPORARY == TEMPORARY && marks & IMMUTABLE != 0;
+                return if is_refused {
+                    Err(Errno::EPERM)
+                } else {
+                    Ok(())
+                };
+            }
+            let writes = flags & u64::from(O_ACCMODE) != 0;
+            let is_refused = marks & IMMUTABLE != 0 && (writes || has(O_TRUNC))
+                || marks & APPEND_ONLY != 0 && (writes && !has(O_APPEND) || has(O_TRUNC));
+            if is_refused && !has(O_PATH) {
+                return Err(Errno::EPERM);
+            }
+        }
+        Err(Errno::ENOENT) if has(O_CREAT) => {
+            if let Ok(parent) = parent(thread, dirfd, path, Purpose::Make) {
+                file::must_not_have(parent.fd, IMMUTABLE)?;
+            }
+        }
+        // The open itself says what is wrong.
+        Err(_) => {}
+    }
+    Ok(())
 }
 
 /// The zone's own entries of `/dev` behind device nodes that it made, by number.
@@ -526,7 +568,9 @@ fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
         S_IFDIR => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
+    file::must_not_have(fd, IMMUTABLE)?;
     may_open(thread, fd, u64::from(O_WRONLY))?;
+    file::must_not_have(fd, APPEND_ONLY)?;
     if length > st.st_size as u64 && length > file_size_limit() {
         return Err(Errno::EAGAIN);
     }

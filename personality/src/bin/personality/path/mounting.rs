@@ -143,10 +143,36 @@ fn added_row(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
 }
 
 /// The mount that a descriptor lies in.
-fn row_of(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
+pub fn row_of(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
     let mut at = PathBuf::new();
     zone_path_of(thread, fd, &mut at).ok()?;
     mount_rows().get(mounts().find(at.as_bytes()).0)
+}
+
+/// The mount in which lies what a path names, or a descriptor if there is none.
+#[cold]
+pub fn mount_of(
+    thread: &Thread,
+    dirfd: u64,
+    pathname: u64,
+    is_nofollow: bool,
+) -> Result<Option<&'static MountRow>> {
+    let mut room = PathRoom::new();
+    let path = if pathname == 0 {
+        c""
+    } else {
+        room.read(pathname)?
+    };
+    if path.is_empty() {
+        return Ok(row_of(thread, dirfd));
+    }
+    let last = if is_nofollow {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    };
+    let found = walk(thread, dirfd, path, last, &mut PathBuf::new())?;
+    Ok(mount_rows().get(found.mount))
 }
 
 /// Whether the zone has mounted read-only what a descriptor lies in.

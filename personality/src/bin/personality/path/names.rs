@@ -3,7 +3,7 @@
 use super::made::New;
 use super::parents::note_moves;
 use super::reach::open_anywhere;
-use super::rights::{entry, may_link, may_make, may_remove, may_rename};
+use super::rights::{may_link, may_link_entry, may_make, may_remove, may_rename};
 use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
-use crate::file::Power;
+use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
@@ -364,6 +364,7 @@ pub fn link(
         own_descriptor(thread, path)
     };
     if let Some(fd) = by_descriptor {
+        file::must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         may_link(thread, || file::stat_of(fd).map(Some), &to)?;
         let empty = tables().empty.as_ptr() as u64;
         return checked(unsafe {
@@ -385,14 +386,14 @@ pub fn link(
         }
         let _in_zone = InZone::enter(thread);
         let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
-        may_link(thread, || entry(thread, &from), &to)?;
+        may_link_entry(thread, &from, &to)?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
         });
     }
     let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
     must_be_one_mount(&from, &to)?;
-    may_link(thread, || entry(thread, &from), &to)?;
+    may_link_entry(thread, &from, &to)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 

@@ -3,7 +3,7 @@
 use super::names::Parent;
 use super::reach::{Opened, open_confined};
 use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
-use crate::file::Power;
+use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
@@ -45,6 +45,7 @@ pub(super) fn may_open(thread: &Thread, fd: u64, flags: u64) -> Result<()> {
 
 /// Whether the thread may change entries of a directory, by the zone's own users.
 pub(super) fn may_change(thread: &Thread, directory: u64) -> Result<()> {
+    file::must_not_have(directory, IMMUTABLE)?;
     if file::has(thread, Power::Override) {
         return Ok(());
     }
@@ -67,6 +68,9 @@ pub(super) fn may_make(thread: &Thread, parent: &Parent) -> Result<()> {
 /// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the
 /// directory's take it.
 pub(super) fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
+    if file::has_marks() {
+        must_not_be_held(thread, parent)?;
+    }
     if goes_by_all(thread) {
         return Ok(());
     }
@@ -111,6 +115,11 @@ fn may_take(thread: &Thread, parent: &Parent, victim: &stat) -> Result<()> {
 
 /// Whether the thread may move an entry (`vfs_rename`).
 pub(super) fn may_rename(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -> Result<()> {
+    if file::has_marks() {
+        must_not_be_held(thread, from)?;
+        must_not_be_held(thread, to)?;
+        file::must_not_have(to.fd, IMMUTABLE)?;
+    }
     if goes_by_all(thread) {
         return Ok(());
     }
@@ -152,6 +161,19 @@ fn may_rename_as_user(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -
     Ok(())
 }
 
+/// EPERM for an entry that stays, since it or its directory is marked.
+#[cold]
+fn must_not_be_held(thread: &Thread, parent: &Parent) -> Result<()> {
+    let of_entry = |fd| Ok(file::marks_of(fd));
+    match with_entry(thread, parent, of_entry) {
+        Ok(Some(marks)) if (marks | file::marks_of(parent.fd)) & (IMMUTABLE | APPEND_ONLY) != 0 => {
+            Err(Errno::EPERM)
+        }
+        // What is not there, the call itself says.
+        _ => Ok(()),
+    }
+}
+
 fn is_same(one: &stat, other: &stat) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
 }
@@ -164,7 +186,7 @@ pub(super) fn may_link(
     to: &Parent,
 ) -> Result<()> {
     if goes_by_all(thread) {
-        return Ok(());
+        return may_make(thread, to);
     }
     let from = from()?.ok_or(Errno::ENOENT)?;
     let is_free = tables().protects_links == 0
@@ -175,6 +197,17 @@ pub(super) fn may_link(
         return Err(Errno::EPERM);
     }
     may_make(thread, to)
+}
+
+/// The same by its name.
+pub(super) fn may_link_entry(thread: &Thread, from: &Parent, to: &Parent) -> Result<()> {
+    if file::has_marks()
+        && let Ok(Some(marks)) = with_entry(thread, from, |fd| Ok(file::marks_of(fd)))
+        && marks & (IMMUTABLE | APPEND_ONLY) != 0
+    {
+        return Err(Errno::EPERM);
+    }
+    may_link(thread, || entry(thread, from), to)
 }
 
 fn is_harmless(thread: &Thread, st: &stat) -> bool {
@@ -189,14 +222,23 @@ fn goes_by_all(thread: &Thread) -> bool {
 }
 
 /// Attributes of the entry itself, if it is there and the directory may be searched.
-pub(super) fn entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
+fn entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
+    with_entry(thread, parent, file::stat_of)
+}
+
+/// Runs `f` on a descriptor of it.
+fn with_entry<T>(
+    thread: &Thread,
+    parent: &Parent,
+    f: impl FnOnce(u64) -> Result<T>,
+) -> Result<Option<T>> {
     let name = CStr::from_bytes_until_nul(&parent.name).map_err(|_| Errno::ENAMETOOLONG)?;
     let flags = PATH_FLAGS | NOFOLLOW;
     match open_confined(thread, parent.fd, name, flags, 0, &mut None) {
         Ok(Opened::Descriptor(fd)) => {
-            let st = file::stat_of(fd);
+            let found = f(fd);
             close(fd);
-            st.map(Some)
+            found.map(Some)
         }
         Err(Errno::ENOENT) => Ok(None),
         Ok(Opened::Monitor) => Err(Errno::EACCES),

@@ -1,0 +1,83 @@
+//! Flags of files, among them that a file is immutable or may only grow.
+
+use super::descriptors::{open_path, reopen};
+use super::files::{Target, low_int, path_of};
+use super::owners;
+use super::zone::Zone;
+use crate::ids::HostPid;
+use nix::errno::Errno;
+use picozone_personality::tables::{APPEND_ONLY, IMMUTABLE};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// `FS_IMMUTABLE_FL` and `FS_APPEND_FL`, which take a capability on the host.
+const MARKS: [(u32, u32); 2] = [(0x10, IMMUTABLE), (0x20, APPEND_ONLY)];
+/// What a file's owner may set on the host: secure deletion, undeletion, compression, sync, nodump,
+/// noatime, nocompress, notail, dirsync, topdir (FS_IOC_SETFLAGS(2const)).
+const OF_OWNER: u32 = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x400 | 0x8000 | 0x1_0000 | 0x2_0000;
+
+/// The flags of a file on the host.
+fn flags_of(file: &File) -> Result<u32, i32> {
+    let mut flags = 0u32;
+    // SAFETY: whatever the command's size says, the kernel writes an int.
+    let got = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+    Errno::result(got)
+        .map(|_| flags)
+        .map_err(|errno| errno as i32)
+}
+
+fn set_flags(file: &File, flags: u32) -> Result<(), i32> {
+    // SAFETY: as above, it reads one.
+    let set = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
+    Errno::result(set).map(drop).map_err(|errno| errno as i32)
+}
+
+/// Sets those flags of a file that `which` has, and tells which the host's file had: it has those that its
+/// owner may set, the store the marks.
+///
+/// # Errors
+/// As FS_IOC_SETFLAGS(2const).
+pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Result<i64, i32> {
+    let (flags, which) = (
+        low_int(flags).cast_unsigned(),
+        low_int(which).cast_unsigned(),
+    );
+    let file = match Target::find(zone, caller, fd) {
+        Ok(Target::File(file)) => file,
+        Ok(Target::Nameless(_) | Target::Other) => return Err(libc::ENOTTY),
+        // What may not be changed, may be looked at, where the zone sees it.
+        Err(libc::EROFS) if which == 0 && path_of(zone, caller, fd).is_ok() => {
+            open_path(caller, low_int(fd))?
+        }
+        Err(errno) => return Err(errno),
+    };
+    let found = owners::found(zone, &file)?;
+    if ![libc::S_IFREG, libc::S_IFDIR].contains(&(found.host.mode & libc::S_IFMT)) {
+        return Err(libc::ENOTTY);
+    }
+    let opened = reopen(&file, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    let now = flags_of(&opened)?;
+    let all_marks = MARKS[0].0 | MARKS[1].0;
+    let wanted = (now & !which | flags & which) & !all_marks | now & all_marks;
+    if (wanted ^ now) & !OF_OWNER != 0 {
+        return Err(libc::EOPNOTSUPP);
+    }
+    if wanted != now {
+        set_flags(&opened, wanted)?;
+    }
+    if which == 0 {
+        return Ok(i64::from(now));
+    }
+    let old = zone.owners.marks(&zone.shared, found.id);
+    let marks = MARKS
+        .iter()
+        .fold(old, |marks, (flag, mark)| match which & flag {
+            0 => marks,
+            _ if flags & flag == 0 => marks & !mark,
+            _ => marks | mark,
+        });
+    if marks != old {
+        zone.owners.mark(&zone.shared, found.id, found.owner, marks);
+    }
+    Ok(i64::from(now))
+}
