@@ -1,6 +1,6 @@
 //! What the zone's users may do to a file.
 
-use super::marks::{IMMUTABLE, must_not_have};
+use super::marks::{IMMUTABLE, has_marks, must_not_have};
 use super::{
     EMPTY_PATH, NOFOLLOW, S_IFMT, monitor_stat, must_know, stat_named, stat_of, stat_to_zone,
     with_node,
@@ -138,7 +138,7 @@ fn access_now(
     )
 }
 
-/// The same by the quick way. What the zone has mounted read-only takes the long one.
+/// The same by the quick way. What the zone has mounted read-only or marked takes the long one.
 fn access_named(thread: &Thread, named: &Named, mode: u64, flags: u64) -> Option<Result<u64>> {
     let st = match stat_named(thread, named, flags)? {
         Ok(st) => st,
@@ -148,7 +148,7 @@ fn access_named(thread: &Thread, named: &Named, mode: u64, flags: u64) -> Option
         return Some(Err(Errno::EACCES));
     }
     if mode & 2 != 0 && st.st_mode & S_IFMT != S_IFLNK {
-        if tables().read_only_added.load(Relaxed) != 0 {
+        if tables().read_only_added.load(Relaxed) != 0 || has_marks() {
             return None;
         }
         let (fd, name) = (named.fd(), named.name());
