@@ -61,6 +61,8 @@ pub enum Power {
     Lease = 28,
     /// CAP_SETFCAP.
     SetFileCapabilities = 31,
+    /// CAP_SYSLOG.
+    Log = 34,
 }
 
 /// Bits of [`Capabilities::secure`] (prctl(2), `PR_SET_SECUREBITS`).

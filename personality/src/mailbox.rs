@@ -161,7 +161,8 @@ requests! {
     /// Vets an `open_how`: args = flags, mode, resolve. The value is the slot's index.
     How = 1;
     /// Opens a path of a monitor mount (`/proc`, `/dev`), or one that only the monitor may open:
-    /// args = directory descriptor, flags, mode; a = path. The value is the new descriptor.
+    /// args = directory descriptor, flags, mode, 1 if the thread has `CAP_DAC_OVERRIDE`; a = path. The
+    /// value is the new descriptor.
     Open = 2;
     /// Attributes of a path of a monitor mount: args = directory descriptor, flags; a = path;
     /// b receives a `struct statx`.

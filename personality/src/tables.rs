@@ -122,6 +122,9 @@ pub struct Tables {
     pub read_only_added: AtomicU32,
     /// Not 0 once a file of the zone was marked [`IMMUTABLE`] or [`APPEND_ONLY`].
     pub marked: AtomicU32,
+    /// How many settings the zone's guests have open for writing: what is written is taken over when the
+    /// monitor is asked for anything.
+    pub settings_open: AtomicU32,
     /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
     pub protects_links: u32,
     /// What `uname` shows: six names, each NUL-terminated, of which those at [`HOST_NAME`] and

@@ -9,7 +9,7 @@ use super::paths::open_resolved;
 use super::plans;
 use super::roots;
 use super::running;
-use super::served::{self, Answer};
+use super::served::{self, Answer, Rights};
 use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
@@ -139,7 +139,7 @@ impl Executables<'_> {
                 other => return other,
             };
             let served = super::paths::served(self.zone, root, &at, &path).ok_or(refused)?;
-            match served::open(self.zone, self.caller, &served, FLAGS)? {
+            match served::open(self.zone, self.caller, &served, FLAGS, Rights::Asked)? {
                 Answer::Elsewhere(next) => {
                     (root, at, path) = (b"", b"/".to_vec(), next);
                 }

@@ -33,6 +33,7 @@ pub mod requests;
 pub mod roots;
 pub mod running;
 pub mod served;
+mod settings;
 pub mod shared;
 pub mod start;
 

@@ -1,10 +1,11 @@
 //! The host interface: what each request of a guest does. Arguments are copied once.
 
 use super::notify::{Call, Listener};
-use super::served::{self, Answer};
+use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
-    exec, files, ipc, keys, leases, marks, mounting, processes, roots, running, watches, xattrs,
+    exec, files, ipc, keys, leases, marks, mounting, processes, roots, running, settings, watches,
+    xattrs,
 };
 use crate::ids::HostPid;
 use nix::errno::Errno;
@@ -28,6 +29,7 @@ pub fn serve(zone: &Zone, listener: &Listener) {
 
 fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
     let request = Request::from_number(call.request).ok_or(libc::ENOSYS)?;
+    settings::settle(zone);
     zone.counters[request as usize].fetch_add(1, Relaxed);
     let shared = &zone.shared;
     let caller = HostPid(call.tid);
@@ -50,7 +52,12 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::How => vet(zone, args[0], args[1], args[2]),
         Request::Open => {
             let flags = files::low_int(args[1]);
-            match served::open(zone, caller, &text(), flags)? {
+            let rights = if args[3] == 1 {
+                Rights::Overridden
+            } else {
+                Rights::Asked
+            };
+            match served::open(zone, caller, &text(), flags, rights)? {
                 Answer::Done(fd) => listener
                     .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
                     .map(i64::from),
@@ -176,7 +183,11 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Root => roots::number(zone, caller, args[0]),
         Request::Names => Ok(zone.names.vet(zone)),
         Request::Watched => zone.names.watch(zone, args[0], &text()),
-        Request::SetName => set_name(zone, args[0], args[1], &text()),
+        Request::SetName => {
+            let name = text();
+            let length = usize::try_from(args[1]).map_err(|_| libc::EINVAL)?;
+            set_name(zone, args[0], name.get(..length).unwrap_or(&name))
+        }
         Request::Init if call.tid == zone.init_pid().0 => {
             zone.programs.report(args[0], args[1], args[2]);
             Ok(0)
@@ -257,9 +268,16 @@ fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
     found
 }
 
-fn set_name(zone: &Zone, which: u64, length: u64, name: &[u8]) -> Result<i64, i32> {
-    let length = usize::try_from(length).map_err(|_| libc::EINVAL)?;
-    let name = name.get(..length.min(name.len())).unwrap_or(name);
+/// Sets the zone's host name (0) or domain name.
+///
+/// # Errors
+/// EINVAL: it is too long.
+pub fn set_name(zone: &Zone, which: u64, name: &[u8]) -> Result<i64, i32> {
+    /// `__NEW_UTS_LEN`.
+    const NAME_MAX: usize = 64;
+    if name.len() > NAME_MAX {
+        return Err(libc::EINVAL);
+    }
     // SAFETY: names are bytes that readers copy whole; a torn read shows a mix of two names.
     let tables = unsafe { zone.shared.tables_mut() };
     let at = if which == 0 { HOST_NAME } else { DOMAIN_NAME };

@@ -15,7 +15,7 @@ use super::owners::{Owner, identify};
 use super::procfs::skeleton::Skeleton;
 use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content_name};
 use super::zone::Zone;
-use super::{attributes, devfs, view};
+use super::{attributes, devfs, settings, view};
 use crate::ids::HostPid;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -139,12 +139,27 @@ fn follow<T>(
     Err(libc::ELOOP)
 }
 
+/// Whether a thread is asked for the rights of files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rights {
+    /// It is.
+    Asked,
+    /// It has `CAP_DAC_OVERRIDE`.
+    Overridden,
+}
+
 /// Opens a path for a guest.
 ///
 /// # Errors
 /// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): there is no
 /// descriptor of one.
-pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Answer<OwnedFd>, i32> {
+pub fn open(
+    zone: &Zone,
+    caller: HostPid,
+    path: &[u8],
+    flags: i32,
+    rights: Rights,
+) -> Result<Answer<OwnedFd>, i32> {
     let only_names = OFlag::from_bits_retain(flags).contains(OFlag::O_PATH);
     let flags = without_path(OFlag::from_bits_retain(flags));
     let is_exclusive = flags.contains(OFlag::O_CREAT | OFlag::O_EXCL);
@@ -178,10 +193,28 @@ pub fn open(zone: &Zone, caller: HostPid, path: &[u8], flags: i32) -> Result<Ans
             }
             Node::Link(_) => return Err(libc::ELOOP),
             Node::Bytes(content) => {
-                if is_write(flags) {
-                    return Err(libc::EACCES);
-                }
+                must_override(rights, flags)?;
                 memfd(&[tree.prefix(), b"/", rest].concat(), &content, flags)?
+            }
+            Node::Setting(path, content) => {
+                if is_write(flags) {
+                    let users = users(zone, caller)?;
+                    if users.uid[1] != 0 || !users.capabilities.has(Power::Administer) {
+                        return Err(libc::EACCES);
+                    }
+                    settings::open(zone, path, flags)?
+                } else {
+                    memfd(&[tree.prefix(), b"/", rest].concat(), &content, flags)?
+                }
+            }
+            // Nothing can be read there either, so that nothing needs to be.
+            Node::Host(file)
+                if flags & OFlag::O_ACCMODE == OFlag::O_WRONLY
+                    && !file.is_writable()
+                    && !file.is_namespace() =>
+            {
+                must_override(rights, flags)?;
+                memfd(&[tree.prefix(), b"/", rest].concat(), b"", flags)?
             }
             Node::Host(file) => file.open(flags)?,
             Node::Device(path) => {
@@ -270,22 +303,33 @@ fn is_write(flags: OFlag) -> bool {
     flags & OFlag::O_ACCMODE != OFlag::O_RDONLY
 }
 
+/// What cannot be written may be opened for writing by who is not asked for rights, as natively: the
+/// write fails then.
+fn must_override(rights: Rights, flags: OFlag) -> Result<(), i32> {
+    if is_write(flags) && rights == Rights::Asked {
+        return Err(libc::EACCES);
+    }
+    Ok(())
+}
+
 /// A sealed file in memory with this content, named after the zone path.
 fn memfd(path: &[u8], content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
     let made = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
     let fd = memfd_create(content_name(path).as_c_str(), made).map_err(|errno| errno as i32)?;
     let mut file = File::from(fd);
     file.write_all(content).map_err(errno)?;
-    fchmod(&file, Mode::from_bits_retain(0o444)).map_err(|errno| errno as i32)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all())).map_err(|errno| errno as i32)?;
     let kept = flags & OFlag::O_NONBLOCK;
-    // A description of its own, which is open for reading only.
-    OpenOptions::new()
-        .read(true)
+    // A description of its own; whatever it is open for, nothing can be written.
+    let access = flags & OFlag::O_ACCMODE;
+    let opened = OpenOptions::new()
+        .read(access != OFlag::O_WRONLY)
+        .write(access != OFlag::O_RDONLY)
         .custom_flags(kept.bits())
         .open(own_path(&file))
-        .map(OwnedFd::from)
-        .map_err(errno)
+        .map_err(errno)?;
+    fchmod(&file, Mode::from_bits_retain(0o444)).map_err(|errno| errno as i32)?;
+    Ok(opened.into())
 }
 
 /// The users of whoever asks.

@@ -11,6 +11,7 @@ use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::served::Served;
+use super::settings::Settings;
 use super::shared::Shared;
 use super::terminals::Terminals;
 use super::used::Used;
@@ -147,6 +148,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         terminals: Terminals::default(),
         served,
         keys: Keys::default(),
+        settings: Settings::default(),
         ipc: ipc::Ipc::make().doing("make", "an epoll instance")?,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,

@@ -154,8 +154,8 @@ impl View for Zone {
         super::keys::users(self)
     }
 
-    fn key_limit(&self, name: &str) -> u64 {
-        super::keys::limit(self, name)
+    fn setting(&self, path: &str) -> Vec<u8> {
+        super::settings::show(self, path)
     }
 
     fn ptys(&self) -> Vec<u32> {

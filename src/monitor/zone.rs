@@ -11,6 +11,7 @@ use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::served::Served;
+use super::settings::Settings;
 use super::shared::Shared;
 use super::terminals::Terminals;
 use super::used::Used;
@@ -53,6 +54,8 @@ pub struct Zone {
     pub ipc: Ipc,
     /// Keyrings.
     pub keys: Keys,
+    /// Files of `/proc/sys` that guests write.
+    pub settings: Settings,
     /// Sockets handed over by guests, by cookie.
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.

@@ -229,6 +229,11 @@ pub(crate) const IOCTL: Form = &[&[
             0x4004_9409,
             0x4020_940d,
             0xc020_660b,
+            // NS_GET_USERNS, NS_GET_PARENT, NS_GET_NSTYPE, NS_GET_OWNER_UID: nobody enters what they give.
+            0xb701,
+            0xb702,
+            0xb703,
+            0xb704,
             0x8004_5200,
             0xc018_aa3f,
             0xc020_aa00,

@@ -22,6 +22,7 @@ in_each_role!(
     roots,
     rules,
     senders,
+    settings,
     signals,
     storms,
     threads
@@ -291,9 +292,11 @@ fn processes(home: &Home) {
 }
 
 fn rarities(home: &Home) {
-    let all = ["shared", "clocks", "setting", "told", "locked", "by_root"];
+    let all = [
+        "shared", "clocks", "setting", "told", "pages", "locked", "by_root", "spaces", "log",
+    ];
     // Natively users may lock little memory, and hang nothing up.
-    let count = if harness::am_root() { 6 } else { 4 };
+    let count = if harness::am_root() { 9 } else { 5 };
     sections(home, "rarities", &all[..count]);
 }
 
@@ -341,6 +344,29 @@ fn roots(home: &Home) {
 fn senders(home: &Home) {
     let all = ["written", "children", "codes", "queues"];
     sections(home, "senders", &all);
+}
+
+/// Natively it takes root, and name spaces of its own, to change settings and not the host's.
+fn settings(home: &Home) {
+    let can = || {
+        std::process::Command::new("unshare")
+            .args(["-ui", "true"])
+            .status()
+    };
+    if !harness::am_root() || !can().is_ok_and(|status| status.success()) {
+        return harness::skip("settings", "only root has name spaces of its own natively");
+    }
+    let all = [
+        "names",
+        "messages",
+        "semaphores",
+        "memory",
+        "users",
+        "numbers",
+    ];
+    // Kernels that cannot restore processes have no numbers to be asked for.
+    let has_numbers = fs::exists("/proc/sys/kernel/msg_next_id").unwrap_or(false);
+    sections(home, "settings", &all[..if has_numbers { 6 } else { 5 }]);
 }
 
 fn signals(home: &Home) {

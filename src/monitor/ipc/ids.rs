@@ -118,7 +118,10 @@ pub(super) struct Object<T> {
 /// The objects of one kind.
 pub(super) struct Registry<T> {
     slots: Vec<Option<Object<T>>>,
-    max: usize,
+    /// How many there may be.
+    pub(super) max: usize,
+    /// The id that the next object is to get, if it is free (`/proc/sys/kernel/*_next_id`).
+    pub(super) next: Option<i32>,
     count: usize,
     last: Option<usize>,
     seq: u16,
@@ -130,6 +133,7 @@ impl<T> Registry<T> {
         Registry {
             slots: Vec::new(),
             max,
+            next: None,
             count: 0,
             last: None,
             seq: 0,
@@ -178,16 +182,23 @@ impl<T> Registry<T> {
         if self.count >= self.max {
             return Err(libc::ENOSPC);
         }
-        let slot = self.slots.iter().position(Option::is_none);
-        let slot = slot.unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        // A number is not given out again soon: as soon as slots repeat, the sequence goes on.
-        if self.last.is_some_and(|last| slot <= last) {
-            self.seq = self.seq.wrapping_add(1);
-        }
-        self.last = Some(slot);
+        let wanted = self.next.take().map(Self::slot);
+        let from = wanted.map_or(0, |(slot, _)| slot);
+        let is_free = |slot: &usize| self.slots.get(*slot).is_none_or(Option::is_none);
+        let slot = (from..SLOTS_MAX).find(is_free).ok_or(libc::ENOSPC)?;
+        let end = self.slots.len().max(slot + 1);
+        self.slots.resize_with(end, || None);
+        let seq = match wanted {
+            Some((_, seq)) => seq,
+            None => {
+                // A number is not given out again soon: as soon as slots repeat, the sequence goes on.
+                if self.last.is_some_and(|last| slot <= last) {
+                    self.seq = self.seq.wrapping_add(1);
+                }
+                self.last = Some(slot);
+                self.seq
+            }
+        };
         self.count += 1;
         let perm = Perm {
             key,
@@ -196,7 +207,7 @@ impl<T> Registry<T> {
             cuid: caller.uid,
             cgid: caller.gid,
             mode: flags & RIGHTS,
-            seq: self.seq,
+            seq,
         };
         let id = Self::id_of(slot, &perm);
         if let Some(place) = self.slots.get_mut(slot) {
@@ -297,6 +308,22 @@ mod tests {
         assert_ne!(i64::from(one), two);
         assert!(get(&mut registry, 0, 0, 0).is_ok());
         assert_eq!(get(&mut registry, 0, 0, 0), Err(libc::ENOSPC));
+    }
+
+    #[test]
+    fn an_id_can_be_asked_for() {
+        let mut registry = Registry::new(9);
+        registry.next = Some(70_005);
+        assert_eq!(get(&mut registry, 0, 0, 0), Ok(70_005));
+        assert_eq!(registry.next, None);
+        assert_eq!(get(&mut registry, 0, 0, 0), Ok(0));
+        registry.next = Some(70_005);
+        assert_eq!(get(&mut registry, 0, 0, 0), Ok(70_006));
+        registry.next = Some(i32::MAX);
+        assert_eq!(get(&mut registry, 0, 0, 0), Ok(i64::from(i32::MAX)));
+        registry.next = Some(i32::MAX);
+        assert_eq!(get(&mut registry, 0, 0, 0), Err(libc::ENOSPC));
+        assert_eq!(get(&mut registry, 0, 0, 0), Ok(1));
     }
 
     #[test]

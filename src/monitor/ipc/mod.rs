@@ -28,7 +28,7 @@ use super::procfs::View;
 use super::zone::Zone;
 use crate::ids::ZonePid;
 use ids::Caller;
-pub use limits::limit;
+pub use limits::{limit, set_limit};
 use picozone_personality::mailbox::WAIT;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};

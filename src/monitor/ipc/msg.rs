@@ -9,8 +9,8 @@ use crate::ids::ZonePid;
 use picozone_personality::capabilities::Power;
 use std::collections::VecDeque;
 
-/// `msgmax`: bytes of a message, which fits a mailbox.
-const TEXT_MAX: usize = 8192;
+/// Most of `msgmax`: bytes of a message, which fits a mailbox.
+pub(super) const TEXT_MAX: usize = 8192;
 /// `msgmnb`: bytes of a queue, unless root allows more.
 const QUEUE_MAX: u64 = 16384;
 /// `msgmni`.
@@ -19,18 +19,21 @@ const COUNT_MAX: usize = 32000;
 const ROOM: usize = 64 << 20;
 const HEADER: usize = 64;
 
-/// What `/proc/sys/kernel/msgmax`, `msgmnb` and `msgmni` show.
-pub(super) const LIMITS: [u64; 3] = [TEXT_MAX as u64, QUEUE_MAX, COUNT_MAX as u64];
-
 /// The queues of a zone.
 pub(super) struct Queues {
-    all: Registry<Queue>,
+    pub(super) all: Registry<Queue>,
+    /// `msgmax`.
+    pub(super) text_max: usize,
+    /// `msgmnb`.
+    pub(super) queue_max: u64,
 }
 
 impl Default for Queues {
     fn default() -> Self {
         Queues {
             all: Registry::new(COUNT_MAX),
+            text_max: TEXT_MAX,
+            queue_max: QUEUE_MAX,
         }
     }
 }
@@ -60,7 +63,7 @@ struct Order {
     may_cut: bool,
 }
 
-struct Queue {
+pub(super) struct Queue {
     messages: VecDeque<Message>,
     bytes: u64,
     bytes_max: u64,
@@ -210,6 +213,7 @@ impl Queues {
     }
 
     fn get(&mut self, caller: &Caller, args: [u64; 8]) -> Result<Served, i32> {
+        let bytes_max = self.queue_max;
         let id = self.all.get(
             caller,
             int(args[1]).cast_unsigned(),
@@ -219,7 +223,7 @@ impl Queues {
                 Ok(Queue {
                     messages: VecDeque::new(),
                     bytes: 0,
-                    bytes_max: QUEUE_MAX,
+                    bytes_max,
                     stime: 0,
                     rtime: 0,
                     ctime: now(),
@@ -238,7 +242,7 @@ impl Queues {
         let args = context.args;
         let (id, flags, kind) = (int(args[1]), int(args[3]), args[4].cast_signed());
         let size = usize::try_from(args[2]).map_err(|_| libc::EINVAL)?;
-        if size > TEXT_MAX || kind < 1 {
+        if size > self.text_max || kind < 1 {
             return Err(libc::EINVAL);
         }
         let held: usize = self.all.all().map(|(_, it)| it.of.held()).sum();
@@ -309,8 +313,10 @@ impl Queues {
         match op {
             libc::IPC_INFO | libc::MSG_INFO => {
                 let small = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-                let [text, queue, count] = LIMITS.map(small);
-                let (mut pool, mut map, mut total) = (count * (queue / 1024), queue, queue);
+                let limits = [self.text_max as u64, self.queue_max, self.all.max as u64];
+                let [text, queue, count] = limits.map(small);
+                let (mut pool, mut map, mut total) =
+                    (count.saturating_mul(queue / 1024), queue, queue);
                 if op == libc::MSG_INFO {
                     let all = || self.all.all().map(|(_, it)| &it.of);
                     pool = small(self.all.count() as u64);
@@ -335,11 +341,12 @@ impl Queues {
             }
             libc::IPC_SET => {
                 let given = context.given(120);
+                let usual = self.queue_max;
                 let Object { perm, of: queue } = self.all.find(id)?;
                 perm.own(context.caller)?;
                 // `msg_qbytes` of `struct msqid64_ds`.
                 let bytes_max = word_at(&given, 88);
-                if bytes_max > QUEUE_MAX && !context.caller.has(Power::Administer) {
+                if bytes_max > usual && !context.caller.has(Power::Administer) {
                     return Err(libc::EPERM);
                 }
                 perm.set(&given)?;

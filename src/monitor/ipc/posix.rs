@@ -15,13 +15,26 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// `queues_max`, as for users without privilege.
+/// `queues_max`, unless the zone's root says otherwise.
 const COUNT_MAX: usize = 256;
 const NAME_MAX: usize = 255;
 
-/// The queues of a zone that have names, without the slash.
-#[derive(Default)]
-pub(super) struct Queues(HashMap<Vec<u8>, Queue>);
+/// The queues of a zone that have names.
+pub(super) struct Queues {
+    /// By name, without the slash.
+    named: HashMap<Vec<u8>, Queue>,
+    /// `queues_max`.
+    pub(super) max: usize,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Queues {
+            named: HashMap::new(),
+            max: COUNT_MAX,
+        }
+    }
+}
 
 struct Queue {
     fd: OwnedFd,
@@ -53,7 +66,7 @@ impl Queues {
         check(name)?;
         let has = |flag: i32| how.flags & flag != 0;
         let access = how.flags & libc::O_ACCMODE;
-        if let Some(queue) = self.0.get(name) {
+        if let Some(queue) = self.named.get(name) {
             if has(libc::O_CREAT) && has(libc::O_EXCL) {
                 return Err(libc::EEXIST);
             }
@@ -69,7 +82,7 @@ impl Queues {
         if !has(libc::O_CREAT) {
             return Err(libc::ENOENT);
         }
-        if self.0.len() >= COUNT_MAX {
+        if self.named.len() >= self.max {
             return Err(libc::ENOSPC);
         }
         let queue = Queue {
@@ -79,7 +92,7 @@ impl Queues {
             mode: how.mode & 0o777,
         };
         let opened = queue.description(how.flags)?;
-        self.0.insert(name.to_vec(), queue);
+        self.named.insert(name.to_vec(), queue);
         Ok(opened)
     }
 
@@ -89,11 +102,11 @@ impl Queues {
     /// As of mq_unlink(2). EPERM: it is another user's, and the names lie in a sticky directory.
     pub(super) fn unlink(&mut self, caller: &Caller, name: &[u8]) -> Result<(), i32> {
         check(name)?;
-        let queue = self.0.get(name).ok_or(libc::ENOENT)?;
+        let queue = self.named.get(name).ok_or(libc::ENOENT)?;
         if caller.uid != queue.uid && !caller.has(Power::Owner) {
             return Err(libc::EPERM);
         }
-        self.0.remove(name);
+        self.named.remove(name);
         Ok(())
     }
 }

@@ -11,28 +11,38 @@ use crate::ids::{HostPid, ZonePid};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The limits as in `/proc/sys/kernel/sem`: semaphores in a set and in all, operations in a call,
-/// sets. A set's values fit a mailbox.
-const SET_MAX: usize = 4096;
+/// Semaphores in a set, whose values fit a mailbox, and operations in a call: as many as there can be.
+pub(super) const SET_MAX: usize = 4096;
+pub(super) const OPS_MAX: usize = 500;
 const ALL_MAX: usize = SET_MAX * COUNT_MAX;
-const OPS_MAX: usize = 500;
 const COUNT_MAX: usize = 32000;
 /// Semaphores that the monitor has memory for.
 const ROOM: usize = 1 << 20;
 const VALUE_MAX: i32 = 32767;
 
-/// What `/proc/sys/kernel/sem` shows.
-#[must_use]
-pub(super) fn limits() -> String {
-    format!("{SET_MAX}\t{ALL_MAX}\t{OPS_MAX}\t{COUNT_MAX}\n")
+/// Limits as in `/proc/sys/kernel/sem`: semaphores in a set and in all, operations in a call.
+pub(super) struct Limits {
+    pub(super) set: usize,
+    pub(super) all: usize,
+    pub(super) ops: usize,
 }
 
 /// The sets of a zone.
-pub(super) struct Sets(Registry<Set>);
+pub(super) struct Sets {
+    pub(super) all: Registry<Set>,
+    pub(super) limits: Limits,
+}
 
 impl Default for Sets {
     fn default() -> Self {
-        Sets(Registry::new(COUNT_MAX))
+        Sets {
+            all: Registry::new(COUNT_MAX),
+            limits: Limits {
+                set: SET_MAX,
+                all: ALL_MAX,
+                ops: OPS_MAX,
+            },
+        }
     }
 }
 
@@ -66,7 +76,7 @@ struct Sleeper {
     blocked: usize,
 }
 
-struct Set {
+pub(super) struct Set {
     semaphores: Vec<Semaphore>,
     otime: i64,
     ctime: i64,
@@ -202,16 +212,16 @@ impl Sets {
     }
 
     fn used(&self) -> usize {
-        self.0.all().map(|(_, it)| it.of.semaphores.len()).sum()
+        self.all.all().map(|(_, it)| it.of.semaphores.len()).sum()
     }
 
     fn get(&mut self, caller: &Caller, args: [u64; 8]) -> Result<Served, i32> {
         let count = usize::try_from(int(args[2])).map_err(|_| libc::EINVAL)?;
-        if count > SET_MAX {
+        if count > self.limits.set {
             return Err(libc::EINVAL);
         }
-        let used = self.used();
-        let id = self.0.get(
+        let (used, most) = (self.used(), self.limits.all.min(ROOM));
+        let id = self.all.get(
             caller,
             int(args[1]).cast_unsigned(),
             int(args[3]).cast_unsigned(),
@@ -226,7 +236,7 @@ impl Sets {
                 if count == 0 {
                     return Err(libc::EINVAL);
                 }
-                if used + count > ROOM {
+                if used + count > most {
                     return Err(libc::ENOSPC);
                 }
                 let fresh = Semaphore {
@@ -249,13 +259,13 @@ impl Sets {
     fn operate(&mut self, context: &mut Context<'_>) -> Result<Served, i32> {
         let id = int(context.args[1]);
         let count = usize::try_from(context.args[2]).map_err(|_| libc::E2BIG)?;
-        if count > OPS_MAX {
+        if count > self.limits.ops {
             return Err(libc::E2BIG);
         }
         let given = context.given(6 * count);
         let (ops, _) = given.as_chunks::<6>();
         let ops: Vec<Op> = ops.iter().map(parse).collect();
-        let object = self.0.find(id)?;
+        let object = self.all.find(id)?;
         let Object { perm, of: set } = object;
         if ops.iter().any(|op| op.number >= set.semaphores.len()) {
             return Err(libc::EFBIG);
@@ -304,19 +314,20 @@ impl Sets {
                 let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
                 let (mut size, mut exit) = (20, 32767);
                 if op == libc::SEM_INFO {
-                    (size, exit) = (small(self.0.count()), small(self.used()));
+                    (size, exit) = (small(self.all.count()), small(self.used()));
                 }
-                let all = small(ALL_MAX);
+                let limits = &self.limits;
+                let [set, all, ops] = [limits.set, limits.all, limits.ops].map(small);
                 let words = Record::default()
-                    .u32s([all, small(COUNT_MAX), all, all, small(SET_MAX)])
-                    .u32s([small(OPS_MAX), small(OPS_MAX), size, 32767, exit]);
-                Ok(Served::Done(self.0.highest(), words.bytes()))
+                    .u32s([all, small(self.all.max), all, all, set])
+                    .u32s([ops, ops, size, 32767, exit]);
+                Ok(Served::Done(self.all.highest(), words.bytes()))
             }
             libc::IPC_STAT | libc::SEM_STAT | SEM_STAT_ANY => {
                 let (id, object) = if op == libc::IPC_STAT {
-                    (0, self.0.find(id)?)
+                    (0, self.all.find(id)?)
                 } else {
-                    self.0.at(id)?
+                    self.all.at(id)?
                 };
                 if op != SEM_STAT_ANY {
                     object.perm.permit(context.caller, 0o444)?;
@@ -324,15 +335,15 @@ impl Sets {
                 Ok(Served::Done(i64::from(id), object.of.record(&object.perm)))
             }
             libc::IPC_SET => {
-                let object = self.0.find(id)?;
+                let object = self.all.find(id)?;
                 object.perm.own(context.caller)?;
                 object.perm.set(&context.given(104))?;
                 object.of.ctime = now();
                 Ok(Served::value(0))
             }
             libc::IPC_RMID => {
-                self.0.find(id)?.perm.own(context.caller)?;
-                let removed = self.0.remove(id);
+                self.all.find(id)?.perm.own(context.caller)?;
+                let removed = self.all.remove(id);
                 for sleeper in removed.into_iter().flat_map(|object| object.of.sleepers) {
                     let tid = sleeper.waiter.tid;
                     context.waits.finish(context.zone, tid, Err(libc::EIDRM));
@@ -341,7 +352,7 @@ impl Sets {
             }
             libc::SETVAL if !(0..=VALUE_MAX).contains(&value) => Err(libc::ERANGE),
             libc::SETVAL | libc::SETALL => {
-                let Object { perm, of: set } = self.0.find(id)?;
+                let Object { perm, of: set } = self.all.find(id)?;
                 let numbers = if op == libc::SETALL {
                     0..set.semaphores.len()
                 } else {
@@ -378,7 +389,7 @@ impl Sets {
                 Ok(Served::value(0))
             }
             libc::GETALL => {
-                let Object { perm, of: set } = self.0.find(id)?;
+                let Object { perm, of: set } = self.all.find(id)?;
                 perm.permit(context.caller, 0o444)?;
                 let value = |it: &Semaphore| u16::try_from(it.value).unwrap_or(0).to_ne_bytes();
                 let bytes = set.semaphores.iter().flat_map(value).collect();
@@ -386,7 +397,7 @@ impl Sets {
                 Ok(Served::Done(count, bytes))
             }
             libc::GETVAL | libc::GETPID | libc::GETNCNT | libc::GETZCNT => {
-                let Object { perm, of: set } = self.0.find(id)?;
+                let Object { perm, of: set } = self.all.find(id)?;
                 perm.permit(context.caller, 0o444)?;
                 let number = usize::try_from(number).map_err(|_| libc::EINVAL)?;
                 let semaphore = *set.semaphores.get(number).ok_or(libc::EINVAL)?;
@@ -402,7 +413,7 @@ impl Sets {
 
     /// Takes a thread that waits no longer out of a set's queue.
     pub(super) fn give_up(&mut self, zone: &Zone, waits: &mut Waits, id: i32, tid: u32) {
-        if let Ok(object) = self.0.find(id) {
+        if let Ok(object) = self.all.find(id) {
             object.of.sleepers.retain(|it| it.waiter.tid != tid);
             object.of.update(zone, waits);
         }
@@ -410,7 +421,7 @@ impl Sets {
 
     /// Undoes what a process that has ended asked to be undone (exit_sem).
     pub(super) fn ended(&mut self, zone: &Zone, waits: &mut Waits, host: HostPid) {
-        for (_, object) in self.0.all_mut() {
+        for (_, object) in self.all.all_mut() {
             let set = &mut object.of;
             let Some((pid, adjustments)) = set.undo.remove(&host.0) else {
                 continue;
@@ -443,7 +454,7 @@ impl Sets {
                 it.ctime,
             )
         };
-        self.0.all().map(row).collect::<String>().into_bytes()
+        self.all.all().map(row).collect::<String>().into_bytes()
     }
 }
 

@@ -16,12 +16,13 @@ use super::{int, now};
 use crate::ids::{HostPid, ZonePid};
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use picozone_personality::capabilities::Power;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 
 const PAGE: u64 = 4096;
-/// `shmmax` and `shmall`, in bytes and pages.
+/// `shmmax` and `shmall`, in bytes and pages, unless the zone's root says otherwise.
 const MAX: u64 = u64::MAX - (1 << 24);
 /// `shmmni`.
 const COUNT_MAX: usize = 4096;
@@ -34,7 +35,11 @@ type Inode = (u64, u64);
 
 /// The segments of a zone.
 pub(super) struct Segments {
-    all: Registry<Segment>,
+    pub(super) all: Registry<Segment>,
+    /// `shmmax`, in bytes.
+    pub(super) size_max: u64,
+    /// `shmall`.
+    pub(super) pages_max: u64,
     pages: u64,
     /// How many are removed, but not gone yet.
     removed: usize,
@@ -44,13 +49,15 @@ impl Default for Segments {
     fn default() -> Self {
         Segments {
             all: Registry::new(COUNT_MAX),
+            size_max: MAX,
+            pages_max: MAX,
             pages: 0,
             removed: 0,
         }
     }
 }
 
-struct Segment {
+pub(super) struct Segment {
     size: u64,
     /// Made when somebody attaches it first.
     memory: Option<(OwnedFd, Inode)>,
@@ -104,7 +111,9 @@ impl Segments {
     }
 
     fn get(&mut self, caller: &Caller, key: u64, size: u64, flags: i32) -> Result<i64, i32> {
-        let total = self.pages;
+        let is_huge = flags & libc::SHM_HUGETLB != 0;
+        let may_be_huge = caller.has(Power::Lock) || caller.is_member(0);
+        let (total, most) = (self.pages, [self.size_max, self.pages_max]);
         let id = self.all.get(
             caller,
             int(key).cast_unsigned(),
@@ -117,7 +126,10 @@ impl Segments {
                 }
             },
             |_| {
-                must_fit(size, total, flags)?;
+                match must_fit(size, total, flags, most) {
+                    Err(libc::ENOMEM) if is_huge && !may_be_huge => return Err(libc::EPERM),
+                    other => other?,
+                }
                 Ok(Segment {
                     size,
                     memory: None,
@@ -195,7 +207,9 @@ impl Segments {
         }
         match op {
             libc::IPC_INFO => {
-                let limits = [MAX, 1, COUNT_MAX as u64, COUNT_MAX as u64, MAX, 0, 0, 0, 0];
+                let count = u64::try_from(self.all.max).unwrap_or(u64::MAX);
+                let (size, pages) = (self.size_max, self.pages_max);
+                let limits = [size, 1, count, count, pages, 0, 0, 0, 0];
                 Ok((self.all.highest(), Record::default().u64s(limits).bytes()))
             }
             SHM_INFO => {
@@ -330,13 +344,13 @@ impl Segment {
     }
 }
 
-/// The kernel's limits of a new segment (newseg).
-fn must_fit(size: u64, total: u64, flags: i32) -> Result<(), i32> {
-    if size == 0 || size > MAX {
+/// The limits of a new segment (newseg): bytes of one, pages of all.
+fn must_fit(size: u64, total: u64, flags: i32, [one, all]: [u64; 2]) -> Result<(), i32> {
+    if size == 0 || size > one {
         return Err(libc::EINVAL);
     }
     let needed = pages(size);
-    if total.checked_add(needed).is_none_or(|all| all > MAX) {
+    if total.checked_add(needed).is_none_or(|sum| sum > all) {
         return Err(libc::ENOSPC);
     }
     if flags & libc::SHM_HUGETLB != 0 || i64::try_from(needed * PAGE).is_err() {
@@ -455,11 +469,11 @@ mod tests {
 
     #[test]
     fn sizes_are_limited() {
-        assert_eq!(must_fit(0, 0, 0), Err(libc::EINVAL));
-        assert_eq!(must_fit(u64::MAX, 0, 0), Err(libc::EINVAL));
-        assert_eq!(must_fit(1, MAX, 0), Err(libc::ENOSPC));
-        assert_eq!(must_fit(1 << 62, 0, 0), Err(libc::ENOMEM));
-        assert_eq!(must_fit(1, 0, 0), Ok(()));
+        assert_eq!(must_fit(0, 0, 0, [MAX; 2]), Err(libc::EINVAL));
+        assert_eq!(must_fit(u64::MAX, 0, 0, [MAX; 2]), Err(libc::EINVAL));
+        assert_eq!(must_fit(1, MAX, 0, [MAX; 2]), Err(libc::ENOSPC));
+        assert_eq!(must_fit(1 << 62, 0, 0, [MAX; 2]), Err(libc::ENOMEM));
+        assert_eq!(must_fit(1, 0, 0, [MAX; 2]), Ok(()));
     }
 
     #[test]

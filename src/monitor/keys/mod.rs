@@ -15,6 +15,9 @@ mod search;
 mod show;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 use super::files::low_int;
 use super::guests;
 use super::notify::Call;
@@ -324,8 +327,27 @@ pub fn limit(zone: &Zone, name: &str) -> u64 {
         "maxbytes" => number(limits.bytes),
         "root_maxkeys" => number(limits.root_keys),
         "root_maxbytes" => number(limits.root_bytes),
-        "persistent_keyring_expiry" => limits.persistent,
-        // How long the kernel keeps what is dead; here nothing is kept.
-        _ => 300,
+        _ => limits.persistent,
     }
+}
+
+/// Sets such a limit; `None` if it is no value.
+pub fn set_limit(zone: &Zone, name: &str, value: u64) -> Option<()> {
+    const INT_MAX: u64 = i32::MAX.unsigned_abs() as u64;
+    let limits = &mut zone.keys.lock().store.limits;
+    if name == "persistent_keyring_expiry" {
+        limits.persistent = Some(value).filter(|value| *value <= INT_MAX)?;
+        return Some(());
+    }
+    let place = match name {
+        "maxkeys" => &mut limits.keys,
+        "maxbytes" => &mut limits.bytes,
+        "root_maxkeys" => &mut limits.root_keys,
+        "root_maxbytes" => &mut limits.root_bytes,
+        _ => return None,
+    };
+    *place = usize::try_from(value)
+        .ok()
+        .filter(|_| (1..=INT_MAX).contains(&value))?;
+    Some(())
 }

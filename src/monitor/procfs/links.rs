@@ -56,9 +56,11 @@ pub(super) fn translate(view: &dyn View, text: Vec<u8>) -> Result<Vec<u8>, Errno
 
 /// `None` if the zone cannot name it.
 pub(super) fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
-    // A pipe, a socket, an anonymous object.
+    // A pipe, a socket, a name space, an anonymous object.
     if text.first() != Some(&b'/') {
-        return Some(text.to_vec());
+        let kind = text.split(|&byte| byte == b':').next();
+        let name = NAMESPACES.iter().find(|name| Some(name.as_bytes()) == kind);
+        return Some(name.map_or_else(|| text.to_vec(), |name| namespace(view, name)));
     }
     if let Some(name) = text.strip_prefix(b"/memfd:") {
         if name.starts_with(b"SYSV") {

@@ -6,8 +6,8 @@
 //! sockets, and names, are in the zone's terms; what belongs to the personality is left out.
 //!
 //! Neighbours: [`crate::monitor::devfs`] serves `/dev` with the same types; [`skeleton`] gives
-//! directories a real descriptor. Deliberately absent: `mem`, `pagemap`, `syscall`, `stack`,
-//! `map_files`, and every way to write except `comm`.
+//! directories a real descriptor. Deliberately absent: `syscall`, `stack`,
+//! `map_files`, and every way to write except `comm` and the zone's own settings.
 //!
 //! A process may die at any time: then a path is ENOENT, or its content ESRCH. No locks.
 

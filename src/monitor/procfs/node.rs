@@ -63,16 +63,22 @@ impl HostFile {
     /// Opens it; `O_CLOEXEC` is added.
     ///
     /// # Errors
-    /// EACCES if writing was asked for and is not provided; what the kernel says.
+    /// EACCES, or EPERM of a name space, if writing was asked for and is not provided; what the kernel says.
     pub fn open(&self, flags: OFlag) -> Result<OwnedFd, Errno> {
         if flags & OFlag::O_ACCMODE != OFlag::O_RDONLY && !self.is_writable {
-            return Err(libc::EACCES);
+            let is_namespace = self.is_namespace();
+            return Err(if is_namespace {
+                libc::EPERM
+            } else {
+                libc::EACCES
+            });
         }
         let flags = flags & (OFlag::O_ACCMODE | OFlag::O_DIRECTORY) | OFlag::O_CLOEXEC;
-        let opened = match &self.at {
+        // What a file shows may go by the capabilities of who opens it: a guest has none on the host.
+        let opened = without_capabilities(|| match &self.at {
             Some(at) => openat(at, &self.path, flags, Mode::empty()),
             None => open(&self.path, flags, Mode::empty()),
-        };
+        });
         opened.map_err(|errno| errno as Errno)
     }
     /// Its path, from its process' directory if it is a process' file.
@@ -80,11 +86,41 @@ impl HostFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+    /// Whether it is a process' name space.
+    #[must_use]
+    pub fn is_namespace(&self) -> bool {
+        self.at.is_some() && self.path.starts_with("ns")
+    }
     /// Whether it can be opened for writing.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         self.is_writable
     }
+}
+
+/// Runs something in this thread without the capability by which `pagemap` shows places in the machine's
+/// memory (`CAP_SYS_ADMIN`), which the monitor has where it is the host's root.
+fn without_capabilities<T>(run: impl FnOnce() -> T) -> T {
+    /// Version 3 of capget(2), the calling thread.
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+    const ADMINISTER: u32 = 1 << 21;
+    // Effective, permitted and inheritable set, the low words first.
+    let mut sets = [0u32; 6];
+    // SAFETY: the structures of capget(2), version 3.
+    unsafe { libc::syscall(libc::SYS_capget, HEADER.as_ptr(), sets.as_mut_ptr()) };
+    let mut fewer = sets;
+    fewer[0] &= !ADMINISTER;
+    if sets == fewer {
+        return run();
+    }
+    // SAFETY: the structures of capset(2), version 3.
+    let set = |sets: &[u32; 6]| unsafe {
+        libc::syscall(libc::SYS_capset, HEADER.as_ptr(), sets.as_ptr())
+    };
+    set(&fewer);
+    let result = run();
+    set(&sets);
+    result
 }
 
 /// What a magic link leads to (proc(5), `/proc/PID/fd`, `/proc/PID/cwd`), pinned by a descriptor:
@@ -135,6 +171,8 @@ impl Object {
 pub enum Node {
     /// A file whose content is a snapshot. Never writable.
     Bytes(Vec<u8>),
+    /// A setting of the zone: its path relative to `/proc`, and its value. The zone's root may write it.
+    Setting(&'static str, Vec<u8>),
     /// A file of the host that can be handed to the guest as it is.
     Host(HostFile),
     /// A directory.

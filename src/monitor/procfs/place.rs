@@ -470,7 +470,15 @@ fn open_part(
                 links::pin_descriptor(view, &subject, fd).map(Node::Object)
             }
             (Last::Follow, Part::Root | Part::Exe) => Ok(Node::Elsewhere(text)),
-            // A descriptor of a name space is good for setns(2) only, which zones refuse.
+            // It tells its kind, and is entered by nobody.
+            (Last::Follow, Part::Namespace(name)) => {
+                let name = format!("ns/{name}");
+                Ok(Node::Host(HostFile::of_process(
+                    subject.dir()?,
+                    &name,
+                    false,
+                )))
+            }
             (Last::Follow, _) => Err(libc::EACCES),
         };
     }

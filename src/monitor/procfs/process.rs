@@ -111,6 +111,7 @@ static ROWS: &[ProcessRow] = &[
     ),
     same!("oom_score"),
     passed("oom_score_adj", 0o644),
+    private(passed("pagemap", 0o400), 0o400),
     private(same!("personality"), 0o400),
     made("sched", sched),
     same!("schedstat"),

@@ -2,7 +2,7 @@
 
 use super::{Entry, Errno, HostFile, Kind, Node, View, inode_of, locks, net};
 use crate::ids::HostPid;
-use crate::monitor::ipc::{Kind as Ipc, limit};
+use crate::monitor::ipc::Kind as Ipc;
 use picozone_personality::commons::ZONE_PID_LIMIT;
 use std::io;
 use std::path::Path;
@@ -25,6 +25,8 @@ enum Source {
     Header(usize),
     /// Made for the zone.
     Made(fn(&dyn View) -> Result<Vec<u8>, Errno>),
+    /// The zone's own, which its root may write.
+    Setting,
     /// Made for who asks.
     MadeFor(fn(&dyn View, HostPid) -> Vec<u8>),
 }
@@ -56,13 +58,11 @@ const fn fixed_setting(path: &'static str, text: &'static str) -> SystemRow {
     }
 }
 
-const fn made_setting(
-    path: &'static str,
-    make: fn(&dyn View) -> Result<Vec<u8>, Errno>,
-) -> SystemRow {
+/// A setting that the zone has of its own ([`crate::monitor::settings`]).
+const fn own_setting(path: &'static str) -> SystemRow {
     SystemRow {
         mode: 0o644,
-        ..row(path, Source::Made(make))
+        ..row(path, Source::Setting)
     }
 }
 
@@ -101,7 +101,7 @@ static ROWS: &[SystemRow] = &[
     setting("sys/fs/mqueue/msg_max"),
     setting("sys/fs/mqueue/msgsize_default"),
     setting("sys/fs/mqueue/msgsize_max"),
-    setting("sys/fs/mqueue/queues_max"),
+    own_setting("sys/fs/mqueue/queues_max"),
     setting("sys/fs/nr_open"),
     setting("sys/fs/overflowgid"),
     setting("sys/fs/overflowuid"),
@@ -119,41 +119,21 @@ static ROWS: &[SystemRow] = &[
     fixed_setting("sys/kernel/core_pattern", "core\n"),
     fixed_setting("sys/kernel/core_uses_pid", "0\n"),
     setting("sys/kernel/dmesg_restrict"),
-    SystemRow {
-        mode: 0o644,
-        ..row(
-            "sys/kernel/domainname",
-            Source::Made(|view| Ok(line(view.domainname()))),
-        )
-    },
-    SystemRow {
-        mode: 0o644,
-        ..row(
-            "sys/kernel/hostname",
-            Source::Made(|view| Ok(line(view.hostname()))),
-        )
-    },
-    made_setting("sys/kernel/keys/gc_delay", |view| {
-        key_limit(view, "gc_delay")
-    }),
-    made_setting("sys/kernel/keys/maxbytes", |view| {
-        key_limit(view, "maxbytes")
-    }),
-    made_setting("sys/kernel/keys/maxkeys", |view| key_limit(view, "maxkeys")),
-    made_setting("sys/kernel/keys/persistent_keyring_expiry", |view| {
-        key_limit(view, "persistent_keyring_expiry")
-    }),
-    made_setting("sys/kernel/keys/root_maxbytes", |view| {
-        key_limit(view, "root_maxbytes")
-    }),
-    made_setting("sys/kernel/keys/root_maxkeys", |view| {
-        key_limit(view, "root_maxkeys")
-    }),
+    own_setting("sys/kernel/domainname"),
+    own_setting("sys/kernel/hostname"),
+    fixed_setting("sys/kernel/keys/gc_delay", "0\n"),
+    own_setting("sys/kernel/keys/maxbytes"),
+    own_setting("sys/kernel/keys/maxkeys"),
+    own_setting("sys/kernel/keys/persistent_keyring_expiry"),
+    own_setting("sys/kernel/keys/root_maxbytes"),
+    own_setting("sys/kernel/keys/root_maxkeys"),
     setting("sys/kernel/kptr_restrict"),
-    made_setting("sys/kernel/msgmax", |_| Ok(limit("msgmax").into())),
-    made_setting("sys/kernel/msgmnb", |_| Ok(limit("msgmnb").into())),
-    made_setting("sys/kernel/msgmni", |_| Ok(limit("msgmni").into())),
+    own_setting("sys/kernel/msg_next_id"),
+    own_setting("sys/kernel/msgmax"),
+    own_setting("sys/kernel/msgmnb"),
+    own_setting("sys/kernel/msgmni"),
     host("sys/kernel/ngroups_max"),
+    own_setting("sys/kernel/ns_last_pid"),
     host("sys/kernel/osrelease"),
     host("sys/kernel/ostype"),
     setting("sys/kernel/overflowgid"),
@@ -182,10 +162,12 @@ static ROWS: &[SystemRow] = &[
     host("sys/kernel/random/write_wakeup_threshold"),
     setting("sys/kernel/randomize_va_space"),
     host("sys/kernel/seccomp/actions_avail"),
-    made_setting("sys/kernel/sem", |_| Ok(limit("sem").into())),
-    setting("sys/kernel/shmall"),
-    setting("sys/kernel/shmmax"),
-    setting("sys/kernel/shmmni"),
+    own_setting("sys/kernel/sem"),
+    own_setting("sys/kernel/sem_next_id"),
+    own_setting("sys/kernel/shm_next_id"),
+    own_setting("sys/kernel/shmall"),
+    own_setting("sys/kernel/shmmax"),
+    own_setting("sys/kernel/shmmni"),
     fixed_setting("sys/kernel/tainted", "0\n"),
     setting("sys/kernel/threads-max"),
     host("sys/kernel/version"),
@@ -342,6 +324,7 @@ pub(super) fn open(view: &dyn View, asking: HostPid, row: &SystemRow) -> Result<
         Source::Text(text) => Ok(Node::Bytes(text.into())),
         Source::Header(lines) => Ok(Node::Bytes(net::header(&path, lines))),
         Source::Made(make) => make(view).map(Node::Bytes),
+        Source::Setting => Ok(Node::Setting(row.path, view.setting(row.path))),
         Source::MadeFor(make) => Ok(Node::Bytes(make(view, asking))),
     }
 }
@@ -352,10 +335,6 @@ pub(super) fn open(view: &dyn View, asking: HostPid, row: &SystemRow) -> Result<
 /// What the kernel says.
 pub(super) fn read(path: &str) -> Result<Vec<u8>, Errno> {
     std::fs::read(path).map_err(|error: io::Error| error.raw_os_error().unwrap_or(libc::EIO))
-}
-
-fn key_limit(view: &dyn View, name: &str) -> Result<Vec<u8>, Errno> {
-    Ok(line(view.key_limit(name).to_string()))
 }
 
 fn line(text: impl Into<Vec<u8>>) -> Vec<u8> {

@@ -117,9 +117,9 @@ pub trait View: Send + Sync {
     fn key_users(&self) -> Vec<u8> {
         Vec::new()
     }
-    /// A limit of `/proc/sys/kernel/keys`.
-    fn key_limit(&self, _name: &str) -> u64 {
-        0
+    /// What the file of a setting of the zone's own shows, by its path relative to `/proc`.
+    fn setting(&self, _path: &str) -> Vec<u8> {
+        b"0\n".to_vec()
     }
     /// Numbers of the pseudo terminals that belong to the zone, as under `/dev/pts` of both sides.
     fn ptys(&self) -> Vec<u32>;

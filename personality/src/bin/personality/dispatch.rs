@@ -323,6 +323,8 @@ handlers! {
         landlock_create_ruleset => landlock::create_ruleset(a[0], a[1], a[2]),
         landlock_restrict_self => landlock::restrict_self(thread, a[0], a[1]),
         unshare => namespaces::unshare(thread, a[0]),
+        setns => namespaces::setns(thread, a[0], a[1]),
+        syslog => itself::syslog(thread, a[0], a[1], a[2]),
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
         // As the kernel tells those without CAP_SYS_PTRACE.

@@ -5,7 +5,7 @@ use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
-use crate::thread::Thread;
+use crate::thread::{Thread, me};
 use crate::{Errno, Result, memory, pids};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -202,6 +202,7 @@ pub fn setgroups(thread: &mut Thread, size: u64, list: u64) -> Result<u64> {
 
 /// uname(2).
 pub fn uname(to: u64) -> Result<u64> {
+    settle(me());
     let known = &tables().uname;
     if commons().has_personas.load(Relaxed) == 0 {
         memory::write(to, known)?;
@@ -223,6 +224,14 @@ pub fn persona(persona: u64) -> Result<u64> {
         commons().has_personas.store(1, Relaxed);
     }
     checked(unsafe { syscall1(__NR_personality, persona) })
+}
+
+/// Has the monitor take over what was written to the files of settings, if any is open.
+#[inline]
+pub fn settle(thread: &Thread) {
+    if tables().settings_open.load(Relaxed) != 0 {
+        let _ = thread.ask(Request::Ping, &[]);
+    }
 }
 
 /// sethostname(2) (0), setdomainname(2) (1).

@@ -131,3 +131,27 @@ pub fn vhangup(thread: &Thread) -> Result<u64> {
     }
     thread.ask(Request::Process, &[u64::from(__NR_vhangup)])
 }
+
+/// syslog(2): the zone's kernel has logged nothing. Who waits for it to do so would wait for ever: EPERM.
+#[inline(never)]
+pub fn syslog(thread: &Thread, action: u64, buffer: u64, length: u64) -> Result<u64> {
+    const READ: i32 = 2;
+    const READ_ALL: i32 = 3;
+    const READ_CLEAR: i32 = 4;
+    const CONSOLE_LEVEL: i32 = 8;
+    const SIZE_BUFFER: i32 = 10;
+    /// As large as the kernel's usual buffer.
+    const SIZE: u64 = 1 << 17;
+    let (action, length) = (action as i32, length as i32);
+    if !matches!(action, READ_ALL | SIZE_BUFFER) && !has(thread, Power::Log) {
+        return Err(Errno::EPERM);
+    }
+    match action {
+        READ | READ_ALL | READ_CLEAR if buffer == 0 || length < 0 => Err(Errno::EINVAL),
+        READ if length > 0 => Err(Errno::EPERM),
+        CONSOLE_LEVEL if !(1..=8).contains(&length) => Err(Errno::EINVAL),
+        SIZE_BUFFER => Ok(SIZE),
+        0..SIZE_BUFFER => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}

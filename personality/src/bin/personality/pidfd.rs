@@ -27,7 +27,7 @@ pub fn open(thread: &Thread, pid: u64, flags: u64) -> Result<u64> {
 
 /// The process that a descriptor names, by its zone pid; whether the descriptor is a directory of
 /// `/proc`, which the kernel does not take for one here.
-fn whose(thread: &Thread, fd: u64) -> Result<(u32, bool)> {
+pub fn whose(thread: &Thread, fd: u64) -> Result<(u32, bool)> {
     let call = u64::from(__NR_pidfd_send_signal);
     let pid = thread.ask(Request::Process, &[call, fd & 0xffff_ffff])?;
     Ok((pid as u32, pid & PIDFD_DIRECTORY != 0))

@@ -2,7 +2,7 @@
 
 use crate::arch::syscall2;
 use crate::groups::Groups;
-use crate::identity::Credentials;
+use crate::identity::{self, Credentials};
 use crate::keys;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
@@ -19,6 +19,8 @@ fn entry(zone: u32) -> Option<&'static Process> {
 
 /// The next free zone pid. EAGAIN if every number is in use.
 pub fn allocate() -> Result<u32> {
+    // Which may have been written to `/proc/sys/kernel/ns_last_pid`.
+    identity::settle(me());
     let next = &commons().next_pid;
     for _ in 0..2 * ZONE_PID_LIMIT {
         let mut number = next.fetch_add(1, AcqRel);

@@ -194,7 +194,7 @@ fn open(view: &dyn View, path: &str) -> Result<Node, Errno> {
 /// The content of a file, whichever way it is served.
 fn read(view: &dyn View, path: &str) -> Result<Vec<u8>, Errno> {
     match open(view, path)? {
-        Node::Bytes(content) => Ok(content),
+        Node::Bytes(content) | Node::Setting(_, content) => Ok(content),
         Node::Host(file) => {
             let mut content = Vec::new();
             let file = file.open(nix::fcntl::OFlag::O_RDONLY)?;

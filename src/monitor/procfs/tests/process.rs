@@ -220,7 +220,6 @@ fn what_is_not_the_zones_does_not_exist() {
         "01/stat",
         "1x",
         "+1",
-        "sys/kernel/ns_last_pid",
         "sys/kernel/core",
         "1/net/nf_conntrack",
         "4294967297",
@@ -388,7 +387,7 @@ fn links_are_in_the_zones_terms() {
         readlink(&view, "1/ns/pid").unwrap(),
         readlink(&view, "1/ns/pid_for_children").unwrap()
     );
-    assert_eq!(errno(open(&view, "1/ns/pid")), libc::EACCES);
+    assert!(matches!(open(&view, "1/ns/pid"), Ok(Node::Host(file)) if !file.is_writable()));
     assert_eq!(attr(&view, "1/ns/pid").unwrap().mode, libc::S_IFLNK | 0o777);
 
     let on_the_way = |path: &str| match open(&view, path) {

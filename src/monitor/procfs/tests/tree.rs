@@ -48,7 +48,8 @@ fn visit(view: &dyn View, path: &str, seen: &mut usize) {
                 if below.contains("fd") || below.contains("task") => {}
             (Kind::Dir, Ok(Node::Dir { .. })) if below.starts_with("1/task/") && *seen > 3000 => {}
             (Kind::Dir, Ok(Node::Dir { .. })) => visit(view, &below, seen),
-            (Kind::File, Ok(Node::Bytes(_) | Node::Host(_))) | (Kind::Link, Ok(Node::Link(_))) => {}
+            (Kind::File, Ok(Node::Bytes(_) | Node::Setting(..) | Node::Host(_)))
+            | (Kind::Link, Ok(Node::Link(_))) => {}
             (kind, other) => panic!("{below}, {kind:?}: {other:?}"),
         }
     }

@@ -1369,6 +1369,40 @@ fn keys() {
     }
 }
 
+/// Name spaces that a guest has a descriptor of, and where its memory lies in the machine.
+fn machine() {
+    let spaces = unsafe { libc::open(c"/proc/self/ns/user".as_ptr(), libc::O_RDONLY) } as u64;
+    attempt("setns, inside", || {
+        inside(libc::SYS_setns, [spaces, 0, 0, 0, 0, 0])
+    });
+    attempt("the mounts of a name space", || {
+        raw(
+            libc::SYS_ioctl,
+            [spaces, 0x8008_b70a, ptr(&[0u64; 8]), 0, 0, 0],
+        )
+    });
+    attempt("a number in another pid name space", || {
+        inside(libc::SYS_ioctl, [spaces, 0x8004_b706, 1, 0, 0, 0])
+    });
+    attempt("the kernel's log, inside", || {
+        inside(libc::SYS_syslog, [3, ptr(&[0u8; 64]), 64, 0, 0, 0])
+    });
+    attempt("places in the machine's memory", || {
+        let page = 1u64;
+        let path = c"/proc/self/pagemap".as_ptr();
+        let shown = unsafe { libc::open(path, libc::O_RDONLY) };
+        let mut entry = [0u64];
+        let place = (ptr(&page) / PAGE * 8) as i64;
+        let read = unsafe { libc::pread(shown, entry.as_mut_ptr().cast(), 8, place) };
+        // The low bits are the page's number.
+        if read == 8 && entry[0] & ((1 << 55) - 1) != 0 {
+            1
+        } else {
+            -1
+        }
+    });
+}
+
 /// Every request of the monitor with garbage, from a fixed seed: it must outlive them, and hand out
 /// no more than it did before.
 fn doorbell() {
@@ -1508,6 +1542,7 @@ fn main() {
     datagrams::attempts(&format!("{socket}.datagrams"));
     ipc();
     keys();
+    machine();
     landlock();
     faults();
     copies();

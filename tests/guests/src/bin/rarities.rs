@@ -12,7 +12,10 @@ fn main() {
         ("setting", setting),
         ("told", told),
         ("locked", locked),
+        ("pages", pages),
         ("by_root", by_root),
+        ("spaces", spaces),
+        ("log", log),
     ]);
 }
 
@@ -180,6 +183,100 @@ fn locked() {
     see("a child", other.wait());
     see("unlocked", call(libc::SYS_munlockall, &[]));
     see("at last", locked_kilobytes());
+}
+
+/// `/proc/PID/pagemap`: which pages are present.
+fn pages() {
+    let map = [0, 4 * 4096, 3, 0x22, u64::MAX, 0];
+    let at = call(libc::SYS_mmap, &map).expect("memory");
+    // SAFETY: mapped above.
+    unsafe { (at as *mut u8).write_volatile(1) };
+    let shown = fs::File::open("/proc/self/pagemap").expect("it is there");
+    let present = [0, 1].map(|page| {
+        let mut entry = [0_u8; 8];
+        let place = (at / 4096 + page) * 8;
+        let read = std::os::unix::fs::FileExt::read_exact_at(&shown, &mut entry, place);
+        (read.is_ok(), u64::from_ne_bytes(entry) >> 63)
+    });
+    see("present", present);
+}
+
+/// Name spaces by their files; natively only root enters any.
+fn spaces() {
+    const TYPE: u64 = 0xb703;
+    const PARENT: u64 = 0xb702;
+    const OWNER: u64 = 0xb704;
+    let open = |name: &str| {
+        let file = fs::File::open(format!("/proc/self/ns/{name}")).expect("it is there");
+        (signed(std::os::fd::AsRawFd::as_raw_fd(&file)), file)
+    };
+    for name in ["cgroup", "ipc", "net", "pid", "user", "uts", "mnt"] {
+        let (fd, _file) = open(name);
+        let kind = call(libc::SYS_ioctl, &[fd, TYPE]);
+        see(name, kind);
+        let kind = kind.unwrap_or(0);
+        see(
+            "another kind",
+            call(libc::SYS_setns, &[fd, kind ^ 0x0600_0000]),
+        );
+        see("owner", call(libc::SYS_ioctl, &[fd, OWNER, NOWHERE]));
+        if name != "mnt" {
+            see("entered", call(libc::SYS_setns, &[fd, 0]));
+            see("by kind", call(libc::SYS_setns, &[fd, kind]));
+        }
+        if !["pid", "user"].contains(&name) {
+            see("parent", call(libc::SYS_ioctl, &[fd, PARENT]));
+        }
+    }
+    see("closed", call(libc::SYS_setns, &[900, 0]));
+    see("a file", call(libc::SYS_setns, &[0, 0x0400_0000]));
+    let link = |fd: u64| fs::read_link(format!("/proc/self/fd/{fd}")).ok();
+    let (fd, _file) = open("uts");
+    see("named", link(fd) == fs::read_link("/proc/self/ns/uts").ok());
+    let written = fs::OpenOptions::new().write(true).open("/proc/self/ns/uts");
+    see(
+        "written",
+        written.map(drop).map_err(|error| error.raw_os_error()),
+    );
+    let other = child(|| 0);
+    let process = call(libc::SYS_pidfd_open, &[signed(other.0), 0]).expect("a descriptor");
+    for flags in [0, u64::from(u32::MAX), 0x100] {
+        see(
+            "of a process",
+            (flags, call(libc::SYS_setns, &[process, flags])),
+        );
+    }
+    see("end", other.wait());
+    see("ended", call(libc::SYS_setns, &[process, 0x0400_0000]));
+    let own = call(libc::SYS_pidfd_open, &[u64::from(std::process::id()), 0]);
+    let own = own.expect("a descriptor");
+    see("its own", call(libc::SYS_setns, &[own, 0x0400_0000]));
+    let done = child(|| {
+        call(libc::SYS_setuid, &[4321]).expect("we are root");
+        see("as a user", call(libc::SYS_setns, &[fd, 0]));
+        see("unshared", call(libc::SYS_unshare, &[0x0400_0000]));
+        0
+    });
+    see("end", done.wait());
+}
+
+/// syslog(2), as far as it waits for nobody and changes nothing; natively users may not.
+fn log() {
+    let mut room = [0_u8; 64];
+    let mut ask =
+        |action: u64, length: u64| call(libc::SYS_syslog, &[action, out(&mut room), length]);
+    see("size", ask(10, 0).is_ok());
+    see("all", ask(3, 64).is_ok());
+    see("negative", ask(3, u64::MAX));
+    see("levels", (ask(8, 0), ask(8, 9)));
+    see("no such", (ask(11, 0), ask(u64::MAX, 0)));
+    see("nowhere", call(libc::SYS_syslog, &[3, 0, 10]));
+    let done = child(|| {
+        call(libc::SYS_setuid, &[4321]).expect("we are root");
+        see("as a user", call(libc::SYS_syslog, &[5, 0, 0]));
+        0
+    });
+    see("end", done.wait());
 }
 
 /// What only root does natively.

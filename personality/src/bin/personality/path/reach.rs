@@ -8,6 +8,7 @@ use super::{
     openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
+use crate::file::{Power, has};
 use crate::memory::ZonePath;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
@@ -66,7 +67,9 @@ pub fn ask_served(
     flags: u64,
     mode: u64,
 ) -> Result<Told> {
-    let value = thread.ask_about(request, text_of(zone), &[AT_CWD as u64, flags, mode])?;
+    let overrides = u64::from(has(thread, Power::Override));
+    let args = [AT_CWD as u64, flags, mode, overrides];
+    let value = thread.ask_about(request, text_of(zone), &args)?;
     if value & ELSEWHERE == 0 {
         return Ok(Told::Answer(value));
     }
