@@ -24,9 +24,12 @@ pub struct Config {
     /// Host name as the zone's programs see it.
     pub hostname: String,
     /// An unpacked distribution that is the zone's root, in place; else the zone has a tree of
-    /// its own that shares the host's `/usr`.
+    /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<PathBuf>,
+    /// What a tree of its own was made from; without it, it shares the host's `/usr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
     /// Whether programs and libraries are rewritten, so that their system calls enter the
     /// personality by a jump; they are unless this says `false`.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -40,6 +43,16 @@ pub struct Config {
     /// Ports of the zone that the host reaches at addresses of its own.
     #[serde(default, rename = "publish", skip_serializing_if = "Vec::is_empty")]
     pub publications: Vec<Publish>,
+}
+
+/// What the whole tree of a zone is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The packages of a minimal Debian, fetched by the host's apt.
+    Debian,
+    /// A tarball of a distribution.
+    Tarball(PathBuf),
 }
 
 /// How a call that the personality is to serve gets there, where its site is not rewritten.
@@ -120,6 +133,12 @@ impl Config {
         self.root.clone().unwrap_or_else(|| zone_dir.join("root"))
     }
 
+    /// Whether the zone shares the host's `/usr`.
+    #[must_use]
+    pub fn is_sparse(&self) -> bool {
+        self.root.is_none() && self.origin.is_none()
+    }
+
     /// Says what is wrong with the values, if anything is.
     ///
     /// # Errors
@@ -137,6 +156,9 @@ impl Config {
             && !root.is_absolute()
         {
             return Err(format!("root {} is not an absolute path", root.display()));
+        }
+        if self.root.is_some() && self.origin.is_some() {
+            return Err("a tree that is used in place has no origin".to_owned());
         }
         if self.binds.len() > BINDS_MAX {
             return Err(format!(
@@ -344,6 +366,7 @@ mod tests {
             number: 1,
             hostname: "web1".to_owned(),
             root: None,
+            origin: None,
             rewrite: true,
             trap: Trap::Signal,
             binds: vec![Bind {

@@ -14,6 +14,7 @@ pub mod home;
 pub mod ids;
 pub mod loader;
 pub mod monitor;
+pub mod ownership;
 pub mod rewrite;
 pub mod terminal;
 pub mod tree;

@@ -76,6 +76,33 @@ impl Signals {
         Ok(Self { descriptor })
     }
 
+    /// Waits until something can be read from a descriptor, or for a signal that would end us.
+    pub(crate) fn wait(&self, descriptor: BorrowedFd<'_>) -> io::Result<Option<Signal>> {
+        loop {
+            let mut wanted = [
+                PollFd::new(descriptor, PollFlags::POLLIN),
+                PollFd::new(self.descriptor.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut wanted, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                other => drop(other?),
+            }
+            let [is_ready, has_signal] = wanted.map(|fd| fd.any() == Some(true));
+            if has_signal
+                && let Some(signal) = self.next()
+                && matches!(
+                    signal,
+                    Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT
+                )
+            {
+                return Ok(Some(signal));
+            }
+            if is_ready {
+                return Ok(None);
+            }
+        }
+    }
+
     fn next(&self) -> Option<Signal> {
         let found = self.descriptor.read_signal().ok()??;
         Signal::try_from(i32::try_from(found.ssi_signo).ok()?).ok()

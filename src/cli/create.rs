@@ -1,7 +1,7 @@
 //! `zone create`.
 
 use super::print;
-use crate::config::{Bind, Trap};
+use crate::config::{Bind, Origin, Trap};
 use crate::control::Publish;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Create a zone
 ///
 /// A zone has files of its own (/etc, /var, /home, /root, /tmp, /run, /srv, ...) and shares the
-/// host's /usr read-only. Its /etc is a copy of what everybody on the host may read, with accounts,
+/// host's /usr read-only, unless --root or --debian give it another. Its /etc is a copy of what everybody on the host may read, with accounts,
 /// keys and machine id of its own.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -27,12 +27,20 @@ pub(super) struct Args {
 #[derive(clap::Args)]
 #[group(id = "zone-options")]
 pub(super) struct Options {
-    /// Use this unpacked distribution as the zone's root, in place
+    /// Use this unpacked distribution as the zone's root, in place, or unpack this tarball of one
     ///
-    /// The directory must be yours. It is closed to other users (mode 0700), gets what it lacks
+    /// A directory must be yours. It is closed to other users (mode 0700), gets what it lacks
     /// (/etc/hosts, placeholders of /proc and /dev), and stays when the zone is deleted.
-    #[arg(long, value_name = "DIR")]
+    /// A tarball, plain or packed, becomes a tree of the zone's own, with the owners, modes, links,
+    /// attributes and devices that it tells.
+    #[arg(long, value_name = "DIR|TARBALL")]
     root: Option<PathBuf>,
+    /// Make the zone a minimal Debian of its own, with apt
+    ///
+    /// The host's apt fetches the packages from where it is configured to, without root and
+    /// without a change of the host.
+    #[arg(long, conflicts_with = "root")]
+    debian: bool,
     /// Whether to rewrite programs and libraries, so that their system calls need no signal
     ///
     /// Copies of what the zone cannot write are made in the directory of zones. On if missing.
@@ -66,20 +74,25 @@ fn hostname(text: &str) -> Result<String, String> {
 
 impl Options {
     pub(super) fn wanted(self) -> Result<Wanted> {
-        let root = match self.root {
-            None => None,
-            Some(root) => Some(root.canonicalize().map_err(|error| {
+        let (mut root, mut origin) = (None, self.debian.then_some(Origin::Debian));
+        if let Some(path) = self.root {
+            let path = path.canonicalize().map_err(|error| {
                 Error::refused(
-                    "use the root directory",
-                    root.display(),
+                    "use the root",
+                    path.display(),
                     error,
-                    "name the top directory of an unpacked distribution",
+                    "name the top directory of an unpacked distribution, or a tarball of one",
                 )
-            })?),
-        };
+            })?;
+            match path.is_file() {
+                true => origin = Some(Origin::Tarball(path)),
+                false => root = Some(path),
+            }
+        }
         Ok(Wanted {
             hostname: self.hostname,
             root,
+            origin,
             rewrite: self.rewrite,
             trap: self.trap,
             binds: self.bind,

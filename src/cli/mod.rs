@@ -154,6 +154,7 @@ mod tests {
             "create web1 --hostname www --publish 8080:80 --publish 0.0.0.0:53:53/udp",
             "create web1 --bind /usr:/data:ro",
             "create web1 --root /usr",
+            "create web1 --debian",
             "boot web1",
             "login web1",
             "login web1 -u www-data -- id -u",
@@ -186,6 +187,7 @@ mod tests {
             "run",
             "publish web1",
             "publish web1 80",
+            "create web1 --debian --root /usr",
             "login",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());

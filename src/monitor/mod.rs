@@ -14,7 +14,6 @@ pub mod files;
 pub mod guests;
 pub mod handles;
 pub mod ipc;
-pub mod kept;
 pub mod keys;
 pub mod leases;
 pub mod marks;

@@ -103,11 +103,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     }
     shared.commons().next_pid.store(2, Ordering::Relaxed);
     shared.commons().pid_end.store(2, Ordering::Relaxed);
-    let owners = Owners::open(
-        &boot.zone_dir,
-        &boot.config.root_dir(&boot.zone_dir),
-        &shared,
-    )?;
+    let owners = Owners::open(&boot.zone_dir, &shared)?;
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     // Not a datagram socket: with one, a guest could send to any path of the host.
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;

@@ -1,46 +1,22 @@
-//! Extended attributes of a zone's files.
-//!
-//! `user.*` are the host's own. What only the zone's root may set, `trusted.*` and `security.*`, is
-//! kept as `user.picozone.*`: it moves with the file, and means nothing to the host. No guest reaches
-//! those by that name. What can have no such attribute on the host, links and special files, has them
-//! in a store ([`super::kept`]).
+//! Extended attributes of a zone's files, as [`names`](crate::ownership::names) says where they are.
+//! What can have no attributes on the host, links and special files, has them in the ownership store
+//! ([`kept`](crate::ownership::kept)).
 
 use super::descriptors::{open_path, own_path};
 use super::files::{changeable, errno, low_int};
 use super::owners::{FileId, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
+use crate::ownership::names::{is_kept, to_host, to_zone};
 use picozone_personality::mailbox::TEXT_MAX;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-const KEPT: &[u8] = b"user.picozone.";
 const CAPABILITIES: &[u8] = b"security.capability";
 /// Most bytes of names that a file may have (`XATTR_LIST_MAX`).
 const LIST_MAX: usize = 65536;
-
-/// The host's name of an attribute; `None` for those that no zone has.
-fn to_host(name: &[u8]) -> Option<CString> {
-    let host = if name.starts_with(b"trusted.") || name.starts_with(b"security.") {
-        [KEPT, name].concat()
-    } else if name.starts_with(b"user.") && !name.starts_with(KEPT) {
-        name.to_vec()
-    } else {
-        return None;
-    };
-    CString::new(host).ok()
-}
-
-/// The zone's name of an attribute; `None` for those that it does not see.
-fn to_zone(name: &[u8]) -> Option<&[u8]> {
-    match name.strip_prefix(KEPT) {
-        Some(kept) => Some(kept),
-        None if name.starts_with(b"user.") => Some(name),
-        None => None,
-    }
-}
 
 /// A file of the zone, with a name by which the monitor's calls reach it, a link itself included.
 struct Target {
@@ -124,9 +100,10 @@ pub fn set(
 
 /// EPERM for what special files have none of.
 fn must_be_kept(name: &[u8]) -> Result<(), i32> {
-    match to_host(name) {
-        Some(host) if host.as_bytes().starts_with(KEPT) => Ok(()),
-        _ => Err(libc::EPERM),
+    if is_kept(name) {
+        Ok(())
+    } else {
+        Err(libc::EPERM)
     }
 }
 
@@ -245,27 +222,4 @@ pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64,
     // SAFETY: the names are ours.
     let result = unsafe { libc::removexattr(target.name.as_ptr(), name.as_ptr()) };
     checked(result as isize).map(|_| 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_for_the_zone_is_reached_by_no_other_name() {
-        for name in ["trusted.a", "security.capability", "user.a"] {
-            let host = to_host(name.as_bytes()).expect("zones have it");
-            assert!(host.as_bytes().starts_with(b"user."), "{name}");
-            assert_eq!(to_zone(host.as_bytes()), Some(name.as_bytes()));
-        }
-        for name in [
-            "user.picozone.trusted.a",
-            "system.posix_acl_access",
-            "other",
-            "",
-        ] {
-            assert_eq!(to_host(name.as_bytes()), None, "{name}");
-        }
-        assert_eq!(to_zone(b"security.selinux"), None);
-    }
 }

@@ -3,6 +3,7 @@
 
 use super::owners::Owner;
 use crate::error::{Doing, Result};
+use crate::ownership::mode_on_host;
 use serde::Serialize;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
@@ -73,18 +74,18 @@ impl<'a> Copier<'a> {
             _ => {}
         }
         self.report.entries += 1;
-        super::set_mode(&at, on_host(mode, 0o700))?;
-        self.own(Path::new(path), uid, gid, mode, 0o700);
+        super::set_mode(&at, mode_on_host(mode, true))?;
+        self.own(Path::new(path), uid, gid, mode, true);
         Ok(())
     }
 
     /// Makes a file with an owner and a mode.
     pub(super) fn file(&mut self, path: &str, content: &[u8], gid: u32, mode: u32) -> Result<()> {
         let at = self.to.join(path);
-        write(&at, content, on_host(mode, 0o600)).doing("write", at.display())?;
+        write(&at, content, mode_on_host(mode, false)).doing("write", at.display())?;
         self.report.entries += 1;
         self.report.bytes += content.len() as u64;
-        self.own(Path::new(path), 0, gid, mode, 0o600);
+        self.own(Path::new(path), 0, gid, mode, false);
         Ok(())
     }
 
@@ -116,9 +117,9 @@ impl<'a> Copier<'a> {
             }
             _ => {}
         }
-        super::set_mode(&to, on_host(found.mode(), 0o700))?;
+        super::set_mode(&to, mode_on_host(found.mode(), true))?;
         self.report.entries += 1;
-        self.own(path, found.uid(), found.gid(), found.mode(), 0o700);
+        self.own(path, found.uid(), found.gid(), found.mode(), true);
         if found.mode() & 0o005 != 0o005 || extent.depth == 0 {
             return Ok(());
         }
@@ -182,19 +183,18 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         let to = self.to.join(path);
-        write(&to, &content, on_host(found.mode(), 0o600)).doing("write", to.display())?;
+        write(&to, &content, mode_on_host(found.mode(), false)).doing("write", to.display())?;
         self.report.entries += 1;
         self.report.bytes += content.len() as u64;
-        self.own(path, found.uid(), found.gid(), found.mode(), 0o600);
+        self.own(path, found.uid(), found.gid(), found.mode(), false);
         Ok(())
     }
 
     /// Records an owner or mode that the host's file does not show.
-    fn own(&mut self, path: &Path, uid: u32, gid: u32, mode: u32, least: u32) {
+    fn own(&mut self, path: &Path, uid: u32, gid: u32, mode: u32, is_directory: bool) {
         let system = |id: u32| if id < FIRST_PERSON { id } else { 0 };
         let (uid, gid, mode) = (system(uid), system(gid), mode & 0o7777);
-        // The store's list is text; the owner of a file with another name is the zone's root.
-        if ((uid, gid) != (0, 0) || mode != on_host(mode, least)) && path.to_str().is_some() {
+        if (uid, gid) != (0, 0) || mode != mode_on_host(mode, is_directory) {
             self.owners.push(Owner {
                 path: Path::new("/").join(path),
                 uid,
@@ -203,12 +203,6 @@ impl<'a> Copier<'a> {
             });
         }
     }
-}
-
-/// The mode that the host's file gets: no set-id bits ever, and its owner (the zone's root, whom
-/// modes do not bind) can use it.
-fn on_host(mode: u32, least: u32) -> u32 {
-    (mode & 0o1777) | least
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

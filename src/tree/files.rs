@@ -146,6 +146,7 @@ mod tests {
             number: 1,
             hostname: "web1.lan".to_owned(),
             root: None,
+            origin: None,
             rewrite: false,
             trap: crate::config::Trap::Signal,
             binds: vec![],

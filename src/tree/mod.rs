@@ -1,18 +1,25 @@
 //! The files of a zone.
 //!
 //! A sparse zone has a private tree (`etc`, `var`, `home`, ...) and shares the host's `/usr`
-//! read-only; a zone with a root of its own uses an unpacked distribution in place. Where something
+//! read-only; a whole one has all of a distribution, from a tarball or packages, or uses one that is
+//! unpacked already, in place. Where something
 //! is mounted, the tree holds a placeholder ([`within::PLACEHOLDER`]).
 //!
 //! Nothing here runs in a zone, and nothing of a zone runs while this works on its tree. The host
-//! owner of every file is the user who makes the zone; other owners wait in [`owners`].
+//! owner of every file is the user who makes the zone; other owners are in the ownership store
+//! ([`crate::ownership`]).
 
 mod accounts;
+mod archive;
+#[path = "attributes_unsafe.rs"]
+mod attributes;
 mod copy;
+pub mod debian;
 mod files;
 mod mounts;
-pub mod owners;
+mod owners;
 mod remove;
+mod unpack;
 pub mod within;
 
 pub use copy::Report;
@@ -20,13 +27,15 @@ pub use files::random_hex;
 pub use mounts::{Kind, MountSpec, check, mounts};
 pub use remove::{remove, set_mode};
 
-use crate::config::Config;
+use crate::config::{Config, Origin};
 use crate::error::{Doing, Error, Result};
 use crate::zone::liveness;
+use archive::Bytes;
 use copy::{Copier, Extent};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
+use unpack::Unpacker;
 use within::{Full, Within};
 
 /// Directories of a sparse zone that are its own: path, group, mode.
@@ -114,22 +123,21 @@ const VAR: [(&str, Extent); 6] = [
 /// # Errors
 /// The file system refuses something; the tree is incomplete then.
 pub fn create(config: &Config, zone_dir: &Path, from: &Path) -> Result<Report> {
-    let report = match &config.root {
-        None => create_sparse(config, zone_dir, from)?,
-        Some(root) => {
+    let report = match (&config.root, &config.origin) {
+        (Some(root), _) => {
+            owners::clear(zone_dir)?;
             adopt(config, zone_dir, root, from)?;
             Report::default()
         }
+        (None, Some(origin)) => create_whole(config, origin, zone_dir, from)?,
+        (None, None) => create_sparse(config, zone_dir, from)?,
     };
     place(config, zone_dir)?;
     Ok(report)
 }
 
 fn create_sparse(config: &Config, zone_dir: &Path, from: &Path) -> Result<Report> {
-    let root = zone_dir.join("root");
-    remove(&root)?;
-    owners::imported(zone_dir)?;
-    fs::create_dir(&root).doing("make the directory", root.display())?;
+    let root = make_root(zone_dir)?;
     set_mode(&root, 0o755)?;
     let mut copier = Copier::new(from, &root);
     for (path, gid, mode) in DIRS {
@@ -166,7 +174,50 @@ fn create_sparse(config: &Config, zone_dir: &Path, from: &Path) -> Result<Report
     }
     own_files(config, &mut copier, from)?;
     let Copier { report, owners, .. } = copier;
-    owners::add(zone_dir, &owners)?;
+    owners::add(zone_dir, &root, &owners)?;
+    Ok(report)
+}
+
+/// Makes the empty directory of a tree, without what an interrupted creation has left.
+fn make_root(zone_dir: &Path) -> Result<PathBuf> {
+    let root = zone_dir.join("root");
+    remove(&root)?;
+    owners::clear(zone_dir)?;
+    fs::create_dir(&root).doing("make the directory", root.display())?;
+    Ok(root)
+}
+
+/// Makes a tree that shares nothing with the host.
+fn create_whole(config: &Config, origin: &Origin, zone_dir: &Path, from: &Path) -> Result<Report> {
+    let root = make_root(zone_dir)?;
+    let unpacker = match origin {
+        Origin::Debian => debian::unpack(zone_dir, &root)?,
+        Origin::Tarball(path) => {
+            let mut unpacker = Unpacker::new(&root)?;
+            Bytes::of_file(path)
+                .and_then(|bytes| bytes.each(|entry, content| unpacker.place(entry, content)))
+                .doing("unpack", path.display())?;
+            unpacker
+        }
+    };
+    let report = Report {
+        entries: unpacker.entries,
+        bytes: unpacker.bytes,
+        ..Report::default()
+    };
+    unpacker.finish_all(zone_dir)?;
+    if !["usr", "bin", "sbin"]
+        .iter()
+        .any(|dir| root.join(dir).is_dir())
+    {
+        return Err(Error::refused(
+            "use",
+            root.display(),
+            "what was unpacked has neither usr nor bin at its top",
+            "give --root the tarball of a whole distribution",
+        ));
+    }
+    adopt(config, zone_dir, &root, from)?;
     Ok(report)
 }
 
@@ -239,7 +290,7 @@ fn adopt(config: &Config, zone_dir: &Path, root: &Path, from: &Path) -> Result<(
         gid: 0,
         mode: 0o755,
     };
-    owners::add(zone_dir, &[top])?;
+    owners::add(zone_dir, root, &[top])?;
     let within = Within::open(root).doing("open", root.display())?;
     let in_root = |path: &str| format!("{path} in {}", root.display());
     for dir in ["/etc", "/root", "/run", "/tmp", "/var/tmp", "/sys"] {
@@ -284,7 +335,7 @@ fn place(config: &Config, zone_dir: &Path) -> Result<()> {
     for path in mounts::placeholders(config, zone_dir) {
         // What an unpacked distribution has in /proc and /dev cannot be used, but is kept.
         let is_ours = config.binds.iter().all(|bind| bind.zone != path);
-        let full = if is_ours && config.root.is_some() {
+        let full = if is_ours && !config.is_sparse() {
             Full::SetAside
         } else {
             Full::Refuse

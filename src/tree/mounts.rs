@@ -46,7 +46,7 @@ pub fn mounts(config: &Config, zone_dir: &Path) -> Vec<MountSpec> {
         row("/dev", run.join("dev"), Kind::Monitor, false),
         row("/dev/shm", run.join("shm"), Kind::Tree, false),
     ];
-    if config.root.is_none() {
+    if config.is_sparse() {
         rows.push(row("/usr", real("/usr".into()), Kind::Tree, true));
         for name in SHARED {
             // On a host without merged /usr these are directories of their own.

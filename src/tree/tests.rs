@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{Access, Bind};
+use crate::ownership::Store;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
@@ -65,6 +66,7 @@ fn host() -> Host {
         number: 1,
         hostname: "web1".to_owned(),
         root: None,
+        origin: None,
         rewrite: false,
         trap: crate::config::Trap::Signal,
         binds: vec![],
@@ -146,12 +148,13 @@ fn a_sparse_tree_has_what_services_need_and_no_secrets() {
         (mode("etc/suid"), mode("etc/readonly.conf")),
         (0o755, 0o644)
     );
-    let owners = owners::pending(&zone_dir).expect("read");
+    let rows = Store::open(&zone_dir).and_then(|store| store.rows());
+    let rows = rows.expect("read");
+    let within = Within::open(&root).expect("open");
     let wanted = |path: &str| {
-        owners
-            .iter()
-            .find(|row| row.path == Path::new(path))
-            .map(|row| (row.gid, row.mode))
+        let (id, _) = within.identify(Path::new(path)).expect("there");
+        let mut found = rows.iter().filter(|(other, _)| *other == id);
+        found.next().map(|(_, row)| (row.gid, row.mode & 0o7777))
     };
     assert_eq!(wanted("/etc/suid"), Some((0, 0o4755)));
     assert_eq!(wanted("/etc/readonly.conf"), Some((0, 0o444)));

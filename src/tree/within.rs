@@ -3,15 +3,17 @@
 //! The zone's programs can put a symbolic link anywhere in their tree. Nothing that we do there on
 //! the zone's behalf follows one to the host: every step is confined by the kernel.
 
+use crate::ownership::{FileId, identify, identify_at};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// What the placeholder of a mount point is: a dangling absolute symbolic link to here.
@@ -112,6 +114,20 @@ impl Within {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Which file a path without links leads to, and its mode.
+    ///
+    /// # Errors
+    /// Those of the calls it makes; ELOOP where a directory on the way is a link.
+    pub(super) fn identify(&self, path: &Path) -> io::Result<(FileId, u32)> {
+        let raw = io::Error::from_raw_os_error;
+        if relative(path).as_os_str().is_empty() {
+            return identify(&self.root).map_err(raw);
+        }
+        let (parent, name) = self.parent(path, false)?;
+        let name = CString::new(name.into_vec())?;
+        identify_at(&parent, &name).map_err(raw)
     }
 
     /// Makes a directory and those above it, mode 0755; one that is there is fine.
@@ -225,10 +241,8 @@ fn sweep(dir: &OwnedFd, depth: usize) -> io::Result<()> {
     let entries: Vec<OsString> = Dir::from_fd(dir.try_clone()?)?
         .iter()
         .filter_map(|entry| entry.ok())
-        .map(|entry| {
-            std::os::unix::ffi::OsStringExt::from_vec(entry.file_name().to_bytes().to_vec())
-        })
-        .filter(|name: &OsString| name != "." && name != "..")
+        .map(|entry| OsString::from_vec(entry.file_name().to_bytes().to_vec()))
+        .filter(|name| name != "." && name != "..")
         .collect();
     for name in entries {
         let name = name.as_os_str();

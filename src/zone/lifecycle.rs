@@ -5,8 +5,8 @@
 
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
-use super::{Name, Zone, channel::Channel, claim, liveness, registry};
-use crate::config::{Bind, Config, Trap};
+use super::{Name, Zone, channel::Channel, claim, liveness, registry, setup};
+use crate::config::{Bind, Config, Origin, Trap};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -44,6 +44,8 @@ pub struct Wanted {
     pub hostname: Option<String>,
     /// An unpacked distribution to use in place.
     pub root: Option<PathBuf>,
+    /// What to make a whole tree from.
+    pub origin: Option<Origin>,
     /// Whether its programs are rewritten; they are if missing.
     pub rewrite: Option<bool>,
     /// How calls reach its personality.
@@ -60,6 +62,7 @@ impl Wanted {
             number,
             hostname: self.hostname.clone().unwrap_or_else(|| name.to_string()),
             root: self.root.clone(),
+            origin: self.origin.clone(),
             rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
             binds: self.binds.clone(),
@@ -99,6 +102,7 @@ pub fn create(home: &Home, name: &Name, wanted: &Wanted) -> Result<Outcome<tree:
         }
     };
     let zone = Zone::open(home, name, "create")?;
+    setup::end_rest(&zone)?;
     let found = zone.observe()?;
     if found.state.has_files() {
         if wanted.is_met_by(name, &zone.config()?) {
@@ -156,7 +160,13 @@ fn make(home: &Home, zone: &Zone, wanted: &Wanted) -> Result<tree::Report> {
     };
     zone.set_lasting(Lasting::Configured)?;
     zone.set_lasting(Lasting::Incomplete)?;
+    if config.origin == Some(Origin::Debian) {
+        doctor::require(home.dir())?;
+    }
     let report = tree::create(&config, zone.dir(), Path::new("/"))?;
+    if config.origin == Some(Origin::Debian) {
+        setup::run(home, zone, tree::debian::FINISH)?;
+    }
     zone.set_lasting(Lasting::Installed)?;
     Ok(report)
 }
@@ -223,10 +233,12 @@ fn check_root(home: &Home, name: &Name, root: &Path) -> Result<()> {
 pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
     let zone = Zone::open(home, name, "boot")?;
     let lock = take(&zone, "boot")?;
-    match settle(&zone)?.state {
-        State::Running => return Ok(Outcome::AlreadySo),
-        State::Configured | State::Incomplete => {
-            let state = zone.observe()?.state;
+    let state = settle(&zone)?.state;
+    match state {
+        State::Running if zone.lasting() == Lasting::Installed => return Ok(Outcome::AlreadySo),
+        // It may even run, where its creation was interrupted in the midst.
+        State::Running | State::Configured | State::Incomplete => {
+            let state = zone.lasting().into();
             return Err(Error::NotInstalled {
                 operation: "boot",
                 name: name.to_string(),
@@ -245,25 +257,29 @@ pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
     }
     doctor::require(home.dir())?;
     let mut config = zone.config()?;
-    tree::check(&config, zone.dir(), home.dir())?;
+    start(home, &zone, &mut config)?;
+    drop(lock);
+    Ok(Outcome::Done(()))
+}
+
+/// Boots a zone that does not run and whose lock the caller holds.
+pub(super) fn start(home: &Home, zone: &Zone, config: &mut Config) -> Result<()> {
+    tree::check(config, zone.dir(), home.dir())?;
     for _ in 0..ADDRESS_TRIES {
-        readdress(home, &zone, &mut config)?;
-        tree::prepare(&config, zone.dir())?;
+        readdress(home, zone, config)?;
+        tree::prepare(config, zone.dir())?;
         let boot = engine::Boot {
-            name: name.to_string(),
+            name: zone.name().to_string(),
             zone_dir: zone.dir().to_owned(),
             config: config.clone(),
             number: config.number,
         };
         match engine::boot(boot) {
-            Ok(()) => {
-                drop(lock);
-                return Ok(Outcome::Done(()));
-            }
+            Ok(()) => return Ok(()),
             // Another home was faster; the next round sees its claim.
-            Err(Error::AddressClaimed { .. }) => forget(&zone)?,
+            Err(Error::AddressClaimed { .. }) => forget(zone)?,
             Err(error) => {
-                forget(&zone)?;
+                forget(zone)?;
                 return Err(error);
             }
         }
@@ -315,7 +331,7 @@ pub fn halt(home: &Home, name: &Name, grace: Duration) -> Result<Outcome> {
     halt_locked(&zone, grace)
 }
 
-fn halt_locked(zone: &Zone, grace: Duration) -> Result<Outcome> {
+pub(super) fn halt_locked(zone: &Zone, grace: Duration) -> Result<Outcome> {
     let found = zone.observe()?;
     let outcome = match found.monitor {
         Some(pid) => {

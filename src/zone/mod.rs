@@ -16,6 +16,7 @@ pub mod lock;
 pub mod name;
 mod record_lock;
 pub mod registry;
+mod setup;
 pub mod state;
 
 pub use name::Name;

@@ -129,6 +129,16 @@ impl Home {
         }
     }
 
+    /// A zone that was created, booted now.
+    #[track_caller]
+    pub fn started(&self, name: &str) -> Zone<'_> {
+        self.zone(&["boot", name]).ok();
+        Zone {
+            home: self,
+            name: name.to_owned(),
+        }
+    }
+
     /// A new zone that runs.
     #[track_caller]
     pub fn boot(&self, name: &str) -> Zone<'_> {

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, Weak};
 pub struct Place {
     dir: tempfile::TempDir,
     works: AtomicUsize,
+    /// What has been made in it once for all tests.
+    made: Mutex<Vec<&'static str>>,
 }
 
 impl Place {
@@ -41,6 +43,7 @@ impl Place {
         Self {
             dir,
             works: AtomicUsize::new(0),
+            made: Mutex::default(),
         }
     }
 
@@ -67,6 +70,18 @@ impl Place {
             chown(&dir, Some(uid), Some(gid)).expect("we are root");
         }
         dir
+    }
+
+    /// Makes something that all tests share, unless one of them has; the others wait.
+    pub fn once(&self, what: &'static str, make: impl FnOnce()) {
+        let mut made = self
+            .made
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !made.contains(&what) {
+            make();
+            made.push(what);
+        }
     }
 
     /// An empty directory of one's own; a zone may make one of the same name in its own tree.

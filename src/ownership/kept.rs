@@ -1,7 +1,7 @@
 //! Extended attributes that the host's files cannot have: those of the zone's root on links, FIFOs,
 //! sockets and devices. Kept beside the owners, and bound to a file in the same way.
 
-use super::owners::FileId;
+use super::FileId;
 use hashbrown::HashMap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeMap;

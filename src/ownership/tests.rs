@@ -1,0 +1,102 @@
+//! Nothing that was said is lost, wherever the writer was stopped.
+
+use super::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+fn row(number: u64) -> (FileId, Owner) {
+    let id = FileId {
+        dev: 1,
+        ino: number % 7,
+        btime: 5,
+    };
+    let owner = Owner {
+        uid: u32::try_from(number).expect("small"),
+        gid: u32::MAX - 1,
+        mode: libc::S_IFCHR | 0o6755,
+        rdev: number << 33,
+    };
+    (id, owner)
+}
+
+fn journal_of(dir: &Path) -> Vec<(FileId, Owner)> {
+    Journal::open(dir).expect("open").1
+}
+
+#[test]
+fn a_journal_cut_anywhere_has_all_whole_records_before() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path();
+    let (mut journal, left) = Journal::open(dir).expect("open");
+    assert_eq!(left, []);
+    let rows: Vec<_> = (0..5).map(row).collect();
+    for &(id, owner) in &rows {
+        journal.add(id, owner).expect("added");
+    }
+    let path = dir.join("owners.journal.0");
+    let bytes = fs::read(&path).expect("read");
+    for length in (0..=bytes.len()).rev() {
+        fs::write(&path, &bytes[..length]).expect("written");
+        assert_eq!(journal_of(dir), rows[..length / 64], "{length}");
+    }
+    // A block that the disk has lost reads as zeros.
+    let mut lost = bytes.clone();
+    lost[128..192].fill(0);
+    fs::write(&path, &lost).expect("written");
+    assert_eq!(journal_of(dir), rows[..2]);
+}
+
+#[test]
+fn the_files_of_a_journal_take_turns_and_their_order_is_kept() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path();
+    let (mut journal, _) = Journal::open(dir).expect("open");
+    let add = |journal: &mut Journal, number| {
+        let (id, owner) = row(number);
+        journal.add(id, owner).expect("added");
+    };
+    add(&mut journal, 1);
+    let first = journal.turn();
+    add(&mut journal, 2);
+    assert_eq!(journal_of(dir), [row(1), row(2)]);
+    journal.forget(first).expect("emptied");
+    let second = journal.turn();
+    add(&mut journal, 3);
+    // The newer record is in the file that is read first.
+    assert_eq!(journal_of(dir), [row(2), row(3)]);
+    journal.forget(second).expect("emptied");
+    assert_eq!(journal_of(dir), [row(3)]);
+    let (mut again, _) = Journal::open(dir).expect("open");
+    add(&mut again, 4);
+    assert_eq!(journal_of(dir), [row(3), row(4)]);
+}
+
+#[test]
+fn the_store_keeps_sets_and_forgets() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let rows = || {
+        let mut store = Store::open(temporary.path()).expect("open");
+        assert!(store.check().expect("sound"));
+        store
+            .rows()
+            .expect("read")
+            .into_iter()
+            .collect::<BTreeMap<_, _>>()
+    };
+    let store = Store::open(temporary.path()).expect("open");
+    store.set(&[row(1), row(2)], &[]).expect("written");
+    assert!(Store::open(temporary.path()).is_err(), "it is open");
+    drop(store);
+    assert_eq!(rows(), BTreeMap::from([row(1), row(2)]));
+    let mut store = Store::open(temporary.path()).expect("open");
+    store.remove(&[row(1).0, row(3).0]).expect("written");
+    drop(store);
+    assert_eq!(rows(), BTreeMap::from([row(2)]));
+}
+
+#[test]
+fn modes_on_the_host_let_their_owner_work() {
+    assert_eq!(mode_on_host(0o4000, false), 0o600);
+    assert_eq!(mode_on_host(0o7555, true), 0o1755);
+}

@@ -1,0 +1,193 @@
+//! A zone has users of its own: accounts, passwords, owners and modes, as the tools of every
+//! administrator set them, and they last.
+
+use crate::harness::{Home, Zone, eventually, in_each_role, program};
+
+in_each_role!(
+    tools_give_files_away,
+    accounts_are_the_zones,
+    owners_outlive_the_monitor
+);
+
+/// Owner, group, mode, type and device of everything below `/srv/work`.
+const LOOK: &str =
+    "cd /srv/work && find . -printf '%u %g %#m %y %p\\n' | sort; stat -c '%t:%T %n' node";
+
+/// Halts a zone and boots it again.
+fn again(zone: &Zone<'_>) {
+    zone.home().zone(&["halt", zone.name()]).ok();
+    zone.home().zone(&["boot", zone.name()]).ok();
+}
+
+fn tools_give_files_away(home: &Home) {
+    let zone = home.boot("tools");
+    zone.sh("
+        groupadd staffx && useradd -m joe && useradd -m ann
+        mkdir -p /srv/work/tree/a && cd /srv/work
+        echo x >tree/a/file && ln -s file tree/a/link && ln tree/a/file tree/a/second
+        chown -R joe:staffx tree && chown -h ann tree/a/link
+        chmod 2750 tree/a && chmod 4711 tree/a/file
+        install -o joe -g staffx -m 6755 /bin/true installed
+        install -d -o ann -g ann -m 1770 sticky
+        mkfifo -m 620 fifo && chown ann fifo
+        mknod -m 640 node c 7 5 && chown joe node");
+    if program("capabilities", "setcap").is_some() {
+        zone.sh("cd /srv/work && install /bin/true capable && setcap cap_net_raw+ep capable");
+        assert!(
+            zone.sh("getcap /srv/work/capable")
+                .contains("cap_net_raw=ep")
+        );
+    }
+    let before = zone.sh(LOOK);
+    for row in [
+        "joe staffx 02750 d ./tree/a\n",
+        "joe staffx 04711 f ./tree/a/file\n",
+        "joe staffx 04711 f ./tree/a/second\n",
+        "ann staffx 0777 l ./tree/a/link\n",
+        "joe staffx 06755 f ./installed\n",
+        "ann ann 01770 d ./sticky\n",
+        "ann root 0620 p ./fifo\n",
+        "joe root 0640 c ./node\n",
+        "7:5 node\n",
+    ] {
+        assert!(before.contains(row), "{row} in {before}");
+    }
+    again(&zone);
+    assert_eq!(zone.sh(LOOK), before, "after a boot");
+    if program("capabilities", "getcap").is_some() {
+        assert!(
+            zone.sh("getcap /srv/work/capable")
+                .contains("cap_net_raw=ep")
+        );
+    }
+    assert_eq!(zone.sh("find /srv/work -user joe | wc -l"), "6\n");
+    assert_eq!(zone.sh("find /srv/work -perm -4000 | wc -l"), "3\n");
+    let copies = [
+        ("cp", "cp -a work copy"),
+        (
+            "tar",
+            "tar -cf tar work && mkdir out && tar -C out -xpf tar --same-owner && mv out/work copy",
+        ),
+        ("rsync", "rsync -aH --devices --specials work/ copy"),
+    ];
+    for (name, copy) in copies {
+        if program("copies of owners", name).is_some() {
+            zone.sh(&format!("cd /srv && {copy} && mv work old && mv copy work"));
+            assert_eq!(zone.sh(LOOK), before, "{name}");
+            zone.sh("rm -rf /srv/out /srv/work && mv /srv/old /srv/work");
+        }
+    }
+    assert_eq!(zone.sh(LOOK), before);
+}
+
+/// Asks su(1) for a user by a password; as an ordinary user, whom PAM asks for one.
+const SU: &str = "import os, pty, sys
+user, password = sys.argv[1:]
+pid, terminal = pty.fork()
+if pid == 0:
+    os.setgid(65534); os.setuid(65534)
+    os.execvp('su', ['su', user, '-c', 'id -un'])
+told = b''
+while b'assword:' not in told:
+    told += os.read(terminal, 100)
+os.write(terminal, password.encode() + b'\\n')
+try:
+    while (more := os.read(terminal, 100)):
+        told += more
+except OSError:
+    pass
+status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+print(told.decode().split()[-1] if status == 0 else 'refused')
+";
+
+fn accounts_are_the_zones(home: &Home) {
+    if program("accounts", "python3").is_none() {
+        return;
+    }
+    let (one, two) = (home.boot("one"), home.boot("two"));
+    for (zone, secret) in [(&one, "first"), (&two, "second")] {
+        std::fs::write(zone.root().join("srv/su.py"), SU).expect("the tree is ours");
+        zone.sh(&format!(
+            "useradd -m joe && printf 'joe:{secret}\\nroot:root-{secret}\\n' | chpasswd"
+        ));
+    }
+    one.sh("useradd -m only");
+    let su = |zone: &Zone<'_>, user: &str, password: &str| {
+        zone.sh(&format!("python3 /srv/su.py {user} {password}"))
+    };
+    for _ in 0..2 {
+        for (zone, own, other) in [(&one, "first", "second"), (&two, "second", "first")] {
+            assert_eq!(su(zone, "joe", own), "joe\n");
+            assert_eq!(su(zone, "root", &format!("root-{own}")), "root\n");
+            assert_eq!(su(zone, "joe", other), "refused\n");
+            assert_eq!(su(zone, "root", &format!("root-{other}")), "refused\n");
+        }
+        assert_eq!(one.sh("id -un only"), "only\n");
+        two.run(&["id", "only"]).fails(1);
+        again(&one);
+        again(&two);
+    }
+    if program("sudo", "sudo").is_some() {
+        one.sh(
+            "mkdir -p /etc/sudoers.d; echo 'joe ALL=(only) NOPASSWD: /usr/bin/id' >/etc/sudoers
+            chmod 440 /etc/sudoers",
+        );
+        assert_eq!(one.sh("su joe -c 'sudo -u only id -un'"), "only\n");
+        one.run(&["su", "joe", "-c", "sudo -n id"]).fails(1);
+        two.run(&["su", "joe", "-c", "sudo -n -u joe id"]).fails(1);
+    }
+    if program("logrotate", "logrotate").is_some() {
+        one.sh("mkdir /var/log/app && echo line >/var/log/app/log && chown -R joe:joe /var/log/app
+            printf '/var/log/app/log {\\nrotate 2\\ncreate 0640 joe only\\nsu joe only\\n}\\n' >/srv/rotate
+            logrotate -f -s /srv/state /srv/rotate");
+        assert_eq!(
+            one.sh("stat -c '%U %G %a' /var/log/app/log /var/log/app/log.1"),
+            "joe only 640\njoe joe 644\n"
+        );
+    }
+    if program("ssh-keygen", "ssh-keygen").is_some() {
+        one.sh("su joe -c 'ssh-keygen -qt ed25519 -N \"\" -f ~/.ssh/id'");
+        assert_eq!(
+            one.sh("stat -c '%U %a' /home/joe/.ssh /home/joe/.ssh/id"),
+            "joe 700\njoe 600\n"
+        );
+    }
+}
+
+/// Whenever the monitor is killed, what was said of a file before is what a boot finds.
+fn owners_outlive_the_monitor(home: &Home) {
+    let zone = home.boot("killed");
+    for round in 0..4 {
+        zone.sh("rm -rf /srv/files; mkdir /srv/files");
+        // Each number is told only when its file has been given away, so that it must last.
+        let script = "for i in $(seq 2000); do : >/srv/files/$i; chown $i:$i /srv/files/$i
+            chmod 4751 /srv/files/$i; echo $i >>/srv/last; done";
+        let mut running = Some(home.start(&["login", "killed", "--", "sh", "-c", script]));
+        let last = zone.root().join("srv/last");
+        // The last line may be a part of one.
+        let told = || {
+            let text = std::fs::read_to_string(&last).unwrap_or_default();
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            whole
+                .lines()
+                .last()
+                .map_or(0, |line| line.parse().expect("a number"))
+        };
+        let reached = |wanted: u32| (told() >= wanted).then_some(());
+        eventually("files are given away", || reached(20 + 37 * round));
+        let monitor = nix::unistd::Pid::from_raw(zone.monitor());
+        nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+        drop(running.take());
+        eventually("the zone is down", || {
+            (home.state("killed") == "down").then_some(())
+        });
+        let number = told();
+        home.zone(&["boot", "killed"]).ok();
+        let told = zone.sh("cd /srv/files; stat -c '%n %u %g %a' $(seq $(tail -n1 /srv/last))");
+        let wanted: String = (1..=number)
+            .map(|i| format!("{i} {i} {i} 4751\n"))
+            .collect();
+        assert_eq!(told, wanted, "round {round}");
+        std::fs::remove_file(&last).expect("it is there");
+    }
+}
