@@ -3,6 +3,11 @@
 //! Written atomically, read strictly: an unknown key is an error, since a misspelt restriction
 //! that is silently ignored would be none.
 
+mod keys;
+mod users;
+
+pub use users::{IdKind, IdRange, Users};
+
 use crate::control::{Protocol, Publish};
 use crate::error::{Doing, Error, Result};
 use crate::zone::atomic;
@@ -37,6 +42,9 @@ pub struct Config {
     /// How calls that need translation reach the personality.
     #[serde(default, skip_serializing_if = "Trap::is_signal")]
     pub trap: Trap,
+    /// The zone's users as ids of the host.
+    #[serde(default, skip_serializing_if = "Users::is_usual")]
+    pub users: Users,
     /// Directories of the host that the zone sees.
     #[serde(default, rename = "bind", skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
@@ -123,8 +131,16 @@ impl Config {
     /// # Errors
     /// The file cannot be written.
     pub fn store(&self, path: &Path) -> Result<()> {
-        let text = toml::to_string(self).map_err(|error| bad(path, error))?;
-        atomic::write(path, text.as_bytes(), 0o600)
+        atomic::write(path, self.to_toml().as_bytes(), 0o600)
+    }
+
+    /// What `zone.toml` holds.
+    ///
+    /// # Panics
+    /// Never: every configuration can be written as TOML.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a configuration is a table")
     }
 
     /// The directory that is the zone's root, for a zone that lies in `zone_dir`.
@@ -157,6 +173,7 @@ impl Config {
         {
             return Err(format!("root {} is not an absolute path", root.display()));
         }
+        self.users.check()?;
         if self.root.is_some() && self.origin.is_some() {
             return Err("a tree that is used in place has no origin".to_owned());
         }
@@ -369,6 +386,7 @@ mod tests {
             origin: None,
             rewrite: true,
             trap: Trap::Signal,
+            users: Users::default(),
             binds: vec![Bind {
                 host: "/srv/a".into(),
                 zone: "/srv/b".into(),
@@ -400,6 +418,38 @@ mod tests {
             let error = Config::load(&path).expect_err("refused");
             assert!(error.to_string().contains("zone.toml"), "{error}");
             assert!(!error.remedy().is_empty());
+        }
+    }
+
+    #[test]
+    fn values_are_shown_and_changed_by_their_keys() {
+        let config = example();
+        assert_eq!(config.value("hostname").as_deref(), Some("web1"));
+        assert_eq!(config.value("users.map"), None);
+        let changed = config
+            .with("users.map", "0:100000:65536,70000:5")
+            .expect("fine");
+        assert_eq!(
+            changed.value("users.map").as_deref(),
+            Some("[\"0:100000:65536\", \"70000:5\"]")
+        );
+        let changed = changed.with("rewrite", "false").expect("fine");
+        assert!(!changed.rewrite);
+        let changed = changed.with("users.squash", "33").expect("fine");
+        assert_eq!(changed.users.squash, Some(33));
+        let back = changed.with("users", "").expect("fine").with("rewrite", "");
+        assert_eq!(back.as_ref(), Ok(&config));
+        for (key, text) in [
+            ("number", "7"),
+            ("hostname", ""),
+            ("hostname", "-"),
+            ("hostname.x", "a"),
+            ("users.mapp", "0:1:2"),
+            ("users.map", "0:1:2,1:5:9"),
+            ("nothing", "1"),
+            ("rewrite", "maybe"),
+        ] {
+            assert!(config.with(key, text).is_err(), "{key}={text}");
         }
     }
 

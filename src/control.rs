@@ -34,6 +34,8 @@ pub enum Request {
     },
     /// Counters: round trips by request, refusals by call.
     Stat,
+    /// Who runs.
+    Users,
 }
 
 /// A program to start in the zone.
@@ -111,6 +113,20 @@ pub enum Reply {
     },
     /// Answer to `Stat`.
     Stat(Stat),
+    /// Answer to `Users`.
+    Users {
+        /// One row a user, in the order of their ids.
+        users: Vec<Running>,
+    },
+}
+
+/// Processes of one user of a zone.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Running {
+    /// The effective uid, in the zone.
+    pub uid: u32,
+    /// How many processes.
+    pub processes: usize,
 }
 
 /// State of a running zone.

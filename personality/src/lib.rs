@@ -26,3 +26,4 @@ pub mod scheduling;
 pub mod sequenced;
 pub mod spawn;
 pub mod tables;
+pub mod users;

@@ -10,6 +10,7 @@ use crate::names::Names;
 use crate::net::{PortRow, ZoneNet};
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use crate::roots::{ROOTS_MAX, Root};
+use crate::users::IdMap;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
@@ -108,6 +109,10 @@ pub struct Tables {
     pub host_uid: u32,
     /// See `host_uid`.
     pub host_gid: u32,
+    /// Which user of the zone a user of the host is.
+    pub uids: IdMap,
+    /// The same of groups.
+    pub gids: IdMap,
     /// How many rows of `mounts` are those with which the zone was booted.
     pub mount_count: u32,
     /// How many rows of `ports` have ever been used.

@@ -4,6 +4,8 @@
 //! What a user reads as help is the doc comment of the same field that the parser fills.
 
 mod boot;
+mod check;
+mod config;
 mod create;
 mod delete;
 mod doctor;
@@ -17,6 +19,7 @@ mod program;
 mod publish;
 mod run;
 mod stat;
+mod users;
 
 use crate::control::Publish;
 use crate::error::{Error, Result};
@@ -52,6 +55,9 @@ enum Command {
     List(list::Args),
     Ports(ports::Args),
     Publish(publish::Args),
+    Users(users::Args),
+    Config(config::Args),
+    Check(check::Args),
     Stat(stat::Args),
     Halt(halt::Args),
     Delete(delete::Args),
@@ -105,6 +111,9 @@ impl Command {
             Self::List(args) => args.run(home),
             Self::Ports(args) => args.run(home),
             Self::Publish(args) => args.run(home),
+            Self::Users(args) => args.run(home),
+            Self::Config(args) => args.run(home),
+            Self::Check(args) => args.run(home),
             Self::Stat(args) => args.run(home),
             Self::Halt(args) => args.run(home),
             Self::Delete(args) => args.run(home),
@@ -174,6 +183,11 @@ mod tests {
             "doctor",
             "doctor web1 --json",
             "stat web1 --json",
+            "users web1",
+            "config web1 show",
+            "config web1 get users.map",
+            "config web1 set users.map=0:100000:65536 hostname=www",
+            "check web1 --repair",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
@@ -188,6 +202,9 @@ mod tests {
             "publish web1",
             "publish web1 80",
             "create web1 --debian --root /usr",
+            "config web1",
+            "config web1 set",
+            "config web1 set hostname",
             "login",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());

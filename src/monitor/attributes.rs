@@ -1,6 +1,6 @@
 //! Attributes as the bytes of a `struct statx`, and the one number that an ioctl tells of a terminal.
 
-use super::owners::{id_in_zone, identify};
+use super::owners::identify;
 use super::procfs::Attr;
 use super::zone::Zone;
 use nix::errno::Errno;
@@ -40,8 +40,8 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
         x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
         (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(owner.rdev), libc::minor(owner.rdev));
     } else {
-        x.stx_uid = id_in_zone(x.stx_uid, tables.host_uid);
-        x.stx_gid = id_in_zone(x.stx_gid, tables.host_gid);
+        x.stx_uid = tables.uids.to_zone(x.stx_uid);
+        x.stx_gid = tables.gids.to_zone(x.stx_gid);
     }
     Ok(bytes(&x))
 }

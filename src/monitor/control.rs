@@ -1,14 +1,16 @@
 //! The control socket: what the command line asks of a running zone.
 
+use super::procfs::View;
 use super::programs::{Event, Program};
 use super::zone::Zone;
 use super::{guests, paths};
-use crate::control::{Exec, Reply, Request, Stat, Status};
+use crate::control::{Exec, Reply, Request, Running, Stat, Status};
 use crate::zone::channel::Channel;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{SockFlag, accept4};
 use nix::unistd::Pid;
 use picozone_personality::mailbox::Request as Doorbell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -56,6 +58,7 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                 Reply::Ok
             }
             Request::Stat => Reply::Stat(stat(zone)),
+            Request::Users => Reply::Users { users: users(zone) },
         };
         if channel.send(&reply, &[]).is_err() {
             return;
@@ -99,6 +102,17 @@ fn stat(zone: &Zone) -> Stat {
     }
 }
 
+fn users(zone: &Zone) -> Vec<Running> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for (process, _) in guests::all(&zone.shared, zone.init_pid()) {
+        let [_, effective, ..] = zone.credentials(process).uid;
+        *counts.entry(effective).or_default() += 1;
+    }
+    let rows = counts.into_iter();
+    rows.map(|(uid, processes)| Running { uid, processes })
+        .collect()
+}
+
 fn read_file(zone: &Zone, path: &str) -> String {
     let mut text = String::new();
     if let Ok(fd) = paths::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
@@ -140,7 +154,15 @@ fn user(zone: &Zone, name: Option<&str>) -> Result<(u32, u32, Vec<u32>), String>
                 .is_some_and(|members| members.split(',').any(|member| member == login))
         })
         .filter_map(|fields| fields.get(2)?.parse().ok())
+        .filter(|&group| zone.shared.tables().gids.has(group))
         .collect();
+    let tables = zone.shared.tables();
+    if !tables.uids.has(uid) || !tables.gids.has(gid) {
+        return Err(format!(
+            "the zone's map has no user {uid} of group {gid}; `zone config {} get users` shows it",
+            zone.name
+        ));
+    }
     Ok((uid, gid, groups))
 }
 

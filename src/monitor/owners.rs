@@ -61,8 +61,8 @@ pub fn in_zone(zone: &Zone, file: &std::fs::File, data: &std::fs::Metadata) -> O
         None
     };
     kept.unwrap_or_else(|| Owner {
-        uid: id_in_zone(data.uid(), tables.host_uid),
-        gid: id_in_zone(data.gid(), tables.host_gid),
+        uid: tables.uids.to_zone(data.uid()),
+        gid: tables.gids.to_zone(data.gid()),
         mode: data.mode(),
         rdev: data.rdev(),
     })
@@ -77,8 +77,8 @@ pub fn found(zone: &Zone, fd: &impl std::os::fd::AsRawFd) -> std::result::Result
     let tables = zone.shared.tables();
     let kept = zone.owners.get(&zone.shared, id);
     let owner = kept.unwrap_or(Owner {
-        uid: id_in_zone(host.uid, tables.host_uid),
-        gid: id_in_zone(host.gid, tables.host_gid),
+        uid: tables.uids.to_zone(host.uid),
+        gid: tables.gids.to_zone(host.gid),
         mode: host.mode,
         rdev: 0,
     });
@@ -100,17 +100,6 @@ pub struct Found {
     pub owner: Owner,
     /// Whether the table has a row of it.
     pub is_kept: bool,
-}
-
-/// As the personality translates a host id: the zone's own user is root, system ids are the same, the
-/// rest is nobody.
-#[must_use]
-pub fn id_in_zone(id: u32, own: u32) -> u32 {
-    match id {
-        id if id == own => 0,
-        id if id < 1000 => id,
-        _ => 65534,
-    }
 }
 
 impl Owners {

@@ -17,7 +17,7 @@ use super::terminals::Terminals;
 use super::used::Used;
 use super::zone::Zone;
 use super::{control, ipc, requests};
-use crate::config::Trap;
+use crate::config::{IdKind, Trap};
 use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
@@ -74,6 +74,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         tables.protects_links = u32::from(protects_links());
         tables.jumps = u32::from(copies.is_on());
         tables.host_gid = nix::unistd::getegid().as_raw();
+        let users = &boot.config.users;
+        tables.uids = users.map(IdKind::User, tables.host_uid);
+        tables.gids = users.map(IdKind::Group, tables.host_gid);
         let host = nix::sys::utsname::uname().doing("ask for", "the system's name")?;
         let shown = [
             host.sysname(),

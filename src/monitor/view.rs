@@ -13,6 +13,8 @@ use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
 use picozone_personality::scheduling::Row;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, mount_id};
+use picozone_personality::users::IdMap;
+use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -31,6 +33,25 @@ pub fn device_of(zone_path: &Path) -> u64 {
         MINORS + 1
     };
     libc::makedev(0, minor)
+}
+
+/// A map as user_namespaces(7) has it.
+fn id_map(map: &IdMap) -> Vec<u8> {
+    let whole = [(0, 0, u32::MAX)];
+    // The first row is who runs the zone, and many ids that are one have no line.
+    let rows = map.rows[1..]
+        .iter()
+        .filter(|row| row.count > 0 && row.squashes == 0);
+    let rows: Vec<(u32, u32, u32)> = match map.is_closed {
+        0 => whole.to_vec(),
+        _ => rows.map(|row| (row.zone, row.host, row.count)).collect(),
+    };
+    let mut text = String::new();
+    for (zone, host, count) in rows {
+        // A write to a String cannot fail.
+        let _ = writeln!(text, "{zone:>10} {host:>10} {count:>10}");
+    }
+    text.into_bytes()
 }
 
 impl View for Zone {
@@ -100,6 +121,11 @@ impl View for Zone {
         };
         let booted = booted.map(|mount| line(row_of(mount).map_or(0, mount_id) as usize, mount));
         booted.chain(super::mounting::lines(self)).collect()
+    }
+
+    fn id_maps(&self) -> [Vec<u8>; 2] {
+        let tables = self.shared.tables();
+        [&tables.uids, &tables.gids].map(id_map)
     }
 
     fn hostname(&self) -> Vec<u8> {

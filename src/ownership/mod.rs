@@ -7,6 +7,7 @@
 //! and birth time ([`FileId`]), so that an inode number used again finds nothing.
 //! Deliberately absent: paths. A file keeps its row wherever it is moved or linked to.
 
+pub mod check;
 #[path = "identity_unsafe.rs"]
 mod identity;
 mod journal;

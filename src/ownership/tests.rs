@@ -100,3 +100,60 @@ fn modes_on_the_host_let_their_owner_work() {
     assert_eq!(mode_on_host(0o4000, false), 0o600);
     assert_eq!(mode_on_host(0o7555, true), 0o1755);
 }
+
+#[test]
+fn a_check_finds_rows_that_are_wrong_or_of_nothing_and_mends() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (zone_dir, tree) = (temporary.path().join("zone"), temporary.path().join("tree"));
+    fs::create_dir_all(tree.join("a/b")).expect("made");
+    fs::create_dir(&zone_dir).expect("made");
+    fs::write(tree.join("a/b/file"), "").expect("written");
+    std::os::unix::fs::symlink("..", tree.join("a/link")).expect("linked");
+    let id = |path: &str| {
+        let file = fs::File::open(tree.join(path)).expect("open");
+        identify(&file).expect("known").0
+    };
+    let owner = |mode: u32| Owner {
+        uid: 1,
+        gid: 2,
+        mode,
+        rdev: 0,
+    };
+    let store = Store::open(&zone_dir).expect("open");
+    let rows = [
+        (id("a"), owner(libc::S_IFDIR | 0o2755)),
+        (id("a/b/file"), owner(libc::S_IFDIR | 0o755)),
+        (id("a/b"), owner(libc::S_IFBLK | 0o600)),
+        row(3),
+    ];
+    store.set(&rows).expect("written");
+    drop(store);
+    let (mut journal, _) = Journal::open(&zone_dir).expect("open");
+    journal
+        .add(id("."), owner(libc::S_IFDIR | 0o700))
+        .expect("added");
+    let trees = [tree.clone()];
+    let look = |is_repair| check::check(&zone_dir, &trees, is_repair).expect("checked");
+    let found = check::Report {
+        files: 5,
+        rows: 5,
+        journaled: 1,
+        stale: 1,
+        wrong: 2,
+        ..check::Report::default()
+    };
+    assert_eq!(look(false), found);
+    assert_eq!(
+        look(true),
+        check::Report {
+            is_repaired: true,
+            ..found
+        }
+    );
+    let fine = check::Report {
+        files: 5,
+        rows: 2,
+        ..check::Report::default()
+    };
+    assert_eq!(look(false), fine);
+}

@@ -149,6 +149,7 @@ mod tests {
             origin: None,
             rewrite: false,
             trap: crate::config::Trap::Signal,
+            users: crate::config::Users::default(),
             binds: vec![],
             publications: vec![],
         }

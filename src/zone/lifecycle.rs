@@ -5,8 +5,8 @@
 
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
-use super::{Name, Zone, channel::Channel, claim, liveness, registry, setup};
-use crate::config::{Bind, Config, Origin, Trap};
+use super::{Name, Zone, channel::Channel, claim, configure, liveness, registry, setup};
+use crate::config::{Bind, Config, Origin, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -65,6 +65,7 @@ impl Wanted {
             origin: self.origin.clone(),
             rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
+            users: Users::default(),
             binds: self.binds.clone(),
             publications: self.publications.clone(),
         }
@@ -264,6 +265,7 @@ pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
 
 /// Boots a zone that does not run and whose lock the caller holds.
 pub(super) fn start(home: &Home, zone: &Zone, config: &mut Config) -> Result<()> {
+    configure::require_ordinary(zone.name(), config)?;
     tree::check(config, zone.dir(), home.dir())?;
     for _ in 0..ADDRESS_TRIES {
         readdress(home, zone, config)?;
@@ -520,7 +522,7 @@ fn change_publications(
 }
 
 /// Takes the lock of a zone, which may be deleted by the command that holds it.
-fn take(zone: &Zone, operation: &'static str) -> Result<Lock> {
+pub(super) fn take(zone: &Zone, operation: &'static str) -> Result<Lock> {
     match Lock::take(zone.dir()) {
         Err(Error::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             Err(Error::UnknownZone {

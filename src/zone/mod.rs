@@ -9,7 +9,9 @@
 pub mod address;
 pub mod atomic;
 pub mod channel;
+pub mod check;
 pub mod claim;
+pub mod configure;
 pub mod lifecycle;
 pub mod liveness;
 pub mod lock;

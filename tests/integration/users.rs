@@ -1,12 +1,16 @@
 //! A zone has users of its own: accounts, passwords, owners and modes, as the tools of every
 //! administrator set them, and they last.
 
-use crate::harness::{Home, Zone, eventually, in_each_role, program};
+use crate::harness::{Home, Role, Zone, am_root, eventually, in_each_role, program, skip};
+use std::os::unix::fs::{PermissionsExt, lchown};
 
 in_each_role!(
     tools_give_files_away,
     accounts_are_the_zones,
-    owners_outlive_the_monitor
+    owners_outlive_the_monitor,
+    users_are_mapped,
+    configurations_are_changed,
+    stores_are_checked
 );
 
 /// Owner, group, mode, type and device of everything below `/srv/work`.
@@ -190,4 +194,202 @@ fn owners_outlive_the_monitor(home: &Home) {
         assert_eq!(told, wanted, "round {round}");
         std::fs::remove_file(&last).expect("it is there");
     }
+}
+
+/// A directory of the host with one file of each owner.
+fn share(home: &Home, owners: &[u32]) -> std::path::PathBuf {
+    let share = home.place().work();
+    for &owner in owners {
+        let file = share.join(owner.to_string());
+        std::fs::write(&file, "").expect("written");
+        lchown(&file, Some(owner), Some(owner)).expect("we are root");
+    }
+    std::fs::set_permissions(&share, std::fs::Permissions::from_mode(0o755)).expect("ours");
+    share
+}
+
+fn users_are_mapped(home: &Home) {
+    if home.role() == Role::Root {
+        home.create("mapped");
+        let told = home
+            .zone(&["config", "mapped", "set", "users.map=0:100000:1000"])
+            .fails(125);
+        assert!(told.contains("under the ids of the map"), "{told}");
+        assert!(
+            !home
+                .zone(&["config", "mapped", "show"])
+                .ok()
+                .contains("100000")
+        );
+        return;
+    }
+    if !am_root() {
+        return skip("mapped users", "only root gives files to others");
+    }
+    let owners = [0, 33, 2500, 100_000, 100_033, 100_999, 101_000, 200_033];
+    let share = share(home, &owners);
+    let bind = format!("{}:/srv/share", share.display());
+    for (name, changes) in [
+        (
+            "one",
+            &[
+                "users.map=0:100000:1000,5000:2000-2999",
+                "users.squash=4242",
+            ][..],
+        ),
+        ("two", &["users.map=0:200000:1000"]),
+    ] {
+        home.create_with(name, &["--bind", &bind]);
+        home.zone(&[&["config", name, "set"], changes].concat())
+            .ok();
+    }
+    let (one, two) = (home.started("one"), home.started("two"));
+    let look = "cd /srv/share; stat -c '%n %u %g' $(ls | sort -n)";
+    assert_eq!(
+        one.sh(look),
+        "0 4242 4242\n33 4242 4242\n2500 5000 5000\n100000 0 0\n100033 33 33\n100999 999 999\n101000 4242 4242\n200033 4242 4242\n"
+    );
+    assert_eq!(
+        two.sh(look),
+        "0 65534 65534\n33 65534 65534\n2500 65534 65534\n100000 65534 65534\n100033 65534 65534\n100999 65534 65534\n101000 65534 65534\n200033 33 33\n"
+    );
+    assert_eq!(
+        one.sh("cat /proc/self/uid_map /proc/self/gid_map"),
+        "         0     100000       1000\n".repeat(2)
+    );
+    // Ids that the map has not do not exist; what the zone makes is its own.
+    assert_eq!(
+        one.sh("touch /srv/own; chown 999:999 /srv/own; stat -c %u:%g /srv/own /etc"),
+        "999:999\n0:0\n"
+    );
+    for wrong in ["chown 1000 /srv/own", "chgrp 4294967294 /srv/own"] {
+        let told = one.run(&["sh", "-c", wrong]).fails(1);
+        assert!(told.contains("Invalid argument"), "{told}");
+    }
+    if program("set*id", "python3").is_some() {
+        let script = "import os
+for call, ids in [(os.setuid, [1000]), (os.setgid, [1000]), (os.setresuid, [0, 0, 1000]), (os.setgroups, [[5, 1000]])]:
+    try: call(*ids); print('done')
+    except OSError as error: print(error.errno)
+os.setgroups([5, 999]); os.setresgid(999, 33, 999); os.setresuid(5000, 33, 5000); print(os.getresuid())";
+        assert_eq!(
+            one.run(&["python3", "-c", script]).ok(),
+            "22\n22\n22\n22\n(5000, 33, 5000)\n"
+        );
+    }
+    let told = home
+        .zone(&["login", "one", "-u", "1000", "--", "id"])
+        .fails(126);
+    assert!(told.contains("the zone's map has no user 1000"), "{told}");
+    let sleeper = home.start(&["login", "one", "-u", "33", "--", "sleep", "1000"]);
+    let row = eventually("the sleeper runs", || {
+        let told = home.json(&["users", "one", "--json"]);
+        let rows = told["users"].as_array().expect("an array").clone();
+        rows.into_iter().find(|row| row["uid"] == 33)
+    });
+    assert_eq!(
+        (row["host_uid"].as_u64(), row["processes"].as_u64()),
+        (Some(100_033), Some(1))
+    );
+    let told = home.zone(&["users", "one"]).ok();
+    assert!(
+        told.contains("users 0:100000:1000, 5000:2000-2999, others 4242"),
+        "{told}"
+    );
+    let told = home
+        .zone(&["config", "one", "set", "users.map=0:100000:999"])
+        .fails(125);
+    assert!(told.contains("halt it first"), "{told}");
+    drop(sleeper);
+    home.zone(&["halt", "one"]).ok();
+    let told = home
+        .zone(&["config", "one", "set", "users.map=0:100000:999"])
+        .fails(125);
+    assert!(
+        told.contains("1 of its files") && told.contains("999:999"),
+        "{told}"
+    );
+    home.zone(&["config", "one", "set", "users.map=0:300000:1000"])
+        .ok();
+    let one = home.started("one");
+    assert_eq!(one.sh("stat -c %u:%g /srv/own"), "999:999\n");
+    assert_eq!(one.sh("stat -c %u /srv/share/100033"), "4242\n");
+}
+
+fn configurations_are_changed(home: &Home) {
+    home.create("config");
+    let config = |arguments: &[&str]| home.zone(&[&["config", "config"], arguments].concat());
+    assert_eq!(config(&["get", "hostname"]).ok(), "config\n");
+    config(&["set", "hostname=other.name"]).ok();
+    assert!(
+        config(&["show"])
+            .ok()
+            .contains("hostname = \"other.name\"\n")
+    );
+    assert!(
+        config(&["set", "hostname=other.name"])
+            .ok()
+            .contains("already")
+    );
+    for wrong in [
+        "hostname=-",
+        "number=5",
+        "root=/usr",
+        "no.such=1",
+        "users.map=1:2:x",
+    ] {
+        let (key, _) = wrong.split_once('=').expect("it has");
+        let told = config(&["set", wrong]).fails(125);
+        assert!(told.contains(key) && told.contains("remedy"), "{told}");
+    }
+    let told = config(&["get", "users.map"]).fails(125);
+    assert!(told.contains("it is not set"), "{told}");
+    let zone = home.started("config");
+    assert_eq!(zone.sh("hostname"), "other.name\n");
+    assert!(
+        config(&["set", "hostname=third"])
+            .ok()
+            .contains("next boot")
+    );
+    assert_eq!(zone.sh("hostname"), "other.name\n");
+    again(&zone);
+    assert_eq!(zone.sh("hostname"), "third\n");
+    let told = home.zone(&["users", "config"]).ok();
+    assert!(told.contains("no map") && told.contains("root"), "{told}");
+}
+
+fn stores_are_checked(home: &Home) {
+    let zone = home.boot("checked");
+    zone.sh("mkdir /srv/many && cd /srv/many && touch $(seq 100) && chown 33 *; mknod node c 1 3");
+    let told = home.zone(&["check", "checked"]).fails(125);
+    assert!(told.contains("it runs"), "{told}");
+    home.zone(&["halt", "checked"]).ok();
+    let before = home.json(&["check", "checked", "--json"]);
+    let count = |report: &serde_json::Value, key: &str| report[key].as_u64().expect("a number");
+    assert_eq!(
+        (count(&before, "wrong"), count(&before, "stale")),
+        (0, 0),
+        "{before}"
+    );
+    assert!(count(&before, "rows") > 100 && count(&before, "files") > count(&before, "rows"));
+    for number in 1..=60 {
+        std::fs::remove_file(zone.root().join(format!("srv/many/{number}"))).expect("there");
+    }
+    assert_eq!(
+        count(&home.json(&["check", "checked", "--json"]), "stale"),
+        60
+    );
+    assert!(
+        home.zone(&["check", "checked", "--repair"])
+            .ok()
+            .contains("mended")
+    );
+    let after = home.json(&["check", "checked", "--json"]);
+    assert_eq!(count(&after, "rows"), count(&before, "rows") - 60);
+    assert_eq!(count(&after, "stale"), 0);
+    let zone = home.started("checked");
+    assert_eq!(
+        zone.sh("cd /srv/many; stat -c '%u %F' 61 node"),
+        "33 regular empty file\n0 character special file\n"
+    );
 }

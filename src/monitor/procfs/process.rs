@@ -89,7 +89,10 @@ static ROWS: &[ProcessRow] = &[
     private(only(PlaceOf::Process, same!("coredump_filter")), 0o400),
     made("cpuset", text!(b"/\n")),
     private(same!("environ"), 0o400),
-    made("gid_map", text!(b"         0          0 4294967295\n")),
+    made("gid_map", |view, _, _| {
+        let [_, gids] = view.id_maps();
+        Ok(gids)
+    }),
     private(same!("io"), 0o400),
     same!("limits"),
     private(
@@ -129,7 +132,10 @@ static ROWS: &[ProcessRow] = &[
     made("stat", stat_line::stat),
     made("statm", |view, _, subject| statm(view, subject)),
     made("status", status::status),
-    made("uid_map", text!(b"         0          0 4294967295\n")),
+    made("uid_map", |view, _, _| {
+        let [uids, _] = view.id_maps();
+        Ok(uids)
+    }),
     same!("wchan"),
 ];
 

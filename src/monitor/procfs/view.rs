@@ -86,6 +86,10 @@ pub trait View: Send + Sync {
     }
     /// The mount table, in the order of mounting, the root first.
     fn mounts(&self) -> Vec<Mount>;
+    /// `uid_map` and `gid_map` of every process.
+    fn id_maps(&self) -> [Vec<u8>; 2] {
+        [(); 2].map(|()| b"         0          0 4294967295\n".to_vec())
+    }
     /// `uname -n`.
     fn hostname(&self) -> Vec<u8>;
     /// `uname`'s domain name.

@@ -14,6 +14,7 @@ use picozone_personality::capabilities::{Capabilities, FilePrivileges, Ids};
 use picozone_personality::commons::GROUPS_MAX;
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME};
+use picozone_personality::users::IdMap;
 
 /// Credentials of a thread in the zone's numbers: real, effective, saved, file system.
 #[derive(Clone, Copy)]
@@ -83,7 +84,13 @@ fn set_ids(ids: &mut [u32; 4], privileged: bool, wanted: [u32; 3]) -> Result<u64
     Ok(0)
 }
 
-/// The set*id family, by call number.
+/// Whether a call can ask for an id: the zone has it, or it stands for no change.
+pub fn is_mapped(map: &IdMap, id: u32) -> bool {
+    id == NONE || map.has(id)
+}
+
+/// The set*id family, by call number. Rare, so that it is not to lie within what every call runs.
+#[inline(never)]
 pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u64> {
     let old = thread.credentials;
     let (a, b, c) = (a as u32, b as u32, c as u32);
@@ -97,7 +104,22 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
         (&mut thread.credentials.gid, Power::SetGid)
     };
     let privileged = old.capabilities.has(power);
+    let map = if is_user {
+        &tables().uids
+    } else {
+        &tables().gids
+    };
+    // How many of the arguments the call has.
+    let count = match nr {
+        __NR_setresuid | __NR_setresgid => 3,
+        __NR_setreuid | __NR_setregid => 2,
+        _ => 1,
+    };
+    let are_mapped = [a, b, c][..count].iter().all(|&id| is_mapped(map, id));
     let result = match nr {
+        // What changes nothing tells the old value.
+        __NR_setfsuid | __NR_setfsgid if !are_mapped => return Ok(u64::from(ids[3])),
+        _ if !are_mapped => return Err(Errno::EINVAL),
         __NR_setuid | __NR_setgid => {
             if a == NONE {
                 Err(Errno::EINVAL)
@@ -193,7 +215,11 @@ pub fn setgroups(thread: &mut Thread, size: u64, list: u64) -> Result<u64> {
     if size > GROUPS_MAX {
         return Err(Errno::EINVAL);
     }
-    let new = Groups::read(size, list)?;
+    let mut new = Groups::read(size, list)?;
+    if !new.as_slice().iter().all(|&id| tables().gids.has(id)) {
+        new.free();
+        return Err(Errno::EINVAL);
+    }
     core::mem::replace(&mut thread.credentials.groups, new).free();
     let same = thread.credentials;
     changed(thread, &same);

@@ -1,7 +1,7 @@
 //! What stat(2) and its kin say.
 
 use super::marks::{self, APPEND_ONLY, IMMUTABLE};
-use super::owners::{Place, id_to_zone, owner_of};
+use super::owners::{Place, ids_to_zone, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
@@ -30,8 +30,7 @@ fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
         st.st_mode = owner.mode;
         st.st_rdev = owner.rdev;
     } else {
-        st.st_uid = id_to_zone(st.st_uid, tables().host_uid);
-        st.st_gid = id_to_zone(st.st_gid, tables().host_gid);
+        (st.st_uid, st.st_gid) = ids_to_zone(st.st_uid, st.st_gid);
     }
 }
 
@@ -282,8 +281,7 @@ fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
         (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
         x.stx_attributes |= marks::as_attributes(owner.marks);
     } else {
-        x.stx_uid = id_to_zone(x.stx_uid, tables().host_uid);
-        x.stx_gid = id_to_zone(x.stx_gid, tables().host_gid);
+        (x.stx_uid, x.stx_gid) = ids_to_zone(x.stx_uid, x.stx_gid);
     }
     x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
 }

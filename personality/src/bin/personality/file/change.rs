@@ -5,6 +5,8 @@ use super::rights::{may_chown, must_own};
 use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
 use crate::arch::syscall2;
 use crate::dispatch::checked;
+use crate::identity::is_mapped;
+use crate::monitor::tables;
 use crate::path::must_be_changeable;
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
@@ -84,6 +86,10 @@ pub fn must_be_open(fd: u64) -> Result<()> {
 fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     must_be_changeable(thread, fd)?;
     must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
+    // As of an id that a user name space has not.
+    if !is_mapped(&tables().uids, uid as u32) || !is_mapped(&tables().gids, gid as u32) {
+        return Err(Errno::EINVAL);
+    }
     let st = stat_of(fd)?;
     may_chown(thread, &st, uid as u32, gid as u32)?;
     let clears = if keeps_set_gid(thread, st.st_gid) {

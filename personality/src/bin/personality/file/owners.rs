@@ -18,15 +18,10 @@ pub(super) struct Owner {
     pub(super) marks: u32,
 }
 
-/// A host id: the zone's own user is root, system ids are the same, the rest is nobody.
-pub(super) fn id_to_zone(id: u32, own: u32) -> u32 {
-    if id == own {
-        0
-    } else if id < 1000 {
-        id
-    } else {
-        65534
-    }
+/// Owner and group of a file of the host that the ownership table does not have.
+#[inline(never)]
+pub(super) fn ids_to_zone(uid: u32, gid: u32) -> (u32, u32) {
+    (tables().uids.to_zone(uid), tables().gids.to_zone(gid))
 }
 
 /// How the kernel is told of a file: by a descriptor, or by a directory and a vetted name in it.
