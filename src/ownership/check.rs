@@ -67,7 +67,7 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
     // What is left has no file.
     (report.stale, report.wrong) = (rows.len(), wrong.len());
     if is_repair {
-        store.set(&left)?;
+        store.set(&left, &[])?;
         for full in [journal.turn(), journal.turn()] {
             journal
                 .forget(full)
