@@ -41,6 +41,8 @@ pub enum Power {
     Immutable = 9,
     /// CAP_NET_BIND_SERVICE.
     BindService = 10,
+    /// CAP_NET_ADMIN.
+    Network = 12,
     /// CAP_IPC_LOCK.
     Lock = 14,
     /// CAP_IPC_OWNER.

@@ -17,6 +17,9 @@ pub const TEXT_MAX: usize = 4096;
 /// netlink socket.
 pub const NETLINK: u32 = 6;
 
+/// Most bytes of a value of [`Request::Recorded`].
+pub const RECORDED_MAX: usize = 16;
+
 /// What [`Request::Open`], [`Request::Stat`] and [`Request::Readlink`] answer where the path leads out
 /// of the monitor's mounts through a link of theirs: this plus the length of the absolute zone path
 /// that `b` receives. The guest resolves it anew, by its own rights, as a link like any other.
@@ -43,6 +46,16 @@ pub mod xattr {
     pub const LIST: u64 = 2;
     /// Takes it away.
     pub const REMOVE: u64 = 3;
+}
+
+/// Operations of [`Request::Recorded`].
+pub mod recorded {
+    /// Tells what is kept.
+    pub const TELL: u64 = 0;
+    /// Keeps a value.
+    pub const KEEP: u64 = 1;
+    /// Keeps it no more.
+    pub const FORGET: u64 = 2;
 }
 
 /// Operations of [`Request::Handle`].
@@ -225,8 +238,9 @@ requests! {
     Msg = 21;
     /// Ends a wait: args = the errno that is given if nothing came of it. Else the result.
     EndWait = 22;
-    /// Makes a socket that stands for one of `NETLINK_ROUTE`: args = zone pid that asks for it,
-    /// `SOCK_CLOEXEC | SOCK_NONBLOCK`. The value is the new descriptor.
+    /// Makes a socket that stands for one of netlink: args = zone pid that asks for it,
+    /// `SOCK_CLOEXEC | SOCK_NONBLOCK`, 1 if it is one of `NETLINK_ROUTE`, others get no answers. The
+    /// value is the new descriptor.
     Netlink = 23;
     /// Extended attribute of a file: args = descriptor, operation (see [`xattr`]), ..; a = name.
     Xattr = 24;
@@ -257,6 +271,12 @@ requests! {
     /// Makes a socket that is connected to an address, to send for a handed-over unix datagram socket,
     /// whose name it shows: args as for `Bind`. The value is the new descriptor.
     Messenger = 41;
+    /// An option of a handed-over socket that is more than the host gives: args = level (high word) and
+    /// option, cookie, operation (see [`recorded`]), length; b = value both ways. The value of the
+    /// request is the length of what is kept, 0 if nothing is.
+    Recorded = 42;
+    /// A handed-over TCP socket has another port since it listens: args = the port before, cookie.
+    Moved = 43;
     /// Length of a file: args = descriptor, length.
     Truncate = 45;
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it

@@ -132,6 +132,8 @@ pub struct Tables {
     pub settings_open: AtomicU32,
     /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
     pub protects_links: u32,
+    /// Not 0 once a socket of the zone has had an option beyond what the host gives.
+    pub recorded_options: AtomicU32,
     /// What `uname` shows: six names, each NUL-terminated, of which those at [`HOST_NAME`] and
     /// [`DOMAIN_NAME`] change.
     pub uname: [[u8; 65]; 6],
@@ -141,8 +143,6 @@ pub struct Tables {
     pub empty: [u8; 64],
     /// Approved sources, see [`ZoneNet::sources`].
     pub sources: [SourceAddress; 8],
-    /// The messages that guests may send, see [`messages::approved`].
-    pub messages: [Approved; messages::COUNT],
     /// Approved ways to open.
     pub hows: [How; HOWS_MAX],
     /// The mount table: longest prefix first, the root last; then what the zone has added.
@@ -159,6 +159,8 @@ pub struct Tables {
     pub libraries: [LibraryRow; libraries::ROWS],
     /// Names that the kernel may be given by their address.
     pub names: Names,
+    /// The messages that guests may send, see [`messages::approved`].
+    pub messages: [Approved; messages::COUNT],
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
 }

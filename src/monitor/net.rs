@@ -6,6 +6,7 @@
 
 pub mod inet;
 mod netlink;
+mod options;
 pub mod unix;
 
 use super::descriptors::own_path;
@@ -19,6 +20,7 @@ use inet::Inet;
 use inet::rows::Rows;
 use netlink::Netlink;
 use nix::errno::Errno;
+use options::Options;
 use picozone_personality::capabilities::Power;
 use picozone_personality::commons::Process;
 use picozone_personality::net::Proto;
@@ -34,6 +36,7 @@ pub struct Net {
     inet: Inet,
     unix: Unix,
     netlink: Netlink,
+    options: Options,
 }
 
 fn number(errno: Errno) -> i32 {
@@ -56,6 +59,7 @@ impl Net {
             inet: Inet::new(zone_number, rows, run_dir),
             unix: Unix::new(zone_number, run_dir)?,
             netlink: Netlink::new(zone_number),
+            options: Options::default(),
         };
         for publication in publications {
             net.inet.publish(publication.clone())?;
@@ -99,6 +103,30 @@ impl Net {
             .map_err(number)
     }
 
+    /// Records or tells an option of a handed-over socket, see `Request::Recorded`.
+    ///
+    /// # Errors
+    /// `EBADF`; `EINVAL`: no such operation, or too long a value.
+    pub fn recorded(
+        &self,
+        socket: &OwnedFd,
+        option: u64,
+        operation: u64,
+        value: &[u8],
+    ) -> std::result::Result<Vec<u8>, i32> {
+        self.options.serve(socket, option, operation, value)
+    }
+
+    /// A handed-over TCP socket that listens has another port than before.
+    ///
+    /// # Errors
+    /// `EINVAL`: none that was bound there; `ENOBUFS`: the table of ports is full.
+    pub fn moved(&self, socket: &OwnedFd, before: u64) -> std::result::Result<i64, i32> {
+        let before = u16::try_from(before).map_err(|_| libc::EINVAL)?;
+        let moved = self.inet.moved(socket.as_fd(), before);
+        moved.map(|()| 0).map_err(number)
+    }
+
     /// Makes a socket that sends to an address for a handed-over unix datagram socket.
     ///
     /// # Errors
@@ -132,7 +160,8 @@ impl Net {
             .map_err(number)
     }
 
-    /// Makes a socket that stands for a netlink socket of the zone's process `wanted`.
+    /// Makes a socket that stands for a netlink socket of the zone's process `wanted`; `is_route`: one that is
+    /// answered.
     ///
     /// # Errors
     /// Those of socket(2).
@@ -140,8 +169,11 @@ impl Net {
         &self,
         wanted: u32,
         is_nonblocking: bool,
+        is_route: bool,
     ) -> std::result::Result<OwnedFd, i32> {
-        self.netlink.socket(wanted, is_nonblocking).map_err(number)
+        self.netlink
+            .socket(wanted, is_nonblocking, is_route)
+            .map_err(number)
     }
 
     /// The zone's name for a unix address that the kernel holds.

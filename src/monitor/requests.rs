@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, Request, TEXT_MAX, handle, key, xattr};
+use picozone_personality::mailbox::{ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, xattr};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
@@ -107,6 +107,17 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 }
             }
         }
+        Request::Recorded => {
+            let socket = handed(zone, args[1])?;
+            let length = usize::try_from(args[3]).map_err(|_| libc::EINVAL)?;
+            let value = shared.read_bytes(call.tid, length.min(RECORDED_MAX));
+            let kept = zone.net.recorded(&socket, args[0], args[2], &value)?;
+            if !kept.is_empty() {
+                shared.tables().recorded_options.store(1, Relaxed);
+            }
+            put(&kept)
+        }
+        Request::Moved => zone.net.moved(&handed(zone, args[1])?, args[0]),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;
@@ -120,7 +131,9 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             let flags = files::low_int(args[1]);
             let wanted = u32::try_from(args[0]).map_err(|_| libc::EINVAL)?;
             let is_nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-            let socket = zone.net.netlink_socket(wanted, is_nonblocking)?;
+            let socket = zone
+                .net
+                .netlink_socket(wanted, is_nonblocking, args[2] == 1)?;
             let is_cloexec = flags & libc::SOCK_CLOEXEC != 0;
             listener
                 .add(call, socket.as_fd(), is_cloexec)

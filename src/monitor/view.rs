@@ -216,6 +216,7 @@ impl View for Zone {
         let is_connected = !peer.ip().is_unspecified() || peer.port() != 0;
         let role = Role::Local {
             peer: is_connected.then_some(&there[..]),
+            is_chosen: false,
         };
         let shown = to_zone(&tables.net, ports, proto, &here, role);
         let local = shown.map_or(Some(local), |shown| socket_of(shown.as_bytes()))?;

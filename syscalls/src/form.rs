@@ -323,16 +323,37 @@ pub(crate) const SETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 32, 33,
-                34, 35, 37, 41, 42, 46, 47, 60, 63, 64, 65, 66, 67,
+                1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 34, 35, 37,
+                41, 42, 46, 47, 60, 63, 64, 65, 66, 67,
             ],
         ),
     ],
-    &[OneOf(1, &[0, 6, 17, 41])],
+    &[OneOf(1, &[0, 17, 41])],
+    TCP,
 ];
-/// SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket stands for a netlink
-/// socket.
-pub(crate) const SOCKET_KIND: Form = &[&[EqLow(1, 1), OneOf(2, &[3, 38, 39])]];
+/// SO_SNDBUF, SO_RCVBUF and TCP_CONGESTION, beside which others may be recorded.
+pub(crate) const RECORDED: Form = &[
+    &[EqLow(1, 1), OneOf(2, &[7, 8])],
+    &[EqLow(1, 6), EqLow(2, 13)],
+];
+/// The same and SO_MARK; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
+/// stands for a netlink socket.
+pub(crate) const SOCKET_KIND: Form = &[
+    &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 36, 38, 39])],
+    &[EqLow(1, 6), EqLow(2, 13)],
+];
+/// Options of TCP but TCP_CONGESTION.
+const TCP: &[Test] = &[
+    EqLow(1, 6),
+    OneOf(
+        2,
+        &[
+            1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+            26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47,
+            48,
+        ],
+    ),
+];
 /// Options that tell no process or user.
 pub(crate) const GETSOCKOPT: Form = &[
     &[
@@ -340,12 +361,13 @@ pub(crate) const GETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34,
-                35, 36, 37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+                1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35,
+                36, 37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
             ],
         ),
     ],
-    &[OneOf(1, &[0, 6, 17, 41])],
+    &[OneOf(1, &[0, 17, 41])],
+    TCP,
 ];
 /// prctl: names, death signals, slack, memory names, traps of the thread's own; PR_SET_MM changes only
 /// the caller's own map.

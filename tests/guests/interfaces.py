@@ -108,13 +108,14 @@ def netlink():
                 kinds.append(kind)
                 data = data[(length + 3) & ~3 :]
         expect("addresses", kinds, [20] * 4 + [3])
-    # RTM_NEWLINK.
-    made.send(struct.pack("IHHII16x", 32, 16, 5, 1, 0))
-    data, peer = made.recvfrom(8192)
-    expect("a change", struct.unpack_from("IHHIIi", data)[1::4], (2, -errno.EPERM))
+    # RTM_NEWLINK: interface, flags and their mask. RTM_DELLINK.
+    for kind, index, flags, seen in [(16, 1, 0, errno.EPERM), (16, 1, 1, 0), (17, 1, 0, errno.EOPNOTSUPP), (17, 9, 0, errno.ENODEV)]:
+        made.send(struct.pack("IHHII4xIII", 32, kind, 5, 1, 0, index, flags, 1))
+        data, peer = made.recvfrom(8192)
+        expect(("a change", kind, index), struct.unpack_from("IHHIIi", data)[1::4], (2, -seen))
     made.setsockopt(270, 11, 1)
     expect("to somebody", fails(made.sendto, b"x" * 20, (4711, 0)), "ECONNREFUSED")
-    for protocol in (4, 9, 15, 16):
+    for protocol in (4, 9, 16):
         expect(protocol, fails(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, protocol), "EPROTONOSUPPORT")
     many = [socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) for _ in range(20)]
     expect("ports", len({one.getsockname() for one in many}), 20)

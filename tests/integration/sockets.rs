@@ -11,6 +11,8 @@ in_each_role!(
     unix_sockets_are_as_natively,
     unix_datagrams_are_as_natively,
     unix_datagrams_stay_in_their_zone,
+    the_edges_of_what_is_bound_are_as_natively,
+    what_the_host_does_not_give_is_recorded,
     two_zones_talk_and_nobody_outside_is_the_loopback,
     interfaces_are_the_zones,
     control_data_is_as_natively,
@@ -23,6 +25,64 @@ fn unix_sockets_are_as_natively(home: &Home) {
 
 fn unix_datagrams_are_as_natively(home: &Home) {
     is_as_natively(home, "unix_datagrams.py");
+}
+
+fn the_edges_of_what_is_bound_are_as_natively(home: &Home) {
+    is_as_natively(home, "inet_edges.py");
+}
+
+/// As to root natively, which the user of the host is not.
+fn what_the_host_does_not_give_is_recorded(home: &Home) {
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zone = home.boot("recorded");
+    let program = r#"
+import fcntl, os, socket, struct
+SNDBUFFORCE, RCVBUFFORCE, MARK, CONGESTION = 32, 33, 36, 13
+one, other = socket.socket(), socket.socket()
+before = other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+for force, name in [(SNDBUFFORCE, socket.SO_SNDBUF), (RCVBUFFORCE, socket.SO_RCVBUF)]:
+    one.setsockopt(socket.SOL_SOCKET, force, 500_000_000)
+    assert one.getsockopt(socket.SOL_SOCKET, name) == 1_000_000_000
+    one.setsockopt(socket.SOL_SOCKET, name, 10_000)
+    assert one.getsockopt(socket.SOL_SOCKET, name) == 20_000
+    one.setsockopt(socket.SOL_SOCKET, force, 30_000)
+    assert one.getsockopt(socket.SOL_SOCKET, name) == 60_000
+assert other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == before
+one.setsockopt(socket.SOL_SOCKET, MARK, 7)
+assert one.getsockopt(socket.SOL_SOCKET, MARK) == 7 and other.getsockopt(socket.SOL_SOCKET, MARK) == 0
+for way in open("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read().split() + ["cubic"]:
+    one.setsockopt(socket.IPPROTO_TCP, CONGESTION, way.encode())
+    told = one.getsockopt(socket.IPPROTO_TCP, CONGESTION, 16)
+    assert told.rstrip(b"\0").decode() == way, told
+# What would change nothing of an interface is done.
+UP, request = 1, lambda flags: struct.pack("16sH22x", b"lo", flags)
+fcntl.ioctl(one, 0x8914, request(UP))
+for change in [request(0), struct.pack("16sH22x", b"eth0", 0)]:
+    try:
+        fcntl.ioctl(one, 0x8914, change)
+        assert False
+    except PermissionError:
+        pass
+events = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 15)
+events.bind((0, 1))
+events.setblocking(False)
+try:
+    events.recv(100)
+    assert False
+except BlockingIOError:
+    pass
+os.setuid(33)
+for option in [(socket.SOL_SOCKET, SNDBUFFORCE, 1 << 20), (socket.SOL_SOCKET, MARK, 1)]:
+    try:
+        one.setsockopt(*option)
+        assert False
+    except PermissionError:
+        pass
+print("recorded")
+"#;
+    assert_eq!(zone.run(&["python3", "-c", program]).ok(), "recorded\n");
 }
 
 /// Neither another zone's socket nor the host's is reached, by any name.

@@ -297,9 +297,33 @@ fn local(host: &str, peer: Option<&str>) -> Option<String> {
         &bytes(host),
         Role::Local {
             peer: peer.as_deref(),
+            is_chosen: false,
         },
     )
     .map(|zone| text(zone.as_bytes()))
+}
+
+#[test]
+fn a_chosen_address_shows_while_it_is_connected() {
+    let rows = table();
+    let shown = |host: &str, peer: Option<&str>| {
+        let peer = peer.map(bytes);
+        let role = Role::Local {
+            peer: peer.as_deref(),
+            is_chosen: true,
+        };
+        let zone = to_zone(&NET, ports(&rows), Proto::Tcp, &bytes(host), role);
+        zone.map(|zone| text(zone.as_bytes()))
+    };
+    for (host, any) in [
+        ("127.113.0.2:40000", "0.0.0.0:40000"),
+        ("127.111.0.2:0", "0.0.0.0:0"),
+        ("[::ffff:127.114.0.2]:40000", "[::]:40000"),
+    ] {
+        assert_eq!(shown(host, None).as_deref(), Some(any));
+    }
+    let connected = shown("127.113.0.2:40000", Some("127.113.0.2:9"));
+    assert_eq!(connected.as_deref(), Some("127.0.0.1:40000"));
 }
 
 fn peer(host: &str, local: &str) -> Option<String> {

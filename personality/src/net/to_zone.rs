@@ -15,6 +15,9 @@ pub enum Role<'a> {
     Local {
         /// What `getpeername(2)` says; `None` if the socket is not connected.
         peer: Option<&'a [u8]>,
+        /// Whether the address was chosen for it before it spoke: one that was never bound shows none
+        /// unless it is connected.
+        is_chosen: bool,
     },
     /// The other end (`getpeername(2)`, `accept(2)`, `recvfrom(2)`).
     Peer {
@@ -46,7 +49,9 @@ pub fn to_zone(
         form,
     };
     match role {
-        Role::Local { peer } => view.local(peer.map(|peer| view.other_end(peer))),
+        Role::Local { peer, is_chosen } => {
+            view.local(peer.map(|peer| view.other_end(peer)), is_chosen)
+        }
         Role::Peer { local } => {
             view.peer(local.map_or(OtherEnd::default(), |local| view.other_end(local)))
         }
@@ -143,12 +148,18 @@ impl View<'_> {
         }
     }
 
-    fn local(&self, peer: Option<OtherEnd>) -> Option<ZoneAddr> {
+    fn local(&self, peer: Option<OtherEnd>, is_chosen: bool) -> Option<ZoneAddr> {
         let entry = self.entry(Kind::OwnOrWildcard);
         let port = entry.map_or(self.address.port, |entry| entry.zone_port);
         let is_any = entry.is_some_and(|entry| entry.covers.is_any());
         match self.here {
             Here::Beyond | Here::Wildcard if entry.is_none() => None,
+            Here::Own(_) if is_chosen && entry.is_none() && peer.is_none() => {
+                Some(match self.form {
+                    Form::V4 => Address::v4([0; 4], port).compact(Form::V4),
+                    Form::V6 => Address::v6([0; 16], port).compact(Form::V6),
+                })
+            }
             Here::Own(Own::Loop4) => Some(self.loopback(false, entry, port)),
             Here::Own(Own::Loop6) => Some(self.loopback(true, entry, port)),
             Here::Wildcard | Here::Own(_) | Here::Zone { .. } | Here::Host | Here::Beyond => {

@@ -107,6 +107,7 @@ impl Inet {
     pub fn bind(&self, socket: BorrowedFd<'_>, zone_addr: &[u8]) -> Result<(), Errno> {
         let guest = Guest::of(socket)?;
         let plan = Plan::of(self.number, guest.family, zone_addr)?;
+        guest.must_be_free(plan.host_ip)?;
         let mut state = self.lock();
         let is_v6_only = guest.family == plan::Family::V6Only;
         if is_v6_only {
@@ -117,6 +118,19 @@ impl Inet {
             // So that the next try means the same; the bind's own error is the one to tell.
             let _ = guest.set_v6_only(true);
         }
+        state.reconcile();
+        self.save(&state);
+        result
+    }
+
+    /// A guest's TCP socket that listens has another port than `before`, and the row of that goes.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no row; `ENOBUFS`: the table of ports is full.
+    pub fn moved(&self, socket: BorrowedFd<'_>, before: u16) -> Result<(), Errno> {
+        let guest = Guest::of(socket)?;
+        let mut state = self.lock();
+        let result = state.moved(&guest, before);
         state.reconcile();
         self.save(&state);
         result

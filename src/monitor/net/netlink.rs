@@ -1,4 +1,5 @@
-//! Netlink sockets of a zone: route dumps, and nothing else.
+//! Netlink sockets of a zone: dumps of interfaces and routes, and events of devices, of which there are
+//! none.
 //!
 //! A netlink socket proper shows the interfaces of the host. A guest gets one end of a pair of packet
 //! sockets instead, whose names stand for netlink addresses ([`picozone_personality::net::netlink`]);
@@ -49,6 +50,8 @@ struct Socket {
     fd: OwnedFd,
     /// The guest's `nl_pid`.
     port: u32,
+    /// Others stay silent.
+    is_route: bool,
 }
 
 impl Netlink {
@@ -60,11 +63,16 @@ impl Netlink {
         }
     }
 
-    /// Makes a socket for the process `wanted` of the zone.
+    /// Makes a socket for the process `wanted` of the zone; `is_route`: of `NETLINK_ROUTE`.
     ///
     /// # Errors
     /// Those of socket(2).
-    pub(super) fn socket(&self, wanted: u32, is_nonblocking: bool) -> Result<OwnedFd, Errno> {
+    pub(super) fn socket(
+        &self,
+        wanted: u32,
+        is_nonblocking: bool,
+        is_route: bool,
+    ) -> Result<OwnedFd, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (guest, own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
         let low = self.net.low;
@@ -94,7 +102,11 @@ impl Netlink {
             *server = Some(start(self.net)?);
         }
         let server = server.as_mut().ok_or(Errno::ENOBUFS)?;
-        let socket = Socket { fd: own, port };
+        let socket = Socket {
+            fd: own,
+            port,
+            is_route,
+        };
         server.new.send(socket).map_err(|_| Errno::ENOBUFS)?;
         server.wake.write_all(&[0]).map_err(|_| Errno::ENOBUFS)?;
         Ok(guest)
@@ -154,6 +166,7 @@ impl Socket {
     fn serve(&self, net: &ZoneNet, buffer: &mut [u8]) -> bool {
         match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => false,
+            Ok(_) if !self.is_route => true,
             Ok(length) => {
                 let request = buffer.get(..length).unwrap_or_default();
                 for datagram in answer::to(net, self.port, request) {

@@ -280,8 +280,8 @@ handlers! {
         // Sockets.
         socket => socket::unix::socket(thread, nr, a[0], a[1], a[2]),
         socketpair => socket::unix::socketpair(nr, a[0], a[1], a[2]),
-        getsockopt => socket::unix::getsockopt(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
-        setsockopt => socket::options::set(nr, [a[0], a[1], a[2], a[3], a[4]]),
+        getsockopt => socket::options::get(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
+        setsockopt => socket::options::set(thread, nr, [a[0], a[1], a[2], a[3], a[4]]),
         bind => socket::bind(thread, a[0], a[1], a[2]),
         connect => socket::connect(thread, a[0], a[1], a[2]),
         listen => socket::listen(thread, a[0], a[1]),

@@ -8,6 +8,7 @@ pub mod interfaces;
 pub mod messages;
 mod netlink;
 pub mod options;
+mod recorded;
 pub mod unix;
 
 use crate::arch::{self, syscall2, syscall3, syscall6};
@@ -30,6 +31,8 @@ const SO_PROTOCOL: u64 = 38;
 const SO_DOMAIN: u64 = 39;
 const IPPROTO_IPV6: u64 = 41;
 const IPV6_V6ONLY: u64 = 26;
+/// Set where an address is chosen for a socket, see [`choose_source`].
+const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
 
 fn option(fd: u64, level: u64, name: u64) -> Result<u32> {
     let mut value = 0u32;
@@ -187,7 +190,6 @@ fn host_end(nr: u32, fd: u64) -> Result<Address> {
 /// Gives an unbound socket an own source address before it speaks to zones or the host. One that is
 /// bound to the host's wildcard has none to tell: that is to ride along with each datagram.
 fn choose_source(fd: u64, slot: u8) -> Option<u8> {
-    const IP_BIND_ADDRESS_NO_PORT: u64 = 24;
     let own = host_end(__NR_getsockname, fd).ok()?;
     if own.bytes[2..4] != [0, 0] {
         let is_any = match own.family()? {
@@ -248,6 +250,35 @@ impl Destination {
     }
 }
 
+/// An IPv6 socket that is bound to an address goes to addresses of that kind only, v4-mapped or not.
+/// ENETUNREACH, EAFNOSUPPORT as of udpv6_sendmsg and __ip6_datagram_connect (Linux, net/ipv6).
+fn must_be_of_one_kind(thread: &Thread, fd: u64, address: &Address) -> Result<()> {
+    let is_v6 = |address: &Address| match address.family() {
+        Some(AF_INET6) if address.bytes[8..24] == [0; 16] => None,
+        Some(AF_INET6) => Some(!address.bytes[8..].starts_with(&V4_MAPPED)),
+        Some(AF_INET) => Some(false),
+        _ => None,
+    };
+    let Some(is_to_v6) = is_v6(address) else {
+        return Ok(());
+    };
+    let own = host_end(__NR_getsockname, fd)?;
+    if own.bytes[2..4] == [0, 0] || own.bytes[8..24] == [0; 16] {
+        return Ok(());
+    }
+    match is_v6(&to_zone(thread, fd, own, End::Local)?) {
+        Some(is_own_v6) if is_own_v6 != is_to_v6 => Err(if is_to_v6 {
+            Errno::from_raw(net::EAFNOSUPPORT)
+        } else {
+            Errno::from_raw(ENETUNREACH)
+        }),
+        _ => Ok(()),
+    }
+}
+
+const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+const ENETUNREACH: u16 = 101;
+
 /// A destination in the host's terms; the source is chosen on the way.
 fn to_host(
     thread: &Thread,
@@ -257,6 +288,9 @@ fn to_host(
     translate: Translate,
 ) -> Result<Destination> {
     let proto = protocol(fd)?;
+    if family == AF_INET6 {
+        must_be_of_one_kind(thread, fd, address)?;
+    }
     let target = translate(&tables().net, ports(), proto, family, address.as_bytes())
         .map_err(Errno::from_raw)?;
     let mut host = target.bytes;
@@ -308,18 +342,28 @@ fn disconnect(fd: u64) -> Result<u64> {
 /// would.
 pub fn listen(thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
     let family = family(fd)?;
-    if matches!(family, AF_INET | AF_INET6)
-        && protocol(fd)? == Proto::Tcp
-        && host_end(__NR_getsockname, fd)?.bytes[2..4] == [0, 0]
-    {
+    if !matches!(family, AF_INET | AF_INET6) || protocol(fd)? != Proto::Tcp {
+        return checked(unsafe { syscall2(__NR_listen, fd, backlog) });
+    }
+    let port = || host_end(__NR_getsockname, fd).map(|own| [own.bytes[2], own.bytes[3]]);
+    let before = port()?;
+    if before == [0, 0] {
         let mut wildcard = Address {
             len: if family == AF_INET { 16 } else { 28 },
             ..Address::EMPTY
         };
         wildcard.bytes[..2].copy_from_slice(&family.to_ne_bytes());
         with_monitor(thread, Request::Bind, fd, &wildcard)?;
+        return checked(unsafe { syscall2(__NR_listen, fd, backlog) });
     }
-    checked(unsafe { syscall2(__NR_listen, fd, backlog) })
+    checked(unsafe { syscall2(__NR_listen, fd, backlog) })?;
+    // A port that the kernel chose is given up by shutdown(2); listening anew brings another.
+    if port()? != before {
+        let cookie = hand_over(thread, fd)?;
+        let before = u64::from(u16::from_be_bytes(before));
+        thread.ask(Request::Moved, &[before, cookie])?;
+    }
+    Ok(0)
 }
 
 /// Which end of a socket an address is.
@@ -342,11 +386,17 @@ fn to_zone(thread: &Thread, fd: u64, host: Address, end: End<'_>) -> Result<Addr
                 End::Local => {
                     let peer = other(__NR_getpeername);
                     let peer = peer.as_ref().map(Address::as_bytes);
-                    net::to_zone(net, ports, proto, bytes, Role::Local { peer })
+                    let is_chosen =
+                        peer.is_none() && option(fd, 0, IP_BIND_ADDRESS_NO_PORT) == Ok(1);
+                    let role = Role::Local { peer, is_chosen };
+                    net::to_zone(net, ports, proto, bytes, role)
                 }
                 End::LocalTo(peer) => {
-                    let peer = Some(peer.as_bytes());
-                    net::to_zone(net, ports, proto, bytes, Role::Local { peer })
+                    let role = Role::Local {
+                        peer: Some(peer.as_bytes()),
+                        is_chosen: false,
+                    };
+                    net::to_zone(net, ports, proto, bytes, role)
                 }
                 End::Peer => {
                     let local = net::peer_needs_local(net, ports, proto, bytes)

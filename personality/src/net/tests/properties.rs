@@ -93,7 +93,7 @@ proptest! {
         let show = |host: &[u8], role| to_zone(&NET, ports, Proto::Tcp, host, role).map(|zone| text(zone.as_bytes()));
         let asked = show(server, Role::Peer { local: Some(client) }).expect("translated");
         let served = entries.iter().any(|entry| entry.host_addr == host || entry.host_addr == [0; 4]);
-        let accepted = show(server, Role::Local { peer: Some(client) }).expect("translated");
+        let accepted = show(server, Role::Local { peer: Some(client), is_chosen: false }).expect("translated");
         // A listener on one address of 127.0.0.0/8 shows that one.
         if !asked.contains("127.0.0.9") && !accepted.contains("127.0.0.9") {
             let is_receiver = entries.iter().any(|entry| entry.zone_port == port && (entry.host_addr == host || entry.host_addr == [0; 4]) && entry.host_port == address.port);
@@ -103,7 +103,7 @@ proptest! {
             prop_assert_eq!(&asked, &accepted);
         }
         let from = show(client, Role::Peer { local: Some(server) });
-        let own = show(client, Role::Local { peer: Some(server) });
+        let own = show(client, Role::Local { peer: Some(server), is_chosen: false });
         prop_assert_eq!(from, own);
         prop_assert_eq!(form == Form::V6, is_v6);
         if !peer_needs_local(&NET, ports, Proto::Tcp, client) {
@@ -150,7 +150,7 @@ proptest! {
             for proto in [Proto::Tcp, Proto::Udp, Proto::Other] {
                 let _ = connect_target(&NET, ports, proto, socket_family, &data);
                 let _ = send_target(&NET, ports, proto, socket_family, &data);
-                let _ = to_zone(&NET, ports, proto, &data, Role::Local { peer: Some(&data) });
+                let _ = to_zone(&NET, ports, proto, &data, Role::Local { peer: Some(&data), is_chosen: false });
                 let _ = to_zone(&NET, ports, proto, &data, Role::Peer { local: None });
                 let _ = peer_needs_local(&NET, ports, proto, &data);
             }

@@ -63,6 +63,28 @@ impl Snapshot {
     }
 }
 
+/// Whether a socket has that very place that does not listen there, but is or was connected.
+pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4) -> bool {
+    /// `TCP_ESTABLISHED`, which UDP has, too.
+    const CONNECTED: &str = "01";
+    let files = match protocol {
+        Protocol::Tcp => ["tcp", "tcp6"],
+        Protocol::Udp => ["udp", "udp6"],
+    };
+    let is_client = |state: &str| match protocol {
+        Protocol::Tcp => state != LISTEN,
+        Protocol::Udp => state == CONNECTED,
+    };
+    files.iter().any(|file| {
+        let text = fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
+        text.lines().skip(1).any(|line| {
+            let mut columns = line.split_ascii_whitespace().skip(1);
+            let (local, state) = (columns.next(), columns.nth(1));
+            local.and_then(place) == Some(at) && state.is_some_and(is_client)
+        })
+    })
+}
+
 /// Reads `0200007F:0050`, or the longer form of a v4-mapped address or `::`: words in the machine's
 /// order of what lies in memory in network order.
 fn place(text: &str) -> Option<SocketAddrV4> {

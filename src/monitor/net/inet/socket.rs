@@ -4,12 +4,12 @@ use super::plan::Family;
 use super::socket_unsafe::option;
 use crate::control::Protocol;
 use nix::errno::Errno;
-use nix::sys::socket::sockopt::{Ipv6V6Only, ReuseAddr, ReusePort};
+use nix::sys::socket::sockopt::{IpBindAddressNoPort, Ipv6V6Only, ReuseAddr, ReusePort};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, getsockname,
     getsockopt, setsockopt, socket,
 };
-use std::net::{SocketAddrV4, SocketAddrV6};
+use std::net::{Ipv4Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `IPPROTO_MPTCP` of linux/in.h: has TCP's ports, and is what Go listens with.
@@ -48,7 +48,7 @@ impl Reuse {
 impl<'a> Guest<'a> {
     /// Looks at a socket.
     ///
-    /// `EOPNOTSUPP`: not a TCP or UDP socket over IP. `EINVAL`: it is bound already (bind(2)).
+    /// `EOPNOTSUPP`: not a TCP or UDP socket over IP.
     pub(super) fn of(fd: BorrowedFd<'a>) -> Result<Self, Errno> {
         let protocol = match (option(fd, libc::SO_TYPE)?, option(fd, libc::SO_PROTOCOL)?) {
             (libc::SOCK_STREAM, libc::IPPROTO_TCP | IPPROTO_MPTCP) => Protocol::Tcp,
@@ -65,26 +65,43 @@ impl<'a> Guest<'a> {
             is_address: getsockopt(&fd, ReuseAddr)?,
             is_port: getsockopt(&fd, ReusePort)?,
         };
-        let guest = Self {
+        Ok(Self {
             fd,
             protocol,
             family,
             reuse,
-        };
-        if guest.port()? == 0 {
-            Ok(guest)
-        } else {
-            Err(Errno::EINVAL)
+        })
+    }
+
+    /// Fails with `EINVAL` if it is bound already (bind(2)). A socket that was disconnected still shows
+    /// the port that it had: whether it has it, an own address without a port tells, which may be bound
+    /// to once more.
+    pub(super) fn must_be_free(&self, own: Ipv4Addr) -> Result<(), Errno> {
+        if self.port()? == 0 {
+            return Ok(());
         }
+        let had = getsockopt(&self.fd, IpBindAddressNoPort)?;
+        setsockopt(&self.fd, IpBindAddressNoPort, &true)?;
+        let result = self.join(SocketAddrV4::new(own, 0));
+        let _ = setsockopt(&self.fd, IpBindAddressNoPort, &had);
+        result
     }
 
     /// The port that it is bound to on the host; 0 if none.
     pub(super) fn port(&self) -> Result<u16, Errno> {
+        self.place().map(|place| place.port())
+    }
+
+    /// Where it is bound on the host; the wildcard of IPv6 reads as that of IPv4.
+    pub(super) fn place(&self) -> Result<SocketAddrV4, Errno> {
         let name: SockaddrStorage = getsockname(self.fd.as_raw_fd())?;
-        let v4 = name.as_sockaddr_in().map(SockaddrIn::port);
-        Ok(v4
-            .or_else(|| name.as_sockaddr_in6().map(SockaddrIn6::port))
-            .unwrap_or(0))
+        let v4 = name.as_sockaddr_in().map(|v4| SocketAddrV4::from(*v4));
+        let v6 = || {
+            let v6 = name.as_sockaddr_in6()?;
+            let ip = v6.ip().to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED);
+            Some(SocketAddrV4::new(ip, v6.port()))
+        };
+        v4.or_else(v6).ok_or(Errno::EOPNOTSUPP)
     }
 
     /// Sets `IPV6_V6ONLY`: on the host all is v4-mapped.

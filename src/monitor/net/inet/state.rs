@@ -1,6 +1,6 @@
 //! The rows of a zone: what is bound, where on the host, and for how long.
 
-use super::kernel::Snapshot;
+use super::kernel::{self, Snapshot};
 use super::plan::{Covers, Plan, Row};
 use super::published::Publication;
 use super::relay::Relay;
@@ -80,8 +80,29 @@ impl State {
         Ok(())
     }
 
+    /// A listener that the kernel gave another port: a row of it takes the place of the one before.
+    pub(super) fn moved(&mut self, guest: &Guest<'_>, before: u16) -> Result<(), Errno> {
+        let at = guest.place()?;
+        let old = SocketAddrV4::new(*at.ip(), before);
+        let is_old = |row: &Row| row.protocol == guest.protocol && row.host == old;
+        let mut rows = self.bound.iter().flatten().map(|bound| bound.row);
+        let row = rows.find(is_old).ok_or(Errno::EINVAL)?;
+        let plan = Plan {
+            covers: row.covers,
+            zone_ip: row.zone_ip,
+            zone_port: 0,
+            host_ip: *at.ip(),
+        };
+        let slot = self.free_slot().ok_or(Errno::ENOBUFS)?;
+        let zone_port = self.zone_port(guest.protocol, &plan, at.port());
+        self.insert(slot, guest.protocol, &plan, zone_port, at);
+        self.drop_dead(is_old);
+        Ok(())
+    }
+
     /// Binds where nothing of the zone is: where it is published, at its own number, at a substitute.
     fn bind_fresh(&mut self, guest: &Guest<'_>, plan: &Plan) -> Result<SocketAddrV4, Errno> {
+        self.must_be_nobodys(guest, plan)?;
         if plan.covers.meets(Covers::PUBLIC) {
             for at in self.vacate(guest.protocol, plan.zone_port) {
                 match guest.bind(at) {
@@ -100,11 +121,40 @@ impl State {
             }
             match guest.bind(at) {
                 Ok(()) => return Ok(at),
+                // Who connects has a port, too: natively that is taken.
+                Err(Errno::EADDRINUSE)
+                    if at.port() == plan.zone_port && kernel::has_client(guest.protocol, at) =>
+                {
+                    return Err(Errno::EADDRINUSE);
+                }
                 Err(Errno::EADDRINUSE | Errno::EACCES) => {}
                 Err(errno) => return Err(errno),
             }
         }
         Err(Errno::EADDRINUSE)
+    }
+
+    /// Who connects has a port without a row: a wildcard covers that too, wherever it lies on the host.
+    /// Fails with `EADDRINUSE` if there is such a one that the kernel would not let it share with.
+    fn must_be_nobodys(&self, guest: &Guest<'_>, plan: &Plan) -> Result<(), Errno> {
+        if !plan.covers.is_any() || plan.zone_port < self.first_port {
+            return Ok(());
+        }
+        let single = [
+            Covers::PUBLIC_V4,
+            Covers::PUBLIC_V6,
+            Covers::LOOPBACK_V4,
+            Covers::LOOPBACK_V6,
+        ];
+        for covers in single.into_iter().filter(|one| plan.covers.meets(*one)) {
+            let at = SocketAddrV4::new(natural_ip(self.number, covers), plan.zone_port);
+            if guest.would_join(at) == Err(Errno::EADDRINUSE)
+                && kernel::has_client(guest.protocol, at)
+            {
+                return Err(Errno::EADDRINUSE);
+            }
+        }
+        Ok(())
     }
 
     /// Its own number, if the host's user may bind it; then substitutes.

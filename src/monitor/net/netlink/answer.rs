@@ -7,11 +7,14 @@ const NLMSG_DONE: u16 = 3;
 /// Below are the messages of netlink itself.
 const NLMSG_MIN_TYPE: u16 = 16;
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWRULE: u16 = 32;
+const RTM_GETRULE: u16 = 34;
 /// The highest message that is known.
 const RTM_MAX: u16 = 123;
 const NLM_F_REQUEST: u16 = 1;
@@ -19,6 +22,9 @@ const NLM_F_MULTI: u16 = 2;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 const HEADER: usize = 16;
+/// `sizeof(struct ifinfomsg)`.
+const LINK_FIXED: usize = 16;
+const IFLA_IFNAME: u16 = 3;
 /// Most messages of one datagram that are looked at.
 const MESSAGES_MAX: usize = 64;
 const AF_INET: u8 = 2;
@@ -139,8 +145,8 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
-    /// Adds the datagrams, or fails with an errno: as rtnetlink_rcv_msg (net/core/rtnetlink.c), for
-    /// somebody without `CAP_NET_ADMIN`.
+    /// Adds the datagrams, or fails with an errno: as rtnetlink_rcv_msg (net/core/rtnetlink.c), where
+    /// nothing can be changed.
     fn make(&self, all: &mut Vec<Vec<u8>>) -> Result<(), i32> {
         const KIND_GET: u16 = 2;
         if self.header.kind > RTM_MAX {
@@ -150,7 +156,7 @@ impl Answer<'_> {
             return Ok(());
         };
         if self.header.kind & 3 != KIND_GET {
-            return Err(libc::EPERM);
+            return self.change();
         }
         if self.header.flags & NLM_F_DUMP == 0 {
             all.push(self.one()?);
@@ -160,7 +166,8 @@ impl Answer<'_> {
             RTM_GETLINK => self.links(NLM_F_MULTI),
             RTM_GETADDR => self.addresses(family),
             RTM_GETROUTE => self.routes(family),
-            // Neighbours, rules, queues: a zone has none.
+            RTM_GETRULE => self.rules(family),
+            // Neighbours, queues: a zone has none.
             _ => Vec::new(),
         };
         let dumped = dumped.concat();
@@ -173,29 +180,84 @@ impl Answer<'_> {
         Ok(())
     }
 
+    /// A change: what would change nothing is done, all else is not for a zone.
+    fn change(&self) -> Result<(), i32> {
+        const IFF_UP: u32 = 1;
+        match self.header.kind {
+            RTM_NEWLINK => {
+                let (flags, mask) = (word(self.body, 8), word(self.body, 12));
+                let is_bare =
+                    self.body.len() == LINK_FIXED || self.find(LINK_FIXED, IFLA_IFNAME).is_some();
+                self.interface()?;
+                if is_bare && mask == IFF_UP && flags & IFF_UP != 0 {
+                    Ok(())
+                } else {
+                    Err(libc::EPERM)
+                }
+            }
+            RTM_DELLINK => match self.interface()?.is_loopback() {
+                true => Err(libc::EOPNOTSUPP),
+                false => Err(libc::EPERM),
+            },
+            _ => Err(libc::EPERM),
+        }
+    }
+
+    /// The interface that a request names by number or name.
+    fn interface(&self) -> Result<Interface, i32> {
+        let index = word(self.body, 4);
+        let name = self.find(LINK_FIXED, IFLA_IFNAME);
+        let name = name.map(|name| name.strip_suffix(&[0]).unwrap_or(name));
+        if index == 0 && name.is_none() {
+            return Err(libc::EINVAL);
+        }
+        let is_meant = |interface: &Interface| match name {
+            _ if index != 0 => interface.index == index,
+            name => name == Some(interface.name.as_bytes()),
+        };
+        let found = self.net.interfaces().into_iter().find(is_meant);
+        found.ok_or(libc::ENODEV)
+    }
+
+    /// The rules that every system begins with: `struct fib_rule_hdr` and its attributes.
+    fn rules(&self, family: u8) -> Vec<Vec<u8>> {
+        const FRA_PRIORITY: u16 = 6;
+        const FRA_TABLE: u16 = 15;
+        const TO_TABLE: u8 = 1;
+        let families = [AF_INET, AF_INET6].into_iter();
+        let families = families.filter(|known| family == 0 || family == *known);
+        let all = families.flat_map(|family| {
+            // Table and priority; IPv6 has no table of defaults.
+            let rules = [(255u8, 0u32), (TABLE_MAIN, 32766), (253, 32767)];
+            let count = if family == AF_INET { 3 } else { 2 };
+            rules
+                .into_iter()
+                .take(count)
+                .map(move |rule| (family, rule))
+        });
+        all.map(|(family, (table, priority))| {
+            let mut out = self.message(RTM_NEWRULE, NLM_F_MULTI);
+            out.put(&[family, 0, 0, 0, table, 0, 0, TO_TABLE]);
+            out.put(&[0; 4]);
+            out.attribute(FRA_TABLE, &u32::from(table).to_ne_bytes());
+            out.attribute(14, &u32::MAX.to_ne_bytes());
+            if priority != 0 {
+                out.attribute(FRA_PRIORITY, &priority.to_ne_bytes());
+            }
+            out.finish()
+        })
+        .collect()
+    }
+
     fn message(&self, kind: u16, flags: u16) -> Message {
         Message::new(kind, flags, self.header.sequence, self.port)
     }
 
     /// A request for one thing.
     fn one(&self) -> Result<Vec<u8>, i32> {
-        const IFLA_IFNAME: u16 = 3;
         const RTA_DST: u16 = 1;
         match self.header.kind {
-            RTM_GETLINK => {
-                let index = word(self.body, 4);
-                let name = self.find(16, IFLA_IFNAME);
-                let name = name.map(|name| name.strip_suffix(&[0]).unwrap_or(name));
-                if index == 0 && name.is_none() {
-                    return Err(libc::EINVAL);
-                }
-                let is_meant = |interface: &Interface| match name {
-                    _ if index != 0 => interface.index == index,
-                    name => name == Some(interface.name.as_bytes()),
-                };
-                let found = self.net.interfaces().into_iter().find(is_meant);
-                found.map(|found| self.link(&found, 0)).ok_or(libc::ENODEV)
-            }
+            RTM_GETLINK => Ok(self.link(&self.interface()?, 0)),
             RTM_GETROUTE => {
                 let to = self.find(12, RTA_DST).ok_or(libc::EINVAL)?;
                 match (self.body.first(), to.first_chunk::<4>()) {
@@ -355,6 +417,7 @@ impl Answer<'_> {
         const BY_KERNEL: u8 = 2;
         const BY_BOOT: u8 = 3;
         const UNICAST: u8 = 1;
+        const RTM_F_CLONED: u32 = 0x200;
         let (by, scope) = match route.gateway {
             Some(_) => (BY_BOOT, 0),
             None if family == AF_INET => (BY_KERNEL, SCOPE_LINK),
@@ -362,7 +425,9 @@ impl Answer<'_> {
         };
         let mut out = self.message(RTM_NEWROUTE, flags);
         out.put(&[family, route.prefix, 0, 0, TABLE_MAIN, by, scope, UNICAST]);
-        out.put(&[0; 4]);
+        // One that was looked up for a destination is a copy.
+        let is_copy = flags & NLM_F_MULTI == 0;
+        out.put(&(u32::from(is_copy) * RTM_F_CLONED).to_ne_bytes());
         out.attribute(15, &u32::from(TABLE_MAIN).to_ne_bytes());
         if route.prefix != 0 {
             out.attribute(1, &route.destination);
@@ -416,8 +481,32 @@ mod tests {
         assert_eq!(kinds(&all).len(), 5);
         // RTM_GETNEIGH.
         assert_eq!(kinds(&ask(30, NLM_F_DUMP, &[0; 12])), [NLMSG_DONE]);
-        for (kind, errno) in [(RTM_NEWLINK, libc::EPERM), (200, libc::EOPNOTSUPP)] {
-            let refused = ask(kind, 0, &[0; 16]);
+        let rules = ask(RTM_GETRULE, NLM_F_DUMP, &[AF_INET]);
+        assert_eq!(
+            kinds(&rules),
+            [RTM_NEWRULE, RTM_NEWRULE, RTM_NEWRULE, NLMSG_DONE]
+        );
+        // Interface, flags and their mask.
+        let link = |index: u32, flags: u32, mask: u32| {
+            [
+                [0; 4],
+                index.to_ne_bytes(),
+                flags.to_ne_bytes(),
+                mask.to_ne_bytes(),
+            ]
+            .concat()
+        };
+        let up = ask(RTM_NEWLINK, NLM_F_ACK, &link(1, 1, 1));
+        assert_eq!((kinds(&up), word(&up[0], 16)), (vec![NLMSG_ERROR], 0));
+        for (kind, errno, body) in [
+            (RTM_NEWLINK, libc::EPERM, link(1, 0, 1)),
+            (RTM_NEWLINK, libc::ENODEV, link(7, 1, 1)),
+            (RTM_DELLINK, libc::EOPNOTSUPP, link(1, 0, 0)),
+            (RTM_DELLINK, libc::EPERM, link(2, 0, 0)),
+            (RTM_NEWADDR, libc::EPERM, link(1, 0, 0)),
+            (200, libc::EOPNOTSUPP, link(1, 0, 0)),
+        ] {
+            let refused = ask(kind, 0, &body);
             assert_eq!(kinds(&refused), [NLMSG_ERROR]);
             assert_eq!(word(&refused[0], 16).cast_signed(), -errno);
         }

@@ -31,6 +31,8 @@ const SIOCGIFTXQLEN: u32 = 0x8942;
 const SIOCSIFTXQLEN: u32 = 0x8943;
 
 const ENODEV: Errno = Errno::from_raw(19);
+/// `IFF_UP`.
+const UP: u8 = 1;
 /// Where the second half of `struct ifreq` begins, and its length.
 const IFNAMSIZ: usize = 16;
 const IFREQ: usize = 40;
@@ -52,21 +54,7 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
         return configuration(&all, argument);
     }
     let mut request = memory::read::<[u8; IFREQ]>(argument)?;
-    if matches!(
-        command,
-        SIOCADDRT
-            | SIOCDELRT
-            | SIOCSIFFLAGS
-            | SIOCSIFADDR
-            | SIOCSIFDSTADDR
-            | SIOCSIFBRDADDR
-            | SIOCSIFNETMASK
-            | SIOCSIFMETRIC
-            | SIOCSIFMTU
-            | SIOCSIFNAME
-            | SIOCSIFHWADDR
-            | SIOCSIFTXQLEN
-    ) {
+    if matches!(command, SIOCADDRT | SIOCDELRT) {
         return Err(Errno::EPERM);
     }
     if command == SIOCGIFNAME {
@@ -85,6 +73,15 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
     let found = all.iter().find(|known| known.name.as_bytes() == name);
     let found = found.ok_or(ENODEV)?;
     match command {
+        // What would change nothing is done; all else is not for a zone.
+        SIOCSIFFLAGS if value[0] & UP != 0 => return Ok(0),
+        SIOCSIFADDR if value[4..8] == found.v4 => return Ok(0),
+        SIOCSIFNETMASK if value[4..8] == found.netmask() => return Ok(0),
+        SIOCSIFMTU if value[..4] == found.mtu.to_ne_bytes() => return Ok(0),
+        SIOCSIFFLAGS | SIOCSIFADDR | SIOCSIFDSTADDR | SIOCSIFBRDADDR | SIOCSIFNETMASK
+        | SIOCSIFMETRIC | SIOCSIFMTU | SIOCSIFNAME | SIOCSIFHWADDR | SIOCSIFTXQLEN => {
+            return Err(Errno::EPERM);
+        }
         SIOCGIFFLAGS => value[..2].copy_from_slice(&(found.flags as u16).to_ne_bytes()),
         SIOCGIFADDR | SIOCGIFDSTADDR => put_address(value, found.v4),
         SIOCGIFBRDADDR => put_address(value, found.broadcast().unwrap_or([0; 4])),

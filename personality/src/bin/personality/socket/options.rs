@@ -1,23 +1,62 @@
 //! Options of sockets that the filter does not let through.
 
-use super::{SOL_SOCKET, family, netlink};
-use crate::dispatch::refuse;
+use super::unix::{UCRED, kind};
+use super::{
+    SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, recorded, set_option,
+};
+use crate::arch::{syscall5, syscall6};
+use crate::dispatch::{checked, refuse};
+use crate::file::{Power, has};
 use crate::monitor::tables;
+use crate::thread::Thread;
 use crate::{Errno, Result, memory};
+use linux_raw_sys::general::{__NR_getsockopt, __NR_setsockopt};
+use picozone_personality::mailbox::Request;
 use picozone_personality::net::AF_UNIX;
+use picozone_personality::net::netlink::AF_NETLINK;
+
+const SO_TYPE: u64 = 3;
+const SO_SNDBUF: u64 = 7;
+const SO_RCVBUF: u64 = 8;
+const SO_PEERCRED: u64 = 17;
+const SO_MARK: u64 = 36;
+const SOL_TCP: u64 = 6;
+const TCP_CONGESTION: u64 = 13;
 
 /// setsockopt(2). What is none of these is told as an option that does not exist: EOPNOTSUPP of unix
 /// sockets, which have none of another level, else ENOPROTOOPT.
-pub fn set(nr: u32, a: [u64; 5]) -> Result<u64> {
+pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     const SOL_NETLINK: u64 = 270;
     const SO_BINDTODEVICE: u64 = 25;
+    const SO_DETACH_FILTER: u64 = 27;
+    const SO_SNDBUFFORCE: u64 = 32;
+    const SO_RCVBUFFORCE: u64 = 33;
     let [fd, level, name, from, length] = a;
     let family = family(fd)?;
     let length = usize::try_from((length as u32).cast_signed()).map_err(|_| Errno::EINVAL)?;
+    let buffer = |name, is_forced| {
+        must_be_word(length)?;
+        set_buffer(thread, fd, name, memory::read(from)?, is_forced)
+    };
     match (u64::from(level as u32), u64::from(name as u32)) {
         // Groups that stay silent, and what a failure is told with.
         (SOL_NETLINK, _) if netlink::is_netlink(fd) => Ok(0),
         (SOL_SOCKET, SO_BINDTODEVICE) => bind_to_device(from, length),
+        // There is none.
+        (SOL_SOCKET, SO_DETACH_FILTER) => Err(Errno::ENOENT),
+        (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => buffer(name, false),
+        (SOL_SOCKET, SO_SNDBUFFORCE) => buffer(SO_SNDBUF, true),
+        (SOL_SOCKET, SO_RCVBUFFORCE) => buffer(SO_RCVBUF, true),
+        (SOL_SOCKET, SO_MARK) => {
+            must_be_word(length)?;
+            let mark = memory::read::<u32>(from)?;
+            if !has(thread, Power::Network) {
+                return Err(Errno::EPERM);
+            }
+            recorded::keep(thread, fd, SOL_SOCKET, SO_MARK, &mark.to_ne_bytes())?;
+            Ok(0)
+        }
+        (SOL_TCP, TCP_CONGESTION) => set_congestion(thread, [fd, from, length as u64]),
         _ => {
             let _ = refuse(nr);
             if family == AF_UNIX && level as u32 != SOL_SOCKET as u32 {
@@ -26,6 +65,102 @@ pub fn set(nr: u32, a: [u64; 5]) -> Result<u64> {
             Err(Errno::from_raw(ENOPROTOOPT))
         }
     }
+}
+
+fn must_be_word(length: usize) -> Result<()> {
+    if length < 4 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// Sets the size of a buffer. A larger one than the host allows, to which `CAP_NET_ADMIN` entitles, is
+/// recorded.
+fn set_buffer(thread: &Thread, fd: u64, name: u64, value: i32, is_forced: bool) -> Result<u64> {
+    /// The kernel takes twice the size, and no less than these.
+    const LEAST: [u32; 2] = [4608, 2304];
+    if is_forced && !has(thread, Power::Network) {
+        return Err(Errno::EPERM);
+    }
+    set_option(fd, SOL_SOCKET, name, value.cast_unsigned())?;
+    let wanted = value.clamp(0, i32::MAX / 2).cast_unsigned() * 2;
+    let wanted = wanted.max(LEAST[usize::from(name == SO_RCVBUF)]);
+    if is_forced && option(fd, SOL_SOCKET, name)? < wanted {
+        recorded::keep(thread, fd, SOL_SOCKET, name, &wanted.to_ne_bytes())?;
+    } else {
+        recorded::forget(thread, fd, SOL_SOCKET, name)?;
+    }
+    Ok(0)
+}
+
+/// Sets the way in which a TCP socket avoids congestion. One that the host keeps to its root is recorded.
+fn set_congestion(thread: &Thread, [fd, from, length]: [u64; 3]) -> Result<u64> {
+    const NAME_MAX: usize = 16;
+    let args = [fd, SOL_TCP, TCP_CONGESTION, from, length];
+    let [a, b, c, d, e] = args;
+    match checked(unsafe { syscall5(__NR_setsockopt, a, b, c, d, e) }) {
+        Err(Errno::EPERM) if has(thread, Power::Network) => {
+            let mut name = [0; NAME_MAX];
+            let room = usize::try_from(length)
+                .unwrap_or(NAME_MAX)
+                .min(NAME_MAX - 1);
+            memory::read_bytes(from, &mut name[..room])?;
+            recorded::keep(thread, fd, SOL_TCP, TCP_CONGESTION, &name)?;
+        }
+        other => {
+            other?;
+            recorded::forget(thread, fd, SOL_TCP, TCP_CONGESTION)?;
+        }
+    }
+    Ok(0)
+}
+
+/// getsockopt(2) of an option that the filter does not let through.
+pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
+    let [fd, level, name, to, room] = a;
+    family(fd)?;
+    let (level, name) = (u64::from(level as u32), u64::from(name as u32));
+    if (level, name) == (SOL_TCP, TCP_CONGESTION) {
+        return match recorded::tell(thread, fd, level, name)? {
+            Some(told) => write(told.as_bytes(), to, room),
+            None => checked(unsafe { syscall6(__NR_getsockopt, [fd, level, name, to, room, 0]) }),
+        };
+    }
+    if level != SOL_SOCKET {
+        let _ = refuse(nr);
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let word = match name {
+        SO_TYPE => kind(fd)?,
+        SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
+        SO_DOMAIN | SO_PROTOCOL => option(fd, SOL_SOCKET, name)?,
+        SO_SNDBUF | SO_RCVBUF | SO_MARK => match recorded::tell(thread, fd, level, name)? {
+            Some(told) => told.as_word(),
+            None => option(fd, SOL_SOCKET, name)?,
+        },
+        SO_PEERCRED => {
+            let cookie = hand_over(thread, fd)?;
+            thread.ask(Request::PeerCred, &[0, cookie])?;
+            let mut ucred = [0; UCRED];
+            ucred.copy_from_slice(&thread.mailbox().b[..UCRED]);
+            return write(&ucred, to, room);
+        }
+        _ => {
+            let _ = refuse(nr);
+            return Err(Errno::from_raw(ENOPROTOOPT));
+        }
+    };
+    write(&word.to_ne_bytes(), to, room)
+}
+
+/// Gives as much of a value as there is room for, and its length.
+fn write(value: &[u8], to: u64, room: u64) -> Result<u64> {
+    let have = memory::read::<i32>(room)?;
+    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
+    let length = have.min(value.len());
+    memory::write_bytes(to, &value[..length])?;
+    memory::write(room, &(length as u32))?;
+    Ok(0)
 }
 
 const ENOPROTOOPT: u16 = 92;

@@ -8,8 +8,8 @@
 use super::control::CONTROL_MAX;
 use super::messages::{HEADER, Outgoing, Slot};
 use super::{
-    Address, MSG_DONTWAIT, Message, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, hand_over, hand_over_as,
-    netlink, option, with_monitor,
+    Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, hand_over_as, netlink, option,
+    with_monitor,
 };
 use crate::arch::{self, syscall1, syscall3, syscall4};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
@@ -24,7 +24,6 @@ use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
 
 const SO_TYPE: u64 = 3;
 pub(super) const SO_PRIORITY: u64 = 12;
-const SO_PEERCRED: u64 = 17;
 pub(super) const SOCK_DGRAM: u64 = 2;
 pub(super) const SOCK_RAW: u64 = 3;
 const SOCK_SEQPACKET: u64 = 5;
@@ -181,48 +180,8 @@ pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> 
     Ok(address)
 }
 
-/// getsockopt(2) of an option that the filter does not let through: what a socket is, and
-/// `SO_PEERCRED`.
-pub fn getsockopt(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
-    const UCRED: usize = 12;
-    let [fd, level, name, to, room] = a;
-    super::family(fd)?;
-    if level as u32 != SOL_SOCKET as u32 {
-        let _ = refuse(nr);
-        return Err(Errno::EOPNOTSUPP);
-    }
-    let mut value = [0; UCRED];
-    let value = match u64::from(name as u32) {
-        SO_TYPE | SO_DOMAIN | SO_PROTOCOL => {
-            let told = match u64::from(name as u32) {
-                SO_TYPE => kind(fd)?,
-                SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
-                name => option(fd, SOL_SOCKET, name)?,
-            };
-            value[..4].copy_from_slice(&told.to_ne_bytes());
-            &value[..4]
-        }
-        SO_PEERCRED => {
-            let cookie = hand_over(thread, fd)?;
-            thread.ask(Request::PeerCred, &[0, cookie])?;
-            value.copy_from_slice(&thread.mailbox().b[..UCRED]);
-            &value[..]
-        }
-        _ => {
-            let _ = refuse(nr);
-            return Err(Errno::ENOPROTOOPT);
-        }
-    };
-    let have = memory::read::<i32>(room)?;
-    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
-    let length = have.min(value.len());
-    memory::write_bytes(to, &value[..length])?;
-    memory::write(room, &(length as u32))?;
-    Ok(0)
-}
-
 /// `SO_TYPE` in the zone.
-fn kind(fd: u64) -> Result<u32> {
+pub(super) fn kind(fd: u64) -> Result<u32> {
     let kind = option(fd, SOL_SOCKET, SO_TYPE)?;
     if u64::from(kind) != SOCK_SEQPACKET || super::family(fd)? != AF_UNIX {
         return Ok(kind);
@@ -233,12 +192,12 @@ fn kind(fd: u64) -> Result<u32> {
     })
 }
 
-/// The whole of `SCM_CREDENTIALS` (unix(7)).
-const CREDENTIALS: usize = HEADER + 12;
+/// `struct ucred` (unix(7)).
+pub(super) const UCRED: usize = 12;
 const SCM_CREDENTIALS: u64 = 2;
 
-/// Where credentials lie in control messages.
-fn credentials_in(control: &[u8]) -> Option<usize> {
+/// Where credentials lie in control messages; `least` bytes of them must be there.
+fn credentials_in(control: &[u8], least: usize) -> Option<usize> {
     let mut at = 0;
     while let Some(header) = control
         .get(at..)
@@ -251,8 +210,8 @@ fn credentials_in(control: &[u8]) -> Option<usize> {
         let length = usize::try_from(word(0))
             .ok()
             .filter(|length| *length >= HEADER)?;
-        if word(8) == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= CREDENTIALS {
-            return (control.len() >= at + CREDENTIALS).then_some(at + HEADER);
+        if word(8) == SOL_SOCKET | SCM_CREDENTIALS << 32 && length >= HEADER + least {
+            return (control.len() >= at + HEADER + least).then_some(at + HEADER);
         }
         at = at.checked_add(length)?.next_multiple_of(8);
     }
@@ -270,7 +229,7 @@ fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
 /// it is not the zone's root.
 pub(super) fn sent(thread: &Thread, slot: &mut Slot) -> Result<()> {
     let control = slot.control();
-    let Some(at) = credentials_in(control) else {
+    let Some(at) = credentials_in(control, UCRED) else {
         return Ok(());
     };
     let word = |index: usize| {
@@ -302,23 +261,25 @@ pub(super) fn credentials_of(zone: Option<u32>) -> [u32; 3] {
     })
 }
 
-/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers. A process that the
-/// zone does not have is pid 0 and nobody.
+/// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers, as far as there was room
+/// for it. A process that the zone does not have is pid 0 and nobody.
 pub(super) fn received(message: &Message) -> Result<()> {
+    const PID: usize = 4;
     let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
-    if message.control == 0 || length < CREDENTIALS {
+    if message.control == 0 || length < HEADER + PID {
         return Ok(());
     }
     // The kernel puts them before descriptors.
     let mut control = [0; CONTROL_MAX];
     let control = &mut control[..length.min(CONTROL_MAX)];
     memory::read_bytes(message.control, control)?;
-    let Some(at) = credentials_in(control) else {
+    let Some(at) = credentials_in(control, PID) else {
         return Ok(());
     };
     let host = control[at..].first_chunk();
     let host = host.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-    put(control, at, credentials_of(pids::to_zone(host)));
+    let end = control.len().min(at + UCRED);
+    put(&mut control[..end], at, credentials_of(pids::to_zone(host)));
     let place = message.control.wrapping_add(at as u64);
-    memory::write_bytes(place, &control[at..at + 12])
+    memory::write_bytes(place, &control[at..end])
 }

@@ -1,0 +1,144 @@
+"""Internet sockets at the edges of what is bound: families, names of what never was, ports in use.
+
+Prints what it sees; natively and in a zone that is the same.
+"""
+
+import ctypes
+import errno
+import socket
+import struct
+
+libc = ctypes.CDLL(None, use_errno=True)
+V4, V6 = socket.AF_INET, socket.AF_INET6
+TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
+LOOPBACKS = {V4: "127.0.0.1", V6: "::1"}
+
+
+def see(what, *values):
+    print(what, *values, flush=True)
+
+
+def tried(call, *arguments):
+    try:
+        return call(*arguments)
+    except OSError as error:
+        return errno.errorcode.get(error.errno, error)
+
+
+def disconnect(one):
+    nobody = struct.pack("H14x", socket.AF_UNSPEC)
+    if libc.connect(one.fileno(), nobody, len(nobody)) != 0:
+        return errno.errorcode[ctypes.get_errno()]
+    return None
+
+
+def is_bound(one):
+    address, port = one.getsockname()[:2]
+    return address, port != 0
+
+
+def kinds():
+    """What is bound to an address goes to addresses of its kind."""
+    for kind in [TCP, UDP]:
+        for own, other in [("::1", "::ffff:127.0.0.1"), ("::ffff:127.0.0.1", "::1")]:
+            one = socket.socket(V6, kind)
+            one.bind((own, 0))
+            see("connect", kind, own, tried(one.connect, (other, 1337)))
+            if kind == UDP:
+                see("sendto", own, tried(one.sendto, b"x", (other, 1337)))
+                see("its own", own, tried(one.sendto, b"x", (own, 1337)))
+    one = socket.socket(V6, UDP)
+    one.bind(("::", 0))
+    see("any", tried(one.sendto, b"x", ("::1", 1337)), tried(one.sendto, b"x", ("::ffff:127.0.0.1", 1337)))
+
+
+def names():
+    """What was never bound shows no address, whatever it sent or was connected to."""
+    for family, loopback in LOOPBACKS.items():
+        one = socket.socket(family, UDP)
+        see("fresh", one.getsockname()[:2])
+        one.sendto(b"x", (loopback, 1337))
+        see("sent", is_bound(one))
+        one = socket.socket(family, UDP)
+        one.connect((loopback, 1337))
+        see("connected", is_bound(one))
+        see("disconnected", disconnect(one), one.getsockname()[:2], tried(one.getpeername))
+        one.connect((loopback, 1337))
+        see("connected", is_bound(one))
+        one = socket.socket(family, UDP)
+        one.bind((loopback, 0))
+        port = one.getsockname()[1]
+        one.connect((loopback, 1337))
+        see("bound", disconnect(one), one.getsockname()[0])
+        one = socket.socket(family, TCP)
+        see("refused", tried(one.connect, (loopback, 1)), one.getsockname()[0])
+
+
+def again():
+    """A listener that was shut down listens anew, and is reached."""
+    for family, any in [(V4, "0.0.0.0"), (V4, "127.0.0.1"), (V6, "::"), (V6, "::1")]:
+        one = socket.socket(family, TCP)
+        one.bind((any, 0))
+        one.listen(5)
+        one.shutdown(socket.SHUT_RD)
+        see("again", any, tried(one.listen, 5))
+        port = one.getsockname()[1]
+        client = socket.create_connection((LOOPBACKS[family], port), 30)
+        peer, address = one.accept()
+        see("reached", client.getpeername()[0], client.getpeername()[1] == port, address[0])
+
+
+def used():
+    """The port of who connected is in use, for its address and for all."""
+    for kind in [TCP, UDP]:
+        for family, loopback in LOOPBACKS.items():
+            one = socket.socket(family, kind)
+            one.bind((loopback, 0))
+            if kind == TCP:
+                one.listen()
+            client = socket.socket(family, kind)
+            client.connect(one.getsockname())
+            place = client.getsockname()
+            see("same", kind, tried(socket.socket(family, kind).bind, place))
+            any = ("0.0.0.0" if family == V4 else "::",) + place[1:]
+            see("all", kind, tried(socket.socket(family, kind).bind, any))
+            reuse = socket.socket(family, kind)
+            reuse.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            see("reuse", kind, tried(reuse.bind, place), tried(reuse.bind, any))
+            if kind == TCP:
+                peer, _ = one.accept()
+                client.close()
+                peer.close()
+                see("waiting", tried(socket.socket(family, kind).bind, place))
+                reuse = socket.socket(family, kind)
+                reuse.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                see("reused", tried(reuse.bind, place))
+
+
+def reborn():
+    """An accepted connection that is cut can be bound and listen."""
+    listener = socket.create_server(("0.0.0.0", 0))
+    client = socket.create_connection(("127.0.0.1", listener.getsockname()[1]))
+    peer, _ = listener.accept()
+    see("bound", tried(peer.bind, ("0.0.0.0", 0)))
+    see("cut", disconnect(peer), tried(peer.bind, ("0.0.0.0", 0)), tried(peer.listen))
+    other = socket.create_connection(("127.0.0.1", peer.getsockname()[1]), 30)
+    see("reached", peer.accept()[1] == other.getsockname())
+    see("twice", tried(peer.bind, ("0.0.0.0", 0)))
+
+
+def options():
+    one = socket.socket(V4, TCP)
+    see("filter", tried(one.setsockopt, socket.SOL_SOCKET, 27, 0))
+    see("short", tried(one.setsockopt, socket.SOL_SOCKET, socket.SO_SNDBUF, b"x"))
+    see("unknown", tried(one.setsockopt, socket.IPPROTO_TCP, 13, b"no-such-way"))
+    see("named", one.getsockopt(socket.IPPROTO_TCP, 13, 16).rstrip(b"\0") != b"")
+    for name in [socket.SO_SNDBUF, socket.SO_RCVBUF]:
+        for size in [1, 10000, 1 << 30]:
+            one.setsockopt(socket.SOL_SOCKET, name, size)
+            see("buffer", name, size, one.getsockopt(socket.SOL_SOCKET, name))
+
+
+for part in [kinds, names, again, used, reborn, options]:
+    see(part.__name__)
+    part()
