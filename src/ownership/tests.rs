@@ -126,7 +126,7 @@ fn a_check_finds_rows_that_are_wrong_or_of_nothing_and_mends() {
         (id("a/b"), owner(libc::S_IFBLK | 0o600)),
         row(3),
     ];
-    store.set(&rows).expect("written");
+    store.set(&rows, &[]).expect("written");
     drop(store);
     let (mut journal, _) = Journal::open(&zone_dir).expect("open");
     journal
