@@ -1,13 +1,15 @@
 //! Names that the kernel may be given by their address, and directories at hand.
 
 use super::*;
-use picozone_personality::names::{NAMES_MAX, Names, Slot};
+use picozone_personality::names::{Missed, NAMES_MAX, Names, Slot};
 use picozone_personality::tables::Tables;
 use std::mem::offset_of;
 
 const SLOTS: u64 = TABLES + (offset_of!(Tables, names) + offset_of!(Names, slots)) as u64;
 const SLOT_SIZE: u64 = size_of::<Slot>() as u64;
 const MISSED: u64 = COMMONS + offset_of!(Commons, missed) as u64;
+/// How many names they hold, behind a count.
+const MISSED_SLOTS: u64 = size_of::<Missed>() as u64 / SLOT_SIZE - 1;
 const NOFOLLOW: u64 = libc::AT_SYMLINK_NOFOLLOW as u64;
 const EMPTY_PATH: u64 = libc::AT_EMPTY_PATH as u64;
 /// First of the reserved descriptors that a guest may replace.
@@ -110,7 +112,7 @@ pub(super) fn names() {
             b"..\0..",
             &[b'.'; 64],
         ] {
-            for at in 0..300u64 {
+            for at in 0..MISSED_SLOTS {
                 write_missed(at * SLOT_SIZE, text);
             }
             asked(Request::Names, &[], b"");
