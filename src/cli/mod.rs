@@ -9,6 +9,7 @@ mod config;
 mod create;
 mod delete;
 mod doctor;
+mod export;
 mod halt;
 mod list;
 mod login;
@@ -58,6 +59,7 @@ enum Command {
     Users(users::Args),
     Config(config::Args),
     Check(check::Args),
+    Export(export::Args),
     Stat(stat::Args),
     Halt(halt::Args),
     Delete(delete::Args),
@@ -114,6 +116,7 @@ impl Command {
             Self::Users(args) => args.run(home),
             Self::Config(args) => args.run(home),
             Self::Check(args) => args.run(home),
+            Self::Export(args) => args.run(home),
             Self::Stat(args) => args.run(home),
             Self::Halt(args) => args.run(home),
             Self::Delete(args) => args.run(home),
@@ -188,6 +191,7 @@ mod tests {
             "config web1 get users.map",
             "config web1 set users.map=0:100000:65536 hostname=www",
             "check web1 --repair",
+            "export web1 web1.tar",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -12,7 +12,9 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
-use picozone_personality::mailbox::{ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, xattr};
+use picozone_personality::mailbox::{
+    ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, xattr,
+};
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};

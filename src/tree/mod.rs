@@ -18,6 +18,7 @@ pub mod debian;
 mod files;
 mod mounts;
 mod owners;
+mod pack;
 mod remove;
 mod unpack;
 pub mod within;
@@ -25,6 +26,7 @@ pub mod within;
 pub use copy::Report;
 pub use files::random_hex;
 pub use mounts::{Kind, MountSpec, check, mounts};
+pub use pack::{Packed, pack};
 pub use remove::{remove, set_mode};
 
 use crate::config::{Config, Origin};

@@ -12,6 +12,7 @@ pub mod channel;
 pub mod check;
 pub mod claim;
 pub mod configure;
+pub mod export;
 pub mod lifecycle;
 pub mod liveness;
 pub mod lock;

@@ -236,6 +236,26 @@ fn a_tarball_becomes_a_zone(home: &Home) {
         "4755 root\n4755 root\n"
     );
     assert_eq!(zone.sh("stat -c '%a %G' /etc/shadow"), "640 shadow\n");
+    // What is exported is what was there, also where nothing of the first zone is left.
+    let exported = home.dir().join("exported.tar");
+    home.zone(&["export", "whole", &exported.to_string_lossy()])
+        .fails(125);
+    home.zone(&["halt", "whole"]).ok();
+    home.zone(&["export", "whole", &exported.to_string_lossy()])
+        .ok();
+    home.create_with("again", &["--root", &exported.to_string_lossy()]);
+    let other = home.started("again");
+    let zone = home.started("whole");
+    assert_eq!(other.sh(look), told);
+    let all = "find / -path /proc -prune -o -path /dev -prune -o -printf '%p %u %g %#m %y %n %l\\n' | \
+        grep -v '^/\\(run\\|tmp\\|var/tmp\\)' | sort";
+    let (there, here) = (other.sh(all), zone.sh(all));
+    assert!(here.lines().count() > 2000, "{here}");
+    let differing = there
+        .lines()
+        .zip(here.lines())
+        .find(|(there, here)| there != here);
+    assert_eq!((differing, there.len()), (None, here.len()));
     // It is the zone's: nothing of the host's own.
     zone.sh("rm /usr/bin/pwd; echo changed >/usr/bin/true");
     assert!(Path::new("/usr/bin/pwd").exists());
