@@ -9,6 +9,7 @@
 //! comes from a mailbox or from the commons as hostile input.
 #![cfg_attr(not(test), no_std)]
 
+pub mod absent;
 pub mod capabilities;
 pub mod commons;
 pub mod layout;

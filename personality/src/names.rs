@@ -19,7 +19,7 @@ pub const MISSED_MAX: usize = 256;
 /// How many names may be missed before the monitor is asked for all of them.
 pub const MISSED_BATCH: u32 = 64;
 /// How many directories' watches can be told of.
-pub const WATCHED_MAX: usize = 1024;
+pub const WATCHED_MAX: usize = 4096;
 const WORDS: usize = 8;
 /// Longest name that has a place, without its NUL.
 pub const NAME_MAX: usize = WORDS * 8 - 1;

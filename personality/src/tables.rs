@@ -3,6 +3,7 @@
 //! Written by the monitor only, mapped read-only and sealed in the guests. Readers are wait-free:
 //! rows are append-only or guarded by a sequence number.
 
+use crate::absent::Absent;
 use crate::layout::{ADDED_MAX, FD_BASE, FD_COUNT, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
 use crate::messages::{self, Approved};
@@ -161,6 +162,8 @@ pub struct Tables {
     pub names: Names,
     /// The messages that guests may send, see [`messages::approved`].
     pub messages: [Approved; messages::COUNT],
+    /// Attributes that files have not.
+    pub absent: Absent,
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
 }

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Changes whenever the rewriting does, or the layout of a copy.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Largest file that is rewritten, in bytes.
 const SIZE_MAX: i64 = 256 << 20;
 /// `HWCAP2_FSGSBASE` (arch/x86/include/uapi/asm/hwcap2.h).

@@ -8,11 +8,13 @@ use super::owners::{FileId, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::names::{is_kept, to_host, to_zone};
+use picozone_personality::absent::Attribute;
 use picozone_personality::mailbox::TEXT_MAX;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 const CAPABILITIES: &[u8] = b"security.capability";
 /// Most bytes of names that a file may have (`XATTR_LIST_MAX`).
@@ -116,19 +118,39 @@ pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>
     if let Some(id) = target.special()? {
         return zone.owners.kept.get(id, name);
     }
-    let name = to_host(name).ok_or(libc::ENODATA)?;
+    let host = to_host(name).ok_or(libc::ENODATA)?;
     let mut value = vec![0; TEXT_MAX];
     // SAFETY: names and buffer are ours, the length is the buffer's.
     let got = checked(unsafe {
         libc::getxattr(
             target.name.as_ptr(),
-            name.as_ptr(),
+            host.as_ptr(),
             value.as_mut_ptr().cast(),
             value.len(),
         )
     });
+    if got == Err(libc::ENODATA) {
+        note_absent(zone, &target.file, name);
+    }
     value.truncate(got.map_err(too_long)?);
     Ok(value)
+}
+
+/// Spares guests the question, where the file is as it was for a while: what changes twice at one time
+/// has one ctime.
+fn note_absent(zone: &Zone, file: &OwnedFd, name: &[u8]) {
+    const WHILE: u64 = 2;
+    let Ok(data) = nix::sys::stat::fstat(file) else {
+        return;
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| since.as_secs());
+    let [seconds, nanoseconds] = [data.st_ctime, data.st_ctime_nsec].map(i64::cast_unsigned);
+    if seconds.saturating_add(WHILE) < now {
+        let file = [data.st_dev, data.st_ino, seconds, nanoseconds];
+        let absent = &zone.shared.tables().absent;
+        absent.note(Attribute::new(file, name));
+    }
 }
 
 /// The capabilities of a program's file, if it has any (`security.capability`).

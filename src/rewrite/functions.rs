@@ -122,30 +122,39 @@ fn frames(elf: &Elf<'_>, file: &[u8], found: &mut Vec<Range<u64>>) -> Option<()>
         let id_at = offset + 4;
         let id = word(bytes, id_at)? as usize;
         if id != 0 && is_plain(bytes, id_at.checked_sub(id)?)? {
+            // What returns from a signal is described from the byte ahead of it on, for those who look
+            // for the caller of a call.
+            let ahead = u64::from(letters(bytes, id_at.checked_sub(id)?)?.contains(&b'S'));
             let from_at = id_at + 4;
             let from = relative(start.wrapping_add(from_at as u64), word(bytes, from_at)?);
             let size = u64::from(word(bytes, from_at + 4)?);
-            if size > 0
+            if size > ahead
                 && let Some(end) = from.checked_add(size)
             {
-                found.push(from..end);
+                found.push(from + ahead..end);
             }
         }
         offset = id_at.checked_add(length)?;
     }
 }
 
+/// What the common description at an offset says of itself and its functions' (its augmentation).
+fn letters(bytes: &[u8], offset: usize) -> Option<&[u8]> {
+    let text = bytes.get(offset.checked_add(9)?..)?;
+    let end = text.iter().take(8).position(|&byte| byte == 0)?;
+    text.get(..end)
+}
+
 /// Whether the common description at an offset says that its functions' places are written as
 /// [`PCREL_SDATA4`].
 fn is_plain(bytes: &[u8], offset: usize) -> Option<bool> {
-    let text = bytes.get(offset.checked_add(9)?..)?;
-    let end = text.iter().take(8).position(|&byte| byte == 0)?;
-    let letters = text.get(..end)?;
+    let letters = letters(bytes, offset)?;
     if letters.first() != Some(&b'z') {
         return Some(false);
     }
     // Alignments, return register and length: numbers in 7-bit groups.
-    let mut rest = text.get(end + 1..)?.iter();
+    let behind = offset.checked_add(9 + letters.len() + 1)?;
+    let mut rest = bytes.get(behind..)?.iter();
     for _ in 0..4 {
         while rest.next()? & 0x80 != 0 {}
     }

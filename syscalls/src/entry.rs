@@ -10,19 +10,20 @@ const NEED_FRAME: &[u32] = &[
     nr::semtimedop,
     nr::msgsnd,
     nr::msgrcv,
-    nr::rt_sigreturn,
     nr::vfork,
-    nr::exit,
-    nr::sigaltstack,
     nr::rt_sigsuspend,
     nr::rt_sigtimedwait,
     nr::rt_sigpending,
 ];
 
 /// Whether a call can enter the personality by a jump: it is always translated, and needs no frame.
-/// Calls that the kernel answers in most of their forms are quicker where they are.
+/// Calls that the kernel answers in most of their forms are quicker where they are; of this one libc
+/// asks in each new thread in the other form, by the thread's number.
 #[must_use]
 pub const fn enters_by_jump(number: u32) -> bool {
+    if number == nr::sched_getaffinity {
+        return true;
+    }
     let mut i = 0;
     while i < NEED_FRAME.len() {
         if NEED_FRAME[i] == number {

@@ -191,7 +191,7 @@ fn registers_and_flags_are_kept(home: &Home) {
 }
 
 /// What each operation of the guest is for the kernel, once it is warm.
-const COSTS: [(&str, &[&str]); 17] = [
+const COSTS: [(&str, &[&str]); 21] = [
     ("open, close", &["openat2", "close"]),
     ("open, close of what is shared", &["openat2", "close"]),
     ("stat", &["newfstatat"]),
@@ -201,6 +201,13 @@ const COSTS: [(&str, &[&str]); 17] = [
     ("access", &["newfstatat"]),
     ("readlink", &["readlinkat"]),
     ("getcwd", &["getcwd"]),
+    ("uname", &[]),
+    ("an attribute that is not there", &["newfstatat"]),
+    ("a list that no file has", &["newfstatat"]),
+    (
+        "a signal to itself",
+        &["kill", "---", "rt_sigreturn", "rt_sigreturn"],
+    ),
     ("fstat", &["fstat"]),
     ("dup, close", &["dup", "close"]),
     ("fcntl", &["fcntl"]),

@@ -21,6 +21,7 @@ pub mod jump;
 
 use core::arch::{asm, global_asm};
 use core::ffi::c_void;
+use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::__NR_arch_prctl;
 
 const ARCH_GET_FS: u64 = 0x1003;
@@ -147,13 +148,20 @@ global_asm!(
     "xor ebp, ebp",
     "call rax",
     "ud2",
-    // pz_exit(address, length, status): gives the thread's own stack back, then ends the thread.
+    // pz_exit(region, status, place): leaves the thread's own stack at the place for others if that is
+    // free, or gives it back, then ends the thread.
     ".globl pz_exit",
     "pz_exit:",
-    "mov r12, rdx",
+    "mov r12, rsi",
+    "test rdx, rdx",
+    "jz 2f",
+    "xor eax, eax",
+    "lock cmpxchg [rdx], rdi",
+    "je 3f",
+    "2: mov esi, {region_size}",
     "mov eax, 11",
     "syscall",
-    "mov rdi, r12",
+    "3: mov rdi, r12",
     "mov eax, 60",
     "syscall",
     "ud2",
@@ -228,7 +236,7 @@ unsafe extern "C" {
         entry: u64,
         arg: u64,
     ) -> i64;
-    fn pz_exit(address: u64, length: u64, status: u64) -> !;
+    fn pz_exit(region: u64, status: u64, place: Option<&AtomicU64>) -> !;
     fn pz_copy(to: u64, from: u64, length: u64) -> u64;
     fn pz_string(to: u64, from: u64, room: u64) -> i64;
     fn pz_replace(at: u64, old: u32, new: u32);
@@ -293,9 +301,10 @@ pub unsafe fn sigreturn(frame: u64) -> ! {
     unsafe { pz_return(frame) }
 }
 
-/// Unmaps the thread's own region and ends the thread.
-pub unsafe fn exit_thread(address: u64, length: u64, status: u64) -> ! {
-    unsafe { pz_exit(address, length, status) }
+/// Leaves the thread's own region to others, or unmaps it, and ends the thread. All signals must be
+/// blocked.
+pub unsafe fn exit_thread(region: u64, status: u64, place: Option<&AtomicU64>) -> ! {
+    unsafe { pz_exit(region, status, place) }
 }
 
 /// Copies `length` bytes from or to guest memory; false if any byte faulted.
@@ -359,7 +368,10 @@ pub fn place(registers: &Registers) -> Place {
         } else if (pz_restore as *const () as u64..at(&raw const pz_restore_end)).contains(&ip) {
             Place::Restoring(pz_restore as *const () as u64)
         } else {
-            jump::edge(registers).map_or(Place::Inside, Place::Edge)
+            match jump::edge(registers) {
+                Some(jump::Edge::Returning) => Place::Guest,
+                edge => edge.map_or(Place::Inside, Place::Edge),
+            }
         }
     }
 }

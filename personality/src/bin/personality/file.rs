@@ -43,6 +43,19 @@ fn with_descriptor<T>(
     flags: u64,
     f: impl FnOnce(&mut Thread, u64) -> Result<T>,
 ) -> Result<T> {
+    let quick = None::<fn(&mut Thread, &Named) -> Option<Result<T>>>;
+    with_quick_or_descriptor(thread, dirfd, pathname, flags, quick, f)
+}
+
+/// The same, where `quick` may give the answer from a directory and a name in it.
+fn with_quick_or_descriptor<T>(
+    thread: &mut Thread,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+    quick: Option<impl FnOnce(&mut Thread, &Named) -> Option<Result<T>>>,
+    f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+) -> Result<T> {
     let mut room = PathRoom::new();
     let guest = room.read(pathname)?;
     if guest.is_empty() {
@@ -55,6 +68,13 @@ fn with_descriptor<T>(
         if dirfd as i32 != AT_FDCWD {
             return f(thread, dirfd);
         }
+    }
+    if let Some(quick) = quick
+        && let Some(named) = path::named(thread, dirfd, guest)?
+        && let Some(done) = quick(thread, &named)
+        && named.is_same()
+    {
+        return done;
     }
     let is_nofollow = flags & NOFOLLOW != 0;
     // What a descriptor names, a link itself too, which can be followed no further.

@@ -35,13 +35,13 @@ pub fn clone(
         return Err(Errno::EPERM);
     }
     let is_shared = flags & u64::from(CLONE_VM) != 0;
-    if thread.came_by_jump() && (is_shared || stack != 0) {
+    let is_thread = flags & u64::from(CLONE_THREAD) != 0;
+    if thread.came_by_jump() && !is_thread && (is_shared || stack != 0) {
         // The child leaves by a copy of our frame.
         return Err(RESTART_ERRNO);
     }
     let clears_handlers = flags & CLONE_CLEAR_SIGHAND != 0;
     let flags = flags & 0xffff_ffff & !u64::from(CLONE_PTRACE | CLONE_UNTRACED | CLONE_DETACHED);
-    let is_thread = flags & u64::from(CLONE_THREAD) != 0;
     // Directories at hand go with the process' block, their descriptors and the working directory not
     // where only one of them is shared.
     let shared = [CLONE_FILES, CLONE_FS].map(|flag| flags & u64::from(flag) != 0);
@@ -54,14 +54,15 @@ pub fn clone(
         signal::unblock(thread, mask);
         return result;
     }
-    // The child shares our memory: it gets a region of its own and leaves by a copy of our frame.
+    // The child shares our memory: it gets a region of its own and leaves by a copy of our frame, or
+    // of the registers that came by a jump.
     let child = thread::allocate().ok_or(Errno::EAGAIN)?;
+    let mask = signal::block_all(thread).inspect_err(|_| thread::free(child))?;
     let zone_pid = if is_thread {
         0
     } else {
         pids::allocate().inspect_err(|_| thread::free(child))?
     };
-    let context = unsafe { &*thread.context };
     child.altstack = arch::Stack {
         sp: 0,
         flags: SS_DISABLE as i32,
@@ -101,27 +102,31 @@ pub fn clone(
     if flags & u64::from(CLONE_VFORK) != 0 {
         child.altstack = thread.altstack;
     }
-    let frame = unsafe { copy_frame(child, context) };
-    unsafe {
-        (*frame).context.regs.rax = 0;
-        if stack != 0 {
-            (*frame).context.regs.rsp = stack;
-        }
-    }
-    child.child_frame = frame as u64;
-    let birth = child.birth;
-    let result = unsafe {
-        arch::clone(
-            flags,
-            frame as u64 & !63,
-            ptid,
-            ctid,
-            tls,
-            child_start,
-            child.region(),
-        )
+    child.child_mask = mask;
+    let registers = if thread.came_by_jump() {
+        arch::jump::copy_registers(thread, child)
+    } else {
+        let frame = unsafe { copy_frame(child, &*thread.context) };
+        child.child_frame = frame as u64;
+        unsafe { &mut (*frame).context.regs }
     };
+    registers.rax = 0;
+    if stack != 0 {
+        registers.rsp = stack;
+    }
+    // The frame or the registers lie at the top.
+    let top = match child.child_frame {
+        0 => core::ptr::from_ref(registers) as u64 & !63,
+        frame => frame & !63,
+    };
+    let birth = child.birth;
+    let region = child.region();
+    let result = unsafe { arch::clone(flags, top, ptid, ctid, tls, child_start, region) };
+    signal::unblock(thread, mask);
     thread.making = 0;
+    if result < 0 && is_thread {
+        child.leave();
+    }
     if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
         thread::free(child);
     }
@@ -280,6 +285,10 @@ extern "C" fn child_start(region: u64) -> ! {
     for place in thread.tid_places {
         arch::replace_if_any(place, thread.host_tid, thread.zone_tid());
     }
+    if thread.child_frame == 0 {
+        signal::unblock(thread, thread.child_mask);
+        arch::jump::leave_as_child(thread);
+    }
     unsafe {
         // The kernel sets the alternate stack from the frame.
         let frame = thread.child_frame as *mut Frame;
@@ -354,13 +363,19 @@ pub fn vfork(thread: &mut Thread) -> Result<u64> {
 }
 
 /// exit(2): ends the thread and gives its region back.
-pub fn exit(thread: &mut Thread, status: u64) -> ! {
+///
+/// # Errors
+/// That it is to begin again, where a signal is to be served first.
+pub fn exit(thread: &mut Thread, status: u64) -> Result<u64> {
+    signal::block_all(thread)?;
     thread.credentials.groups.free();
     if !thread.leave() {
         unsafe { syscall1(__NR_exit, status) };
     }
+    // Nobody's signal may come to a stack that is another thread's already.
+    signal::block_held();
     let region = thread.region();
-    unsafe { arch::exit_thread(region, thread::REGION_SIZE as u64, status) }
+    unsafe { arch::exit_thread(region, status, thread::spare_place()) }
 }
 
 /// The pid argument of wait4 and kill: >0 process, 0 own group, -1 all, < -1 a group.
@@ -475,7 +490,16 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
             return to_init(signal);
         }
     }
-    outside_is_esrch(unsafe { syscall2(__NR_kill, host as u64, signal) })
+    outside_is_esrch(send(me(), __NR_kill, [host as u64, signal, 0, 0]))
+}
+
+/// Sends a signal as the last thing that a call does.
+fn send(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
+    if thread.came_by_jump() {
+        arch::jump::brief_and_last(thread, nr, args)
+    } else {
+        unsafe { syscall3(nr, args[0], args[1], args[2]) }
+    }
 }
 
 /// Whether the thread may signal a process, by the zone's own users (kill(2)).
@@ -520,7 +544,7 @@ fn kill_all(signal: u64) -> Result<u64> {
 }
 
 pub fn outside_is_esrch(result: i64) -> Result<u64> {
-    match checked(result) {
+    match checked_or_restart(result) {
         Err(Errno::EPERM) => Err(Errno::ESRCH),
         other => other,
     }
@@ -557,8 +581,8 @@ fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i6
 
 /// tgkill(2).
 pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> {
-    to_thread(thread, tgid, tid, |group, host| unsafe {
-        syscall3(__NR_tgkill, group, host, signal)
+    to_thread(thread, tgid, tid, |group, host| {
+        send(thread, __NR_tgkill, [group, host, signal, 0])
     })
 }
 
@@ -569,7 +593,8 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     if tid as u32 == thread.zone_tid() {
-        return checked(unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), signal) });
+        let own = u64::from(thread.host_tid);
+        return outside_is_esrch(send(thread, __NR_tkill, [own, signal, 0, 0]));
     }
     if let Ok(host) = pids::thread_to_host(tid as u32) {
         may_signal(thread, tid as u32)?;

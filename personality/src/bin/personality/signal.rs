@@ -184,6 +184,12 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
             release(thread, context);
             return;
         }
+        // As if it had come a moment later.
+        Place::Edge(Edge::Made) if thread.is_last && context.regs.rax == 0 => {
+            thread.is_last = false;
+            arch::jump::end_call(thread, &mut context.regs);
+            Place::Guest
+        }
         place => place,
     };
     match place {
@@ -481,6 +487,38 @@ pub fn sigreturn(thread: &mut Thread) -> Option<i64> {
     None
 }
 
+/// The same where it came by a jump: the kernel returns by the guest's frame itself, once that has the
+/// mask and the signal stack that are ours. Comes back only if that cannot be.
+pub fn return_by_jump(thread: &mut Thread, at: u64) -> i64 {
+    let mask_at = at + core::mem::offset_of!(Context, mask) as u64;
+    let stack_at = at + core::mem::offset_of!(Context, stack) as u64;
+    if thread.held_pending != 0 {
+        return arch::RESTART;
+    }
+    let (Ok(mask), Ok(stack)) = (
+        memory::read::<u64>(mask_at),
+        memory::read::<Stack>(stack_at),
+    ) else {
+        return arch::RESTART;
+    };
+    let is_ours = memory::write(mask_at, &(mask & !HELD)).is_ok()
+        && memory::write(stack_at, &thread.real_stack()).is_ok();
+    let before = (thread.held, thread.altstack);
+    if is_ours {
+        thread.held = mask & HELD;
+        thread.altstack = Stack {
+            flags: stack.flags & !(SS_ONSTACK as i32),
+            ..stack
+        };
+        arch::jump::sigreturn(thread, at);
+    }
+    (thread.held, thread.altstack) = before;
+    // What cannot be written back could not be read a moment ago.
+    let _ = memory::write(mask_at, &mask);
+    let _ = memory::write(stack_at, &stack);
+    arch::RESTART
+}
+
 /// rt_sigaction(2).
 pub fn sigaction(thread: &mut Thread, signal: u64, new: u64, old: u64, size: u64) -> Result<u64> {
     if signal == 0 || signal > 64 || size != 8 {
@@ -568,8 +606,9 @@ fn sigprocmask_of_kernel(thread: &mut Thread, how: u64, new: u64, old: u64) -> R
         .as_ref()
         .map_or(0, |set| core::ptr::from_ref(set) as u64);
     let mut before = 0u64;
-    let args = [how, pointer, &raw mut before as u64, 8, 0, 0];
-    crate::dispatch::checked_or_restart(arch::wait(__NR_rt_sigprocmask, args, 0))?;
+    let args = [how, pointer, &raw mut before as u64, 8];
+    let result = arch::jump::brief(thread, __NR_rt_sigprocmask, args);
+    crate::dispatch::checked_or_restart(result)?;
     let before = before | core::mem::replace(&mut thread.held, held);
     if old != 0 {
         memory::write(old, &before)?;
@@ -599,6 +638,11 @@ pub fn unblock(thread: &Thread, mask: u64) {
     }
 }
 
+/// Blocks what is never blocked else, at the end of a thread.
+pub fn block_held() {
+    set_kernel_mask(u64::MAX, 0);
+}
+
 fn set_kernel_mask(mask: u64, old: u64) {
     let mask = &raw const mask as u64;
     unsafe { syscall4(__NR_rt_sigprocmask, u64::from(SIG_SETMASK), mask, old, 8) };
@@ -606,7 +650,10 @@ fn set_kernel_mask(mask: u64, old: u64) {
 
 /// sigaltstack(2).
 pub fn sigaltstack(thread: &mut Thread, new: u64, old: u64) -> Result<u64> {
-    let sp = unsafe { (*thread.context).regs.rsp };
+    let sp = match unsafe { thread.context.as_ref() } {
+        Some(context) => context.regs.rsp,
+        None => arch::jump::guest_stack(thread),
+    };
     let shown = shown_altstack(thread, sp);
     if new != 0 {
         let mut stack = memory::read::<Stack>(new)?;

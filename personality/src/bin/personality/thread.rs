@@ -97,6 +97,9 @@ pub struct Thread {
     pub jumps: i64,
     /// Not 0 if a thread that came by a jump must not leave by one: [`crate::arch::jump`].
     pub boundary: u32,
+    /// Whether the kernel is being asked the last thing of a call that came by a jump:
+    /// [`crate::arch::jump::brief_and_last`].
+    pub is_last: bool,
     /// The mask before a signal was noted in a call that came by a jump.
     pub noted_mask: Option<u64>,
     pub host_tid: u32,
@@ -128,8 +131,10 @@ pub struct Thread {
     pub is_unrooted: bool,
     /// What is known of search permission.
     pub searched: Searched,
-    /// The frame by which a child that shares memory leaves for the guest.
+    /// The frame by which a child that shares memory leaves for the guest; 0 if that came by a jump.
     pub child_frame: u64,
+    /// The guest's mask in such a child.
+    pub child_mask: u64,
     /// Zone pid of the process that is being made, in the maker and in what is made: for a tracer,
     /// which may see the child before either has told the commons.
     pub making: u32,
@@ -333,9 +338,39 @@ const REGIONS: core::ops::Range<u64> =
     PERSONALITY_BASE - 0x300_0000_0000..PERSONALITY_BASE - 0x200_0000_0000;
 /// Where in there the next one is put.
 static NEXT_REGION: AtomicU64 = AtomicU64::new(0);
+/// Regions that no thread uses any more, for the next ones to come: pages that are there cost no
+/// fault. 0 where there is none.
+static SPARE: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
 
-/// A fresh region: zeroed, aligned.
+/// A place for a region that is about to be left.
+pub fn spare_place() -> Option<&'static AtomicU64> {
+    SPARE
+        .iter()
+        .find(|place| place.load(Ordering::Relaxed) == 0)
+}
+
+/// A region that was used before, as a fresh one: its stack and rooms hold nothing that is looked at.
+fn spare() -> Option<&'static mut Thread> {
+    let taken = SPARE.iter().find_map(|place| {
+        let is_there = place.load(Ordering::Relaxed) != 0;
+        let region = if is_there {
+            place.swap(0, Ordering::Acquire)
+        } else {
+            0
+        };
+        (region != 0).then_some(region)
+    })?;
+    let thread = taken as *mut Thread;
+    let used = core::mem::offset_of!(Thread, paths);
+    unsafe { thread.cast::<u8>().write_bytes(0, used) };
+    Some(unsafe { &mut *thread })
+}
+
+/// A fresh region: zeroed where it matters, aligned.
 pub fn allocate() -> Option<&'static mut Thread> {
+    if let Some(thread) = spare() {
+        return Some(thread);
+    }
     let size = REGION_SIZE as u64;
     unsafe {
         let place = REGIONS.start + NEXT_REGION.fetch_add(size, Ordering::Relaxed);
@@ -365,5 +400,12 @@ pub fn allocate() -> Option<&'static mut Thread> {
 /// Gives a region back that no thread runs on.
 pub fn free(thread: &mut Thread) {
     thread.credentials.groups.free();
+    let place = spare_place();
+    let region = thread.region();
+    let exchange =
+        |place: &AtomicU64| place.compare_exchange(0, region, Ordering::Release, Ordering::Relaxed);
+    if place.is_some_and(|place| exchange(place).is_ok()) {
+        return;
+    }
     unsafe { syscall3(__NR_munmap, thread.region(), REGION_SIZE as u64, 0) };
 }

@@ -188,6 +188,18 @@ fn once() {
         libc::readlink(LINK.as_ptr(), room, text.len());
         mark("getcwd");
         libc::getcwd(room, text.len());
+        mark("uname");
+        libc::uname(room.cast());
+        mark("an attribute that is not there");
+        libc::lgetxattr(
+            SHARED.as_ptr(),
+            c"security.selinux".as_ptr(),
+            room.cast(),
+            16,
+        );
+        mark("a list that no file has");
+        let list = c"system.posix_acl_access";
+        libc::getxattr(SHARED.as_ptr(), list.as_ptr(), room.cast(), 16);
         mark("fstat");
         libc::fstat(0, data);
         mark("dup, close");
@@ -196,6 +208,8 @@ fn once() {
         libc::fcntl(0, libc::F_GETFL);
         mark("sigaction");
         libc::signal(libc::SIGUSR1, nothing as *const () as usize);
+        mark("a signal to itself");
+        libc::kill(libc::getpid(), libc::SIGUSR1);
         mark("sigprocmask");
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);

@@ -17,8 +17,8 @@
 //! [`wait_open`]. For those that follow rbp, the first frame's caller is the call site.
 
 use super::Registers;
-use crate::dispatch;
 use crate::thread::{REGION_SIZE, Thread, me};
+use crate::{dispatch, signal};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use picozone_personality::layout::JUMP_ENTRY;
@@ -121,6 +121,48 @@ global_asm!(
     ".globl pz_boundary",
     "pz_boundary:",
     "hlt",
+    // pz_brief(nr, args, boundary): one call that waits for nothing, not begun at a boundary.
+    ".globl pz_brief",
+    "pz_brief:",
+    "mov rax, rdi",
+    "mov r11, rsi",
+    ".globl pz_brief_begin",
+    "pz_brief_begin:",
+    "cmp dword ptr [rdx], 0",
+    "jne pz_brief_abort",
+    "mov rdi, [r11]", "mov rsi, [r11 + 8]", "mov rdx, [r11 + 16]", "mov r10, [r11 + 24]",
+    "syscall",
+    ".globl pz_brief_end",
+    "pz_brief_end:",
+    "ret",
+    ".globl pz_brief_abort",
+    "pz_brief_abort:",
+    "mov rax, -512",
+    "ret",
+    // pz_sigreturn(context, boundary): leaves by a frame of the guest's, but not at a boundary. Once
+    // rsp is the guest's, this is as good as the guest's own call.
+    ".globl pz_sigreturn",
+    "pz_sigreturn:",
+    "cmp dword ptr [rsi], 0",
+    "jne pz_sigreturn_abort",
+    ".globl pz_sigreturn_switch",
+    "pz_sigreturn_switch:",
+    "mov rsp, rdi",
+    "mov eax, 15",
+    "syscall",
+    ".globl pz_sigreturn_failed",
+    "pz_sigreturn_failed:",
+    "ud2",
+    ".globl pz_sigreturn_abort",
+    "pz_sigreturn_abort:",
+    "ret",
+    // pz_leave_as_child(registers): the first way out of a thread; the others find the rest in place.
+    ".globl pz_leave_as_child",
+    "pz_leave_as_child:",
+    "mov rsp, rdi",
+    "mov rbx, [rsp + {rbx}]", "mov rbp, [rsp + {rbp}]", "mov r12, [rsp + {r12}]",
+    "mov r13, [rsp + {r13}]", "mov r14, [rsp + {r14}]", "mov r15, [rsp + {r15}]",
+    "jmp pz_leave",
     // pz_wait_open(nr, args, boundary, registers): one blocking call, not begun at a boundary.
     ".globl pz_wait_open",
     "pz_wait_open:",
@@ -183,6 +225,15 @@ unsafe extern "C" {
     static pz_open_begin: u8;
     static pz_open_end: u8;
     static pz_open_abort: u8;
+    static pz_brief_begin: u8;
+    static pz_brief_end: u8;
+    static pz_brief_abort: u8;
+    static pz_sigreturn_switch: u8;
+    static pz_sigreturn_failed: u8;
+    static pz_sigreturn_abort: u8;
+    fn pz_brief(nr: u64, args: *const u64, boundary: *const u32) -> i64;
+    fn pz_sigreturn(context: u64, boundary: *const u32);
+    fn pz_leave_as_child(registers: *mut Registers) -> !;
     fn pz_wait_open(
         nr: u64,
         args: *const u64,
@@ -201,8 +252,12 @@ pub enum Edge {
     Leaving(u64),
     /// The `hlt`.
     Boundary,
-    /// In [`wait_open`], before the call: give up there.
+    /// In [`wait_open`] and [`brief`], before the call: give up there.
     Interruptible(u64),
+    /// Right behind the call of [`brief`].
+    Made,
+    /// In [`sigreturn`], when nothing of the personality is left to be done.
+    Returning,
 }
 
 /// Classifies where a thread is in the personality. `None`: at none of these places.
@@ -227,6 +282,18 @@ pub fn edge(registers: &Registers) -> Option<Edge> {
             Edge::Boundary
         } else if (at(&raw const pz_open_begin)..at(&raw const pz_open_end)).contains(&ip) {
             Edge::Interruptible(at(&raw const pz_open_abort))
+        } else if (at(&raw const pz_brief_begin)..at(&raw const pz_brief_end)).contains(&ip) {
+            Edge::Interruptible(at(&raw const pz_brief_abort))
+        } else if ip == at(&raw const pz_brief_end) {
+            Edge::Made
+        } else if (pz_sigreturn as *const () as u64..=at(&raw const pz_sigreturn_switch))
+            .contains(&ip)
+        {
+            Edge::Interruptible(at(&raw const pz_sigreturn_abort))
+        } else if (at(&raw const pz_sigreturn_switch)..=at(&raw const pz_sigreturn_failed))
+            .contains(&ip)
+        {
+            Edge::Returning
         } else {
             return None;
         },
@@ -242,9 +309,68 @@ pub fn is_own_fault(ip: u64) -> bool {
 /// Makes one blocking call that a signal can end. Debuggers that find the thread waiting see the
 /// frame of a signal with the guest's registers.
 pub fn wait_open(thread: &Thread, nr: u32, args: [u64; 6]) -> i64 {
-    let registers = (thread.region() + TOP as u64) as *const Registers;
+    let registers = registers_of(thread);
     let boundary = &raw const thread.boundary;
     unsafe { pz_wait_open(u64::from(nr), args.as_ptr(), boundary, registers) }
+}
+
+/// Makes one call that waits for nothing; where a signal is to be served first, it is not made.
+pub fn brief(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
+    unsafe { pz_brief(u64::from(nr), args.as_ptr(), &raw const thread.boundary) }
+}
+
+/// Makes the last call of a guest's call. A signal that comes as it succeeds, as its own may, finds the
+/// guest where the call has ended, with the result 0: nothing may be left to be done then.
+pub fn brief_and_last(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
+    let is_last = &raw mut me().is_last;
+    unsafe { is_last.write_volatile(true) };
+    let result = brief(thread, nr, args);
+    unsafe { is_last.write_volatile(false) };
+    result
+}
+
+/// The guest's registers right behind a call that has given 0, in place of ours.
+pub fn end_call(thread: &Thread, registers: &mut Registers) {
+    let call = unsafe { &*registers_of(thread) };
+    *registers = Registers {
+        rax: 0,
+        rcx: call.rip,
+        r11: call.eflags,
+        selectors: registers.selectors,
+        err: registers.err,
+        trapno: registers.trapno,
+        oldmask: registers.oldmask,
+        cr2: registers.cr2,
+        fpstate: registers.fpstate,
+        reserved: registers.reserved,
+        ..*call
+    };
+}
+
+/// The guest's stack pointer in a call that came by a jump.
+pub fn guest_stack(thread: &Thread) -> u64 {
+    unsafe { (*registers_of(thread)).rsp }
+}
+
+/// Leaves for the guest by a frame of its own, where no signal is to be served first.
+pub fn sigreturn(thread: &Thread, context: u64) {
+    unsafe { pz_sigreturn(context, &raw const thread.boundary) }
+}
+
+fn registers_of(thread: &Thread) -> *mut Registers {
+    (thread.region() + TOP as u64) as *mut Registers
+}
+
+/// Lays a copy of the registers of a call that came by a jump where a new thread leaves by them.
+pub fn copy_registers(from: &Thread, child: &Thread) -> &'static mut Registers {
+    let (from, to) = (registers_of(from), registers_of(child));
+    unsafe { core::ptr::copy_nonoverlapping(from, to, 1) };
+    unsafe { &mut *to }
+}
+
+/// Leaves for the guest by the registers that [`copy_registers`] has laid down.
+pub fn leave_as_child(thread: &Thread) -> ! {
+    unsafe { pz_leave_as_child(registers_of(thread)) }
 }
 
 /// Has the running thread's calls find its region. It needs the instruction that the kernel tells of
@@ -258,7 +384,9 @@ extern "C" fn serve(call: &mut Registers) {
     thread.rooms = 0;
     let nr = call.rax as u32;
     let args = [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9];
-    let result = if SERVED.get(nr as usize) == Some(&true) {
+    let result = if nr == picozone_syscalls::nr::rt_sigreturn {
+        signal::return_by_jump(thread, call.rsp)
+    } else if SERVED.get(nr as usize) == Some(&true) {
         dispatch::result_of(thread, nr, args)
     } else {
         super::RESTART

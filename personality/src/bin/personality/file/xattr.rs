@@ -5,12 +5,18 @@
 
 use super::change::must_be_open;
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
-use super::{NOFOLLOW, Power, S_IFMT, has, permits, stat_of, with_descriptor};
+use super::{
+    NOFOLLOW, Power, S_IFMT, has, permits, stat_named, stat_of, with_descriptor,
+    with_quick_or_descriptor,
+};
 use crate::arch;
 use crate::memory;
+use crate::monitor::tables;
+use crate::path::Named;
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
+use picozone_personality::absent::Attribute;
 use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
 
 /// Longest name (`XATTR_NAME_MAX`).
@@ -47,7 +53,12 @@ impl Name {
 
     /// Whether the thread may do this to the attribute of a file (`xattr_permission` in the kernel's
     /// fs/xattr.c).
-    fn judge(&self, thread: &Thread, fd: u64, writes: bool) -> Result<()> {
+    fn judge(
+        &self,
+        thread: &Thread,
+        st: impl FnOnce() -> Result<linux_raw_sys::general::stat>,
+        writes: bool,
+    ) -> Result<()> {
         let no = if writes { Errno::EPERM } else { Errno::ENODATA };
         let text = self.text();
         if text.starts_with(b"trusted.") {
@@ -74,7 +85,7 @@ impl Name {
         if !text.starts_with(b"user.") {
             return Err(Errno::EOPNOTSUPP);
         }
-        let st = stat_of(fd)?;
+        let st = st()?;
         let is_dir = st.st_mode & S_IFMT == 0o040_000;
         if !is_dir && st.st_mode & S_IFMT != 0o100_000 {
             return Err(no);
@@ -146,7 +157,7 @@ pub fn setxattr(
     file.with(thread, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
-        name.judge(thread, fd, true)?;
+        name.judge(thread, || stat_of(fd), true)?;
         let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         if name.text() == CAPABILITIES && !is_capabilities(value) {
             return Err(Errno::EINVAL);
@@ -168,11 +179,33 @@ fn is_capabilities(value: &[u8]) -> bool {
 /// getxattr(2), lgetxattr(2), fgetxattr(2).
 pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) -> Result<u64> {
     let name = Name::read(name)?;
-    file.with(thread, |thread, fd| {
-        name.judge(thread, fd, false)?;
+    let quick = |thread: &mut Thread, named: &Named, flags| {
+        let st = match stat_named(thread, named, flags)? {
+            Ok(st) => st,
+            Err(errno) => return Some(Err(errno)),
+        };
+        if let Err(errno) = name.judge(thread, || Ok(st), false) {
+            return Some(Err(errno));
+        }
+        let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];
+        let attribute = Attribute::new(file, name.text());
+        tables()
+            .absent
+            .has(attribute)
+            .then_some(Err(Errno::ENODATA))
+    };
+    let slow = |thread: &mut Thread, fd: u64| {
+        name.judge(thread, || stat_of(fd), false)?;
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
         hand_out(thread, length, to, size)
-    })
+    };
+    let (path, flags) = match file {
+        File::Path(path) => (path, 0),
+        File::Link(path) => (path, NOFOLLOW),
+        File::Descriptor(_) => return file.with(thread, slow),
+    };
+    let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);
+    with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, Some(quick), slow)
 }
 
 /// listxattr(2), llistxattr(2), flistxattr(2).
@@ -190,7 +223,7 @@ pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     file.with(thread, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
-        name.judge(thread, fd, true)?;
+        name.judge(thread, || stat_of(fd), true)?;
         thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
     })
 }
