@@ -48,6 +48,9 @@ pub struct Config {
     /// Directories of the host that the zone sees.
     #[serde(default, rename = "bind", skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
+    /// Mounts of other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<Mount>,
     /// Ports of the zone that the host reaches at addresses of its own.
     #[serde(default, rename = "publish", skip_serializing_if = "Vec::is_empty")]
     pub publications: Vec<Publish>,
@@ -102,6 +105,25 @@ pub struct Bind {
     pub access: Access,
 }
 
+/// A mount that is no bind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Mount {
+    /// A directory of the host that the zone changes for itself: what it changes lies in a layer of
+    /// its own.
+    Cow(Cow),
+}
+
+/// A copy-on-write mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cow {
+    /// The directory of the host below, absolute and without symbolic links; never changed.
+    pub host: PathBuf,
+    /// Where the zone sees it, absolute.
+    pub zone: PathBuf,
+}
+
 /// What a zone may do with a bind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,6 +165,11 @@ impl Config {
         toml::to_string(self).expect("a configuration is a table")
     }
 
+    /// The copy-on-write mounts.
+    pub fn cows(&self) -> impl Iterator<Item = &Cow> {
+        self.mounts.iter().map(|Mount::Cow(cow)| cow)
+    }
+
     /// The directory that is the zone's root, for a zone that lies in `zone_dir`.
     #[must_use]
     pub fn root_dir(&self, zone_dir: &Path) -> PathBuf {
@@ -177,19 +204,41 @@ impl Config {
         if self.root.is_some() && self.origin.is_some() {
             return Err("a tree that is used in place has no origin".to_owned());
         }
-        if self.binds.len() > BINDS_MAX {
+        // A copy-on-write mount is two directories.
+        let used = self.binds.len() + 2 * self.mounts.len();
+        if used > BINDS_MAX {
             return Err(format!(
-                "{} binds are more than the {BINDS_MAX} that a zone can have",
-                self.binds.len()
+                "{} binds and {} copy-on-write mounts are more than a zone can have: \
+                 {BINDS_MAX} binds, or half as many of the others",
+                self.binds.len(),
+                self.mounts.len(),
             ));
         }
-        for (index, bind) in self.binds.iter().enumerate() {
+        for bind in &self.binds {
             bind.check()?;
-            if self.binds[..index]
-                .iter()
-                .any(|other| other.zone == bind.zone)
-            {
-                return Err(format!("two binds lie at {}", bind.zone.display()));
+        }
+        for cow in self.cows() {
+            cow.check()?;
+        }
+        let binds = self.binds.iter().map(|bind| &bind.zone);
+        let points: Vec<_> = binds.chain(self.cows().map(|cow| &cow.zone)).collect();
+        for (index, point) in points.iter().enumerate() {
+            if points[..index].contains(point) {
+                return Err(format!("two mounts lie at {}", point.display()));
+            }
+        }
+        for cow in self.cows() {
+            // Mount points are made in the zone's own tree.
+            let inner = points.iter().find(|point| {
+                **point != &cow.zone
+                    && (point.starts_with(&cow.zone) || cow.zone.starts_with(point))
+            });
+            if let Some(inner) = inner {
+                return Err(format!(
+                    "{} and the copy-on-write mount {} lie in one another",
+                    inner.display(),
+                    cow.zone.display()
+                ));
             }
         }
         for (index, publish) in self.publications.iter().enumerate() {
@@ -239,46 +288,91 @@ pub fn check_hostname(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a directory of the host can be shown at a place of the zone, which is none of `refused`.
+fn check_mount(what: &str, host: &Path, zone: &Path, refused: &[&str]) -> Result<(), String> {
+    for (side, path) in [("host", host), ("zone", zone)] {
+        let is_plain = path
+            .components()
+            .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
+        if !path.is_absolute() || !is_plain {
+            return Err(format!(
+                "{what}: the {side}'s path {} is not absolute and plain",
+                path.display()
+            ));
+        }
+    }
+    if refused.iter().any(|path| zone == Path::new(path)) {
+        return Err(format!(
+            "{what}: nothing can be put at {} of a zone",
+            zone.display()
+        ));
+    }
+    if zone.starts_with("/proc") || zone.starts_with("/dev") {
+        return Err(format!(
+            "{what}: {} lies in a directory that the zone's monitor serves",
+            zone.display()
+        ));
+    }
+    for kernel in ["/proc", "/sys", "/dev"] {
+        if host.starts_with(kernel) {
+            return Err(format!(
+                "{what}: {} of the host would reach past the zone's boundary",
+                host.display()
+            ));
+        }
+    }
+    if host == Path::new("/") {
+        return Err(format!(
+            "{what}: the host's whole root would reach past the zone's boundary"
+        ));
+    }
+    Ok(())
+}
+
+/// A directory of the host as it is given on the command line.
+fn host_directory(what: &str, host: &str) -> Result<PathBuf, String> {
+    let host = Path::new(host)
+        .canonicalize()
+        .map_err(|error| format!("the host's directory {host:?} cannot be used: {error}"))?;
+    if !host.is_dir() {
+        return Err(format!(
+            "{} is not a directory: {what} the directory that holds it",
+            host.display()
+        ));
+    }
+    Ok(host)
+}
+
 impl Bind {
     fn check(&self) -> Result<(), String> {
-        for (side, path) in [("host", &self.host), ("zone", &self.zone)] {
-            let is_plain = path
-                .components()
-                .all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
-            if !path.is_absolute() || !is_plain {
-                return Err(format!(
-                    "bind: the {side}'s path {} is not absolute and plain",
-                    path.display()
-                ));
-            }
-        }
         let refused = ["/", "/proc", "/dev", "/usr", "/sys"];
-        if refused.iter().any(|path| self.zone == Path::new(path)) {
-            return Err(format!(
-                "bind: nothing can be put at {} of a zone",
-                self.zone.display()
-            ));
+        check_mount("bind", &self.host, &self.zone, &refused)
+    }
+}
+
+impl Cow {
+    fn check(&self) -> Result<(), String> {
+        let refused = ["/", "/proc", "/dev", "/sys", "/etc", "/var", "/run"];
+        check_mount("cow", &self.host, &self.zone, &refused)
+    }
+}
+
+impl FromStr for Cow {
+    type Err = String;
+
+    /// `HOST[:ZONE]`, at the same place in the zone unless it says otherwise.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, zone) = text.split_once(':').unwrap_or((text, text));
+        if zone.contains(':') {
+            return Err("a copy-on-write mount is HOST or HOST:ZONE".to_owned());
         }
-        if self.zone.starts_with("/proc") || self.zone.starts_with("/dev") {
-            return Err(format!(
-                "bind: {} lies in a directory that the zone's monitor serves",
-                self.zone.display()
-            ));
-        }
-        for kernel in ["/proc", "/sys", "/dev"] {
-            if self.host.starts_with(kernel) {
-                return Err(format!(
-                    "bind: {} of the host would reach past the zone's boundary",
-                    self.host.display()
-                ));
-            }
-        }
-        if self.host == Path::new("/") {
-            return Err(
-                "bind: the host's whole root would reach past the zone's boundary".to_owned(),
-            );
-        }
-        Ok(())
+        let cow = Self {
+            host: host_directory("mount", host)?,
+            // Rebuilding it from its components drops doubled and trailing slashes.
+            zone: Path::new(zone).components().collect(),
+        };
+        cow.check()?;
+        Ok(cow)
     }
 }
 
@@ -298,18 +392,9 @@ impl FromStr for Bind {
             Some("rw") => Access::ReadWrite,
             Some(other) => return Err(format!("{other:?} is neither ro nor rw")),
         };
-        let host = Path::new(host)
-            .canonicalize()
-            .map_err(|error| format!("the host's directory {host:?} cannot be used: {error}"))?;
-        if !host.is_dir() {
-            return Err(format!(
-                "{} is not a directory: bind the directory that holds it",
-                host.display()
-            ));
-        }
         // Rebuilding it from its components drops doubled and trailing slashes.
         let bind = Self {
-            host,
+            host: host_directory("bind", host)?,
             zone: Path::new(zone).components().collect(),
             access,
         };
@@ -392,6 +477,10 @@ mod tests {
                 zone: "/srv/b".into(),
                 access: Access::ReadWrite,
             }],
+            mounts: vec![Mount::Cow(Cow {
+                host: "/usr".into(),
+                zone: "/usr".into(),
+            })],
             publications: vec![parse_publish("8080:80").expect("it parses")],
         }
     }

@@ -4,6 +4,7 @@
 //!   directions.
 //! - [`resolve`]: the walk by components (`path_resolution(7)`) over all mounts, for what the kernel
 //!   cannot finish beneath one descriptor.
+//! - [`StandIn`]: what stands in a copy-on-write layer for what lies below it.
 //! - [`split_last`], [`normalise`], [`pop_leading_dotdot`]: work on the text of a path.
 //! - [`PathBuf`]: a path in a buffer of fixed size.
 //!
@@ -24,12 +25,14 @@ mod mounts;
 mod path;
 mod resolve;
 mod row;
+mod standin;
 
 pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
 pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;
 pub use resolve::{Bounds, Last, Resolved, Tree, resolve};
 pub use row::{MountRow, kind};
+pub use standin::{StandIn, is_stand_in, mount_id};
 
 /// Longest path, its NUL included, as the kernel's `PATH_MAX`.
 pub const PATH_MAX: usize = 4096;

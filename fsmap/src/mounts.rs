@@ -40,6 +40,7 @@ impl Mounts<'_> {
         let mut best = None;
         for (index, row) in self.0.iter().enumerate() {
             if row.is_used()
+                && !row.is_below()
                 && best.is_none_or(|order| order < row.order)
                 && let Some(rest) = behind(path, row.prefix())
                 && fits(row, !rest.is_empty())
@@ -87,6 +88,13 @@ impl Mounts<'_> {
         let (index, rest) = self.search(path, |_, _| true);
         let row = self.0.get(index)?;
         (rest.is_empty() && row.is_alias()).then_some(row)
+    }
+
+    /// The tree below the copy-on-write layer of this number.
+    #[must_use]
+    pub fn below(&self, number: u32) -> Option<&MountRow> {
+        let is_wanted = |row: &&MountRow| row.is_below() && row.flags == number;
+        self.0.iter().find(is_wanted)
     }
 
     /// The mount whose placeholder this is.
@@ -155,7 +163,8 @@ impl Mounts<'_> {
     pub fn arrange(rows: &mut [MountRow]) -> Result<(), Fault> {
         // The text decides between equal lengths, so that the order is always the same.
         rows.sort_unstable_by(|a, b| {
-            (b.prefix_len, a.prefix(), a.is_alias()).cmp(&(a.prefix_len, b.prefix(), b.is_alias()))
+            let key = |row: &MountRow| (row.is_alias(), row.is_below());
+            (b.prefix_len, a.prefix(), key(a)).cmp(&(a.prefix_len, b.prefix(), key(b)))
         });
         Mounts(rows).validate()
     }
@@ -166,7 +175,7 @@ impl Mounts<'_> {
     /// The first thing that is wrong, with the index of its row.
     pub fn validate(&self) -> Result<(), Fault> {
         for (index, row) in self.0.iter().enumerate() {
-            if row.kind != kind::TREE && row.kind != kind::MONITOR {
+            if !matches!(row.kind, kind::TREE | kind::MONITOR | kind::BELOW) {
                 return Err(Fault::Kind(index));
             }
             if !(row.prefix().is_empty() || is_normal(row.prefix()))
@@ -179,7 +188,9 @@ impl Mounts<'_> {
             {
                 return Err(Fault::Host(index));
             }
-            for later in self.0.get(index + 1..).unwrap_or(&[]) {
+            let later = self.0.get(index + 1..).unwrap_or(&[]).iter();
+            // A tree below has no place of its own.
+            for later in later.filter(|later| !later.is_below() && !row.is_below()) {
                 if later.prefix() == row.prefix() {
                     return Err(Fault::Duplicate(index));
                 }
@@ -238,7 +249,7 @@ pub enum Fault {
     Prefix(usize),
     /// The host path is not an absolute path in normal form.
     Host(usize),
-    /// Neither a tree nor the monitor's.
+    /// Neither a tree, nor one below, nor the monitor's.
     Kind(usize),
     /// Two rows claim the same placeholder.
     Placeholder(usize),

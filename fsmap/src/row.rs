@@ -9,6 +9,9 @@ pub mod kind {
     pub const TREE: u32 = 1;
     /// The monitor, as `/proc` and `/dev`.
     pub const MONITOR: u32 = 2;
+    /// The tree below a copy-on-write layer: no path leads to it but by a
+    /// [`StandIn`](crate::StandIn), whose number of the mount stands in `flags`.
+    pub const BELOW: u32 = 3;
 }
 
 /// One mount, in shared memory; all zero is an unused row, which matches nothing.
@@ -49,7 +52,7 @@ pub struct MountRow {
     pub order: u32,
     /// 1 if what it shows has another name in the zone, by which host paths are told.
     pub is_second: u32,
-    /// `ST_*` as statfs(2) tells them (`f_flags`), of an added row.
+    /// `ST_*` as statfs(2) tells them (`f_flags`), of an added row; of a tree below its number.
     pub flags: u32,
     /// `f_type` as statfs(2) tells it, of an added row; 0 for the host's own.
     pub magic: u64,
@@ -208,6 +211,12 @@ impl MountRow {
     #[must_use]
     pub fn is_monitor(&self) -> bool {
         self.kind == kind::MONITOR
+    }
+
+    /// Whether it is the tree below a copy-on-write layer.
+    #[must_use]
+    pub fn is_below(&self) -> bool {
+        self.kind == kind::BELOW
     }
 
     /// Whether nothing in it may change.

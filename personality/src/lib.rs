@@ -20,6 +20,7 @@ pub mod mailbox;
 pub mod messages;
 pub mod names;
 pub mod net;
+pub mod origins;
 pub mod plans;
 pub mod roots;
 pub mod running;

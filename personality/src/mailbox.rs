@@ -58,6 +58,18 @@ pub mod recorded {
     pub const FORGET: u64 = 2;
 }
 
+/// Operations of [`Request::Raise`].
+pub mod raise {
+    /// A file with its content, a directory with stand-ins for what it holds.
+    pub const WHOLE: u64 = 0;
+    /// A file without its content, which is to be cut.
+    pub const EMPTY: u64 = 1;
+    /// The file only if another of its names was raised before. The value is 1 then.
+    pub const IF_LINKED: u64 = 2;
+    /// What a descriptor is one of.
+    pub const DESCRIPTOR: u64 = 3;
+}
+
 /// Operations of [`Request::Handle`].
 pub mod handle {
     /// Remembers that the handle is that of the descriptor's file.
@@ -293,6 +305,10 @@ requests! {
     /// Asks to be told of changes on the way to a directory: args = its mount's row; a = its path
     /// beneath that, free of links. A row of the tables says that it is so.
     Watched = 54;
+    /// Makes of a stand-in in a copy-on-write layer what it stands for: args = descriptor of the
+    /// directory, operation (see [`raise`]); a = name. For [`raise::DESCRIPTOR`] the first is that of
+    /// a file below, and the value a descriptor of what stands for it in the layer now.
+    Raise = 58;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -9,6 +9,7 @@ use crate::libraries::{self, Library, LibraryRow};
 use crate::messages::{self, Approved};
 use crate::names::Names;
 use crate::net::{PortRow, ZoneNet};
+use crate::origins::Origins;
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use crate::roots::{ROOTS_MAX, Root};
 use crate::users::IdMap;
@@ -135,6 +136,10 @@ pub struct Tables {
     pub protects_links: u32,
     /// Not 0 once a socket of the zone has had an option beyond what the host gives.
     pub recorded_options: AtomicU32,
+    /// Not 0 if the zone has copy-on-write mounts.
+    pub layers: u32,
+    /// Not 0 once a file with several names was copied into a layer.
+    pub linked_layers: AtomicU32,
     /// What `uname` shows: six names, each NUL-terminated, of which those at [`HOST_NAME`] and
     /// [`DOMAIN_NAME`] change.
     pub uname: [[u8; 65]; 6],
@@ -166,6 +171,8 @@ pub struct Tables {
     pub absent: Absent,
     /// Owners by (dev, ino).
     pub owners: [OwnerRow; OWNERS_MAX],
+    /// What files of copy-on-write layers were below.
+    pub origins: Origins,
 }
 
 /// Bytes to map for the tables: a whole number of pages.

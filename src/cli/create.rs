@@ -1,7 +1,7 @@
 //! `zone create`.
 
 use super::print;
-use crate::config::{Bind, Origin, Trap};
+use crate::config::{Bind, Cow, Origin, Trap};
 use crate::control::Publish;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -52,6 +52,12 @@ pub(super) struct Options {
     /// Show a directory of the host in the zone, read-only unless :rw is given
     #[arg(long, value_name = "HOST:ZONE[:ro|rw]")]
     bind: Vec<Bind>,
+    /// Show a directory of the host that the zone changes for itself: the host's own is never touched
+    ///
+    /// What the zone changes lies in a layer of its own, which `zone diff` shows. With /usr a zone
+    /// can install packages over the host's.
+    #[arg(long, value_name = "HOST[:ZONE]")]
+    cow: Vec<Cow>,
     /// Make a port of the zone reachable at a port of the host, on 127.0.0.1 unless ADDR is given
     #[arg(long, value_name = "[ADDR:]HPORT:ZPORT[/tcp|udp]", value_parser = super::publication)]
     publish: Vec<Publish>,
@@ -96,6 +102,7 @@ impl Options {
             rewrite: self.rewrite,
             trap: self.trap,
             binds: self.bind,
+            cows: self.cow,
             publications: self.publish,
         })
     }

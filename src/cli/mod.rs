@@ -8,6 +8,7 @@ mod check;
 mod config;
 mod create;
 mod delete;
+mod diff;
 mod doctor;
 mod export;
 mod halt;
@@ -61,6 +62,7 @@ enum Command {
     Check(check::Args),
     Export(export::Args),
     Stat(stat::Args),
+    Diff(diff::Args),
     Halt(halt::Args),
     Delete(delete::Args),
     Doctor(doctor::Args),
@@ -118,6 +120,7 @@ impl Command {
             Self::Check(args) => args.run(home),
             Self::Export(args) => args.run(home),
             Self::Stat(args) => args.run(home),
+            Self::Diff(args) => args.run(home),
             Self::Halt(args) => args.run(home),
             Self::Delete(args) => args.run(home),
             Self::Doctor(args) => args.run(home),
@@ -167,6 +170,8 @@ mod tests {
             "create web1 --bind /usr:/data:ro",
             "create web1 --root /usr",
             "create web1 --debian",
+            "create web1 --cow /usr --cow /tmp:/data",
+            "diff web1 --json",
             "boot web1",
             "login web1",
             "login web1 -u www-data -- id -u",

@@ -8,6 +8,11 @@ pub(super) fn text(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
+/// Shows bytes, which names need not be text of.
+pub(super) fn bytes(bytes: &[u8]) {
+    let _ = std::io::stdout().write_all(bytes);
+}
+
 /// Shows one JSON document.
 pub(super) fn json(value: &impl Serialize) {
     let document = serde_json::to_string_pretty(value).expect("our own types have text keys");

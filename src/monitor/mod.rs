@@ -15,6 +15,7 @@ pub mod guests;
 pub mod handles;
 pub mod ipc;
 pub mod keys;
+pub mod layers;
 pub mod leases;
 pub mod marks;
 pub mod mounting;

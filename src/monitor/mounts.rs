@@ -1,10 +1,11 @@
 //! The mount list of a booting zone: what is configured, and the rows that guests see.
 
+use super::layers::Layers;
 use super::mounting::cover;
 use crate::engine::Boot;
 use crate::error::{Doing, Error, Result};
 use crate::tree::{self, Kind, MountSpec};
-use picozone_fsmap::{MountRow, Mounts, kind};
+use picozone_fsmap::{MountRow, Mounts, kind, mount_id};
 use picozone_personality::layout::{FD_MOUNT0, MOUNT_ROWS_MAX, MOUNTS_MAX};
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
@@ -34,7 +35,7 @@ pub fn number(row: &MountRow) -> usize {
 ///
 /// # Errors
 /// A directory cannot be opened, or is too deep for a row.
-pub fn open(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
+pub fn open(boot: &Boot, layers: &Layers) -> Result<(Vec<Mount>, Vec<MountRow>)> {
     let (mut mounts, mut rows) = (Vec::new(), Vec::new());
     let specs = tree::mounts(&boot.config, &boot.zone_dir);
     if specs.len() >= MOUNTS_MAX {
@@ -69,7 +70,7 @@ pub fn open(boot: &Boot) -> Result<(Vec<Mount>, Vec<MountRow>)> {
         rows.push(row(&spec, index, &root)?);
         mounts.push(Mount { spec, directory });
     }
-    let aliases = aliases(&rows, &root);
+    let aliases = aliases(&rows, &root, layers);
     rows.extend(aliases);
     Mounts::arrange(&mut rows).map_err(|fault| {
         Error::refused(
@@ -108,8 +109,13 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
             "choose a shorter one",
         )
     })?;
-    if spec.kind == Kind::Monitor {
-        row.kind = kind::MONITOR;
+    row.kind = match spec.kind {
+        Kind::Tree => kind::TREE,
+        Kind::Monitor => kind::MONITOR,
+        Kind::Below => kind::BELOW,
+    };
+    if spec.kind == Kind::Below {
+        row.flags = mount_id(row.prefix());
     }
     if spec.zone_path == Path::new("/dev/shm") {
         row.magic = TMPFS;
@@ -121,7 +127,8 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     let data = std::fs::metadata(&host).doing("look at", host.display())?;
     (row.root_dev, row.root_ino) = (data.dev(), data.ino());
     let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
-    if let Ok(data) = std::fs::symlink_metadata(&place)
+    if spec.kind != Kind::Below
+        && let Ok(data) = std::fs::symlink_metadata(&place)
         && data.is_symlink()
     {
         (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());
@@ -130,7 +137,7 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
 }
 
 /// One row for each link in the zone's root directory that leads straight into another mount.
-fn aliases(rows: &[MountRow], root: &Path) -> Vec<MountRow> {
+fn aliases(rows: &[MountRow], root: &Path, layers: &Layers) -> Vec<MountRow> {
     let Ok(entries) = std::fs::read_dir(root) else {
         return Vec::new();
     };
@@ -141,10 +148,12 @@ fn aliases(rows: &[MountRow], root: &Path) -> Vec<MountRow> {
         let of = rows.iter().find(|row| {
             row.prefix_len > 0
                 && !row.is_monitor()
+                && !row.is_below()
                 && target.starts_with(Path::new(std::ffi::OsStr::from_bytes(row.prefix())))
         })?;
         let prefix = Path::new(std::ffi::OsStr::from_bytes(of.prefix()));
         let sub = target.strip_prefix(prefix).ok()?;
+        layers.prepare(of.prefix(), sub.as_os_str().as_bytes());
         // The way there must be free of links, or the alias' canonical path would not be.
         let host = Path::new(std::ffi::OsStr::from_bytes(of.host())).join(sub);
         if host.canonicalize().ok()? != host || !host.is_dir() {

@@ -1,9 +1,11 @@
 //! Zone paths, opened by the monitor itself beneath the zone's mounts.
 
 use super::descriptors::own_path;
+use super::layers;
 use super::zone::Zone;
 use picozone_fsmap::{
-    Bounds, Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve,
+    Bounds, Error as PathError, LINKS_MAX, Last, MountRow, Mounts, PathBuf, Resolved, Tree,
+    is_stand_in, resolve,
 };
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -96,7 +98,8 @@ pub fn open_beneath(zone: &Zone, row: usize, rel: &[u8], flags: i32) -> Result<O
     Mounts(zone.rows())
         .beneath(row, rel, &mut name)
         .map_err(errno)?;
-    openat2(&mount.directory, name.as_c_str(), flags | libc::O_CLOEXEC)
+    let open = || openat2(&mount.directory, name.as_c_str(), flags | libc::O_CLOEXEC);
+    layers::open_end(zone, &mount.directory, name.as_bytes(), flags, open)
 }
 
 /// Opens what an added row shows of a mount.
@@ -137,17 +140,8 @@ pub fn open_resolved(
     if !found.exists {
         return Err(libc::ENOENT);
     }
-    let mut name = PathBuf::new();
     let rest = buffer.as_bytes().get(found.rel..).unwrap_or(b"");
-    Mounts(zone.rows())
-        .beneath(found.mount, rest, &mut name)
-        .map_err(errno)?;
-    let mount = zone.mount(found.mount).ok_or(libc::ENOENT)?;
-    let fd = openat2(
-        &mount.directory,
-        name.as_c_str(),
-        flags | libc::O_CLOEXEC | libc::O_NOFOLLOW,
-    )?;
+    let fd = open_beneath(zone, found.mount, rest, flags | libc::O_NOFOLLOW)?;
     Ok((fd, buffer.as_bytes().to_vec()))
 }
 
@@ -213,6 +207,7 @@ fn open_at_once(zone: &Zone, path: &[u8], flags: i32) -> Result<Option<(OwnedFd,
         }
         let mut text = [0; picozone_fsmap::PATH_MAX];
         match target(&node, &mut text)? {
+            Some(text) if is_stand_in(text) => return Ok(None),
             Some(text) if text.first() == Some(&b'/') => path.set(text).map_err(errno)?,
             _ => return Ok(None),
         }

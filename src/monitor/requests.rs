@@ -24,6 +24,11 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 pub fn serve(zone: &Zone, listener: &Listener) {
     while let Some(call) = listener.receive() {
         zone.used.note(&zone.shared, call.tid);
+        if call.request == u64::from(Request::Raise as u32) && !zone.layers.is_empty() {
+            zone.counters[Request::Raise as usize].fetch_add(1, Relaxed);
+            zone.layers.defer(call);
+            continue;
+        }
         let result = answer(zone, listener, call);
         listener.answer(call, result);
     }
@@ -194,6 +199,8 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             };
             mounting::mount(zone, caller, &wanted)
         }
+        // Of zones with layers it is deferred.
+        Request::Raise => Err(libc::EROFS),
         Request::Umount => mounting::umount(zone, &text(), args[0]),
         Request::Root => roots::number(zone, caller, args[0]),
         Request::Names => Ok(zone.names.vet(zone)),

@@ -3,6 +3,7 @@
 use super::copies::Copies;
 use super::handles::Handles;
 use super::keys::Keys;
+use super::layers::{self, Layers};
 use super::mounting::{Mounting, cover};
 use super::mounts::{self, Mount};
 use super::net::Net;
@@ -38,6 +39,8 @@ use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
 const SERVERS: usize = 3;
+/// Threads that copy files into the layers of copy-on-write mounts.
+const COPIERS: usize = 2;
 
 fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
@@ -61,7 +64,8 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let shared = Shared::make()?;
     let root = boot.config.root_dir(&boot.zone_dir);
     cover::restore(&boot.zone_dir, &root)?;
-    let (mounts, rows) = mounts::open(boot)?;
+    let layers = Layers::open(&boot.config, &boot.zone_dir)?;
+    let (mounts, rows) = mounts::open(boot, &layers)?;
     let mounting = Mounting::open(&boot.zone_dir)?;
     let served = Served::open(&run_dir)
         .map_err(std::io::Error::from_raw_os_error)
@@ -103,10 +107,12 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
+        tables.layers = u32::from(!layers.is_empty());
     }
     shared.commons().next_pid.store(2, Ordering::Relaxed);
     shared.commons().pid_end.store(2, Ordering::Relaxed);
     let owners = Owners::open(&boot.zone_dir, &shared)?;
+    layers.fill(&shared, &owners)?;
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     // Not a datagram socket: with one, a guest could send to any path of the host.
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
@@ -139,6 +145,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         shared,
         used: Used::default(),
         mounts,
+        layers,
         mounting,
         init: init.cast_unsigned().into(),
         programs: Programs::new(spawn_ours),
@@ -170,6 +177,12 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     {
         let zone = Arc::clone(&zone);
         std::thread::spawn(move || zone.names.attend(&zone));
+    }
+    if !zone.layers.is_empty() {
+        for _ in 0..COPIERS {
+            let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));
+            std::thread::spawn(move || layers::attend(&zone, &listener));
+        }
     }
     if !zone.programs.wait_ready() {
         end_all(init, Duration::ZERO);
@@ -383,7 +396,7 @@ fn become_init(
     let trees: Vec<(BorrowedFd<'_>, rules::Right)> = mounts
         .iter()
         .map(|mount| {
-            let right = if mount.spec.read_only || mount.spec.kind == Kind::Monitor {
+            let right = if mount.spec.read_only || mount.spec.kind != Kind::Tree {
                 rules::Right::Read
             } else {
                 rules::Right::Write

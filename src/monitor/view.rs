@@ -109,8 +109,8 @@ impl View for Zone {
 
     fn mounts(&self) -> Vec<Line> {
         let booted = self.mounts.iter().rev().filter(|mount| {
-            // The store of temporary file systems is seen nowhere by itself.
-            mount.spec.zone_path != Path::new("")
+            // The store of temporary file systems is seen nowhere by itself, nor what lies below.
+            mount.spec.zone_path != Path::new("") && mount.spec.kind != Kind::Below
         });
         let rows = self.rows();
         let row_of = |mount: &Mount| {
@@ -262,13 +262,15 @@ fn line(id: usize, mount: &Mount) -> Line {
     let path = &mount.spec.zone_path;
     let device = match mount.spec.kind {
         Kind::Monitor => device_of(path),
-        Kind::Tree => nix::sys::stat::fstat(&mount.directory).map_or(0, |found| found.st_dev),
+        Kind::Tree | Kind::Below => {
+            nix::sys::stat::fstat(&mount.directory).map_or(0, |found| found.st_dev)
+        }
     };
     let fstype = match mount.spec.kind {
         Kind::Monitor if path == Path::new("/proc") => "proc",
         Kind::Monitor => "devtmpfs",
         Kind::Tree if path == Path::new("/dev/shm") => "tmpfs",
-        Kind::Tree => fstype(mount),
+        Kind::Tree | Kind::Below => fstype(mount),
     };
     let access = if mount.spec.read_only { "ro" } else { "rw" };
     Line {

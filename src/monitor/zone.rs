@@ -4,6 +4,7 @@ use super::copies::Copies;
 use super::handles::Handles;
 use super::ipc::Ipc;
 use super::keys::Keys;
+use super::layers::Layers;
 use super::mounting::Mounting;
 use super::mounts::{self, Mount};
 use super::names::Names;
@@ -36,6 +37,8 @@ pub struct Zone {
     pub used: Used,
     /// Mounts, by [`mounts::number`].
     pub mounts: Vec<Mount>,
+    /// The layers of copy-on-write mounts.
+    pub layers: Layers,
     /// What the zone has mounted itself.
     pub mounting: Mounting,
     /// Host pid of zone init; 0 before it runs.

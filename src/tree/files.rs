@@ -151,6 +151,7 @@ mod tests {
             trap: crate::config::Trap::Signal,
             users: crate::config::Users::default(),
             binds: vec![],
+            mounts: vec![],
             publications: vec![],
         }
     }

@@ -337,7 +337,9 @@ fn place(config: &Config, zone_dir: &Path) -> Result<()> {
     for path in mounts::placeholders(config, zone_dir) {
         // What an unpacked distribution has in /proc and /dev cannot be used, but is kept.
         let is_ours = config.binds.iter().all(|bind| bind.zone != path);
-        let full = if is_ours && !config.is_sparse() {
+        // So is what a sparse zone has a copy of where it is to see the host's own.
+        let is_cow = config.cows().any(|cow| cow.zone == path);
+        let full = if is_cow || (is_ours && !config.is_sparse()) {
             Full::SetAside
         } else {
             Full::Refuse

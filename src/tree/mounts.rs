@@ -2,6 +2,7 @@
 
 use crate::config::{Access, Config};
 use crate::error::{Error, Result};
+use crate::monitor::layers;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ const SHARED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 pub enum Kind {
     /// A directory of the host, served by the kernel.
     Tree,
+    /// A directory of the host that is seen only where a copy-on-write layer over it has nothing.
+    Below,
     /// The monitor; the host's directory is the skeleton that it fills.
     Monitor,
 }
@@ -56,6 +59,21 @@ pub fn mounts(config: &Config, zone_dir: &Path) -> Vec<MountSpec> {
             }
         }
     }
+    for cow in config.cows() {
+        // In place of what a sparse zone shares there.
+        rows.retain(|row| row.zone_path != cow.zone);
+        for (host_path, kind) in [
+            (layers::top(zone_dir, &cow.zone), Kind::Tree),
+            (cow.host.clone(), Kind::Below),
+        ] {
+            rows.push(MountSpec {
+                zone_path: cow.zone.clone(),
+                host_path,
+                kind,
+                read_only: kind == Kind::Below,
+            });
+        }
+    }
     rows.extend(config.binds.iter().map(|bind| MountSpec {
         zone_path: bind.zone.clone(),
         host_path: bind.host.clone(),
@@ -96,7 +114,8 @@ pub(super) fn placeholders(config: &Config, zone_dir: &Path) -> Vec<PathBuf> {
             .find(|row| row.zone_path != path && path.starts_with(&row.zone_path));
         holder.is_some_and(|row| row.zone_path == Path::new("/"))
     };
-    let paths = rows.iter().rev().map(|row| row.zone_path.clone());
+    let seen = rows.iter().rev().filter(|row| row.kind != Kind::Below);
+    let paths = seen.map(|row| row.zone_path.clone());
     paths
         .filter(|path| path != Path::new("/") && is_private(path))
         .collect()
@@ -112,7 +131,9 @@ pub fn check(config: &Config, zone_dir: &Path, home: &Path) -> Result<()> {
         // Ours by construction; a bind of the same directory is not.
         let is_own = [zone_dir.join("root"), zone_dir.join("run/shm")].contains(&row.host_path)
             && config.binds.iter().all(|bind| bind.zone != row.zone_path);
-        if is_own || row.kind == Kind::Monitor {
+        let is_layer = row.host_path == layers::top(zone_dir, &row.zone_path)
+            && config.cows().any(|cow| cow.zone == row.zone_path);
+        if is_own || is_layer || row.kind == Kind::Monitor {
             continue;
         }
         let refuse = |cause: &str, remedy: &str| {

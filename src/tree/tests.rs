@@ -71,6 +71,7 @@ fn host() -> Host {
         trap: crate::config::Trap::Signal,
         users: crate::config::Users::default(),
         binds: vec![],
+        mounts: vec![],
         publications: vec![],
     };
     Host {

@@ -6,7 +6,7 @@
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
 use super::{Name, Zone, channel::Channel, claim, configure, liveness, registry, setup};
-use crate::config::{Bind, Config, Origin, Trap, Users};
+use crate::config::{Bind, Config, Cow, Mount, Origin, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -52,6 +52,8 @@ pub struct Wanted {
     pub trap: Trap,
     /// Directories of the host.
     pub binds: Vec<Bind>,
+    /// Directories of the host that it changes for itself.
+    pub cows: Vec<Cow>,
     /// Published ports.
     pub publications: Vec<Publish>,
 }
@@ -67,6 +69,7 @@ impl Wanted {
             trap: self.trap,
             users: Users::default(),
             binds: self.binds.clone(),
+            mounts: self.cows.iter().cloned().map(Mount::Cow).collect(),
             publications: self.publications.clone(),
         }
     }

@@ -13,6 +13,7 @@ mod guests;
 mod harness;
 mod health;
 mod inside;
+mod layers;
 mod lifecycle;
 mod packages;
 mod proc;

@@ -5,8 +5,9 @@
 //! arguments it runs those, else all.
 //!
 //! [`call`] and [`libc_result`] speak to the kernel as directly as a program can; errnos are shown
-//! by name. [`child`] forks. [`escape`] leaves a signal handler as siglongjmp(3) does.
+//! by name. [`attempts`] is what hostile guests share. [`child`] forks. [`escape`] leaves a signal handler as siglongjmp(3) does.
 
+pub mod attempts;
 pub mod children;
 pub mod escape;
 pub mod signals;

@@ -16,7 +16,7 @@ pub use place::Place;
 use process::shell_status;
 pub use process::{Output, Running, run, start};
 pub use role::{Role, am_root};
-pub use same::Same;
+pub use same::{Same, native};
 pub use screen::Screen;
 
 use std::io::Write;

@@ -18,6 +18,7 @@ pub use commands::*;
 pub use handles::{name_to_handle, open_by_handle};
 pub use listing::*;
 pub use marks::{APPEND_ONLY, IMMUTABLE, getattr, has_marks, marks_of, must_not_have, setattr};
+pub use owners::birth_time_of;
 pub use rights::*;
 pub use times::*;
 pub use watch::*;
@@ -89,7 +90,8 @@ fn with_quick_or_descriptor<T>(
         guest if is_nofollow => guest,
         guest => path::own_exe(thread, guest),
     };
-    let open = path::PATH_FLAGS | if is_nofollow { O_NOFOLLOW.into() } else { 0 };
+    let open =
+        path::PATH_FLAGS | if is_nofollow { O_NOFOLLOW.into() } else { 0 } | flags & path::CHANGES;
     let fd = path::open_anywhere(thread, dirfd, name, open, 0, &mut None)?;
     let result = f(thread, fd);
     unsafe { syscall1(__NR_close, fd) };

@@ -6,6 +6,7 @@
 //! component by component, each step confined in the same way.
 
 mod calls;
+mod layer;
 mod made;
 mod mounting;
 mod names;
@@ -19,6 +20,7 @@ mod search;
 mod walk;
 
 pub use calls::*;
+pub use layer::{CHANGES, LOOKS, Listed, has_layers, is_in_layer, raised};
 pub use mounting::*;
 pub use names::*;
 pub use openat2::*;
@@ -63,6 +65,7 @@ fn mounts() -> Mounts<'static> {
 
 /// The approved way to open, vetted by the monitor where it is new.
 fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
+    let flags = flags & !(CHANGES | LOOKS);
     how_to_resolve(thread, flags, mode, BENEATH)
 }
 

@@ -1,9 +1,6 @@
 //! A guest that tries to leave its zone, with machine code of its own choice.
 //!
-//! Each attempt is made in a child and prints `refused NAME` or `ESCAPED NAME`. An attempt is
-//! refused by an errno or by the end of the process. Calls are made from here (`raw`) and from within
-//! the personality (`inside`), by jumping to a `syscall` instruction of its image: whatever the filter
-//! lets through there, it lets through for a hostile guest, too.
+//! [`picozone_guests::attempts`] says how.
 //!
 //! `hostile HOST_PID HOST_SOCKET`: a process and a listening unix socket of the host, by the host's
 //! names; there is a datagram socket `HOST_SOCKET.datagrams`, too.
@@ -23,6 +20,7 @@ mod datagrams;
 #[path = "hostile/names.rs"]
 mod names;
 
+use picozone_guests::attempts::{DOORBELL, MAILBOXES, asked, attempt, both, inside, ptr, raw};
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
 use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, xattr as of};
@@ -34,7 +32,6 @@ use std::sync::atomic::Ordering::Relaxed;
 const IMAGE: u64 = layout::PERSONALITY_BASE;
 const TABLES: u64 = layout::TABLES_BASE;
 const COMMONS: u64 = layout::COMMONS_BASE;
-const MAILBOXES: u64 = layout::MAILBOXES_BASE;
 const FD_PERSONALITY: u64 = layout::FD_PERSONALITY as u64;
 const FD_TABLES: u64 = layout::FD_TABLES as u64;
 const FDS: std::ops::Range<u64> =
@@ -45,106 +42,7 @@ const HOWS: std::ops::Range<u64> = {
     start..start + HOWS_MAX as u64 * SLOT
 };
 const SLOT: u64 = size_of::<How>() as u64;
-const DOORBELL: i64 = 0x5a0f;
 const PAGE: u64 = 4096;
-
-fn raw(nr: i64, a: [u64; 6]) -> i64 {
-    let result: i64;
-    unsafe {
-        asm!("syscall", inlateout("rax") nr => result, in("rdi") a[0], in("rsi") a[1],
-            in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
-            lateout("rcx") _, lateout("r11") _);
-    }
-    result
-}
-
-/// Where rsp is kept over a jump into the personality, which may take every register.
-static mut KEPT: u64 = 0;
-
-/// A `syscall` of the personality from which a straight way leads to `ret`: its address, and the
-/// bytes that the way takes off the stack.
-fn gadget() -> (u64, u64) {
-    for at in IMAGE..IMAGE + 0x20000 {
-        let code = unsafe { &*((at + 2) as *const [u8; 48]) };
-        let syscall = unsafe { (at as *const [u8; 2]).read_unaligned() };
-        if syscall == [0x0f, 0x05]
-            && let Some(taken) = way_out(code)
-        {
-            return (at, taken);
-        }
-    }
-    panic!("the personality holds no fitting syscall instruction any more: widen the search");
-}
-
-/// Bytes taken off the stack up to `ret`, if nothing else than moves, additions and pops stands there.
-fn way_out(mut code: &[u8]) -> Option<u64> {
-    let mut taken = 0;
-    loop {
-        code = match code {
-            [0xc3, ..] => return Some(taken),
-            [0x48, 0x83, 0xc4, more, rest @ ..] if *more < 0x80 => {
-                taken += u64::from(*more);
-                rest
-            }
-            [0x48, 0x81, 0xc4, a, b, 0, 0, rest @ ..] => {
-                taken += u64::from(u16::from_le_bytes([*a, *b]));
-                rest
-            }
-            [0x59..=0x5f, rest @ ..] | [0x41, 0x58..=0x5f, rest @ ..] => {
-                taken += 8;
-                rest
-            }
-            // Moves between registers, but none to rax, and comparisons.
-            [0x48 | 0x4c, 0x89, to @ 0xc0..=0xff, rest @ ..] if to & 7 != 0 => rest,
-            [0x49 | 0x4d, 0x89, 0xc0..=0xff, rest @ ..] => rest,
-            [0x89, to @ 0xc0..=0xff, rest @ ..] if to & 7 != 0 => rest,
-            [0x48..=0x4f, 0x85, 0xc0..=0xff, rest @ ..] => rest,
-            _ => return None,
-        };
-    }
-}
-
-fn inside(nr: i64, a: [u64; 6]) -> i64 {
-    let (at, taken) = gadget();
-    let result: i64;
-    unsafe {
-        asm!(
-            "push rbx",
-            "push rbp",
-            "mov [rip + {kept}], rsp",
-            "lea rbx, [rip + 2f]",
-            "push rbx",
-            "sub rsp, r12",
-            "jmp r13",
-            "2:",
-            "mov rsp, [rip + {kept}]",
-            "pop rbp",
-            "pop rbx",
-            kept = sym KEPT,
-            inlateout("rax") nr => result, inlateout("rdi") a[0] => _, inlateout("rsi") a[1] => _,
-            inlateout("rdx") a[2] => _, inlateout("r10") a[3] => _, inlateout("r8") a[4] => _,
-            inlateout("r9") a[5] => _, inlateout("r12") taken => _, inlateout("r13") at => _,
-            lateout("rcx") _, lateout("r11") _, lateout("r14") _, lateout("r15") _,
-        );
-    }
-    result
-}
-
-/// Runs an attempt in a child of its own; what it gives tells by the exit status.
-fn attempt(name: &str, what: impl FnOnce() -> i64) {
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let status = if what() < 0 { 3 } else { 4 };
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 4 {
-        println!("ESCAPED {name}");
-    } else {
-        println!("refused {name}");
-    }
-}
 
 /// Shows that calls from both places can succeed at all, or all else here says nothing.
 fn controls() {
@@ -170,16 +68,6 @@ fn controls() {
             println!("BROKEN control {name}: {result}");
         }
     }
-}
-
-/// From here and from inside the personality.
-fn both(name: &str, nr: i64, args: [u64; 6]) {
-    attempt(&format!("{name}, raw"), || raw(nr, args));
-    attempt(&format!("{name}, inside"), || inside(nr, args));
-}
-
-fn ptr<T>(value: &T) -> u64 {
-    std::ptr::from_ref(value) as u64
 }
 
 fn foreign_calls() {
@@ -1294,20 +1182,6 @@ fn waiting() {
         unsafe { libc::kill(child, libc::SIGKILL) };
         unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     }
-}
-
-/// What the monitor says to a request with this mailbox.
-fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
-    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
-    for (at, word) in args.iter().enumerate() {
-        unsafe { ((mailbox + 8 * at as u64) as *mut u64).write_volatile(*word) };
-    }
-    for (at, byte) in text.iter().enumerate() {
-        let to = mailbox + (std::mem::offset_of!(Mailbox, a) + at) as u64;
-        unsafe { (to as *mut u8).write_volatile(*byte) };
-    }
-    inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
 }
 
 /// The host's keys, and requests about the zone's own that are not well formed.

@@ -1,7 +1,7 @@
 //! What stat(2) and its kin say.
 
 use super::marks::{self, APPEND_ONLY, IMMUTABLE};
-use super::owners::{Place, ids_to_zone, owner_of};
+use super::owners::{Place, ids_to_zone, origin_of, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
@@ -31,6 +31,12 @@ fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
         st.st_rdev = owner.rdev;
     } else {
         (st.st_uid, st.st_gid) = ids_to_zone(st.st_uid, st.st_gid);
+    }
+    if path::has_layers()
+        && let Some(origin) = origin_of(place, st.st_dev, st.st_ino)
+    {
+        (st.st_dev, st.st_ino) = (origin.dev, origin.ino);
+        st.st_nlink = origin.count(st.st_nlink);
     }
 }
 
@@ -179,7 +185,9 @@ pub(super) fn stat_named(
 #[inline]
 fn is_for_the_long_way(mode: u32, flags: u64, dev: u64, ino: u64) -> bool {
     let is_link = mode & S_IFMT == S_IFLNK;
-    mode == DIRECTORY_MODE || is_link && (flags & NOFOLLOW == 0 || path::is_stand_in(dev, ino))
+    // What a link of a copy-on-write layer is, its text says.
+    let may_be_other = || path::has_layers() || path::is_stand_in(dev, ino);
+    mode == DIRECTORY_MODE || is_link && (flags & NOFOLLOW == 0 || may_be_other())
 }
 
 /// stat(2), lstat(2), newfstatat(2).
@@ -282,6 +290,13 @@ fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
         x.stx_attributes |= marks::as_attributes(owner.marks);
     } else {
         (x.stx_uid, x.stx_gid) = ids_to_zone(x.stx_uid, x.stx_gid);
+    }
+    if path::has_layers()
+        && let Some(origin) = origin_of(place, dev, x.stx_ino)
+    {
+        x.stx_ino = origin.ino;
+        (x.stx_dev_major, x.stx_dev_minor) = major_minor(origin.dev);
+        x.stx_nlink = origin.count(u64::from(x.stx_nlink)) as u32;
     }
     x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
 }

@@ -3,11 +3,11 @@
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::{may_chown, must_own};
 use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
-use crate::arch::syscall2;
+use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
 use crate::identity::is_mapped;
 use crate::monitor::tables;
-use crate::path::must_be_changeable;
+use crate::path::{CHANGES, must_be_changeable};
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
@@ -21,13 +21,23 @@ pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Re
     for (to, from) in all[1..].iter_mut().zip(args) {
         *to = *from;
     }
-    thread.ask(request, &all)
+    match thread.ask(request, &all) {
+        Err(Errno::EROFS) => {
+            // A file below a copy-on-write layer.
+            let raised = path::raised(thread, fd)?;
+            all[0] = raised;
+            let result = thread.ask(request, &all);
+            unsafe { syscall1(__NR_close, raised) };
+            result
+        }
+        other => other,
+    }
 }
 
 /// chmod(2), fchmodat(2), fchmodat2(2).
 pub fn chmod(thread: &mut Thread, dirfd: u64, pathname: u64, mode: u64, flags: u64) -> Result<u64> {
     must_know(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
-    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+    with_descriptor(thread, dirfd, pathname, flags | CHANGES, |thread, fd| {
         chmod_node(thread, fd, mode)
     })
 }
@@ -62,7 +72,7 @@ pub fn chown(
     flags: u64,
 ) -> Result<u64> {
     must_know(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
-    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+    with_descriptor(thread, dirfd, pathname, flags | CHANGES, |thread, fd| {
         chown_node(thread, fd, uid, gid)
     })
 }

@@ -8,13 +8,15 @@ use crate::thread::me;
 use crate::{Result, memory, path};
 use linux_raw_sys::general::*;
 
+const DT_LNK: u8 = 10;
+
 /// getdents64(2): placeholders are what they stand for.
 pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
-    const DT_LNK: u8 = 10;
     const DT_SOCK: u8 = 12;
     let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
     let mut device = None;
     let mut is_served = false;
+    let mut listed = path::has_layers().then(|| path::Listed::new(fd));
     let mut at = 0;
     while at < got {
         let record = to + at;
@@ -24,6 +26,9 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
             && let Some(kind) = kind_of(fd, record + 19)
         {
             memory::write(record + 18, &kind)?;
+        }
+        if let Some(listed) = &mut listed {
+            show(listed, record, kind)?;
         }
         if kind == DT_LNK {
             let ino = memory::read::<u64>(record)?;
@@ -44,6 +49,22 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
         picozone_personality::listing::sort(records);
     }
     Ok(got)
+}
+
+/// Shows an entry of a copy-on-write layer as what it stands for.
+#[cold]
+#[inline(never)]
+fn show(listed: &mut path::Listed, record: u64, kind: u8) -> Result<()> {
+    let (ino, name) = (memory::read::<u64>(record)?, record + 19);
+    if kind == DT_LNK {
+        if let Some((ino, kind)) = listed.stand_in(ino, name) {
+            memory::write(record + 18, &kind)?;
+            memory::write(record, &ino)?;
+        }
+    } else if let Some(ino) = listed.origin(ino, name) {
+        memory::write(record, &ino)?;
+    }
+    Ok(())
 }
 
 /// getdents(2): the records of getdents64(2), which have the same lengths; the type of an entry stands

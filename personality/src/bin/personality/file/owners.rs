@@ -6,6 +6,7 @@ use crate::monitor::tables;
 use crate::path::Named;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
+use picozone_personality::origins::Origin;
 use picozone_personality::tables::{MODE, OWNERS_MAX, owner_slot};
 
 /// Owner, group, full mode and device as the zone sees them.
@@ -92,6 +93,18 @@ fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
         at = (at + 1) & (OWNERS_MAX - 1);
     }
     None
+}
+
+/// What a file of a copy-on-write layer was below, if it was something there.
+#[cold]
+#[inline(never)]
+pub(super) fn origin_of(place: Place, dev: u64, ino: u64) -> Option<Origin> {
+    tables().origins.get(dev, ino, || birth_time(place, ino))
+}
+
+/// The birth time of the file that a descriptor names.
+pub fn birth_time_of(fd: u64, ino: u64) -> u64 {
+    birth_time(Place::of_descriptor(fd), ino)
 }
 
 /// The birth time of a file in nanoseconds; 0 if another one has its name now.

@@ -6,7 +6,6 @@ use super::{
     with_node,
 };
 use crate::arch::syscall4;
-use crate::dispatch::checked;
 use crate::monitor::tables;
 use crate::path::Named;
 use crate::thread::Thread;
@@ -119,7 +118,9 @@ fn access_now(
             if mode & 2 != 0 && st.st_mode & S_IFMT != 0o120_000 {
                 let empty = tables().empty.as_ptr() as u64;
                 let result = unsafe { syscall4(__NR_faccessat2, fd, empty, 2, EMPTY_PATH) };
-                checked(result).map_err(|_| Errno::EROFS)?;
+                if result < 0 && !path::is_in_layer(thread, fd) {
+                    return Err(Errno::EROFS);
+                }
             }
             Ok(0)
         },
@@ -153,7 +154,12 @@ fn access_named(thread: &Thread, named: &Named, mode: u64, flags: u64) -> Option
         }
         let (fd, name) = (named.fd(), named.name());
         let result = unsafe { syscall4(__NR_faccessat2, fd, name, 2, NOFOLLOW) };
-        return Some(checked(result).map_err(|_| Errno::EROFS));
+        return match result {
+            0 => Some(Ok(0)),
+            // What lies below a layer can be changed all the same.
+            _ if path::has_layers() => None,
+            _ => Some(Err(Errno::EROFS)),
+        };
     }
     Some(Ok(0))
 }

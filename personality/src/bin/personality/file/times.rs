@@ -4,7 +4,7 @@ use super::change::{change_fd, must_be_open};
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::must_own;
 use super::{must_know, permits, stat_of, with_descriptor};
-use crate::path::must_be_changeable;
+use crate::path::{CHANGES, must_be_changeable};
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
 use linux_raw_sys::general::*;
@@ -45,7 +45,7 @@ pub fn utimensat(
         return set(thread, dirfd, &times);
     }
     must_know(flags, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH)?;
-    with_descriptor(thread, dirfd, pathname, flags, |thread, fd| {
+    with_descriptor(thread, dirfd, pathname, flags | CHANGES, |thread, fd| {
         set(thread, fd, &times)
     })
 }
@@ -92,7 +92,7 @@ pub fn utimes(
         must_be_open(dirfd)?;
         return set(thread, dirfd, &times);
     }
-    with_descriptor(thread, dirfd, pathname, 0, |thread, fd| {
+    with_descriptor(thread, dirfd, pathname, CHANGES, |thread, fd| {
         set(thread, fd, &times)
     })
 }
@@ -105,7 +105,7 @@ pub fn utime(thread: &mut Thread, pathname: u64, times: u64) -> Result<u64> {
         let [a, m] = memory::read::<[u64; 2]>(times)?;
         [a, 0, m, 0]
     };
-    with_descriptor(thread, AT_FDCWD as u64, pathname, 0, |thread, fd| {
+    with_descriptor(thread, AT_FDCWD as u64, pathname, CHANGES, |thread, fd| {
         set(thread, fd, &times)
     })
 }

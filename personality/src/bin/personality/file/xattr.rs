@@ -9,10 +9,10 @@ use super::{
     NOFOLLOW, Power, S_IFMT, has, permits, stat_named, stat_of, with_descriptor,
     with_quick_or_descriptor,
 };
-use crate::arch;
+use crate::arch::{self, syscall1};
 use crate::memory;
 use crate::monitor::tables;
-use crate::path::Named;
+use crate::path::{CHANGES, Named};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
@@ -114,11 +114,14 @@ impl File {
     fn with<T>(
         self,
         thread: &mut Thread,
+        changes: u64,
         f: impl FnOnce(&mut Thread, u64) -> Result<T>,
     ) -> Result<T> {
         match self {
-            File::Path(path) => with_descriptor(thread, AT_FDCWD as u64, path, 0, f),
-            File::Link(path) => with_descriptor(thread, AT_FDCWD as u64, path, NOFOLLOW, f),
+            File::Path(path) => with_descriptor(thread, AT_FDCWD as u64, path, changes, f),
+            File::Link(path) => {
+                with_descriptor(thread, AT_FDCWD as u64, path, NOFOLLOW | changes, f)
+            }
             File::Descriptor(fd) => {
                 must_be_open(fd)?;
                 f(thread, fd)
@@ -154,7 +157,7 @@ pub fn setxattr(
             memory::read::<u8>(value + size - 1)?;
         }
     }
-    file.with(thread, |thread, fd| {
+    file.with(thread, CHANGES, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
@@ -162,9 +165,11 @@ pub fn setxattr(
         if name.text() == CAPABILITIES && !is_capabilities(value) {
             return Err(Errno::EINVAL);
         }
-        thread.mailbox().b[..value.len()].copy_from_slice(value);
-        let args = [fd, of::SET, size, flags & FLAGS];
-        thread.ask_about(Request::Xattr, name.text(), &args)
+        on_raised(thread, fd, |fd| {
+            thread.mailbox().b[..value.len()].copy_from_slice(value);
+            let args = [fd, of::SET, size, flags & FLAGS];
+            thread.ask_about(Request::Xattr, name.text(), &args)
+        })
     })
 }
 
@@ -202,7 +207,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
     let (path, flags) = match file {
         File::Path(path) => (path, 0),
         File::Link(path) => (path, NOFOLLOW),
-        File::Descriptor(_) => return file.with(thread, slow),
+        File::Descriptor(_) => return file.with(thread, 0, slow),
     };
     let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);
     with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, Some(quick), slow)
@@ -210,7 +215,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
 
 /// listxattr(2), llistxattr(2), flistxattr(2).
 pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<u64> {
-    file.with(thread, |thread, fd| {
+    file.with(thread, 0, |thread, fd| {
         let shows_trusted = u64::from(has(thread, Power::Administer));
         let length = thread.ask_about(Request::Xattr, b"", &[fd, of::LIST, shows_trusted])?;
         hand_out(thread, length, to, size)
@@ -220,12 +225,27 @@ pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<
 /// removexattr(2), lremovexattr(2), fremovexattr(2).
 pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     let name = Name::read(name)?;
-    file.with(thread, |thread, fd| {
+    file.with(thread, CHANGES, |thread, fd| {
         crate::path::must_be_changeable(thread, fd)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
-        thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
+        on_raised(thread, fd, |fd| {
+            thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
+        })
     })
+}
+
+/// Runs `f`, and once more on what stands for a file that lies below a copy-on-write layer.
+fn on_raised(thread: &Thread, fd: u64, f: impl Fn(u64) -> Result<u64>) -> Result<u64> {
+    match f(fd) {
+        Err(Errno::EROFS) => {
+            let raised = crate::path::raised(thread, fd)?;
+            let result = f(raised);
+            unsafe { syscall1(__NR_close, raised) };
+            result
+        }
+        other => other,
+    }
 }
 
 /// Gives the guest what the monitor left in the mailbox. A size of 0 asks for the length.

@@ -1,5 +1,6 @@
 //! The calls that open, read or measure what a path names.
 
+use super::layer::has_layers;
 use super::made::New;
 use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
@@ -488,7 +489,9 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             read(dirfd)
         };
     }
-    if let Some(named) = named(thread, dirfd, path)?
+    // What a link of a copy-on-write layer stands for is no link.
+    if !has_layers()
+        && let Some(named) = named(thread, dirfd, path)?
         && let Some(done) = readlink_named(thread, &named, to, size)
     {
         return done;
@@ -577,6 +580,8 @@ fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
     match thread.ask(Request::Truncate, &[fd, length]) {
         // Also what has a path on the host that is too long for the monitor.
         Err(Errno::EINVAL | Errno::ENAMETOOLONG) => Err(Errno::EAGAIN),
+        // To be copied first.
+        Err(Errno::EROFS) if has_layers() => Err(Errno::EAGAIN),
         other => other,
     }
 }

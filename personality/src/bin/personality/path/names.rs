@@ -1,5 +1,6 @@
 //! Changes of names: made on a parent descriptor and one name.
 
+use super::layer::{Fate, settle};
 use super::made::New;
 use super::parents::note_moves;
 use super::reach::open_anywhere;
@@ -21,7 +22,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Last, PathBuf};
+use picozone_fsmap::{Last, PathBuf, is_stand_in};
 use picozone_personality::mailbox::Request;
 
 /// The parent directory of a path, and the last name.
@@ -278,6 +279,11 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     };
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
     may_remove(thread, &parent)?;
+    let fate = match purpose {
+        Purpose::Unlink => Fate::Unlinked,
+        _ => Fate::Replaced,
+    };
+    settle(thread, &parent, fate)?;
     let is_directory = matches!(purpose, Purpose::Move);
     if is_directory {
         note_moves();
@@ -326,6 +332,14 @@ pub fn rename(
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     must_be_one_mount(&from, &to)?;
     may_rename(thread, &from, &to, flags)?;
+    settle(thread, &from, Fate::Moved)?;
+    let is_exchange = flags & u64::from(RENAME_EXCHANGE) != 0;
+    let fate = if is_exchange {
+        Fate::Moved
+    } else {
+        Fate::Replaced
+    };
+    settle(thread, &to, fate)?;
     note_moves();
     let result = checked(unsafe {
         syscall5(
@@ -387,6 +401,7 @@ pub fn link(
         let _in_zone = InZone::enter(thread);
         let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
         may_link_entry(thread, &from, &to)?;
+        settle(thread, &from, Fate::Moved)?;
         return checked(unsafe {
             syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
         });
@@ -394,6 +409,7 @@ pub fn link(
     let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
     must_be_one_mount(&from, &to)?;
     may_link_entry(thread, &from, &to)?;
+    settle(thread, &from, Fate::Moved)?;
     checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
 }
 
@@ -403,6 +419,10 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
     let target = room.read(target)?;
     if target.is_empty() {
         return Err(Errno::ENOENT);
+    }
+    if is_stand_in(target.to_bytes()) {
+        // It would be taken for what it is not.
+        return Err(Errno::EPERM);
     }
     let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
     may_make(thread, &parent)?;

@@ -1,11 +1,12 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
+use super::layer::{self, LOOKS, has_layers};
 use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
-use super::walk::{is_placeholder, is_served, walk};
+use super::walk::{is_placeholder, is_served, open_walked};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, mount_rows, mounts,
-    openat2_raw, own_exe, text_of,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, from_error, how, mount_rows, mounts, openat2_raw,
+    own_exe, text_of,
 };
 use crate::arch::syscall3;
 use crate::file::{Power, has};
@@ -15,7 +16,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
-use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
+use picozone_fsmap::{LINKS_MAX, PathBuf};
 use picozone_personality::mailbox::{ELSEWHERE, Request};
 
 /// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
@@ -243,51 +244,12 @@ fn open_unjudged(
         }
         other => return other.map(Opened::Descriptor),
     }
-    open_walked(thread, dirfd, path, (flags, mode), zone)
-}
-
-/// The long way: component by component.
-#[cold]
-#[inline(never)]
-fn open_walked(
-    thread: &Thread,
-    dirfd: u64,
-    path: &CStr,
-    (flags, mode): (u64, u64),
-    zone: &mut Room,
-) -> Result<Opened> {
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
-        Last::NoFollow
-    } else {
-        Last::Follow
-    };
-    let at = zone.get_or_insert_with(ZonePath::new);
-    for _ in 0..TRIES {
-        at.truncate(0);
-        let found = walk(thread, dirfd, path, last, at)?;
-        if found.is_monitor {
-            if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
-                at.append(b"/").map_err(from_error)?;
-            }
-            return Ok(Opened::Monitor);
-        }
-        if !found.exists && flags & u64::from(O_CREAT) == 0 {
-            return Err(Errno::ENOENT);
-        }
-        let rest = at.as_bytes().get(found.rel..).unwrap_or(b"");
-        let directory = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
-            u64::from(O_DIRECTORY)
-        } else {
-            0
-        };
-        let how = how(thread, flags | directory, mode)?;
-        match open_in_mount(found.mount, rest, how) {
-            Err(Errno::EXDEV | Errno::EAGAIN) => {}
-            other => return other.map(Opened::Descriptor),
-        }
+    if has_layers()
+        && let Some(fd) = layer::open_at_once(thread, dirfd, path, flags)?
+    {
+        return Ok(Opened::Descriptor(fd));
     }
-    Err(Errno::ENOENT)
+    open_walked(thread, dirfd, path, (flags, mode), zone)
 }
 
 /// An `O_PATH` descriptor of what a path names, or the monitor's path.
@@ -305,7 +267,7 @@ pub fn reach(
     is_nofollow: bool,
     zone: &mut Room,
 ) -> Result<Reach> {
-    let flags = PATH_FLAGS | if is_nofollow { NOFOLLOW } else { 0 };
+    let flags = LOOKS | PATH_FLAGS | if is_nofollow { NOFOLLOW } else { 0 };
     let path = if is_nofollow {
         path
     } else {

@@ -1,11 +1,12 @@
 //! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
 
-use super::reach::open_in_mount;
+use super::layer::{at_end, has_layers, is_of_layer, missed, step};
+use super::reach::{Opened, open_in_mount};
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, TRIES, close, from_error, how, mount_rows, mounts, openat2_raw,
-    to_error,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, mount_rows, mounts,
+    openat2_raw, to_error,
 };
 use crate::arch::{syscall2, syscall4};
 use crate::dispatch::checked;
@@ -27,13 +28,21 @@ impl Tree for Kernel<'_> {
     fn open_path(&mut self, mount: usize, rel: &PathBuf) -> core::result::Result<u64, Error> {
         let how = how(self.0, PATH_FLAGS | NOFOLLOW, 0).map_err(to_error)?;
         let row = mount_rows().get(mount).ok_or(Error::ENOENT)?;
-        if row.is_added() {
-            return open_in_mount(mount, rel.as_bytes(), how).map_err(to_error);
-        }
         let fd = row.fd as u64;
         for _ in 0..TRIES {
-            match openat2_raw(fd, rel.as_c_str().as_ptr() as u64, how) {
+            let opened = if row.is_added() {
+                open_in_mount(mount, rel.as_bytes(), how)
+            } else {
+                openat2_raw(fd, rel.as_c_str().as_ptr() as u64, how)
+            };
+            match opened {
                 Err(Errno::EAGAIN) => {}
+                Ok(node) if has_layers() => {
+                    return step(self.0, mount, rel, node).map_err(to_error);
+                }
+                Err(Errno::EXDEV) if has_layers() => {
+                    return Err(to_error(missed(self.0, mount, rel)));
+                }
                 other => return other.map_err(to_error),
             }
         }
@@ -138,6 +147,59 @@ pub(super) fn walk(
     walk_within(thread, &bounds, path, last, at)
 }
 
+/// The long way: component by component.
+#[cold]
+#[inline(never)]
+pub(super) fn open_walked(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    };
+    let at = zone.get_or_insert_with(ZonePath::new);
+    for _ in 0..TRIES {
+        at.truncate(0);
+        let found = walk(thread, dirfd, path, last, at)?;
+        if found.is_monitor {
+            if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
+                at.append(b"/").map_err(from_error)?;
+            }
+            return Ok(Opened::Monitor);
+        }
+        if !found.exists && flags & u64::from(O_CREAT) == 0 {
+            return Err(Errno::ENOENT);
+        }
+        let rest = at.as_bytes().get(found.rel..).unwrap_or(b"");
+        let directory = if found.must_be_dir && flags & u64::from(O_CREAT) == 0 {
+            u64::from(O_DIRECTORY)
+        } else {
+            0
+        };
+        let how = how(thread, flags | directory, mode)?;
+        let opened = open_in_mount(found.mount, rest, how);
+        let opened = if has_layers() {
+            match at_end(thread, (found.mount, rest), flags | directory, opened)? {
+                None => continue,
+                Some(opened) => opened,
+            }
+        } else {
+            opened
+        };
+        match opened {
+            Err(Errno::EXDEV | Errno::EAGAIN) => {}
+            other => return other.map(Opened::Descriptor),
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
 /// The same from the directory in `at`, within bounds.
 pub(super) fn walk_within(
     thread: &Thread,
@@ -198,7 +260,7 @@ pub(super) fn is_placeholder(fd: u64) -> bool {
     {
         return false;
     }
-    is_stand_in(st.st_dev, st.st_ino)
+    is_stand_in(st.st_dev, st.st_ino) || is_of_layer(fd)
 }
 
 /// Whether a link stands for a mount point, or for what the monitor serves.
