@@ -328,13 +328,15 @@ pub(crate) const SETSOCKOPT: Form = &[
             ],
         ),
     ],
-    &[OneOf(1, &[0, 17, 41])],
+    &[OneOf(1, &[0, 17])],
     TCP,
 ];
-/// SO_SNDBUF, SO_RCVBUF and TCP_CONGESTION, beside which others may be recorded.
-pub(crate) const RECORDED: Form = &[
+/// SO_SNDBUF, SO_RCVBUF and TCP_CONGESTION, beside which others may be recorded; and what is set for IPv4
+/// beside IPv6.
+pub(crate) const SETSOCKOPT_OWN: Form = &[
     &[EqLow(1, 1), OneOf(2, &[7, 8])],
     &[EqLow(1, 6), EqLow(2, 13)],
+    &[EqLow(1, 41)],
 ];
 /// The same and SO_MARK; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
 /// stands for a netlink socket.
@@ -362,7 +364,7 @@ pub(crate) const GETSOCKOPT: Form = &[
             2,
             &[
                 1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35,
-                36, 37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+                37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
             ],
         ),
     ],

@@ -81,7 +81,7 @@ table! {
     51 getsockname(sockfd: Fd, addr: SockAddrOut, addrlen: SizeInOut) -> Zero = Emulated(ANY);
     52 getpeername(sockfd: Fd, addr: SockAddrOut, addrlen: SizeInOut) -> Zero = Emulated(ANY);
     53 socketpair(domain: SocketDomain, type: SocketType, protocol: Int, sv: FdPairOut) -> Zero = Guarded(SOCKET);
-    54 setsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructIn, optlen: Size) -> Zero = Split(SETSOCKOPT, RECORDED);
+    54 setsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructIn, optlen: Size) -> Zero = Split(SETSOCKOPT, SETSOCKOPT_OWN);
     55 getsockopt(sockfd: Fd, level: Int, optname: Int, optval: StructOut, optlen: SizeInOut) -> Zero = Split(GETSOCKOPT, SOCKET_KIND);
     56 clone(flags: CloneFlags, stack: Addr, parent_tid: TidOut, child_tid: TidOut, tls: Addr) -> Tgid = Emulated(CLONE);
     57 fork() -> Tgid = Emulated(ANY);

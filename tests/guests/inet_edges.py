@@ -127,6 +127,41 @@ def reborn():
     see("twice", tried(peer.bind, ("0.0.0.0", 0)))
 
 
+def classes():
+    """What IPv6 sockets ask for and are told of traffic classes, hop limits and errors."""
+    TCLASS, HOPLIMIT, HOPS = 67, 52, 16
+    word = struct.Struct("i")
+    one = socket.socket(V6, UDP)
+    one.bind(("::1", 0))
+    for name in [66, 51]:
+        one.setsockopt(socket.IPPROTO_IPV6, name, 1)
+    two = socket.socket(V6, UDP)
+    two.setsockopt(socket.IPPROTO_IPV6, TCLASS, 0x20)
+    two.setsockopt(socket.IPPROTO_IPV6, HOPS, 33)
+    asked = [(socket.IPPROTO_IPV6, TCLASS, word.pack(0x40)), (socket.IPPROTO_IPV6, HOPLIMIT, word.pack(7))]
+    for control in [[], asked]:
+        two.sendmsg([b"x"], control, 0, one.getsockname())
+        data, told, flags, peer = one.recvmsg(10, 200)
+        see("told", data, sorted((level, kind, word.unpack(value)) for level, kind, value in told), flags)
+    see("kept", [two.getsockopt(socket.IPPROTO_IPV6, name) for name in [TCLASS, HOPS]])
+    for family, loopback, level, name in [(V4, "127.0.0.1", 0, 11), (V6, "::1", 41, 25)]:
+        closed = socket.socket(family, UDP)
+        closed.bind((loopback, 0))
+        place = closed.getsockname()
+        closed.close()
+        one = socket.socket(family, UDP)
+        one.settimeout(30)
+        one.setsockopt(level, name, 1)
+        one.connect(place)
+        one.send(b"to nobody")
+        see("refused", tried(one.recv, 10))
+        data, told, flags, peer = one.recvmsg(100, 200, 0x2000)
+        see("error", data, flags & 0x2000 != 0, peer == place, len(told))
+        for level, kind, value in told:
+            error = struct.unpack_from("=IBBBBII", value)
+            see("by", level, kind, error[:4], struct.unpack_from("=H", value, 16)[0], len(value))
+
+
 def options():
     one = socket.socket(V4, TCP)
     see("filter", tried(one.setsockopt, socket.SOL_SOCKET, 27, 0))
@@ -139,6 +174,6 @@ def options():
             see("buffer", name, size, one.getsockopt(socket.SOL_SOCKET, name))
 
 
-for part in [kinds, names, again, used, reborn, options]:
+for part in [kinds, names, again, used, reborn, classes, options]:
     see(part.__name__)
     part()

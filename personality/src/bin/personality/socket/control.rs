@@ -5,7 +5,7 @@
 //! the other end expects it.
 
 use super::messages::{HEADER, Slot};
-use super::{Address, End, Message, host_end, to_zone};
+use super::{Address, End, Message, V4_MAPPED, host_end, to_zone};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
@@ -15,12 +15,16 @@ use picozone_personality::net::{AF_INET, AF_INET6};
 /// Longest control data that is looked at, in bytes.
 pub(super) const CONTROL_MAX: usize = 512;
 const IPPROTO_IP: u32 = 0;
+const IP_TOS: u32 = 1;
+const IP_TTL: u32 = 2;
 const IPPROTO_IPV6: u32 = 41;
 const IP_PKTINFO: u32 = 8;
 const IP_RECVERR: u32 = 11;
 const IP_ORIGDSTADDR: u32 = 20;
 const IPV6_RECVERR: u32 = 25;
 const IPV6_PKTINFO: u32 = 50;
+const IPV6_HOPLIMIT: u32 = 52;
+const IPV6_TCLASS: u32 = 67;
 const IPV6_ORIGDSTADDR: u32 = 74;
 const ENETUNREACH: Errno = Errno::from_raw(101);
 /// `struct sock_extended_err`; the address of who reported follows.
@@ -46,6 +50,8 @@ fn header(control: &[u8], at: usize) -> Option<Header> {
 pub(super) fn sent(slot: &mut Slot) -> Result<()> {
     let control = slot.control();
     let (mut at, mut kept) = (0, 0);
+    // For what is IPv6 in the zone and IPv4 on the host: each kind looks at its own.
+    let mut twins = [None; 2];
     while let Some((begin, size, level, kind)) = header(control, at) {
         at = (begin + size).next_multiple_of(8).min(control.len());
         let data = &control[begin + HEADER..begin + size];
@@ -55,12 +61,24 @@ pub(super) fn sent(slot: &mut Slot) -> Result<()> {
                 must_be_own(AF_INET6, &data[..16])?;
             }
             _ => {
+                let value = data.first_chunk().copied().map_or(0, u32::from_ne_bytes);
+                match (level, kind) {
+                    (IPPROTO_IPV6, IPV6_TCLASS) if value < 256 => twins[0] = Some((IP_TOS, value)),
+                    (IPPROTO_IPV6, IPV6_HOPLIMIT) if (1..256).contains(&value) => {
+                        twins[1] = Some((IP_TTL, value));
+                    }
+                    _ => {}
+                }
                 control.copy_within(begin..at, kept);
                 kept += at - begin;
             }
         }
     }
     slot.cut_control(kept);
+    for (kind, value) in twins.into_iter().flatten() {
+        let header = u64::from(IPPROTO_IP) | u64::from(kind) << 32;
+        slot.add_control(&[(HEADER + 4) as u64, header, u64::from(value)]);
+    }
     Ok(())
 }
 
@@ -101,6 +119,20 @@ pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Addre
     let mut is_changed = false;
     while let Some((begin, size, level, kind)) = header(control, at) {
         at = (begin + size).next_multiple_of(8);
+        if level == IPPROTO_IP
+            && let Some(kind) = v6_kind(kind)
+            && let Some(place) = control.get_mut(begin..begin + HEADER + 4)
+            && is_v6(thread, fd, peer)?
+        {
+            let value = u32::from(place[HEADER]);
+            let length = (HEADER + 4) as u64;
+            let header = u64::from(IPPROTO_IPV6) | u64::from(kind) << 32;
+            place[..8].copy_from_slice(&length.to_ne_bytes());
+            place[8..HEADER].copy_from_slice(&header.to_ne_bytes());
+            place[HEADER..].copy_from_slice(&value.to_ne_bytes());
+            is_changed = true;
+            continue;
+        }
         let data = &mut control[begin + HEADER..begin + size];
         let is_error = matches!(
             (level, kind),
@@ -123,6 +155,9 @@ pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Addre
                 named(thread, fd, data, End::LocalTo(peer))?;
             }
             _ if is_error && data.len() > EXTENDED_ERR => {
+                if level == IPPROTO_IPV6 && is_v6(thread, fd, peer)? {
+                    to_icmp_v6(data);
+                }
                 named(thread, fd, &mut data[EXTENDED_ERR..], End::Peer)?;
             }
             _ => continue,
@@ -133,6 +168,48 @@ pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Addre
         memory::write_bytes(message.control, control)?;
     }
     Ok(())
+}
+
+/// Tells an error of ICMP as the one of ICMPv6 that it would be (RFC 792, RFC 4443).
+fn to_icmp_v6(data: &mut [u8]) {
+    const SO_EE_ORIGIN_ICMP: u8 = 2;
+    const SO_EE_ORIGIN_ICMP6: u8 = 3;
+    // struct sock_extended_err: errno, origin, type, code.
+    let [origin, kind, code] = &mut data[4..7] else {
+        return;
+    };
+    if *origin != SO_EE_ORIGIN_ICMP {
+        return;
+    }
+    *origin = SO_EE_ORIGIN_ICMP6;
+    (*kind, *code) = match (*kind, *code) {
+        // The port, the protocol, administratively, too big, anything else; time.
+        (3, 3) => (1, 4),
+        (3, 2) => (4, 1),
+        (3, 9 | 10 | 13) => (1, 1),
+        (3, 4) => (2, 0),
+        (3, _) => (1, 3),
+        (11, code) => (3, code),
+        other => other,
+    };
+}
+
+/// What ipv6(7) tells in place of a message of ip(7).
+const fn v6_kind(kind: u32) -> Option<u32> {
+    match kind {
+        IP_TOS => Some(IPV6_TCLASS),
+        IP_TTL => Some(IPV6_HOPLIMIT),
+        _ => None,
+    }
+}
+
+/// Whether who sent has an IPv6 address in the zone.
+fn is_v6(thread: &Thread, fd: u64, peer: &Address) -> Result<bool> {
+    if peer.family() != Some(AF_INET6) {
+        return Ok(false);
+    }
+    let zone = to_zone(thread, fd, *peer, End::Peer)?;
+    Ok(zone.family() == Some(AF_INET6) && !zone.bytes[8..].starts_with(&V4_MAPPED))
 }
 
 /// Number of the interface that an address in the zone's terms lies on.

@@ -2,7 +2,8 @@
 
 use super::unix::{UCRED, kind};
 use super::{
-    SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, recorded, set_option,
+    IPPROTO_IPV6, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, recorded,
+    set_option,
 };
 use crate::arch::{syscall5, syscall6};
 use crate::dispatch::{checked, refuse};
@@ -12,8 +13,8 @@ use crate::thread::Thread;
 use crate::{Errno, Result, memory};
 use linux_raw_sys::general::{__NR_getsockopt, __NR_setsockopt};
 use picozone_personality::mailbox::Request;
-use picozone_personality::net::AF_UNIX;
 use picozone_personality::net::netlink::AF_NETLINK;
+use picozone_personality::net::{AF_INET6, AF_UNIX};
 
 const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
@@ -56,6 +57,7 @@ pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
             recorded::keep(thread, fd, SOL_SOCKET, SO_MARK, &mark.to_ne_bytes())?;
             Ok(0)
         }
+        (IPPROTO_IPV6, name) => set_v6(family, [fd, name, from, length as u64]),
         (SOL_TCP, TCP_CONGESTION) => set_congestion(thread, [fd, from, length as u64]),
         _ => {
             let _ = refuse(nr);
@@ -114,6 +116,40 @@ fn set_congestion(thread: &Thread, [fd, from, length]: [u64; 3]) -> Result<u64> 
     }
     Ok(0)
 }
+
+/// Sets an option of IPv6. What the zone reaches over IPv6 is reached over IPv4 on the host, so that the
+/// same is set for that, too; [`super::control`] tells of it in IPv6's terms.
+fn set_v6(socket_family: u16, [fd, name, from, length]: [u64; 4]) -> Result<u64> {
+    let [a, b, c, d, e] = [fd, IPPROTO_IPV6, name, from, length];
+    let result = checked(unsafe { syscall5(__NR_setsockopt, a, b, c, d, e) })?;
+    if socket_family == AF_INET6
+        && let Some(twin) = twin(name)
+        && length >= 4
+        && let Ok(value) = memory::read::<u32>(from)
+    {
+        let _ = set_option(fd, IPPROTO_IP, twin, value);
+    }
+    Ok(result)
+}
+
+/// The option of ip(7) that does for IPv4 what one of ipv6(7) does.
+const fn twin(name: u64) -> Option<u64> {
+    Some(match name {
+        // IPV6_UNICAST_HOPS, IP_TTL.
+        16 => 2,
+        // IPV6_RECVERR, IP_RECVERR.
+        25 => 11,
+        // IPV6_RECVHOPLIMIT, IP_RECVTTL.
+        51 => 12,
+        // IPV6_RECVTCLASS, IP_RECVTOS.
+        66 => 13,
+        // IPV6_TCLASS, IP_TOS.
+        67 => 1,
+        _ => return None,
+    })
+}
+
+const IPPROTO_IP: u64 = 0;
 
 /// getsockopt(2) of an option that the filter does not let through.
 pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
