@@ -6,7 +6,6 @@ use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory;
-use crate::monitor::tables;
 use crate::path::{self, Named, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
