@@ -293,10 +293,11 @@ fn processes(home: &Home) {
 
 fn rarities(home: &Home) {
     let all = [
-        "shared", "clocks", "setting", "told", "pages", "locked", "by_root", "spaces", "log",
+        "shared", "clocks", "setting", "told", "born", "pages", "locked", "by_root", "spaces",
+        "log",
     ];
     // Natively users may lock little memory, and hang nothing up.
-    let count = if harness::am_root() { 9 } else { 5 };
+    let count = if harness::am_root() { 10 } else { 6 };
     sections(home, "rarities", &all[..count]);
 }
 

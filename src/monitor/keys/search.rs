@@ -2,6 +2,7 @@
 
 use super::key::{Caller, Key, Kind, LINK, SEARCH, Serial};
 use super::store::{DEPTH_MAX, Store};
+use std::collections::HashSet;
 use std::time::Instant;
 
 /// A key as somebody refers to it.
@@ -146,6 +147,27 @@ impl Store {
             .any(|ring| self.search(who, ring, true, &wanted).is_ok())
     }
 
+    /// All keys that a caller possesses.
+    pub(super) fn possessed(&self, who: &Caller) -> HashSet<Serial> {
+        let may_search = |serial: &Serial| {
+            let key = self.keys.get(serial);
+            key.is_some_and(|key| key.permit(who, true, SEARCH).is_ok())
+        };
+        let mut level: Vec<Serial> = self.rings(who).filter(may_search).collect();
+        let mut all: HashSet<Serial> = level.iter().copied().collect();
+        for _ in 0..=DEPTH_MAX {
+            let links = level
+                .iter()
+                .filter_map(|ring| self.get(*ring).ok()?.links().ok());
+            let found = links.flatten().filter(|serial| may_search(serial));
+            level = found
+                .filter(|serial| all.insert(**serial))
+                .copied()
+                .collect();
+        }
+        all
+    }
+
     /// Searches the caller's keyrings.
     ///
     /// # Errors
@@ -209,7 +231,7 @@ impl Store {
         }
         let mut open = vec![(ring, 0)];
         // Each keyring once: many may hold the same ones.
-        let mut seen = std::collections::HashSet::from([ring]);
+        let mut seen = HashSet::from([ring]);
         while let Some((ring, depth)) = open.pop() {
             let Some(links) = self.keys.get(&ring).and_then(|key| key.links().ok()) else {
                 continue;

@@ -1,18 +1,18 @@
 //! `/proc/keys` and `/proc/key-users` (security/keys/proc.c).
 
 use super::key::{Caller, Payload, VIEW};
-use super::search::Wanted;
 use super::store::Store;
 use std::time::{Duration, Instant};
 
 /// The keys that a caller may see.
 pub(super) fn keys(store: &Store, who: &Caller) -> Vec<u8> {
     let now = Instant::now();
+    let possessed = store.possessed(who);
     let mut all: Vec<_> = store.keys.iter().collect();
     all.sort_unstable_by_key(|(serial, _)| **serial);
     let mut out = Vec::new();
     for (serial, key) in all {
-        let is_possessed = store.search_own(who, &Wanted::This(*serial)).is_ok();
+        let is_possessed = possessed.contains(serial);
         if key.permit(who, is_possessed, VIEW).is_err() {
             continue;
         }

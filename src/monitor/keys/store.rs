@@ -248,7 +248,7 @@ impl Store {
         }
         let key = self.get(serial)?;
         if key.kind == Kind::Ring {
-            self.must_not_reach(serial, ring, 0)?;
+            self.must_not_reach(serial, ring)?;
         }
         match self.held(ring, key.kind, &key.description.clone()) {
             Some(other) if other == serial => Ok(()),
@@ -282,22 +282,31 @@ impl Store {
     }
 
     /// EDEADLK if a keyring lies beneath another, or is it; ELOOP if it lies too deep to tell.
-    fn must_not_reach(&self, from: Serial, ring: Serial, depth: usize) -> Result<(), i32> {
-        if from == ring {
-            return Err(libc::EDEADLK);
+    fn must_not_reach(&self, from: Serial, ring: Serial) -> Result<(), i32> {
+        let (mut level, mut seen) = (vec![from], HashSet::from([from]));
+        for _ in 0..=DEPTH_MAX {
+            if level.contains(&ring) {
+                return Err(libc::EDEADLK);
+            }
+            let links = level
+                .iter()
+                .filter_map(|serial| self.get(*serial).ok()?.links().ok());
+            let is_ring = |serial: &&Serial| {
+                let key = self.keys.get(serial);
+                key.is_some_and(|key| key.kind == Kind::Ring)
+            };
+            let below = links.flatten().filter(is_ring);
+            // Each once, however many hold it.
+            level = below
+                .filter(|serial| seen.insert(**serial))
+                .copied()
+                .collect();
         }
-        if depth > DEPTH_MAX {
-            return Err(libc::ELOOP);
+        if level.is_empty() {
+            Ok(())
+        } else {
+            Err(libc::ELOOP)
         }
-        let links = self.get(from)?.links().map_or(&[][..], Vec::as_slice);
-        let rings = links.iter().filter(|serial| {
-            let key = self.keys.get(serial);
-            key.is_some_and(|key| key.kind == Kind::Ring)
-        });
-        for below in rings {
-            self.must_not_reach(*below, ring, depth + 1)?;
-        }
-        Ok(())
     }
 
     /// Takes a key out of a keyring.
@@ -358,16 +367,27 @@ impl Store {
 
     /// Removes a key from wherever it is.
     pub(super) fn invalidate(&mut self, serial: Serial) {
-        let holds = |key: &Key| key.links().is_ok_and(|links| links.contains(&serial));
-        let all = self.keys.iter();
-        let rings: Vec<Serial> = all
-            .filter(|(_, key)| holds(key))
-            .map(|(ring, _)| *ring)
-            .collect();
-        for ring in rings {
-            let _ = self.unlink(ring, serial);
+        self.remove_all(&HashSet::from([serial]));
+    }
+
+    /// The same of many, by one look at every keyring.
+    fn remove_all(&mut self, gone: &HashSet<Serial>) {
+        let mut given_back = Vec::new();
+        for key in self.keys.values_mut() {
+            if let Payload::Links(links) = &mut key.payload {
+                let before = links.len();
+                links.retain(|link| !gone.contains(link));
+                let bytes = LINK_BYTES * (before - links.len());
+                key.bytes = key.bytes.saturating_sub(bytes);
+                given_back.push((key.uid, bytes));
+            }
         }
-        self.remove(serial);
+        for (uid, bytes) in given_back {
+            self.release(uid, 0, bytes);
+        }
+        for serial in gone {
+            self.remove(*serial);
+        }
     }
 
     /// Removes the keyrings that nobody has, with what only they hold. `roots` are those that
@@ -378,9 +398,9 @@ impl Store {
             let is_over = key.expiry.is_some_and(|expiry| expiry <= now);
             (is_over && key.kind != Kind::Ring).then_some(*serial)
         };
-        let expired: Vec<Serial> = self.keys.iter().filter_map(has_expired).collect();
-        for serial in expired {
-            self.invalidate(serial);
+        let expired: HashSet<Serial> = self.keys.iter().filter_map(has_expired).collect();
+        if !expired.is_empty() {
+            self.remove_all(&expired);
         }
         let over = |serial: &Serial| {
             let key = self.keys.get(serial);

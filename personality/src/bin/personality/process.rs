@@ -227,12 +227,20 @@ pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
     if set_tid != 0 || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
         return Err(Errno::EPERM);
     }
+    let top = if stack == 0 { 0 } else { stack + stack_size };
     if has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) {
-        // clone(2) has one place for both; who asks for both falls back.
-        return Err(Errno::ENOSYS);
+        // clone(2) has one place for both: the id is told here, where the child does not see it.
+        if has(CLONE_VM) {
+            return Err(Errno::ENOSYS);
+        }
+        let flags = flags & !(into_cgroup | u64::from(CLONE_PARENT_SETTID)) | exit_signal;
+        let child = clone(thread, flags, top, pidfd, child_tid, tls)?;
+        if child != 0 {
+            let _ = memory::write(parent_tid, &(child as u32));
+        }
+        return Ok(child);
     }
     let place = if has(CLONE_PIDFD) { pidfd } else { parent_tid };
-    let top = if stack == 0 { 0 } else { stack + stack_size };
     let flags = flags & !into_cgroup | exit_signal;
     clone(thread, flags, top, place, child_tid, tls)
 }

@@ -12,6 +12,7 @@ fn main() {
         ("setting", setting),
         ("told", told),
         ("locked", locked),
+        ("born", born),
         ("pages", pages),
         ("by_root", by_root),
         ("spaces", spaces),
@@ -183,6 +184,33 @@ fn locked() {
     see("a child", other.wait());
     see("unlocked", call(libc::SYS_munlockall, &[]));
     see("at last", locked_kilobytes());
+}
+
+/// clone3(2) that gives a descriptor and tells the id to parent and child.
+fn born() {
+    let (mut fd, mut parents, mut childs) = (u32::MAX, 0_u32, 0_u32);
+    let flags = libc::CLONE_PIDFD | libc::CLONE_PARENT_SETTID | libc::CLONE_CHILD_SETTID;
+    let mut arguments = [0_u64; 8];
+    arguments[..5].copy_from_slice(&[
+        signed(flags),
+        out(&mut fd),
+        out(&mut childs),
+        out(&mut parents),
+        17,
+    ]);
+    let made = call(libc::SYS_clone3, &[from(&arguments), 64]);
+    if made == Ok(0) {
+        // SAFETY: the kernel has written it.
+        let told = unsafe { std::ptr::from_ref(&childs).read_volatile() };
+        let is_right = told == std::process::id();
+        picozone_guests::children::exit(i32::from(is_right));
+    }
+    // SAFETY: the kernel has written them.
+    let told = unsafe { std::ptr::from_ref(&parents).read_volatile() };
+    see("told", (made.is_ok(), made == Ok(u64::from(told)), childs));
+    let mut info = [0_u32; 32];
+    let ended = call(libc::SYS_waitid, &[3, u64::from(fd), out(&mut info), 4, 0]);
+    see("by descriptor", (ended, info[4] == told, info[6]));
 }
 
 /// `/proc/PID/pagemap`: which pages are present.
