@@ -38,16 +38,19 @@ pub(super) fn unpack(zone_dir: &Path, root: &Path) -> Result<Unpacker> {
     }
     let archives = root.join("var/cache/apt/archives");
     fs::create_dir_all(&archives).doing("make the directory", archives.display())?;
+    // Copies: what the zone writes must not reach the cache. Made first, while no package's link
+    // can lead elsewhere.
+    for path in &files {
+        if let Some(name) = path.file_name() {
+            fs::copy(path, archives.join(name)).doing("copy", path.display())?;
+        }
+    }
     for path in &files {
         let mut program = Command::new("dpkg-deb");
         program.arg("--fsys-tarfile").arg(path).stdin(Stdio::null());
         Bytes::of_program(&mut program)
             .and_then(|bytes| bytes.each(|entry, content| unpacker.place(entry, content)))
             .doing("unpack", path.display())?;
-        // A copy: what the zone writes must not reach the cache.
-        if let Some(name) = path.file_name() {
-            fs::copy(path, archives.join(name)).doing("copy", path.display())?;
-        }
     }
     let within = Within::open(root).doing("open", root.display())?;
     for (path, content) in apt.files(&within)? {

@@ -163,8 +163,9 @@ fn owners_outlive_the_monitor(home: &Home) {
     let zone = home.boot("killed");
     for round in 0..4 {
         zone.sh("rm -rf /srv/files; mkdir /srv/files");
-        // Each number is told only when its file has been given away, so that it must last.
-        let script = "for i in $(seq 2000); do : >/srv/files/$i; chown $i:$i /srv/files/$i
+        // Each number is told only when its file has been given away, so that it must last; a call
+        // that the dying monitor does not answer fails.
+        let script = "set -e; for i in $(seq 2000); do : >/srv/files/$i; chown $i:$i /srv/files/$i
             chmod 4751 /srv/files/$i; echo $i >>/srv/last; done";
         let mut running = Some(home.start(&["login", "killed", "--", "sh", "-c", script]));
         let last = zone.root().join("srv/last");
