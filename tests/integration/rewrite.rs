@@ -182,7 +182,7 @@ fn registers_and_flags_are_kept(home: &Home) {
     let zone = boot_with_jumps(home, "kept");
     let directory = home.place().work();
     fs::write(directory.join("guest"), "").expect("a file");
-    for section in ["kept", "foreign_gs", "itself"] {
+    for section in ["kept", "foreign_gs", "itself", "born"] {
         let mut natively = home.host(&harness::guest("jumps"));
         let natively = harness::run(natively.arg(section).current_dir(&directory), LIMIT).ok();
         let in_zone = zone.sh(&format!("cd /srv/w && /shared/jumps {section}"));

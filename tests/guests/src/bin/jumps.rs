@@ -4,12 +4,14 @@ use picozone_guests::{sections, see};
 use std::arch::asm;
 use std::ffi::CStr;
 use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 fn main() {
     sections(&[
         ("kept", kept),
         ("foreign_gs", foreign_gs),
         ("itself", itself),
+        ("born", born),
         ("operations", operations),
     ]);
 }
@@ -131,6 +133,52 @@ fn itself() {
     let unlike = pairs.filter(|(memory, file)| memory != file).count();
     // Call sites are changed in memory alone.
     see("nearly the same", unlike < file.len() / 1000);
+}
+
+/// A thread that is made without a library: its registers are its maker's, its end wakes who waits.
+fn born() {
+    const FLAGS: u64 = (libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM
+        | libc::CLONE_PARENT_SETTID
+        | libc::CLONE_CHILD_CLEARTID) as u64;
+    for round in 0..20 {
+        let mut stack = vec![0u64; 4096];
+        let id = AtomicI32::new(-1);
+        let kept = AtomicU64::new(0);
+        let top = stack.as_mut_ptr_range().end as u64 & !15;
+        let result: i64;
+        // SAFETY: the child has a stack of its own, writes one word, and ends; both outlive it, since
+        // the kernel clears `id` when it has ended.
+        unsafe {
+            asm!(
+                "push rbx", "push rbp",
+                "mov rbx, 3", "mov rbp, 5",
+                "mov eax, 56",
+                "syscall",
+                "test rax, rax", "jnz 5f",
+                "cmp rbx, 3", "jne 4f", "cmp rbp, 5", "jne 4f",
+                "cmp r12, 23", "jne 4f", "cmp r13, 29", "jne 4f", "cmp r14, 31", "jne 4f",
+                "cmp rdi, r9", "jne 4f",
+                "mov qword ptr [r15], 1",
+                "4: xor edi, edi", "mov eax, 60",
+                "syscall",
+                "ud2",
+                "5: pop rbp", "pop rbx",
+                inlateout("rax") 0u64 => result, in("rdi") FLAGS, in("rsi") top,
+                in("rdx") id.as_ptr(), in("r10") id.as_ptr(), in("r8") 0u64, in("r9") FLAGS,
+                in("r12") 23u64, in("r13") 29u64, in("r14") 31u64, in("r15") kept.as_ptr(),
+                lateout("rcx") _, lateout("r11") _,
+            );
+        }
+        while id.load(SeqCst) != 0 {
+            std::thread::yield_now();
+        }
+        see("born", (round, result > 0, kept.load(SeqCst)));
+    }
 }
 
 /// Shows whoever looks at this process' calls what comes next.
