@@ -3,14 +3,19 @@
 use super::kept::{self, Kept};
 use super::{FileId, Owner};
 use crate::error::{Doing, Result};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 type Key = (u64, u64, u64);
 type Value = (u32, u32, u32);
 const TABLE: TableDefinition<'_, Key, Value> = TableDefinition::new("owners");
 /// Device numbers, of those that have any.
 const DEVICES: TableDefinition<'_, Key, u64> = TableDefinition::new("devices");
+
+/// How long another process may take to close the store.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+const CLOSING_STEP: Duration = Duration::from_millis(5);
 
 /// The store of one zone, open in this process only.
 #[derive(Debug)]
@@ -26,10 +31,19 @@ impl Store {
     /// The file cannot be opened or read, or another process has it open.
     pub fn open(zone_dir: &Path) -> Result<Self> {
         let path = zone_dir.join("owners.redb");
-        let database = Database::create(&path)
-            .map_err(std::io::Error::other)
-            .doing("open", path.display())?;
-        Ok(Self { database, path })
+        let deadline = Instant::now() + CLOSING_MAX;
+        loop {
+            match Database::create(&path) {
+                Ok(database) => return Ok(Self { database, path }),
+                // A monitor that ends gives up its zone a moment before its files.
+                Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < deadline => {
+                    std::thread::sleep(CLOSING_STEP);
+                }
+                Err(error) => {
+                    return Err(std::io::Error::other(error)).doing("open", path.display());
+                }
+            }
+        }
     }
 
     /// All rows.
