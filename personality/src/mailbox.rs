@@ -319,7 +319,8 @@ pub const PIDFD_DIRECTORY: u64 = 1 << 32;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Mailbox {
-    /// Numbers, by request.
+    /// Numbers, by request. Of one about a file whose path on the host is too long to be told, the last is
+    /// a descriptor of the file's directory.
     pub args: [u64; 8],
     /// 0 as long as the thread is to wait, see [`WAIT`].
     pub wait: u32,

@@ -1,5 +1,6 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
+use super::deep;
 use super::descriptors::{host_path, open_path, own_path};
 use super::owners::{self, Found, Owner, identify};
 use super::xattrs;
@@ -35,7 +36,18 @@ impl Target {
         let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
         let file = open_path(caller, number)?;
         // The path of our own descriptor: the guest cannot swap it any more.
-        let path = std::fs::read_link(own_path(&file)).map_err(errno)?;
+        let path = match std::fs::read_link(own_path(&file)).map_err(errno) {
+            Err(libc::ENAMETOOLONG) => {
+                let [.., beside] = zone.shared.read_args(caller.0);
+                return match deep::is_writable(zone, caller, &file, beside) {
+                    Ok(true) => Ok(Target::File(file)),
+                    Ok(false) => Err(libc::EROFS),
+                    // No directory of it was named.
+                    Err(_) => Err(libc::ENAMETOOLONG),
+                };
+            }
+            other => other?,
+        };
         let bytes = path.as_os_str().as_bytes();
         let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
         if bytes.starts_with(b"pipe:") || bytes.starts_with(b"socket:") {

@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod control;
 pub mod copies;
+pub mod deep;
 pub mod descriptors;
 pub mod devfs;
 pub mod exec;

@@ -115,6 +115,7 @@ fn rules(home: &Home) {
         "busy",
         "program_name",
         "marks",
+        "deep",
         "file_attributes",
     ];
     sections(home, "rules", &all);

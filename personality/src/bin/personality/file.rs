@@ -42,7 +42,7 @@ fn with_descriptor<T>(
     dirfd: u64,
     pathname: u64,
     flags: u64,
-    f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+    f: impl Fn(&mut Thread, u64) -> Result<T>,
 ) -> Result<T> {
     let quick = None::<fn(&mut Thread, &Named) -> Option<Result<T>>>;
     with_quick_or_descriptor(thread, dirfd, pathname, flags, quick, f)
@@ -55,7 +55,7 @@ fn with_quick_or_descriptor<T>(
     pathname: u64,
     flags: u64,
     quick: Option<impl FnOnce(&mut Thread, &Named) -> Option<Result<T>>>,
-    f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+    f: impl Fn(&mut Thread, u64) -> Result<T>,
 ) -> Result<T> {
     let mut room = PathRoom::new();
     let guest = room.read(pathname)?;
@@ -93,7 +93,10 @@ fn with_quick_or_descriptor<T>(
     let open =
         path::PATH_FLAGS | if is_nofollow { O_NOFOLLOW.into() } else { 0 } | flags & path::CHANGES;
     let fd = path::open_anywhere(thread, dirfd, name, open, 0, &mut None)?;
-    let result = f(thread, fd);
+    let mut result = f(thread, fd);
+    if matches!(result, Err(Errno::ENAMETOOLONG)) {
+        result = path::beside(thread, dirfd, name, |thread| f(thread, fd));
+    }
     unsafe { syscall1(__NR_close, fd) };
     result
 }

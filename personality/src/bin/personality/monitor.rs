@@ -34,6 +34,9 @@ impl Thread {
         for (to, from) in mailbox.args.iter_mut().zip(args) {
             *to = *from;
         }
+        if self.beside.get() != 0 && args.len() < mailbox.args.len() {
+            mailbox.args[7] = self.beside.get() - 1;
+        }
         let ring = || unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), 0) };
         let mut result = ring();
         if result == -4 && self.came_by_jump() && self.boundary != 0 {

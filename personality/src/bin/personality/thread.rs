@@ -9,7 +9,7 @@ use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::{Parents, Searched};
 use crate::signal::Action;
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
 use core::ops::{Index, IndexMut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general::{__NR_gettid, __NR_mmap, __NR_munmap, __NR_sigaltstack};
@@ -124,6 +124,8 @@ pub struct Thread {
     pub call: u32,
     /// The soft limit of descriptors, where [`crate::room`] was made for the call being served.
     pub soft_limit: Option<u64>,
+    /// One more than a descriptor of the directory of the file that requests are about; 0: none is needed.
+    pub beside: Cell<u64>,
     /// The guest's alternate stack.
     pub altstack: Stack,
     pub credentials: Credentials,

@@ -429,6 +429,19 @@ fn files() {
         "a device in place of a shared file, by the doorbell",
         || asked(Request::Device, &[fd, 0o020_000, 0x103], b"\0"),
     );
+    attempt("the length of a shared file, by the doorbell", || {
+        asked(Request::Truncate, &[fd, 0], b"\0")
+    });
+    for flags in [0x10, 0x40] {
+        attempt("flags of a shared file, by the doorbell", || {
+            asked(Request::Mark, &[fd, flags, flags], b"\0")
+        });
+    }
+    for (command, name) in [(0x4008_6602, "flags"), (0x401c_5820, "attributes")] {
+        let value = [0x40u32, 0, 0, 0, 0, 0, 0];
+        let name = format!("{name} of a shared file");
+        both(&name, libc::SYS_ioctl, [fd, command, ptr(&value), 0, 0, 0]);
+    }
     attempt("a device in place of a plain file, by the doorbell", || {
         let own = unsafe { libc::open(c"/hostile".as_ptr(), libc::O_RDONLY) } as u64;
         asked(Request::Device, &[own, 0o020_000, 0x103], b"\0")

@@ -23,6 +23,7 @@ fn main() {
         ("busy", busy),
         ("program_name", program_name),
         ("marks", marks),
+        ("deep", deep),
         ("file_attributes", file_attributes),
     ]);
 }
@@ -819,4 +820,57 @@ fn file_attributes() {
     room = [0x800, 0, 0, 0, 0, 0, 0, 0];
     let to = room.as_mut_ptr() as u64;
     see("extents", call(SET, &[CWD, path, to, 24, 0]));
+}
+
+/// A path may be as long as it may be, wherever the zone lies on the host.
+fn deep() {
+    let mut path = String::new();
+    while 4095 - path.len() > 255 {
+        path += &"d".repeat(249);
+        at(libc::SYS_mkdirat, &path, &[0o755]).expect("made");
+        path += "/";
+    }
+    path += &"f".repeat(4095 - path.len());
+    see("length", path.len());
+    let of = |path: &str| {
+        let found = stat(path);
+        (
+            format!("{:o}", found.st_mode),
+            found.st_uid,
+            found.st_size,
+            found.st_rdev,
+        )
+    };
+    let change = |path: &str| {
+        see("mode", chmod(path, 0o4711));
+        see("owner", chown(path, USER, OTHER));
+        let times = [1u64, 0, 2, 0];
+        see(
+            "times",
+            at(libc::SYS_utimensat, path, &[times.as_ptr() as u64, 0]),
+        );
+        see("is", of(path));
+        let all = [text(&name(path)), text(c"trusted.a"), text(c"v"), 1, 0];
+        see("attribute", call(libc::SYS_lsetxattr, &all));
+        see("gone", at(libc::SYS_unlinkat, path, &[0]));
+    };
+    make_again(&path);
+    see("cut", call(libc::SYS_truncate, &[text(&name(&path)), 7]));
+    change(&path);
+    for (kind, device) in [
+        (libc::S_IFIFO, 0),
+        (libc::S_IFCHR, 0x103),
+        (libc::S_IFBLK, 0x701),
+    ] {
+        see(
+            "made",
+            at(libc::SYS_mknodat, &path, &[u64::from(kind) | 0o600, device]),
+        );
+        change(&path);
+    }
+    let (directory, _) = path.rsplit_once('/').expect("it is deep");
+    see("directory", chmod(directory, 0o2750));
+    see("is", of(directory));
+    make_again(&path);
+    as_user(USER, || see("as a user", chmod(&path, 0o777)));
 }

@@ -16,7 +16,7 @@ use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW
 const SET_GID: u64 = 0o2000;
 
 pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Result<u64> {
-    let mut all = [0u64; 8];
+    let mut all = [0u64; 7];
     all[0] = fd;
     for (to, from) in all[1..].iter_mut().zip(args) {
         *to = *from;

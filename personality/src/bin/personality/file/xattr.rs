@@ -115,7 +115,7 @@ impl File {
         self,
         thread: &mut Thread,
         changes: u64,
-        f: impl FnOnce(&mut Thread, u64) -> Result<T>,
+        f: impl Fn(&mut Thread, u64) -> Result<T>,
     ) -> Result<T> {
         match self {
             File::Path(path) => with_descriptor(thread, AT_FDCWD as u64, path, changes, f),

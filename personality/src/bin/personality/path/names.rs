@@ -248,8 +248,27 @@ fn finish(thread: &Thread, parent: &Parent, new: &New) {
 fn on_new(thread: &Thread, parent: &Parent, f: impl FnOnce(u64) -> Result<()>) -> Result<()> {
     let how = how(thread, PATH_FLAGS | NOFOLLOW, 0)?;
     let fd = openat2_raw(parent.fd, parent.name(), how)?;
+    thread.beside.set(parent.fd.wrapping_add(1));
     let result = f(fd);
+    thread.beside.set(0);
     close(fd);
+    result
+}
+
+/// Runs `f`, whose requests to the monitor are about what a path names, with the directory of that at
+/// hand: the monitor is not told paths beyond a length.
+#[cold]
+#[inline(never)]
+pub fn beside<T>(
+    thread: &mut Thread,
+    dirfd: u64,
+    path: &CStr,
+    f: impl FnOnce(&mut Thread) -> Result<T>,
+) -> Result<T> {
+    let parent = parent(thread, dirfd, path, Purpose::LinkFrom)?;
+    thread.beside.set(parent.fd.wrapping_add(1));
+    let result = f(thread);
+    thread.beside.set(0);
     result
 }
 
