@@ -279,17 +279,17 @@ mod tests {
     fn pax_values_may_hold_anything() {
         let mut found = Extensions::default();
         let value = b"a\nb=c \0";
-        let record = [b"38 SCHILY.xattr.security.capability=" as &[u8], value].concat();
-        assert_eq!(record.len() + 1, 43);
+        let record = [b"00 SCHILY.xattr.security.capability=" as &[u8], value].concat();
+        assert_eq!(record.len() + 1, 44);
         let record = [
-            b"43" as &[u8],
+            b"44" as &[u8],
             &record[2..],
             b"\n",
             b"20 mtime=12.000000001\n",
         ]
         .concat();
         assert!(found.pax(&record).is_err(), "the second length is wrong");
-        let record = [&record[..43], b"22 mtime=12.000000001\n"].concat();
+        let record = [&record[..44], b"22 mtime=12.000000001\n"].concat();
         let mut found = Extensions::default();
         found.pax(&record).expect("well formed");
         assert_eq!(found.mtime, Some((12, 1)));

@@ -329,7 +329,13 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
         thread.mask() & !signal::HELD,
     );
-    checked_or_restart(result)
+    let result = checked_or_restart(result);
+    let has_no_port = address.bytes[2..4] == [0, 0] && address.family() != Some(AF_UNSPEC);
+    if result.is_ok() && has_no_port {
+        // It has no peer to tell, and yet an address: getaddrinfo(3) asks for that.
+        set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 0)?;
+    }
+    result
 }
 
 /// connect(2) of a unix socket to nobody.

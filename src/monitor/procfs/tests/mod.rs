@@ -53,6 +53,12 @@ impl Fake {
 }
 
 impl View for Fake {
+    fn setting(&self, path: &str) -> Vec<u8> {
+        match path {
+            "sys/kernel/hostname" => b"web1\n".to_vec(),
+            _ => b"0\n".to_vec(),
+        }
+    }
     fn processes(&self) -> Vec<(ZonePid, HostPid)> {
         let processes = self.processes.lock().expect("no panic");
         processes

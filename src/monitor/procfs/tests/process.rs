@@ -212,7 +212,6 @@ fn what_is_not_the_zones_does_not_exist() {
         "kmsg",
         "kallsyms",
         "sysrq-trigger",
-        "1/pagemap",
         "1/stack",
         "1/syscall",
         "1/map_files",

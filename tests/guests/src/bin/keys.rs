@@ -519,7 +519,10 @@ fn quota() {
         see("at last", last);
         see("cleared", on(7, SESSION, &[]));
         // The kernel takes a moment to notice.
-        let again = (0..10_000).find_map(|_| add(c"user", c"again", b"x", SESSION).ok());
+        let again = (0..100_000).find_map(|_| {
+            std::thread::yield_now();
+            add(c"user", c"again", b"x", SESSION).ok()
+        });
         see("again", again.is_some());
         let large = vec![0; 30_000];
         see("too large", add(c"user", c"large", &large, SESSION).err());

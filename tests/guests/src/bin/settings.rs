@@ -120,16 +120,38 @@ fn memory() {
 
 fn numbers() {
     see("usual", get("msg_next_id"));
-    for (name, get_call, arguments) in [
-        ("msg_next_id", libc::SYS_msgget, [0, 0o600, 0]),
-        ("sem_next_id", libc::SYS_semget, [0, 1, 0o600]),
-        ("shm_next_id", libc::SYS_shmget, [0, 4096, 0o600]),
+    for (name, get_call, arguments, remove) in [
+        (
+            "msg_next_id",
+            libc::SYS_msgget,
+            [0, 0o600, 0],
+            libc::SYS_msgctl,
+        ),
+        (
+            "sem_next_id",
+            libc::SYS_semget,
+            [0, 1, 0o600],
+            libc::SYS_semctl,
+        ),
+        (
+            "shm_next_id",
+            libc::SYS_shmget,
+            [0, 4096, 0o600],
+            libc::SYS_shmctl,
+        ),
     ] {
         see(name, (put(name, "70005"), get(name)));
-        see("made", call(get_call, &arguments));
+        let made = call(get_call, &arguments);
+        see("made", made);
         see("used", get(name));
-        see("taken", (put(name, "70005\n"), call(get_call, &arguments)));
+        let asked = put(name, "70005\n");
+        let next = call(get_call, &arguments);
+        see("taken", (asked, next));
         see("none", get(name));
+        for id in [made, next].into_iter().flatten() {
+            // IPC_RMID, which is 0; semctl(2) has a number before it.
+            call(remove, &[id, 0, 0]).expect("it is ours");
+        }
     }
 }
 
