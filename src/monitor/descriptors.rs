@@ -1,9 +1,10 @@
 //! Descriptors of guests, reached through `/proc`.
 
 use crate::ids::HostPid;
-use std::fs::{File, OpenOptions};
+use nix::errno::Errno;
+use std::fs::{File, OpenOptions, Permissions};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 
 /// `AT_FDCWD`.
@@ -45,6 +46,16 @@ pub fn host_path(thread: HostPid, fd: i32) -> Result<Vec<u8>, i32> {
 #[must_use]
 pub fn own_path(fd: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
+}
+
+/// Sets the mode of what an own descriptor names, be it opened with `O_PATH`. By a name it could be a
+/// link by now, which chmod(2) follows.
+///
+/// # Errors
+/// Those of chmod(2).
+pub fn set_mode(node: &impl AsRawFd, mode: u32) -> nix::Result<()> {
+    std::fs::set_permissions(own_path(node), Permissions::from_mode(mode))
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// Opens anew what an own `O_PATH` descriptor names.

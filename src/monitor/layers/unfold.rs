@@ -3,13 +3,12 @@
 use super::notes::{Note, What};
 use super::rights::as_guest;
 use super::{Layer, Pair, Record, Tell, open_beneath, status_at};
-use crate::monitor::descriptors::own_path;
+use crate::monitor::descriptors::{own_path, set_mode};
 use crate::monitor::owners::{Owner, identify};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, mkdirat,
-    mknodat, utimensat,
+    FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{linkat, symlinkat};
@@ -99,7 +98,8 @@ impl<'a> Maker<'a> {
         let wanted = Mode::from_bits_truncate(mode);
         mknodat(to, name, kind, wanted, 0)?;
         // Whatever the umask is.
-        fchmodat(to, name, wanted, FchmodatFlags::FollowSymlink)?;
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        set_mode(&openat(to, name, flags, Mode::empty())?, mode)?;
         self.finish(to, name, &status, mode)
     }
 

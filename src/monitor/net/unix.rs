@@ -32,6 +32,7 @@ mod tests;
 
 use super::inet::socket_option as option;
 use crate::error::Doing;
+use crate::monitor::descriptors::set_mode;
 use crate::zone::address;
 use briefly::briefly;
 use messengers::Aliases;
@@ -39,7 +40,7 @@ use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
 use nix::sys::socket::{UnixAddr, bind, connect};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
+use nix::sys::stat::{Mode, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use peers::Peers;
 use std::collections::{HashMap, HashSet};
@@ -266,10 +267,13 @@ impl Unix {
         self.note(socket, told);
         let mode = 0o777 & !caller.umask();
         // The host's user keeps what it needs to serve the zone.
-        let host_mode = Mode::from_bits_truncate(mode | 0o600);
-        fchmodat(directory, &own[..], host_mode, FchmodatFlags::FollowSymlink)?;
+        let host_mode = mode | 0o600;
+        // The guest may have put something else in its place by now, a link to where it likes too.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty()) {
+        if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty())
+            && fstat(&inode).is_ok_and(|data| data.st_mode & libc::S_IFMT == libc::S_IFSOCK)
+        {
+            set_mode(&inode, host_mode)?;
             caller.made(&inode, mode);
         }
         if !is_near {
