@@ -1,7 +1,7 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
 use super::deep;
-use super::descriptors::{host_path, open_path, own_path};
+use super::descriptors::{host_path, open_path, own_path, set_mode};
 use super::owners::{self, Found, Owner, identify};
 use super::xattrs;
 use super::zone::Zone;
@@ -11,7 +11,6 @@ use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 
 /// A word as the `int` that a system call takes: its low half.
@@ -100,8 +99,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
     }
     let host = mode & 0o777 | if is_dir { 0o700 } else { 0o600 };
     if how != CHMOD_QUIET || old & 0o777 != host {
-        std::fs::set_permissions(own_path(&file), std::fs::Permissions::from_mode(host))
-            .map_err(errno)?;
+        set_mode(&file, host).map_err(|errno| errno as i32)?;
     }
     if found.is_kept || host != mode {
         let mode = found.owner.mode & libc::S_IFMT | mode;

@@ -46,62 +46,35 @@ fn counted(zone: &Zone, what: &str) -> BTreeMap<String, u64> {
     .collect()
 }
 
-/// The kernel enters the personality, and the personality asks the monitor, as often for many calls
-/// as for one.
-fn calls_enter_by_a_jump(home: &Home) {
+/// The kernel enters the personality, and the personality asks the monitor, as often for many rounds
+/// of some lines of Python as for one.
+fn many_cost_what_one_costs(home: &Home, name: &str, round: &str, many: u32) {
     if !is_possible() {
         return;
     }
-    let zone = boot(home, "fast");
-    let run = |count: u32| {
-        zone.run(&[
-            "python3",
-            "-c",
-            &format!(
-                "import os\nfor i in range({count}):\n os.getppid(); os.stat('/usr/bin/env'); os.close(os.open('/usr', 0)); os.access('/usr', 4)"
-            ),
-        ])
-        .ok();
-    };
+    let zone = boot(home, name);
     let sums = || ["entered", "requests"].map(|what| counted(&zone, what).values().sum::<u64>());
-    let cost = |count| {
+    let cost = |count: u32| {
+        let script = format!("import os\nfor i in range({count}):\n{round}");
         let before = sums();
-        run(count);
+        zone.run(&["python3", "-c", &script]).ok();
         let after = sums();
         [after[0] - before[0], after[1] - before[1]]
     };
     // As soon as the copies are made, which happens in the background.
-    harness::eventually("a thousand rounds cost what one costs", || {
-        (cost(1) == cost(1000)).then_some(())
+    harness::eventually("many rounds cost what one costs", || {
+        (cost(1) == cost(many)).then_some(())
     });
 }
 
-/// The same for processes that fork, execute and end.
+fn calls_enter_by_a_jump(home: &Home) {
+    let round = " os.getppid(); os.stat('/usr/bin/env'); os.close(os.open('/usr', 0)); os.access('/usr', 4)";
+    many_cost_what_one_costs(home, "fast", round, 1000);
+}
+
 fn forks_and_execs_enter_by_a_jump(home: &Home) {
-    if !is_possible() {
-        return;
-    }
-    let zone = boot(home, "births");
-    let run = |count: u32| {
-        zone.run(&[
-            "python3",
-            "-c",
-            &format!(
-                "import os\nfor i in range({count}):\n if os.fork() == 0: os.execv('/bin/true', ['true'])\n assert os.wait()[1] == 0"
-            ),
-        ])
-        .ok();
-    };
-    let sums = || ["entered", "requests"].map(|what| counted(&zone, what).values().sum::<u64>());
-    let cost = |count| {
-        let before = sums();
-        run(count);
-        let after = sums();
-        [after[0] - before[0], after[1] - before[1]]
-    };
-    harness::eventually("fifty programs cost what one costs", || {
-        (cost(1) == cost(50)).then_some(())
-    });
+    let round = " if os.fork() == 0: os.execv('/bin/true', ['true'])\n assert os.wait()[1] == 0";
+    many_cost_what_one_costs(home, "births", round, 50);
 }
 
 /// Copies do not show.

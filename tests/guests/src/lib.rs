@@ -15,7 +15,7 @@ pub mod signals;
 pub use children::{Child, child};
 pub use nix::errno::Errno;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fmt::Debug;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -141,3 +141,21 @@ pub const CWD: u64 = (libc::AT_FDCWD as i64).cast_unsigned();
 
 /// An address that nobody can read: the first page.
 pub const NOWHERE: u64 = 8;
+
+/// A path as the kernel takes it.
+pub fn name(path: &str) -> CString {
+    CString::new(path).expect("no NUL")
+}
+
+/// A call whose first two arguments are a directory, here the working one, and a path.
+pub fn at(nr: i64, path: &str, rest: &[u64]) -> Result<u64> {
+    let path = name(path);
+    let mut all = vec![CWD, text(&path)];
+    all.extend(rest);
+    call(nr, &all)
+}
+
+/// Closes a descriptor.
+pub fn close(fd: u64) {
+    call(libc::SYS_close, &[fd]).expect("it is open");
+}

@@ -1,12 +1,12 @@
 //! execve: with a plan in hand, the kernel executes the personality afresh.
 
-use crate::arch::{syscall1, syscall2, syscall4, syscall5, syscall6};
+use crate::arch::{syscall1, syscall2, syscall5, syscall6};
 use crate::dispatch::checked;
 use crate::identity::Credentials;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
 use crate::path::{self, Reach};
-use crate::signal::{BLOCK_ALL, block_all, unblock};
+use crate::signal::{BLOCK_ALL, block_all, set_kernel_mask, unblock};
 use crate::thread::Thread;
 use crate::{Errno, Result, file, handover, memory, pids, plan};
 use core::ffi::CStr;
@@ -215,7 +215,7 @@ fn count(argv: u64) -> Result<usize> {
 fn go(argv: u64, envp: u64) -> Result<u64> {
     let empty = tables().empty.as_ptr() as u64;
     // A message of another personality would end the process as long as it has no handlers.
-    set_real_mask(BLOCK_ALL | 1 << (SIGSYS - 1));
+    set_kernel_mask(BLOCK_ALL | 1 << (SIGSYS - 1), 0);
     let result = checked(unsafe {
         syscall5(
             __NR_execveat,
@@ -226,20 +226,8 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
             u64::from(AT_EMPTY_PATH),
         )
     });
-    set_real_mask(BLOCK_ALL);
+    set_kernel_mask(BLOCK_ALL, 0);
     result
-}
-
-fn set_real_mask(mask: u64) {
-    unsafe {
-        syscall4(
-            __NR_rt_sigprocmask,
-            u64::from(SIG_SETMASK),
-            &raw const mask as u64,
-            0,
-            8,
-        )
-    };
 }
 
 /// The first exec of a process that init forked: nothing of a guest exists yet.

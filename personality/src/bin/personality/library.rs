@@ -66,9 +66,8 @@ pub fn mmap(thread: &mut Thread, a: [u64; 6]) -> Result<u64> {
         {
             if address.wrapping_sub(mapping.base) == offset {
                 // The copy is there already.
-                let args = [address, length, prot];
-                return checked(unsafe { syscall3(__NR_mprotect, args[0], args[1], args[2]) })
-                    .map(|_| address);
+                let made = unsafe { syscall3(__NR_mprotect, address, length, prot) };
+                return checked(made).map(|_| address);
             }
             let Some(copy) = open(thread, &mapping.library) else {
                 return map_plainly(a);

@@ -360,10 +360,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
         signal::ignore_held(thread, u64::from(handover.ignored));
         thread.held = handover.mask & signal::HELD;
         let mask = handover.mask & !signal::HELD;
-        syscall6(
-            __NR_rt_sigprocmask,
-            [u64::from(SIG_SETMASK), &raw const mask as u64, 0, 8, 0, 0],
-        );
+        signal::set_kernel_mask(mask, 0);
         let is_awaited = handover.is_awaited != 0;
         handover::release(process.host_pid);
         if is_awaited {

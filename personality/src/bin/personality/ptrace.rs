@@ -291,13 +291,7 @@ pub fn enter(thread: &Thread, entry: u64, stack: u64, mask: u64) -> ! {
     (regs.rip, regs.rsp, regs.eflags) = (entry, stack, 0x202);
     regs.selectors = 0x33 | 0x2b << 48;
     unsafe {
-        syscall4(
-            __NR_rt_sigprocmask,
-            u64::from(SIG_SETMASK),
-            &raw const all as u64,
-            0,
-            8,
-        );
+        signal::set_kernel_mask(all, 0);
         let tid = u64::from(thread.host_tid);
         syscall4(
             __NR_rt_tgsigqueueinfo,

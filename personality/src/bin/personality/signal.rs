@@ -643,7 +643,8 @@ pub fn block_held() {
     set_kernel_mask(u64::MAX, 0);
 }
 
-fn set_kernel_mask(mask: u64, old: u64) {
+/// Replaces the mask that the kernel holds; the one before goes to `old`, if that is not 0.
+pub fn set_kernel_mask(mask: u64, old: u64) {
     let mask = &raw const mask as u64;
     unsafe { syscall4(__NR_rt_sigprocmask, u64::from(SIG_SETMASK), mask, old, 8) };
 }

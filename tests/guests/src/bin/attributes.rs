@@ -1,6 +1,6 @@
 //! Extended attributes, watches, and who gets a descriptor's signals.
 
-use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
+use picozone_guests::{CWD, Result, call, child, name, sections, see, signed, text};
 use std::ffi::{CStr, CString};
 
 fn main() {
@@ -14,10 +14,6 @@ fn main() {
 }
 
 const NOWHERE: u64 = 8;
-
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
-}
 
 fn open(path: &str, flags: i32, mode: u64) -> Result<u64> {
     let path = name(path);

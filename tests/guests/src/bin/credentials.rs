@@ -1,9 +1,9 @@
 //! Users, groups and capabilities of threads, and what becomes of them.
 
 use picozone_guests::{
-    CWD, Result, call, child, from, libc_result, out, sections, see, signed, text,
+    CWD, Result, call, child, from, libc_result, name, out, sections, see, signed, text,
 };
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 fn main() {
     sections(&[
@@ -100,10 +100,6 @@ fn in_child(body: impl FnOnce()) {
     })
     .wait()
     .expect("it ends");
-}
-
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
 }
 
 /// Executes a copy of this program in a child, to be looked at.

@@ -2,7 +2,7 @@
 
 use picozone_guests::signals::{Act, handle};
 use picozone_guests::{
-    CWD, Errno, NOWHERE, Result, call, from, out, sections, see, signed, text, work,
+    CWD, Errno, NOWHERE, Result, call, close, from, out, sections, see, signed, text, work,
 };
 use std::ffi::{CStr, CString};
 
@@ -47,10 +47,6 @@ fn open_at(dir: u64, name: &CStr, flags: i32, mode: u64) -> Result<u64> {
 
 fn open(name: &CStr, flags: i32) -> Result<u64> {
     open_at(CWD, name, flags, 0o644)
-}
-
-fn close(fd: u64) {
-    call(libc::SYS_close, &[fd]).expect("it is open");
 }
 
 /// Whether it opens, without its number.

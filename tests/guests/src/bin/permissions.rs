@@ -2,8 +2,8 @@
 //!
 //! Paths are relative: the directories above are the test's own affair.
 
-use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
-use std::ffi::{CStr, CString};
+use picozone_guests::{CWD, Result, at, call, child, close, name, sections, see, signed, text};
+use std::ffi::CStr;
 
 fn main() {
     sections(&[
@@ -21,17 +21,6 @@ const OTHER: u64 = 4321;
 const GROUP: u64 = 77;
 const KEEP: u64 = u32::MAX as u64;
 
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
-}
-
-fn at(nr: i64, path: &str, rest: &[u64]) -> Result<u64> {
-    let path = name(path);
-    let mut all = vec![CWD, text(&path)];
-    all.extend(rest);
-    call(nr, &all)
-}
-
 fn open(path: &str, flags: i32, mode: u64) -> Result<u64> {
     at(libc::SYS_openat, path, &[signed(flags), mode])
 }
@@ -39,10 +28,6 @@ fn open(path: &str, flags: i32, mode: u64) -> Result<u64> {
 /// Whether it opens.
 fn opens(path: &str, flags: i32) -> Result<()> {
     open(path, flags, 0o644).map(close)
-}
-
-fn close(fd: u64) {
-    call(libc::SYS_close, &[fd]).expect("it is open");
 }
 
 fn make(path: &str, mode: u64) {

@@ -1,9 +1,8 @@
 //! What only who has a power of root's may do: device nodes, and priorities.
 
 use picozone_guests::{
-    CWD, Result, call, child, from, libc_result, out, sections, see, signed, text,
+    CWD, Result, call, child, from, libc_result, name, out, sections, see, signed, text,
 };
-use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
@@ -19,10 +18,6 @@ fn main() {
 }
 
 const USER: u64 = 1234;
-
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
-}
 
 fn mknod(path: &str, mode: u32, device: u64) -> Result<u64> {
     let path = name(path);

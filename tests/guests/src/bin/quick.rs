@@ -5,8 +5,7 @@
 //! time is counted, and must be one of two states.
 
 use picozone_guests::children::pipe;
-use picozone_guests::{CWD, Errno, Result, call, child, out, sections, see, signed, text};
-use std::ffi::CString;
+use picozone_guests::{CWD, Errno, Result, call, child, name, out, sections, see, signed, text};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -25,10 +24,6 @@ fn main() {
         ("names", names),
         ("served", served),
     ]);
-}
-
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
 }
 
 /// Kind and size of what a path names.

@@ -1,8 +1,8 @@
 //! Rules of files that are easily missed: what a change of owner leaves behind, who may move a
 //! directory or link another's file, what has no name, and what those who watch are told.
 
-use picozone_guests::{CWD, Result, call, child, sections, see, signed, text};
-use std::ffi::{CStr, CString};
+use picozone_guests::{CWD, Result, at, call, child, close, name, sections, see, signed, text};
+use std::ffi::CStr;
 
 fn main() {
     if let Some(mode) = std::env::args().nth(1) {
@@ -32,23 +32,8 @@ const USER: u64 = 1234;
 const OTHER: u64 = 4321;
 const KEEP: u64 = u32::MAX as u64;
 
-fn name(path: &str) -> CString {
-    CString::new(path).expect("no NUL")
-}
-
-fn at(nr: i64, path: &str, rest: &[u64]) -> Result<u64> {
-    let path = name(path);
-    let mut all = vec![CWD, text(&path)];
-    all.extend(rest);
-    call(nr, &all)
-}
-
 fn open(path: &str, flags: i32) -> Result<u64> {
     at(libc::SYS_openat, path, &[signed(flags), 0o644])
-}
-
-fn close(fd: u64) {
-    call(libc::SYS_close, &[fd]).expect("it is open");
 }
 
 fn make(path: &str, mode: u64) {
