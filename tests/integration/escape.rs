@@ -66,7 +66,7 @@ fn attempts_are_refused(home: &Home) {
         .spawn()
         .expect("sleep");
     let before = state(&victim);
-    fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
+    harness::copy_program(&harness::guest("hostile"), &zone.root().join("hostile"));
     let pid = other.id().to_string();
     let socket = socket.to_str().expect("text");
     let output = zone.run(&["/hostile", &pid, socket]);
@@ -105,7 +105,7 @@ pub fn assert_all_refused(output: &harness::Output) {
 fn attempts_are_refused_where_programs_are_rewritten(home: &Home) {
     let zone = home.create_with("cage", &["--rewrite", "on"]);
     home.zone(&["boot", "cage"]).ok();
-    fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
+    harness::copy_program(&harness::guest("hostile"), &zone.root().join("hostile"));
     let own = home.dir().join("zones/cage/run/rewritten");
     if rewrite::is_possible() {
         harness::eventually("the zone has copies", || {

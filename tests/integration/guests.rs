@@ -1,10 +1,11 @@
 //! The guest programs of `tests/guests` do in a zone what they do natively, section by section.
 
-use crate::harness::{self, Home, Same, Zone, in_each_role};
+use crate::harness::{self, Account, Home, Same, Zone, in_each_role};
 use std::fs;
 
 in_each_role!(
     attributes,
+    by_an_ordinary_user,
     calls,
     credentials,
     edges,
@@ -68,35 +69,57 @@ fn credentials(home: &Home) {
     );
 }
 
+const FILES: &[&str] = &[
+    "opens",
+    "creates",
+    "names",
+    "renames",
+    "links",
+    "symlinks",
+    "directories",
+    "relative",
+    "stats",
+    "access",
+    "sizes",
+    "modes",
+    "times",
+    "locks",
+    "owners",
+    "long_names",
+    "bad_addresses",
+    "bad_descriptors",
+    "listing",
+    "special",
+    "mappings",
+    "descriptors",
+];
+
 fn files(home: &Home) {
-    sections(
-        home,
-        "files",
-        &[
-            "opens",
-            "creates",
-            "names",
-            "renames",
-            "links",
-            "symlinks",
-            "directories",
-            "relative",
-            "stats",
-            "access",
-            "sizes",
-            "modes",
-            "times",
-            "locks",
-            "owners",
-            "long_names",
-            "bad_addresses",
-            "bad_descriptors",
-            "listing",
-            "special",
-            "mappings",
-            "descriptors",
-        ],
-    );
+    sections(home, "files", FILES);
+}
+
+/// Who is not root may less: on both sides the same.
+fn by_an_ordinary_user(home: &Home) {
+    if Account::ordinary().is_none() {
+        return harness::skip("by_an_ordinary_user", "so are all others without root");
+    }
+    let user = || Account::ordinary().expect("we are root");
+    let zone = home.boot("z");
+    for (program, sections) in [
+        ("calls", CALLS),
+        ("edges", EDGES),
+        ("files", FILES),
+        ("ipc", IPC),
+        ("others", OTHERS),
+        ("processes", PROCESSES),
+        ("quick", QUICK),
+        ("resolves", RESOLVES),
+        ("senders", SENDERS),
+        ("signals", SIGNALS),
+        ("threads", THREADS),
+    ] {
+        compare_by(&zone, user, program, sections);
+    }
 }
 
 /// Natively it takes root to be other users.
@@ -121,43 +144,43 @@ fn rules(home: &Home) {
     sections(home, "rules", &all);
 }
 
+const EDGES: &[&str] = &[
+    "old_listing",
+    "made_directories",
+    "owners",
+    "only_names",
+    "told",
+    "memory_files",
+    "tasks",
+    "name_spaces",
+    "space",
+    "execs",
+    "quiet",
+    "obsolete",
+    "copies",
+    "times_of_packets",
+];
+
 fn edges(home: &Home) {
-    let all = [
-        "old_listing",
-        "made_directories",
-        "owners",
-        "only_names",
-        "told",
-        "memory_files",
-        "tasks",
-        "name_spaces",
-        "space",
-        "execs",
-        "quiet",
-        "obsolete",
-        "copies",
-        "times_of_packets",
-    ];
-    sections(home, "edges", &all);
+    sections(home, "edges", EDGES);
 }
 
+const IPC: &[&str] = &[
+    "shm",
+    "shm_places",
+    "shm_ends",
+    "sem_waits",
+    "sem_undo",
+    "msg_waits",
+];
+
 fn ipc(home: &Home) {
-    sections(
-        home,
-        "ipc",
-        &[
-            "shm",
-            "shm_places",
-            "shm_ends",
-            "shm_rights",
-            "sem",
-            "sem_waits",
-            "sem_undo",
-            "msg",
-            "msg_waits",
-            "posix",
-        ],
-    );
+    let zone = home.boot("ipc");
+    compare(&zone, "ipc", IPC);
+    // Natively it takes root to be other users.
+    if harness::am_root() {
+        compare(&zone, "ipc", &["shm_rights", "sem", "msg", "posix"]);
+    }
 }
 
 fn keys(home: &Home) {
@@ -247,49 +270,46 @@ fn powers(home: &Home) {
     sections(home, "powers", &all);
 }
 
+const CALLS: &[&str] = &[
+    "messages", "clocks", "timers", "own", "old", "memory", "landlock",
+];
+
 fn calls(home: &Home) {
-    let all = [
-        "messages", "clocks", "timers", "own", "old", "memory", "landlock",
-    ];
-    sections(home, "calls", &all);
+    sections(home, "calls", CALLS);
 }
+
+const OTHERS: &[&str] = &[
+    "descriptors",
+    "thread_numbers",
+    "clone3",
+    "priorities",
+    "scheduling",
+    "limits",
+    "memory",
+    "users",
+    "owners",
+    "timers",
+];
 
 fn others(home: &Home) {
-    sections(
-        home,
-        "others",
-        &[
-            "descriptors",
-            "thread_numbers",
-            "clone3",
-            "priorities",
-            "scheduling",
-            "limits",
-            "memory",
-            "users",
-            "owners",
-            "timers",
-        ],
-    );
+    sections(home, "others", OTHERS);
 }
 
+const PROCESSES: &[&str] = &[
+    "numbers",
+    "waits",
+    "waitid",
+    "groups",
+    "group_signals",
+    "sessions",
+    "orphans",
+    "strangers",
+    "subreaper",
+    "pidfd",
+];
+
 fn processes(home: &Home) {
-    sections(
-        home,
-        "processes",
-        &[
-            "numbers",
-            "waits",
-            "waitid",
-            "groups",
-            "group_signals",
-            "sessions",
-            "orphans",
-            "strangers",
-            "subreaper",
-            "pidfd",
-        ],
-    );
+    sections(home, "processes", PROCESSES);
 }
 
 fn rarities(home: &Home) {
@@ -302,25 +322,28 @@ fn rarities(home: &Home) {
     sections(home, "rarities", &all[..count]);
 }
 
+const QUICK: &[&str] = &[
+    "renames",
+    "removals",
+    "links",
+    "working_directories",
+    "told_by_others",
+    "children",
+    "exchanged_meanwhile",
+    "replaced_meanwhile",
+    "descriptors",
+    "names",
+    "served",
+];
+
 fn quick(home: &Home) {
-    let all = [
-        "renames",
-        "removals",
-        "links",
-        "working_directories",
-        "told_by_others",
-        "children",
-        "exchanged_meanwhile",
-        "replaced_meanwhile",
-        "descriptors",
-        "names",
-        "served",
-    ];
-    sections(home, "quick", &all);
+    sections(home, "quick", QUICK);
 }
 
+const RESOLVES: &[&str] = &["arguments", "ways", "makes"];
+
 fn resolves(home: &Home) {
-    sections(home, "resolves", &["arguments", "ways", "makes"]);
+    sections(home, "resolves", RESOLVES);
 }
 
 /// Natively it takes root to have another root directory.
@@ -343,9 +366,10 @@ fn roots(home: &Home) {
     );
 }
 
+const SENDERS: &[&str] = &["written", "children", "codes", "queues"];
+
 fn senders(home: &Home) {
-    let all = ["written", "children", "codes", "queues"];
-    sections(home, "senders", &all);
+    sections(home, "senders", SENDERS);
 }
 
 /// Natively it takes root, and name spaces of its own, to change settings and not the host's.
@@ -372,28 +396,26 @@ fn settings(home: &Home) {
     sections(home, "settings", &all[usize::from(!has_numbers)..]);
 }
 
+const SIGNALS: &[&str] = &[
+    "masks",
+    "sigsys",
+    "interrupted",
+    "restarted",
+    "escapes",
+    "waits_with_masks",
+    "stacks",
+    "information",
+    "faults",
+    "kinds",
+    "exec",
+    "inherited",
+    "timed_wait",
+    "default_actions",
+    "no_room",
+];
+
 fn signals(home: &Home) {
-    sections(
-        home,
-        "signals",
-        &[
-            "masks",
-            "sigsys",
-            "interrupted",
-            "restarted",
-            "escapes",
-            "waits_with_masks",
-            "stacks",
-            "information",
-            "faults",
-            "kinds",
-            "exec",
-            "inherited",
-            "timed_wait",
-            "default_actions",
-            "no_room",
-        ],
-    );
+    sections(home, "signals", SIGNALS);
 }
 
 fn storms(home: &Home) {
@@ -405,26 +427,24 @@ fn storms(home: &Home) {
     sections(home, "storms", if are_traced { &most } else { &all });
 }
 
+const THREADS: &[&str] = &[
+    "ids",
+    "stacks",
+    "signals",
+    "cancel",
+    "mutexes",
+    "vfork",
+    "spawn",
+    "fork_in_thread",
+    "exec_in_thread",
+    "exit_group",
+    "many",
+    "shared_handlers",
+    "growing_stack",
+];
+
 fn threads(home: &Home) {
-    sections(
-        home,
-        "threads",
-        &[
-            "ids",
-            "stacks",
-            "signals",
-            "cancel",
-            "mutexes",
-            "vfork",
-            "spawn",
-            "fork_in_thread",
-            "exec_in_thread",
-            "exit_group",
-            "many",
-            "shared_handlers",
-            "growing_stack",
-        ],
-    );
+    sections(home, "threads", THREADS);
 }
 
 fn sections(home: &Home, program: &str, sections: &[&str]) {
@@ -433,11 +453,15 @@ fn sections(home: &Home, program: &str, sections: &[&str]) {
 
 /// Each section in an empty directory of its own, on both sides.
 pub fn compare(zone: &Zone<'_>, program: &str, sections: &[&str]) {
+    compare_by(zone, Account::own, program, sections);
+}
+
+fn compare_by(zone: &Zone<'_>, user: fn() -> Account, program: &str, sections: &[&str]) {
     let guest = harness::guest(program);
     for section in sections {
-        let same = Same::new(zone).but(&["guest"]);
+        let same = Same::by(zone, user()).but(&["guest"]);
         for directory in [same.work().to_owned(), same.work_in_zone()] {
-            fs::copy(&guest, directory.join("guest")).expect("the guest can be copied");
+            harness::copy_program(&guest, &directory.join("guest"));
         }
         let output = same.check(&format!("./guest {section}"));
         assert_eq!(output.status, 0, "{program} {section}: {output:?}");

@@ -55,7 +55,7 @@ fn below(chance: &mut u64, end: u64) -> u64 {
 
 /// Puts a guest program into the directory /srv of a zone.
 fn put(zone: &Zone<'_>, guest: &str) {
-    fs::copy(harness::guest(guest), zone.root().join("srv/guest")).expect("the guest");
+    harness::copy_program(&harness::guest(guest), &zone.root().join("srv/guest"));
 }
 
 /// What a running zone's monitor holds.
@@ -357,7 +357,7 @@ fn limits_of_one_process(home: &Home) {
     for section in sections {
         let same = Same::new(&zone).but(&["guest"]);
         for directory in [same.work().to_owned(), same.work_in_zone()] {
-            fs::copy(harness::guest("exhausted"), directory.join("guest")).expect("a copy");
+            harness::copy_program(&harness::guest("exhausted"), &directory.join("guest"));
         }
         let output = same.check(&format!("./guest {section}"));
         assert_eq!(output.status, 0, "{section}: {output:?}");

@@ -1,7 +1,7 @@
 //! Unmodified programs that must do in a zone what they do natively: output, errors, exit status
 //! and files.
 
-use crate::harness::{Home, LIMIT, Same, confined, in_each_role, program, run};
+use crate::harness::{Home, LIMIT, Same, confined, copy_program, in_each_role, program, run};
 use std::process::Command;
 
 in_each_role!(
@@ -337,7 +337,7 @@ fn a_static_go_program(home: &Home) {
     std::fs::remove_dir_all(&cache).expect("go has made it");
     std::fs::remove_file(&source).expect("it is ours");
     let there = same.work_in_zone().join("program");
-    std::fs::copy(same.work().join("program"), &there).expect("it can be copied");
+    copy_program(&same.work().join("program"), &there);
     if let Some((uid, gid)) = home.role().account() {
         std::os::unix::fs::chown(&there, Some(uid), Some(gid)).expect("we are root");
     }

@@ -132,7 +132,7 @@ fn copies_are_made_of_what_no_zone_can_write(home: &Home) {
 /// A zone in which the guest program is one that it cannot write, and whose copy is there.
 fn boot_with_jumps<'a>(home: &'a Home, name: &str) -> Zone<'a> {
     let shared = home.place().work();
-    fs::copy(harness::guest("jumps"), shared.join("jumps")).expect("the guest");
+    harness::copy_program(&harness::guest("jumps"), &shared.join("jumps"));
     let bind = format!("{}:/shared:ro", shared.display());
     let zone = home.create_with(name, &["--rewrite", "on", "--bind", &bind]);
     home.zone(&["boot", name]).ok();

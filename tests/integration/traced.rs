@@ -61,7 +61,7 @@ fn attempts_are_refused(home: &Home) {
     let Some(zone) = boot(home, "attempts against a tracer") else {
         return;
     };
-    fs::copy(harness::guest("hostile"), zone.root().join("hostile")).expect("the guest");
+    harness::copy_program(&harness::guest("hostile"), &zone.root().join("hostile"));
     let pid = std::process::id().to_string();
     let output = zone.run(&["/hostile", &pid, "/nowhere"]);
     crate::escape::assert_all_refused(&output);

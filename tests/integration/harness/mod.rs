@@ -3,6 +3,7 @@
 //! Key types are [`Home`], a `PICOZONE_HOME` whose zones go with it, and [`Zone`], one of them.
 //! Deliberately absent are fixed sleeps: [`eventually`] asks until the answer is yes.
 
+mod account;
 mod home;
 mod place;
 mod process;
@@ -11,6 +12,7 @@ mod role;
 mod same;
 mod screen;
 
+pub use account::Account;
 pub use home::{Home, Zone};
 pub use place::Place;
 use process::shell_status;
@@ -91,6 +93,16 @@ pub fn guest(name: &str) -> PathBuf {
         "{name} is missing: cargo build -p picozone-guests"
     );
     path
+}
+
+/// Copies a program.
+///
+/// Never by ourselves: what another test forks meanwhile would have the copy open for writing until
+/// its execve(2), and whoever runs the copy in that moment gets ETXTBSY.
+#[track_caller]
+pub fn copy_program(from: &Path, to: &Path) {
+    let mut cp = std::process::Command::new("cp");
+    run(cp.args([from, to]), LIMIT).ok();
 }
 
 /// A program of `tests/guests` that is text.

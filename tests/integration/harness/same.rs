@@ -1,17 +1,20 @@
 //! The oracle of most tests: what the same program does natively.
 
-use super::{LIMIT, Output, PATH, Zone, run};
+use super::{Account, LIMIT, Output, PATH, Zone, run};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A script that must do the same natively and in a zone.
+/// A script that must do the same natively and in a zone, as root or as an ordinary user on both
+/// sides.
 ///
 /// It runs in an empty directory of the same name on both sides. Its standard output, standard
 /// error and exit status are compared, and afterwards the whole directory: names, types, modes,
 /// sizes, links and contents.
 pub struct Same<'a> {
     zone: &'a Zone<'a>,
+    /// The user on both sides.
+    user: Account,
     work: PathBuf,
     shell: &'a str,
     unlike: &'a [&'a str],
@@ -20,10 +23,20 @@ pub struct Same<'a> {
 impl<'a> Same<'a> {
     /// Compares in this zone, by scripts of sh.
     pub fn new(zone: &'a Zone<'a>) -> Self {
+        Self::by(zone, Account::own())
+    }
+
+    /// As [`Same::new`], by another user than the one who runs the tests.
+    pub fn by(zone: &'a Zone<'a>, user: Account) -> Self {
         let work = zone.home().place().work();
-        zone.run(&[Path::new("mkdir"), Path::new("-p"), &work]).ok();
+        std::os::unix::fs::chown(&work, Some(user.uid), Some(user.gid)).expect("ours");
+        user.be_in(zone);
+        let script = format!("mkdir -p \"$0\" && chown {}: \"$0\"", user.name);
+        zone.run(&[Path::new("sh"), Path::new("-c"), Path::new(&script), &work])
+            .ok();
         Self {
             zone,
+            user,
             work,
             shell: "sh",
             unlike: &[],
@@ -59,10 +72,9 @@ impl<'a> Same<'a> {
     /// They differ.
     #[track_caller]
     pub fn check(&self, script: &str) -> Output {
-        let mut command = native(self.shell, script);
+        let mut command = native(&self.user, self.shell, script);
         let natively = run(command.current_dir(&self.work), LIMIT);
-        let mut command = self.zone.home().command(&["login", self.zone.name()]);
-        command.arg("--workdir").arg(&self.work);
+        let mut command = self.login();
         command.args(["--env", "HOME=/nonexistent", "--"]);
         let in_zone = run(command.args([self.shell, "-c", script]), LIMIT);
         assert!(
@@ -70,20 +82,26 @@ impl<'a> Same<'a> {
             "this script differs: {script}\nnatively {natively:?}\nin the zone {in_zone:?}"
         );
         let list = format!("{} | LC_ALL=C sort", self.find());
-        let listed = run(native("sh", &list).current_dir(&self.work), LIMIT).ok();
+        let mut command = native(&self.user, "sh", &list);
+        let listed = run(command.current_dir(&self.work), LIMIT).ok();
         let natively_left = describe(&self.work, &listed);
-        let mut command = self.zone.home().command(&["login", self.zone.name()]);
-        command
-            .arg("--workdir")
-            .arg(&self.work)
-            .args(["--", "sh", "-c", &list]);
-        let listed = run(&mut command, LIMIT).ok();
+        let mut command = self.login();
+        let listed = run(command.args(["--", "sh", "-c", &list]), LIMIT).ok();
         let zone_left = describe(&self.work_in_zone(), &listed);
         assert!(
             natively_left == zone_left,
             "this script leaves other files: {script}\nnatively:\n{natively_left}in the zone:\n{zone_left}"
         );
         natively
+    }
+
+    /// The command line up to its options, in the zone's directory.
+    fn login(&self) -> Command {
+        let arguments = ["login", self.zone.name(), "--user", &self.user.name];
+        let mut command = self.zone.home().command(&arguments);
+        command.arg("--workdir").arg(&self.work);
+        command.args(["--env", &format!("PATH={PATH}")]);
+        command
     }
 
     /// Names, types, modes and links, as each side sees them.
@@ -111,13 +129,13 @@ fn describe(dir: &Path, listed: &str) -> String {
     text
 }
 
-/// A script run by the host in the environment that a zone gives to root.
-pub fn native(shell: &str, script: &str) -> Command {
+/// A script run by the host in the environment that a zone gives to its user.
+pub fn native(user: &Account, shell: &str, script: &str) -> Command {
     let mut command = Command::new(shell);
     command.args(["-c", script]).env_clear().env("PATH", PATH);
     command.env("HOME", "/nonexistent").env("LANG", "C.UTF-8");
-    command.env("USER", "root").env("LOGNAME", "root");
+    command.env("USER", &user.name).env("LOGNAME", &user.name);
     command.env("SHELL", "/bin/bash");
-    super::process_unsafe::take_role(&mut command, super::Role::Root, None);
+    super::process_unsafe::take_role(&mut command, super::Role::Root, user.change());
     command
 }

@@ -9,6 +9,7 @@ use crate::{Errno, Result, handover, memory, others, pids, ptrace, signal};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
+use picozone_personality::layout::THREAD_BIAS;
 
 /// Everything that would make another name space, or let the child be traced.
 const REFUSED_FLAGS: u64 = (CLONE_NEWNS
@@ -133,7 +134,7 @@ pub fn clone(
     let host = checked(result)? as u32;
     commons().inherit_scheduling(host, thread.host_tid, birth);
     let zone = if is_thread {
-        host + picozone_personality::layout::THREAD_BIAS
+        host + THREAD_BIAS
     } else {
         pids::register(zone_pid, host);
         zone_pid
@@ -493,7 +494,11 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
     }
     let host = target_to_host(pid)?;
     if pid > 0 {
-        may_signal(me(), pid as u32)?;
+        if pid as u32 >= THREAD_BIAS {
+            may_signal_by_thread(me(), pid as u32, host as u64)?;
+        } else {
+            may_signal(me(), pid as u32)?;
+        }
         if pid == 1 {
             return to_init(signal);
         }
@@ -508,6 +513,20 @@ fn send(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
     } else {
         unsafe { syscall3(nr, args[0], args[1], args[2]) }
     }
+}
+
+/// As [`may_signal`], for a process that is named by one of its threads, whose users are known for
+/// those of one's own only.
+#[cold]
+#[inline(never)]
+fn may_signal_by_thread(thread: &Thread, named: u32, host: u64) -> Result<()> {
+    // Who is not there is told first.
+    outside_is_esrch(unsafe { syscall2(__NR_kill, host, 0) })?;
+    let own = u64::from(thread.process().host_pid);
+    if unsafe { syscall3(__NR_tgkill, own, host, 0) } == 0 {
+        return Ok(());
+    }
+    may_signal(thread, named)
 }
 
 /// Whether the thread may signal a process, by the zone's own users (kill(2)).

@@ -557,8 +557,8 @@ fn users() {
             see(
                 "use",
                 (
-                    call(libc::SYS_pidfd_send_signal, &[fd, 9, 0, 0]),
                     call(libc::SYS_pidfd_getfd, &[fd, 1, 0]),
+                    call(libc::SYS_pidfd_send_signal, &[fd, 9, 0, 0]),
                 ),
             );
         }

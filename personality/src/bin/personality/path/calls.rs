@@ -230,8 +230,10 @@ fn open_judged(
 ) -> Result<Opened> {
     let opens = flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL);
     let opened = open_confined(thread, dirfd, path, opens, 0, zone)?;
+    let cuts = flags & u64::from(O_TRUNC) != 0;
     if let Opened::Descriptor(fd) = opened {
-        let judged = if flags & u64::from(O_CREAT) != 0 && file::kind_of(fd) == Some(S_IFDIR) {
+        let makes_or_cuts = flags & u64::from(O_CREAT | O_TRUNC) != 0;
+        let judged = if makes_or_cuts && file::kind_of(fd) == Some(S_IFDIR) {
             Err(Errno::EISDIR)
         } else {
             may_open(thread, fd, flags)
@@ -240,8 +242,12 @@ fn open_judged(
             close(fd);
             return Err(errno);
         }
-        if flags & u64::from(O_TRUNC) != 0 && flags & 3 != 0 {
+        if cuts && flags & 3 != 0 {
             unsafe { syscall2(__NR_ftruncate, fd, 0) };
+        } else if cuts {
+            // A descriptor that only reads cuts nothing, but the opening of one does.
+            close(fd);
+            return open_confined(thread, dirfd, path, opens | u64::from(O_TRUNC), 0, zone);
         }
     }
     Ok(opened)

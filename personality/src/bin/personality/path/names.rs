@@ -49,7 +49,7 @@ impl Parent {
         self.name.starts_with(b".\0") || self.name.starts_with(b"..\0")
     }
 
-    fn name(&self) -> u64 {
+    pub(super) fn name(&self) -> u64 {
         self.name.as_ptr() as u64
     }
 }
@@ -346,13 +346,18 @@ pub fn rename(
     to: u64,
     flags: u64,
 ) -> Result<u64> {
+    let flags = u64::from(flags as u32);
+    let known = RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+    let is_exchange = flags & u64::from(RENAME_EXCHANGE) != 0;
+    if flags & !u64::from(known) != 0 || is_exchange && flags != u64::from(RENAME_EXCHANGE) {
+        return Err(Errno::EINVAL);
+    }
     let mut room = PathRoom::new();
     let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
     let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
     must_be_one_mount(&from, &to)?;
     may_rename(thread, &from, &to, flags)?;
     settle(thread, &from, Fate::Moved)?;
-    let is_exchange = flags & u64::from(RENAME_EXCHANGE) != 0;
     let fate = if is_exchange {
         Fate::Moved
     } else {

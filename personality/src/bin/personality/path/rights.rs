@@ -2,7 +2,7 @@
 
 use super::names::Parent;
 use super::reach::{Opened, open_confined};
-use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
+use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close, how, openat2_raw};
 use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::monitor::tables;
 use crate::thread::Thread;
@@ -61,8 +61,21 @@ pub(super) fn may_make(thread: &Thread, parent: &Parent) -> Result<()> {
     // That something is there is said before that nothing may be changed.
     may_change(thread, parent.fd).map_err(|errno| match entry(thread, parent) {
         Ok(Some(_)) => Errno::EEXIST,
+        Err(_) if stands_there(thread, parent) => Errno::EEXIST,
         _ => errno,
     })
+}
+
+/// Whether who may search the directory finds something by the kernel, such as the place of a device.
+#[cold]
+fn stands_there(thread: &Thread, parent: &Parent) -> bool {
+    let directory = stat_directory(thread, parent.fd);
+    if !directory.is_ok_and(|st| file::permits(thread, &st, 1)) {
+        return false;
+    }
+    let found = how(thread, PATH_FLAGS | NOFOLLOW, 0)
+        .and_then(|how| openat2_raw(parent.fd, parent.name(), how));
+    found.map(close).is_ok()
 }
 
 /// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the
@@ -79,6 +92,9 @@ pub(super) fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
 
 #[cold]
 fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
+    if parent.is_dots() {
+        return Ok(());
+    }
     let uid = thread.credentials.uid[3];
     may_change(thread, parent.fd).map_err(|errno| match entry(thread, parent) {
         Ok(None) => Errno::ENOENT,

@@ -124,6 +124,7 @@ pub(super) fn walk(
     last: Last,
     at: &mut PathBuf,
 ) -> Result<Resolved> {
+    let mut path = path;
     if path.to_bytes().first() != Some(&b'/') {
         let is_named = dirfd as i32 != AT_CWD;
         if is_named && file::kind_of(dirfd).is_some_and(|kind| kind != S_IFDIR) {
@@ -131,10 +132,12 @@ pub(super) fn walk(
         }
         match zone_path_of(thread, dirfd, at) {
             // A working directory that was removed still has a parent.
-            Err(Errno::ENOENT) if path.to_bytes().starts_with(b"..") => {
+            Err(Errno::ENOENT) => {
+                path = after_dots(path).ok_or(Errno::ENOENT)?;
                 let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
                 let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
                 at.set(text).map_err(from_error)?;
+                at.pop();
             }
             other => other?,
         }
@@ -145,6 +148,18 @@ pub(super) fn walk(
         ..Bounds::default()
     };
     walk_within(thread, &bounds, path, last, at)
+}
+
+/// What of a path is left to walk from the directory above, if it begins with `..`.
+#[cold]
+fn after_dots(path: &CStr) -> Option<&CStr> {
+    let rest = path.to_bytes_with_nul().strip_prefix(b"..")?;
+    let name = rest.iter().position(|&byte| byte != b'/')?;
+    match (name, rest.get(name..)?) {
+        (_, b"\0") => Some(c"."),
+        (0, _) => None,
+        (_, left) => CStr::from_bytes_with_nul(left).ok(),
+    }
 }
 
 /// The long way: component by component.
