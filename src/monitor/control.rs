@@ -1,5 +1,6 @@
 //! The control socket: what the command line asks of a running zone.
 
+use super::net::unix::take_no_rights;
 use super::procfs::View;
 use super::programs::{Event, Program};
 use super::zone::Zone;
@@ -197,6 +198,11 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
         Ok(fds) => fds,
         Err(_) => return refuse(libc::EINVAL, "the request carries no descriptors".into()),
     };
+    for fd in [&stdin, &stdout, &stderr] {
+        if let Err(errno) = take_no_rights(fd.as_fd()) {
+            tracing::debug!("a guest can be passed descriptors by what it was handed: {errno}");
+        }
+    }
     let user = match user(zone, exec.user.as_deref()) {
         Ok(user) => user,
         Err(message) => return refuse(libc::EINVAL, message),

@@ -8,6 +8,7 @@ in_each_role!(
     by_an_ordinary_user,
     calls,
     credentials,
+    crowds,
     edges,
     files,
     ipc,
@@ -93,6 +94,11 @@ const FILES: &[&str] = &[
     "mappings",
     "descriptors",
 ];
+
+fn crowds(home: &Home) {
+    let all = ["few_parts", "many_parts", "datagrams", "limits"];
+    sections(home, "crowds", &all);
+}
 
 fn files(home: &Home) {
     sections(home, "files", FILES);

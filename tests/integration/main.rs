@@ -15,6 +15,7 @@ mod health;
 mod inside;
 mod layers;
 mod lifecycle;
+mod neighbours;
 mod packages;
 mod proc;
 mod programs;

@@ -62,7 +62,7 @@ use plan::{Covers, Plan, Row};
 use remote::Remote;
 use rows::Rows;
 use socket::Guest;
-pub(super) use socket_unsafe::option as socket_option;
+pub(super) use socket_unsafe::{option as socket_option, set_option as set_socket_option};
 use state::State;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;

@@ -2,17 +2,17 @@
 //!
 //! | in the zone | on the host |
 //! |---|---|
-//! | a path | an inode in the zone's tree, bound as `run/sockets/N` and moved to its place |
+//! | a path | an inode in the zone's tree, bound as `run/sockets/.picozone.X.Y.N` and moved to its place |
 //! | `/dev/log` | `run/sockets/log` |
 //! | an abstract name | the same behind `picozone.X.Y/`, X.Y of the zone's address |
 //! | one too long for that | a hash of it behind `picozone.X.Y.long/` |
 //! | no name (autobind) | such a name, five hexadecimal digits in the zone |
 //! | | `picozone.X.Y.as/N/M`: a messenger of who has another name |
 //!
-//! Binding in a directory of our own gives each socket a name that no other has: it is what the
-//! kernel tells of it afterwards, and [`Unix::zone_name`] finds the guest's words by it. Where that
-//! directory is of another file system, the socket is bound in place, and sockets of the same name
-//! may show each other's.
+//! Each socket is bound under a name that no other has, and then moved: that name is what the kernel
+//! tells of it afterwards, [`Unix::zone_name`] finds the guest's words by it, and it says whose the
+//! socket is ([`origins`]). It is bound in a directory of our own; where that is of another file
+//! system, beside its place, where guests may meddle with it.
 //!
 //! A connect goes to the very inode that was found beneath the zone's roots, so that no link that is
 //! put there meanwhile leads out. It is tried without waiting: a full backlog is `EAGAIN`, and the
@@ -23,8 +23,10 @@
 //! kept by the socket's inode ([`peers`]). Datagrams to an address: [`messengers`].
 
 mod briefly;
+mod diag;
 mod messengers;
 mod name;
+mod origins;
 mod peers;
 
 #[cfg(test)]
@@ -33,6 +35,7 @@ mod tests;
 use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::monitor::descriptors::set_mode;
+use crate::ownership::identify;
 use crate::zone::address;
 use briefly::briefly;
 use messengers::Aliases;
@@ -40,8 +43,9 @@ use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
 use nix::sys::socket::{UnixAddr, bind, connect};
-use nix::sys::stat::{Mode, fstat, fstatat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+pub use origins::take_no_rights;
 use peers::Peers;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -114,11 +118,14 @@ pub trait Caller {
 /// The unix sockets of a running zone.
 pub struct Unix {
     prefix: Vec<u8>,
+    /// What stands in front of the names that sockets are bound by.
+    mark: Vec<u8>,
     directory: OwnedFd,
     next: AtomicU64,
     /// What the guest said, by what the kernel holds.
     names: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     peers: Peers,
+    known: origins::Known,
     /// What stands in front of messengers' names.
     alias_prefix: Vec<u8>,
     aliases: Aliases,
@@ -164,10 +171,12 @@ impl Unix {
         let [_, _, x, y] = address::zone_v4(number).octets();
         Ok(Self {
             prefix: format!("picozone.{x}.{y}/").into_bytes(),
+            mark: [origins::MARK, format!("{x}.{y}.").as_bytes()].concat(),
             directory: directory.into(),
             next: AtomicU64::new(1),
             names: Mutex::default(),
             peers: Peers::default(),
+            known: origins::Known::default(),
             alias_prefix: format!("picozone.{x}.{y}.as/").into_bytes(),
             aliases: Aliases::default(),
         })
@@ -258,29 +267,25 @@ impl Unix {
         }
         let is_near =
             mount_of(&parent).is_some_and(|mount| mount_of(&self.directory) == Some(mount));
-        let (directory, own) = if is_near {
-            (&self.directory, format!("{}", self.unique()).into_bytes())
-        } else {
-            (&parent, last.to_vec())
-        };
+        let directory = if is_near { &self.directory } else { &parent };
+        let own = [&self.mark[..], self.unique().to_string().as_bytes()].concat();
         bind_in(socket, directory, &own)?;
         self.note(socket, told);
         let mode = 0o777 & !caller.umask();
-        // The host's user keeps what it needs to serve the zone.
-        let host_mode = mode | 0o600;
         // The guest may have put something else in its place by now, a link to where it likes too.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty())
-            && fstat(&inode).is_ok_and(|data| data.st_mode & libc::S_IFMT == libc::S_IFSOCK)
+            && let Ok((id, found)) = identify(&inode)
+            && found & libc::S_IFMT == libc::S_IFSOCK
         {
-            set_mode(&inode, host_mode)?;
+            // The host's user keeps what it needs to serve the zone.
+            set_mode(&inode, mode | 0o600)?;
             caller.made(&inode, mode);
+            if is_near {
+                self.known.keep(id);
+            }
         }
-        if !is_near {
-            return Ok(());
-        }
-        let flags = RenameFlags::RENAME_NOREPLACE;
-        let moved = renameat2(directory, &own[..], &parent, last, flags);
+        let moved = move_to(directory, &own, &parent, last);
         if moved.is_err() {
             let _ = unlinkat(directory, &own[..], UnlinkatFlags::NoRemoveDir);
         }
@@ -337,6 +342,7 @@ impl Unix {
                 if !caller.may_connect(&inode) {
                     return Err(Errno::EACCES);
                 }
+                self.must_be_no_other_zones(&inode)?;
                 Ok((by_descriptor(&inode)?, Some(inode)))
             }
         }
@@ -406,6 +412,18 @@ fn bind_in(socket: &OwnedFd, directory: &OwnedFd, name: &[u8]) -> Result<(), Err
     use std::os::unix::ffi::OsStrExt;
     let path = super::own_path(directory).join(std::ffi::OsStr::from_bytes(name));
     bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)
+}
+
+/// Gives a socket its place, where there must be nothing.
+fn move_to(from: &OwnedFd, name: &[u8], to: &OwnedFd, last: &[u8]) -> Result<(), Errno> {
+    match renameat2(from, name, to, last, RenameFlags::RENAME_NOREPLACE) {
+        // Some file systems know of no flags.
+        Err(Errno::EINVAL) => {
+            nix::unistd::linkat(from, name, to, last, AtFlags::empty())?;
+            unlinkat(from, name, UnlinkatFlags::NoRemoveDir)
+        }
+        other => other,
+    }
 }
 
 /// What the kernel holds as the name of a bound socket, without family and final NUL; an abstract one

@@ -19,10 +19,19 @@ pub struct Home {
 impl Home {
     /// A new one, which belongs to the user of the role.
     pub fn new(role: Role, place: Arc<Place>) -> Self {
+        Self::new_in(&std::env::temp_dir(), role, place)
+    }
+
+    /// Another one of the same role, in this directory of the host.
+    pub fn another_in(&self, directory: &Path) -> Self {
+        Self::new_in(directory, self.role, Arc::clone(&self.place))
+    }
+
+    fn new_in(directory: &Path, role: Role, place: Arc<Place>) -> Self {
         let dir = tempfile::Builder::new()
             .prefix("picozone-home.")
             .permissions(std::fs::Permissions::from_mode(0o700))
-            .tempdir()
+            .tempdir_in(directory)
             .expect("a directory");
         if let Some((uid, gid)) = role.account() {
             std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).expect("we are root");

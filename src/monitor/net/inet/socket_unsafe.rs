@@ -25,3 +25,25 @@ pub(in crate::monitor::net) fn option(
     };
     Errno::result(result).map(|_| value)
 }
+
+/// Sets an option of `SOL_SOCKET` that is an `int`.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub(in crate::monitor::net) fn set_option(
+    socket: BorrowedFd<'_>,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> Result<(), Errno> {
+    // SAFETY: `value` is 4 bytes long and lives over the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            name,
+            (&raw const value).cast(),
+            4,
+        )
+    };
+    Errno::result(result).map(drop)
+}

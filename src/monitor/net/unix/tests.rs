@@ -8,8 +8,9 @@ use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, getsockname, listen, recv, send, socket,
 };
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 const WHO: Credentials = Credentials {
@@ -26,6 +27,8 @@ struct Zone {
     is_read_only: bool,
     /// Not the owner of any socket.
     is_other: bool,
+    /// What is put in the place of what was just bound, by who is faster than the monitor.
+    meddler: Option<PathBuf>,
 }
 
 fn zone(number: u16) -> Zone {
@@ -39,6 +42,7 @@ fn zone(number: u16) -> Zone {
         home,
         is_read_only: false,
         is_other: false,
+        meddler: None,
     }
 }
 
@@ -57,6 +61,13 @@ impl Caller for Zone {
         !self.is_read_only
     }
     fn umask(&self) -> u32 {
+        for entry in std::fs::read_dir(self.home.path().join("sockets")).expect("there") {
+            if let Some(outside) = &self.meddler {
+                let place = entry.expect("read").path();
+                std::fs::remove_file(&place).expect("removed");
+                symlink(outside, place).expect("made");
+            }
+        }
         0o027
     }
     fn may_connect(&self, inode: &OwnedFd) -> bool {
@@ -175,6 +186,46 @@ fn no_link_leads_out() {
     symlink(&outside, &link).expect("made");
     assert_eq!(zone.connect(b"link").err(), Some(Errno::ENOENT));
     assert_eq!(zone.bind(&stream(), b"link"), Err(Errno::EADDRINUSE));
+}
+
+#[test]
+fn what_replaces_a_socket_keeps_its_mode() {
+    let mut zone = zone(64_013);
+    let outside = zone.home.path().join("outside");
+    std::fs::write(&outside, "").expect("made");
+    let mode = || std::fs::metadata(&outside).expect("there").mode() & 0o777;
+    let before = mode();
+    assert_ne!(before, 0o750);
+    zone.meddler = Some(outside.clone());
+    zone.bind(&stream(), b"sock").expect("bound");
+    assert_eq!(mode(), before);
+    // By the link it would have been changed.
+    let link = zone.home.path().join("root/place/sock");
+    assert!(link.is_symlink());
+    let by_name = std::fs::Permissions::from_mode(0o750);
+    std::fs::set_permissions(link, by_name).expect("ours");
+    assert_eq!(mode(), 0o750);
+}
+
+#[test]
+fn sockets_of_another_zone_are_not_reached() {
+    let (one, two) = (zone(64_014), zone(64_015));
+    let _listener = one.listener(b"sock", 4);
+    let made = one.home.path().join("root/place/sock");
+    let seen = two.home.path().join("root/place/sock");
+    std::fs::hard_link(&made, &seen).expect("linked");
+    assert_eq!(two.connect(b"sock").err(), Some(Errno::ECONNREFUSED));
+    let to = bytes(b"sock");
+    let refused = two.unix.messenger(&two, &datagram(), &to).err();
+    assert_eq!(refused, Some(Errno::ECONNREFUSED));
+    drop(one.connect(b"sock").expect("its own"));
+    let hosts = two.home.path().join("root/place/hosts");
+    let _host = UnixListener::bind(hosts).expect("bound");
+    for _ in 0..2 {
+        drop(two.connect(b"hosts").expect("the host's"));
+    }
+    std::fs::write(two.home.path().join("root/place/file"), "").expect("made");
+    assert_eq!(two.connect(b"file").err(), Some(Errno::ECONNREFUSED));
 }
 
 #[test]

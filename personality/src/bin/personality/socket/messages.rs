@@ -2,11 +2,12 @@
 //! together ([`picozone_personality::messages`]).
 //!
 //! The slots are the process' own memory, shared by those who share that. A thread keeps its slot as
-//! long as the call waits; one that finds none free tries again after a millisecond.
+//! long as the call waits, unless many do: then it gives it up until there is room for the message. One
+//! that finds none free tries again after a millisecond.
 
-use super::{Message, name_len};
-use crate::arch::{self, syscall2, syscall3};
-use crate::dispatch::checked_or_restart;
+use super::{Message, SOL_SOCKET, name_len};
+use crate::arch::{self, syscall2, syscall3, syscall6};
+use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, signal};
@@ -98,6 +99,17 @@ impl Slot {
         self.control_len = length.min(self.control_len);
     }
 
+    /// Whether few like it are free, so that no thread is to wait with it.
+    fn is_scarce(&self) -> bool {
+        let fitting = if messages::is_large(self.number) {
+            LARGE_ONES
+        } else {
+            !LARGE_ONES
+        };
+        let taken = TAKEN.load(Relaxed) & fitting;
+        2 * taken.count_ones() >= fitting.count_ones()
+    }
+
     /// Copies control data of the guest in, as far as the kernel looks at it. EINVAL: it would see a
     /// message that is not whole; ENOBUFS: more than there is room for.
     pub fn read_control(&mut self, from: u64, length: u64) -> Result<()> {
@@ -171,6 +183,20 @@ impl Slot {
         parts[0] = part;
     }
 
+    /// Takes bytes off the front of the message; gives how many are left.
+    fn skip(&mut self, mut count: u64) -> u64 {
+        let at = messages::parts_at(self.number) as *mut [u64; 2];
+        let parts = unsafe { core::slice::from_raw_parts_mut(at, messages::parts(self.number)) };
+        let mut left = 0u64;
+        for [from, length] in parts {
+            let gone = count.min(*length);
+            (*from, *length) = (from.wrapping_add(gone), *length - gone);
+            count -= gone;
+            left = left.saturating_add(*length);
+        }
+        left
+    }
+
     /// The approved form: the control data is filled up to its full length.
     fn form(&mut self) -> u64 {
         let at = self.control_len;
@@ -186,9 +212,13 @@ impl Slot {
     }
 
     /// Sends without waiting.
-    pub fn send_now(mut self, fd: u64) -> i64 {
+    pub fn send_now(self, fd: u64) -> i64 {
+        self.send_now_with(fd, 0)
+    }
+
+    fn send_now_with(mut self, fd: u64, flags: u64) -> i64 {
         let form = self.form();
-        unsafe { syscall3(__NR_sendmsg, fd, form, u64::from(MSG_DONTWAIT)) }
+        unsafe { syscall3(__NR_sendmsg, fd, form, flags | u64::from(MSG_DONTWAIT)) }
     }
 
     /// Sends.
@@ -213,6 +243,44 @@ pub fn send_part(
     let args = [fd, from, length, flags, to, to_len];
     let mask = thread.mask() & !signal::HELD;
     checked_or_restart(arch::wait(__NR_sendto, args, mask))
+}
+
+/// Whether a descriptor has `O_NONBLOCK`.
+pub fn is_nonblocking(fd: u64) -> Result<bool> {
+    let flags = checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETFL), 0) })?;
+    Ok(flags & u64::from(O_NONBLOCK) != 0)
+}
+
+/// Waits until a socket takes something, as long as `SO_SNDTIMEO` lets it. EAGAIN: it was too long.
+fn wait_for_room(thread: &Thread, fd: u64) -> Result<()> {
+    const SO_SNDTIMEO: u64 = 21;
+    const POLLOUT: u64 = 4;
+    // struct timeval; zeros are no limit.
+    let mut limit = [0u64; 2];
+    let mut length = 16u32;
+    let (to, room) = (limit.as_mut_ptr() as u64, &raw mut length as u64);
+    let args = [fd, SOL_SOCKET, SO_SNDTIMEO, to, room, 0];
+    checked(unsafe { syscall6(__NR_getsockopt, args) })?;
+    let limit_ms = match limit {
+        [0, 0] => -1,
+        [seconds, micros] => i64::try_from(seconds.saturating_mul(1000) + micros.div_ceil(1000))
+            .map_or(-1, |limit| limit.min(i64::from(i32::MAX))),
+    };
+    // struct pollfd.
+    let wanted = fd & 0xffff_ffff | POLLOUT << 32;
+    let args = [
+        &raw const wanted as u64,
+        1,
+        limit_ms.cast_unsigned(),
+        0,
+        0,
+        0,
+    ];
+    match arch::wait(__NR_poll, args, thread.mask() & !signal::HELD) {
+        0 => Err(Errno::EAGAIN),
+        result if result > 0 => Ok(()),
+        _ => Err(RESTART_ERRNO),
+    }
 }
 
 /// A message of the guest, of which the kernel has seen nothing yet.
@@ -261,7 +329,7 @@ impl Outgoing {
         flags: u64,
         name: Option<&[u8; LEN_MAX]>,
         own: &[u64],
-        judge: impl FnOnce(&mut Slot) -> Result<()>,
+        judge: impl Fn(&mut Slot) -> Result<()>,
     ) -> Result<u64> {
         let Message { iov, iov_len, .. } = self.message;
         if !self.has_control() && own.is_empty() && iov_len <= 1 {
@@ -271,7 +339,49 @@ impl Outgoing {
             };
             return send_part(thread, fd, part, flags, name);
         }
-        self.put_together(name, own, judge)?.send(thread, fd, flags)
+        let slot = self.put_together(name, own, &judge)?;
+        if slot.is_scarce() && flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)? {
+            drop(slot);
+            return self.send_in_turns(thread, fd, flags, name, own, &judge);
+        }
+        slot.send(thread, fd, flags)
+    }
+
+    /// Sends it without waiting as long as it has a slot, and waits without one. A stream may take it
+    /// in pieces.
+    #[inline(never)]
+    fn send_in_turns(
+        &self,
+        thread: &Thread,
+        fd: u64,
+        flags: u64,
+        name: Option<&[u8; LEN_MAX]>,
+        own: &[u64],
+        judge: &dyn Fn(&mut Slot) -> Result<()>,
+    ) -> Result<u64> {
+        let mut done = 0;
+        loop {
+            let mut slot = self.put_together(name, own, judge)?;
+            if done != 0 {
+                // It went with the first piece.
+                slot.cut_control(0);
+            }
+            let left = slot.skip(done);
+            let outcome = match checked(slot.send_now_with(fd, flags)) {
+                Ok(sent) if sent < left && sent != 0 => {
+                    done += sent;
+                    continue;
+                }
+                Ok(sent) => return Ok(done + sent),
+                Err(Errno::EAGAIN) => wait_for_room(thread, fd),
+                Err(errno) => Err(errno),
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(_) if done != 0 => return Ok(done),
+                Err(errno) => return Err(errno),
+            }
+        }
     }
 
     /// Puts it in a slot.
@@ -279,7 +389,7 @@ impl Outgoing {
         &self,
         name: Option<&[u8; LEN_MAX]>,
         own: &[u64],
-        judge: impl FnOnce(&mut Slot) -> Result<()>,
+        judge: impl Fn(&mut Slot) -> Result<()>,
     ) -> Result<Slot> {
         let Message { iov, iov_len, .. } = self.message;
         let mut slot = Slot::take(iov_len);

@@ -6,12 +6,12 @@
 //! reached that way: then the monitor itself sends what it is handed, and credentials are nobody's.
 
 use super::control::CONTROL_MAX;
-use super::messages::{HEADER, Outgoing, Slot};
+use super::messages::{HEADER, Outgoing, Slot, is_nonblocking};
 use super::{
     Address, MSG_DONTWAIT, Message, SOL_SOCKET, hand_over, hand_over_as, netlink, option,
     with_monitor,
 };
-use crate::arch::{self, syscall1, syscall3, syscall4};
+use crate::arch::{self, syscall1, syscall4};
 use crate::dispatch::{RESTART_ERRNO, checked, refuse};
 use crate::file::{Power, has};
 use crate::monitor::tables;
@@ -70,11 +70,6 @@ fn refuse_family(nr: u32, family: u64, kind: u64, protocol: u64) -> Result<u64> 
         Ok(AF_PACKET) => Errno::EPERM,
         _ => Errno::EAFNOSUPPORT,
     })
-}
-
-fn is_nonblocking(fd: u64) -> Result<bool> {
-    let flags = checked(unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETFL), 0) })?;
-    Ok(flags & u64::from(O_NONBLOCK) != 0)
 }
 
 /// Repeats what the monitor answers with EAGAIN, since it does not wait: a full backlog or queue. The

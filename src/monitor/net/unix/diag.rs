@@ -1,0 +1,144 @@
+//! What the kernel tells of unix sockets (sock_diag(7)).
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const NLM_F_DUMP: u16 = 0x300;
+const UDIAG_SHOW_NAME: u32 = 1;
+const UDIAG_SHOW_VFS: u32 = 2;
+const UDIAG_SHOW_PEER: u32 = 4;
+const UNIX_DIAG_NAME: u16 = 0;
+const UNIX_DIAG_VFS: u16 = 1;
+const UNIX_DIAG_PEER: u16 = 2;
+/// `struct nlmsghdr`.
+const HEADER: usize = 16;
+/// `struct unix_diag_msg`, behind which attributes stand.
+const MESSAGE: usize = 16;
+
+/// A socket that is bound to a path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// The device of its inode, as `st_dev` has it on file systems that show their own.
+    pub(super) device: u64,
+    /// The path that it was bound by, without the final NUL.
+    pub(super) name: Vec<u8>,
+}
+
+/// The inode of a unix socket's peer.
+pub(super) fn peer_of(inode: u64) -> Result<Option<u64>, Errno> {
+    let inode = u32::try_from(inode).map_err(|_| Errno::ENOENT)?;
+    let diag = ask(NLM_F_REQUEST, inode, UDIAG_SHOW_PEER)?;
+    let mut answer = [0; 512];
+    let length = recv(diag.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
+    let message = answer.get(..length).and_then(|bytes| next(bytes));
+    Ok(message.and_then(|(kind, body, _)| {
+        let value = (kind == SOCK_DIAG_BY_FAMILY).then(|| attribute(body, UNIX_DIAG_PEER))??;
+        Some(u64::from(word(value, 0)?))
+    }))
+}
+
+/// The sockets whose path is an inode of that number, of which the kernel tells the low word.
+pub(super) fn bound_to(inode: u64) -> Result<Vec<Bound>, Errno> {
+    const ROOM: usize = 1 << 16;
+    let low = u32::try_from(inode & u64::from(u32::MAX)).unwrap_or(u32::MAX);
+    let show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS;
+    let diag = ask(NLM_F_REQUEST | NLM_F_DUMP, 0, show)?;
+    let mut found = Vec::new();
+    let mut buffer = vec![0; ROOM];
+    loop {
+        let length = recv(diag.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+        let mut rest = buffer.get(..length).unwrap_or_default();
+        if rest.is_empty() {
+            return Err(Errno::EIO);
+        }
+        while let Some((kind, body, more)) = next(rest) {
+            match kind {
+                NLMSG_DONE => return Ok(found),
+                NLMSG_ERROR => return Err(Errno::EOPNOTSUPP),
+                _ => {}
+            }
+            if let Some(place) = attribute(body, UNIX_DIAG_VFS)
+                && word(place, 0) == Some(low)
+                && let Some(device) = word(place, 4)
+                && let Some(name) = attribute(body, UNIX_DIAG_NAME)
+            {
+                found.push(Bound {
+                    device: libc::makedev(device >> 20, device & 0xf_ffff),
+                    name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
+                });
+            }
+            rest = more;
+        }
+    }
+}
+
+/// Sends a request about one socket, by its inode, or about all; gives who answers.
+fn ask(flags: u16, inode: u32, show: u32) -> Result<OwnedFd, Errno> {
+    let diag = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkSockDiag,
+    )?;
+    let family = u32::try_from(libc::AF_UNIX).map_err(|_| Errno::EINVAL)?;
+    // struct nlmsghdr and struct unix_diag_req (linux/unix_diag.h); a cookie of ones is none.
+    let [length, sequence, port] = [40u32, 1, 0];
+    let kinds = u32::from(SOCK_DIAG_BY_FAMILY) | u32::from(flags) << 16;
+    let words = [
+        length,
+        kinds,
+        sequence,
+        port,
+        family,
+        u32::MAX,
+        inode,
+        show,
+        u32::MAX,
+        u32::MAX,
+    ];
+    let request = words.map(u32::to_ne_bytes);
+    let kernel = NetlinkAddr::new(0, 0);
+    sendto(
+        diag.as_raw_fd(),
+        request.as_flattened(),
+        &kernel,
+        MsgFlags::empty(),
+    )?;
+    Ok(diag)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The kind and the body of the first message, and the messages behind it.
+fn next(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let length = usize::try_from(word(messages, 0)?).ok()?;
+    let body = messages.get(HEADER..length)?;
+    let more = messages.get(length.next_multiple_of(4)..);
+    Some((half(messages, 4)?, body, more.unwrap_or_default()))
+}
+
+/// An attribute of a socket.
+fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = body.get(MESSAGE..)?;
+    loop {
+        let length = usize::from(half(rest, 0)?);
+        let value = rest.get(4..length)?;
+        if half(rest, 2)? == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
