@@ -27,7 +27,7 @@ impl Proto {
     pub const fn from_number(protocol: i32) -> Self {
         match protocol {
             6 | 262 => Self::Tcp,
-            17 => Self::Udp,
+            17 | 136 => Self::Udp,
             _ => Self::Other,
         }
     }

@@ -26,6 +26,8 @@ impl Snapshot {
             ("tcp6", Protocol::Tcp),
             ("udp", Protocol::Udp),
             ("udp6", Protocol::Udp),
+            ("udplite", Protocol::Udp),
+            ("udplite6", Protocol::Udp),
         ] {
             all.add(
                 protocol,

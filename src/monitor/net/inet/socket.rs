@@ -52,7 +52,7 @@ impl<'a> Guest<'a> {
     pub(super) fn of(fd: BorrowedFd<'a>) -> Result<Self, Errno> {
         let protocol = match (option(fd, libc::SO_TYPE)?, option(fd, libc::SO_PROTOCOL)?) {
             (libc::SOCK_STREAM, libc::IPPROTO_TCP | IPPROTO_MPTCP) => Protocol::Tcp,
-            (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => Protocol::Udp,
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDP | libc::IPPROTO_UDPLITE) => Protocol::Udp,
             _ => return Err(Errno::EOPNOTSUPP),
         };
         let family = match option(fd, libc::SO_DOMAIN)? {

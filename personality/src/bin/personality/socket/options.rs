@@ -2,8 +2,8 @@
 
 use super::unix::{UCRED, kind};
 use super::{
-    IPPROTO_IPV6, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, recorded,
-    set_option,
+    IPPROTO_IPV6, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, protocol,
+    recorded, set_option,
 };
 use crate::arch::{syscall5, syscall6};
 use crate::dispatch::{checked, refuse};
@@ -14,7 +14,7 @@ use crate::{Errno, Result, memory};
 use linux_raw_sys::general::{__NR_getsockopt, __NR_setsockopt};
 use picozone_personality::mailbox::Request;
 use picozone_personality::net::netlink::AF_NETLINK;
-use picozone_personality::net::{AF_INET6, AF_UNIX};
+use picozone_personality::net::{AF_INET6, AF_UNIX, Proto};
 
 const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
@@ -164,7 +164,13 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     }
     if level != SOL_SOCKET {
         let _ = refuse(nr);
-        return Err(Errno::EOPNOTSUPP);
+        // As ip_getsockopt has it of levels, and tcp_getsockopt of names.
+        let is_tcp = level == SOL_TCP && protocol(fd)? == Proto::Tcp;
+        return Err(if is_tcp {
+            Errno::from_raw(ENOPROTOOPT)
+        } else {
+            Errno::EOPNOTSUPP
+        });
     }
     let word = match name {
         SO_TYPE => kind(fd)?,
