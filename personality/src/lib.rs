@@ -10,6 +10,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod absent;
+pub mod acl;
 pub mod capabilities;
 pub mod commons;
 pub mod layout;

@@ -38,7 +38,8 @@ pub const CHOWN_CLEARS_SET_GID: u64 = 2;
 
 /// Operations of [`Request::Xattr`].
 pub mod xattr {
-    /// args = .., length, flags of setxattr(2); b = value.
+    /// args = .., length, flags of setxattr(2); b = value. Of an access control list the flags are none or
+    /// [`CLEARS_SET_GID`].
     pub const SET: u64 = 0;
     /// b receives the value. The value of the request is its length.
     pub const GET: u64 = 1;
@@ -46,6 +47,8 @@ pub mod xattr {
     pub const LIST: u64 = 2;
     /// Takes it away.
     pub const REMOVE: u64 = 3;
+    /// A change of the mode takes a set-group-id bit away.
+    pub const CLEARS_SET_GID: i32 = 4;
 }
 
 /// Operations of [`Request::Recorded`].
@@ -305,10 +308,16 @@ requests! {
     /// Asks to be told of changes on the way to a directory: args = its mount's row; a = its path
     /// beneath that, free of links. A row of the tables says that it is so.
     Watched = 54;
+    /// The access list of a file: args = its row of the ownership table. b receives it, the value being its
+    /// length.
+    List = 57;
     /// Makes of a stand-in in a copy-on-write layer what it stands for: args = descriptor of the
     /// directory, operation (see [`raise`]); a = name. For [`raise::DESCRIPTOR`] the first is that of
     /// a file below, and the value a descriptor of what stands for it in the layer now.
     Raise = 58;
+    /// Makes what was just made as the default list of its directory says: args = descriptor, the
+    /// directory's row of the ownership table, mode.
+    Inherit = 59;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -53,6 +53,10 @@ pub struct How {
 pub const IMMUTABLE: u32 = 1 << 16;
 /// The same: it is only to grow.
 pub const APPEND_ONLY: u32 = 1 << 17;
+/// The same: it has a list of who may do what ([`acl::ACCESS`](crate::acl::ACCESS)).
+pub const HAS_ACCESS_LIST: u32 = 1 << 18;
+/// The same: what is made in it gets a list ([`acl::DEFAULT`](crate::acl::DEFAULT)).
+pub const HAS_DEFAULT_LIST: u32 = 1 << 19;
 /// The bits that stat(2) shows.
 pub const MODE: u32 = 0xffff;
 
@@ -74,7 +78,8 @@ pub struct OwnerRow {
     pub uid: AtomicU32,
     /// Zone gid.
     pub gid: AtomicU32,
-    /// `st_mode` in full, type included, and [`IMMUTABLE`] and [`APPEND_ONLY`]; 0 in a removed row.
+    /// `st_mode` in full, type included, and its marks ([`IMMUTABLE`] and those that follow); 0 in a
+    /// removed row.
     pub mode: AtomicU32,
     /// Device of the file system, as in `st_dev`.
     pub dev: AtomicU64,
@@ -119,7 +124,7 @@ pub struct Tables {
     pub mount_count: u32,
     /// How many rows of `ports` have ever been used.
     pub port_count: AtomicU32,
-    /// Not 0 once the zone has had a directory that gives its group to what is made in it.
+    /// Not 0 once the zone has had a directory that gives its group, or a list, to what is made in it.
     pub group_givers: AtomicU32,
     /// 1 if programs and libraries are rewritten: call sites enter the personality by a jump.
     pub jumps: u32,

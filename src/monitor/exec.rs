@@ -3,6 +3,7 @@
 use super::copies::{Found, Role};
 use super::descriptors::{CWD, open_path, own_path, reopen};
 use super::files;
+use super::lists;
 use super::notify::{Call, Listener};
 use super::owners::{self, Owner};
 use super::paths::open_resolved;
@@ -166,7 +167,15 @@ impl Executables<'_> {
 
     fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
         let owner = owners::in_zone(self.zone, file, data);
-        self.user.may_execute(owner)
+        let (user, is_member) = (&self.user, |gid| self.user.gids.contains(&gid));
+        let listed = if user.overrides {
+            None
+        } else {
+            owners::identify(file)
+                .ok()
+                .and_then(|(id, _)| lists::permits(self.zone, id, owner, 1, user.uid, is_member))
+        };
+        listed.unwrap_or_else(|| user.may_execute(owner))
     }
 }
 

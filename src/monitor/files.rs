@@ -160,7 +160,7 @@ pub fn chown(
 
 /// Has the kernel note a change of owner, in the ctime and to who watches: the file gets the owner that
 /// it has. Who does not own it on the host cannot.
-fn renew(file: &OwnedFd, uid: u32, gid: u32) {
+pub(super) fn renew(file: &OwnedFd, uid: u32, gid: u32) {
     let flags = libc::AT_EMPTY_PATH;
     // SAFETY: the path is an empty constant.
     unsafe { libc::fchownat(file.as_raw_fd(), c"".as_ptr(), uid, gid, flags) };

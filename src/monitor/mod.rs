@@ -18,6 +18,7 @@ pub mod ipc;
 pub mod keys;
 pub mod layers;
 pub mod leases;
+pub mod lists;
 pub mod marks;
 pub mod mounting;
 pub mod mounts;

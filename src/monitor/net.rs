@@ -11,7 +11,8 @@ pub mod unix;
 
 use super::descriptors::own_path;
 use super::files;
-use super::owners::{Owner, identify};
+use super::lists;
+use super::owners::{self, Owner, identify};
 use super::zone::Zone;
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
@@ -277,18 +278,25 @@ fn credentials(found: Option<(u32, &Process)>) -> Credentials {
 
 /// Whether a file's mode lets a process write. The users of a zone are its own affair: they hold for
 /// programs that do not attack the personality, which tells them.
-fn may_write(process: &Process, groups: &[AtomicU32], owner: Owner) -> bool {
+fn may_write(
+    process: &Process,
+    owner: Owner,
+    is_member: impl Fn(u32) -> bool,
+    by_list: impl FnOnce() -> Option<bool>,
+) -> bool {
     if process.load_capabilities().has(Power::Override) {
         return true;
     }
-    let is_member = process.gid[3].load(Relaxed) == owner.gid
-        || groups.iter().any(|group| group.load(Relaxed) == owner.gid);
     let bit = match process.uid[3].load(Relaxed) {
         uid if uid == owner.uid => 0o200,
-        _ if is_member => 0o020,
+        _ if is_member(owner.gid) => 0o020,
         _ => 0o002,
     };
-    owner.mode & bit != 0
+    by_list().unwrap_or(owner.mode & bit != 0)
+}
+
+fn is_member(process: &Process, groups: &[AtomicU32], gid: u32) -> bool {
+    process.gid[3].load(Relaxed) == gid || groups.iter().any(|group| group.load(Relaxed) == gid)
 }
 
 impl unix::Caller for Caller<'_> {
@@ -331,22 +339,35 @@ impl unix::Caller for Caller<'_> {
             rdev: 0,
         };
         let groups = self.zone.shared.commons().groups_of(pid);
-        may_write(process, groups, known.unwrap_or(by_host))
+        let owner = known.unwrap_or(by_host);
+        let is_member = |gid| is_member(process, groups, gid);
+        may_write(process, owner, is_member, || {
+            let uid = process.uid[3].load(Relaxed);
+            lists::permits(self.zone, id, owner, 2, uid, is_member)
+        })
     }
 
-    fn made(&self, inode: &OwnedFd, mode: u32) {
+    fn made(&self, directory: &OwnedFd, inode: &OwnedFd, mode: u32) {
         let (Ok((id, host_mode)), Some((_, process))) = (identify(inode), self.own_process())
         else {
             return;
         };
+        let parent = owners::found(self.zone, directory).ok();
+        let giver = parent
+            .as_ref()
+            .filter(|parent| parent.owner.mode & libc::S_ISGID != 0);
         let owner = Owner {
             uid: process.uid[3].load(Relaxed),
-            gid: process.gid[3].load(Relaxed),
+            gid: giver.map_or_else(|| process.gid[3].load(Relaxed), |giver| giver.owner.gid),
             mode: host_mode & libc::S_IFMT | mode,
             rdev: 0,
         };
         if (owner.uid, owner.gid, owner.mode) != (0, 0, host_mode) {
             self.zone.owners.set(&self.zone.shared, id, owner);
+        }
+        // As where the zone has no room for lists: the socket is there.
+        if let Some(parent) = parent {
+            let _ = lists::inherit_from(self.zone, parent.id, inode, mode);
         }
     }
 

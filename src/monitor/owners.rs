@@ -10,7 +10,7 @@ use crate::error::{Doing, Result};
 use crate::ownership::kept::{self, Kept};
 use crate::ownership::{Journal, Store, identify_in_full};
 use picozone_personality::tables::{
-    APPEND_ONLY, IMMUTABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
+    APPEND_ONLY, HAS_DEFAULT_LIST, IMMUTABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
 };
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -26,7 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The table and what is to be kept of it.
 pub struct Owners {
     gathered: Arc<Gathered>,
-    /// Attributes of what can have none on the host.
+    /// Attributes that are not the host's files'.
     pub kept: Kept,
 }
 
@@ -110,7 +110,7 @@ impl Owners {
     pub fn open(zone_dir: &Path, shared: &Shared) -> Result<Owners> {
         let store = Store::open(zone_dir)?;
         let (mut journal, left) = Journal::open(zone_dir)?;
-        store.set(&left, &[])?;
+        store.set(&left.rows, &left.attributes)?;
         for full in [journal.turn(), journal.turn()] {
             journal
                 .forget(full)
@@ -184,7 +184,7 @@ impl Owners {
         self.mark(shared, id, owner, self.marks(shared, id));
     }
 
-    /// The same, and marks the file ([`IMMUTABLE`], [`APPEND_ONLY`]) or takes its marks.
+    /// The same, and marks the file ([`IMMUTABLE`] and so on) or takes its marks.
     pub fn mark(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
         let mode = owner.mode & MODE | marks;
         let owner = Owner { mode, ..owner };
@@ -203,10 +203,27 @@ impl Owners {
         put(shared, id, owner);
     }
 
-    /// Has a change of an attribute in the store soon.
+    /// Has a change of an attribute in the journal at once, and in the store soon.
     pub fn keep(&self, change: kept::Change) {
-        self.gathered.lock().attributes.push(change);
+        let mut state = self.gathered.lock();
+        if let Err(error) = state.journal.add_attribute(&change) {
+            tracing::error!("cannot write the ownership journal: {error}");
+        }
+        state.attributes.push(change);
         self.gathered.is_more.notify_one();
+    }
+
+    /// Which file has this row of the table.
+    #[must_use]
+    pub fn file_of(&self, shared: &Shared, row: usize) -> Option<FileId> {
+        let row = shared.tables().owners.get(row)?;
+        // A row's file changes under the lock of its writers.
+        let _writer = self.gathered.lock();
+        (row.mode.load(Relaxed) != 0).then(|| FileId {
+            dev: row.dev.load(Relaxed),
+            ino: row.ino.load(Relaxed),
+            btime: row.btime.load(Relaxed),
+        })
     }
 }
 
@@ -217,7 +234,8 @@ fn put(shared: &Shared, id: FileId, owner: Owner) {
     if owner.mode & (IMMUTABLE | APPEND_ONLY) != 0 {
         shared.tables().marked.store(1, Release);
     }
-    if owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID {
+    let gives_group = owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID;
+    if gives_group || owner.mode & HAS_DEFAULT_LIST != 0 {
         shared.tables().group_givers.store(1, Release);
     }
     let mut at = owner_slot(id.dev, id.ino);

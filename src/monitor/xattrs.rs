@@ -1,15 +1,17 @@
 //! Extended attributes of a zone's files, as [`names`](crate::ownership::names) says where they are.
 //! What can have no attributes on the host, links and special files, has them in the ownership store
-//! ([`kept`](crate::ownership::kept)).
+//! ([`kept`](crate::ownership::kept)), as all files have their access control lists.
 
 use super::descriptors::{open_path, own_path};
-use super::files::{changeable, errno, low_int};
+use super::files::{self, changeable, errno, low_int};
+use super::lists;
 use super::owners::{FileId, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::names::{is_kept, to_host, to_zone};
 use picozone_personality::absent::Attribute;
-use picozone_personality::mailbox::TEXT_MAX;
+use picozone_personality::acl::Kind;
+use picozone_personality::mailbox::{TEXT_MAX, xattr::CLEARS_SET_GID};
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -79,6 +81,10 @@ pub fn set(
     value: &[u8],
     flags: i32,
 ) -> Result<i64, i32> {
+    if let Some(kind) = Kind::of(name) {
+        let target = files::Target::find(zone, caller, fd)?;
+        return lists::set(zone, &target, kind, value, flags & CLEARS_SET_GID != 0);
+    }
     let target = Target::to_change(zone, caller, fd)?;
     if let Some(id) = target.special()? {
         must_be_kept(name)?;
@@ -115,6 +121,10 @@ fn must_be_kept(name: &[u8]) -> Result<(), i32> {
 /// As getxattr(2); E2BIG for one that a mailbox has no room for.
 pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>, i32> {
     let target = Target::to_read(zone, caller, fd)?;
+    if let Some(kind) = Kind::of(name) {
+        let (id, _) = identify(&target.file)?;
+        return lists::get(zone, id, kind).ok_or(libc::ENODATA);
+    }
     if let Some(id) = target.special()? {
         return zone.owners.kept.get(id, name);
     }
@@ -200,9 +210,13 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
         Err(libc::EOPNOTSUPP) => return Ok(Vec::new()),
         other => other?,
     };
-    if let Some(id) = target.special()? {
-        let names = zone.owners.kept.names(id);
-        return listed(names.iter().map(|name| &name[..]), has_trusted);
+    let (id, mode) = identify(&target.file)?;
+    let mut names = lists::names(zone, id);
+    if !matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR) {
+        let mut others = zone.owners.kept.names(id);
+        others.retain(|name| Kind::of(name).is_none());
+        names.extend(others);
+        return listed(&names, has_trusted);
     }
     let mut host = vec![0u8; LIST_MAX];
     // SAFETY: the name and the buffer are ours, the length is the buffer's.
@@ -210,11 +224,12 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
         libc::listxattr(target.name.as_ptr(), host.as_mut_ptr().cast(), host.len())
     });
     host.truncate(got.map_err(too_long)?);
-    let names = host.split(|&byte| byte == 0).filter_map(to_zone);
-    listed(names, has_trusted)
+    let shown = host.split(|&byte| byte == 0).filter_map(to_zone);
+    names.extend(shown.map(<[u8]>::to_vec));
+    listed(&names, has_trusted)
 }
 
-fn listed<'n>(all: impl Iterator<Item = &'n [u8]>, has_trusted: bool) -> Result<Vec<u8>, i32> {
+fn listed(all: &[Vec<u8>], has_trusted: bool) -> Result<Vec<u8>, i32> {
     let mut names = Vec::new();
     for name in all {
         if has_trusted || !name.starts_with(b"trusted.") {
@@ -233,6 +248,9 @@ fn listed<'n>(all: impl Iterator<Item = &'n [u8]>, has_trusted: bool) -> Result<
 /// # Errors
 /// As removexattr(2).
 pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64, i32> {
+    if Kind::of(name).is_some() {
+        return set(zone, caller, fd, name, b"", 0);
+    }
     let target = Target::to_change(zone, caller, fd)?;
     if let Some(id) = target.special()? {
         must_be_kept(name)?;

@@ -1,5 +1,6 @@
 //! Whether the ownership store and the files of a zone agree, and what can be mended.
 
+use super::kept::Change;
 use super::{FileId, Journal, Owner, Store, identify, identify_at};
 use crate::error::{Doing, Result};
 use nix::dir::Dir;
@@ -7,7 +8,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ pub struct Report {
     pub rows: usize,
     /// Rows that were in the journal only, as after a crash; a boot takes them over, too.
     pub journaled: usize,
-    /// Rows of files that are gone. They do no harm.
+    /// Rows and attributes of files that are gone. They do no harm.
     pub stale: usize,
     /// Rows that say of a file what it cannot be.
     pub wrong: usize,
@@ -40,19 +41,25 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
     let was_torn = !store.check()?;
     let (mut journal, left) = Journal::open(zone_dir)?;
     let mut rows: HashMap<FileId, Owner> = store.rows()?.into_iter().collect();
-    rows.extend(left.iter().copied());
+    rows.extend(left.rows.iter().copied());
+    let mut attributes = store.attributes(&left.attributes)?;
     let mut report = Report {
         rows: rows.len(),
-        journaled: left.len(),
+        journaled: left.rows.len() + left.attributes.len(),
         was_torn,
         ..Report::default()
     };
     let mut wrong = Vec::new();
+    let of: HashSet<FileId> = attributes.iter().map(|change| change.id).collect();
+    let mut found = HashSet::new();
     for tree in trees {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = nix::fcntl::open(tree, flags, Mode::empty()).doing("open", tree.display())?;
         let mut see = |id: FileId, mode: u32| {
             report.files += 1;
+            if of.contains(&id) {
+                found.insert(id);
+            }
             if let Some(owner) = rows.remove(&id)
                 && !can_be(owner, mode)
             {
@@ -65,9 +72,13 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
         walk(dir, &mut see).doing("read", tree.display())?;
     }
     // What is left has no file.
-    (report.stale, report.wrong) = (rows.len(), wrong.len());
+    attributes.retain(|change| !found.contains(&change.id));
+    (report.stale, report.wrong) = (rows.len() + attributes.len(), wrong.len());
     if is_repair {
-        store.set(&left, &[])?;
+        let gone = attributes.into_iter();
+        let gone = gone.map(|change| Change::removed(change.id, change.name));
+        let attributes: Vec<Change> = left.attributes.into_iter().chain(gone).collect();
+        store.set(&left.rows, &attributes)?;
         for full in [journal.turn(), journal.turn()] {
             journal
                 .forget(full)

@@ -4,6 +4,7 @@
 //! the monitor. A record that is not whole, as after a power cut, ends what is read.
 //! There are two files: while the records of one are put into the store, the other takes new ones.
 
+use super::kept::Change;
 use super::{FileId, Owner};
 use crate::error::{Doing, Result};
 use std::fs::{File, OpenOptions};
@@ -11,16 +12,38 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Length of a record: sequence number, identity, owner, device, checksum; little-endian.
+/// Length of a record: sequence number, identity, owner, device, checksum; little-endian. That of an
+/// attribute has lengths in the owner's place, [`IS_ATTRIBUTE`] in the mode's and a checksum in the
+/// device's; name and value follow, up to a multiple of this length.
 const RECORD: usize = 64;
+/// In a record of an attribute, whose value is [`SET`] or taken away.
+const IS_ATTRIBUTE: u64 = 1 << 32;
+const SET: u64 = 1 << 33;
 
 /// The two files of a zone's journal.
 #[derive(Debug)]
 pub struct Journal {
     files: [File; 2],
+    /// How long they are.
+    lengths: [u64; 2],
     /// Which of the two takes records.
     current: usize,
     next: u64,
+}
+
+/// What a journal holds, in the order in which it was said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Of owners.
+    pub rows: Vec<(FileId, Owner)>,
+    /// Of attributes.
+    pub attributes: Vec<Change>,
+}
+
+/// A record.
+enum Record {
+    Owner(FileId, Owner),
+    Attribute(Change),
 }
 
 impl Journal {
@@ -28,9 +51,9 @@ impl Journal {
     ///
     /// # Errors
     /// A file cannot be opened or read.
-    pub fn open(zone_dir: &Path) -> Result<(Self, Vec<(FileId, Owner)>)> {
+    pub fn open(zone_dir: &Path) -> Result<(Self, Left)> {
         let mut records = Vec::new();
-        let mut open = |name: &str| -> Result<File> {
+        let mut open = |name: &str| -> Result<(File, u64)> {
             let path = zone_dir.join(name);
             let mut file = OpenOptions::new()
                 .read(true)
@@ -41,36 +64,64 @@ impl Journal {
                 .doing("open", path.display())?;
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).doing("read", path.display())?;
-            records.extend(bytes.as_chunks().0.iter().map_while(parse));
-            Ok(file)
+            let mut rest = &bytes[..];
+            while let Some((number, record)) = parse(&mut rest) {
+                records.push((number, record));
+            }
+            Ok((file, bytes.len() as u64))
         };
-        let files = [open("owners.journal.0")?, open("owners.journal.1")?];
+        let (first, second) = (open("owners.journal.0")?, open("owners.journal.1")?);
         records.sort_unstable_by_key(|(number, ..)| *number);
         let next = records.last().map_or(1, |(number, ..)| number + 1);
         let journal = Self {
-            files,
+            files: [first.0, second.0],
+            lengths: [first.1, second.1],
             current: 0,
             next,
         };
-        let rows = records.into_iter().map(|(_, id, owner)| (id, owner));
-        Ok((journal, rows.collect()))
+        let mut left = Left::default();
+        for (_, record) in records {
+            match record {
+                Record::Owner(id, owner) => left.rows.push((id, owner)),
+                Record::Attribute(change) => left.attributes.push(change),
+            }
+        }
+        Ok((journal, left))
     }
 
-    /// Adds a record.
+    /// Adds what is said of an owner.
     ///
     /// # Errors
     /// Those of write(2).
     pub fn add(&mut self, id: FileId, owner: Owner) -> std::io::Result<()> {
         let record = format(self.next, id, owner);
+        self.write(&record)
+    }
+
+    /// Adds what is said of an attribute.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn add_attribute(&mut self, change: &Change) -> std::io::Result<()> {
+        let record = format_attribute(self.next, change);
+        self.write(&record)
+    }
+
+    fn write(&mut self, record: &[u8]) -> std::io::Result<()> {
         self.next += 1;
-        let file = &mut self.files[self.current];
-        let written = file.write_all(&record);
-        if written.is_err() {
+        let (file, length) = (
+            &mut self.files[self.current],
+            &mut self.lengths[self.current],
+        );
+        match file.write_all(record) {
+            Ok(()) => *length += record.len() as u64,
             // The disk is full: a part of a record must not stand before the next one.
-            let whole = file.metadata()?.len() / RECORD as u64 * RECORD as u64;
-            file.set_len(whole)?;
+            Err(error) => {
+                file.set_len(*length)?;
+                return Err(error);
+            }
         }
-        written
+        Ok(())
     }
 
     /// Takes new records in the other file from now on; the name is for [`Journal::forget`].
@@ -85,22 +136,24 @@ impl Journal {
     /// # Errors
     /// Those of ftruncate(2).
     pub fn forget(&mut self, full: usize) -> std::io::Result<()> {
-        self.files[full].set_len(0)
+        self.files[full].set_len(0)?;
+        self.lengths[full] = 0;
+        Ok(())
     }
 }
 
+const fn pair(low: u32, high: u32) -> u64 {
+    low as u64 | (high as u64) << 32
+}
+
 fn format(number: u64, id: FileId, owner: Owner) -> [u8; RECORD] {
+    let ids = pair(owner.uid, owner.gid);
+    format_words(number, id, [ids, owner.mode.into(), owner.rdev])
+}
+
+fn format_words(number: u64, id: FileId, [ids, mode, rdev]: [u64; 3]) -> [u8; RECORD] {
     let mut record = [0; RECORD];
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let words = [
-        number,
-        id.dev,
-        id.ino,
-        id.btime,
-        pair(owner.uid, owner.gid),
-        u64::from(owner.mode),
-        owner.rdev,
-    ];
+    let words = [number, id.dev, id.ino, id.btime, ids, mode, rdev];
     let sum = checksum(&words);
     let places = record.as_chunks_mut().0.iter_mut();
     for (place, word) in places.zip(words.into_iter().chain([sum])) {
@@ -109,24 +162,64 @@ fn format(number: u64, id: FileId, owner: Owner) -> [u8; RECORD] {
     record
 }
 
-/// Whatever is not what [`format`] makes is no record.
-fn parse(record: &[u8; RECORD]) -> Option<(u64, FileId, Owner)> {
-    let mut words = [0; RECORD / 8];
-    for (word, bytes) in words.iter_mut().zip(record.as_chunks().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    let [number, dev, ino, btime, ids, mode, rdev, sum] = words;
+fn format_attribute(number: u64, change: &Change) -> Vec<u8> {
+    let value = change.value.as_deref();
+    let bytes = [&change.name[..], value.unwrap_or_default()].concat();
+    let short = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let lengths = pair(short(change.name.len()), short(bytes.len()));
+    let kind = IS_ATTRIBUTE | if value.is_some() { SET } else { 0 };
+    let mut rest = bytes;
+    rest.resize(rest.len().next_multiple_of(RECORD), 0);
+    let sum = checksum(&words_of(&rest));
+    let mut record = format_words(number, change.id, [lengths, kind, sum]).to_vec();
+    record.extend(rest);
+    record
+}
+
+fn words_of(bytes: &[u8]) -> Vec<u64> {
+    let words = bytes.as_chunks().0.iter();
+    words.map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+/// Takes a record from the front. Whatever is not what [`format`] makes is no record.
+fn parse(from: &mut &[u8]) -> Option<(u64, Record)> {
+    let (record, mut rest) = from.split_at_checked(RECORD)?;
+    let words = words_of(record);
+    let &[number, dev, ino, btime, ids, mode, rdev, sum] = &words[..] else {
+        return None;
+    };
     if sum != checksum(&words[..7]) {
         return None;
     }
+    let id = FileId { dev, ino, btime };
     let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).ok();
-    let owner = Owner {
-        uid: half(ids)?,
-        gid: half(ids >> 32)?,
-        mode: u32::try_from(mode).ok()?,
-        rdev,
+    let (low, high) = (half(ids)?, half(ids >> 32)?);
+    let record = if mode & IS_ATTRIBUTE == 0 {
+        Record::Owner(
+            id,
+            Owner {
+                uid: low,
+                gid: high,
+                mode: u32::try_from(mode).ok()?,
+                rdev,
+            },
+        )
+    } else {
+        let (name, all) = (usize::try_from(low).ok()?, usize::try_from(high).ok()?);
+        let (padded, after) = rest.split_at_checked(all.next_multiple_of(RECORD))?;
+        if rdev != checksum(&words_of(padded)) {
+            return None;
+        }
+        rest = after;
+        let (name, value) = padded.get(..all)?.split_at_checked(name)?;
+        Record::Attribute(Change {
+            id,
+            name: name.to_vec(),
+            value: (mode & SET != 0).then(|| value.to_vec()),
+        })
     };
-    Some((number, FileId { dev, ino, btime }, owner))
+    *from = rest;
+    Some((number, record))
 }
 
 /// FNV-1a over words, begun so that a record of zeros is none.

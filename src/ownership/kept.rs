@@ -1,8 +1,10 @@
-//! Extended attributes that the host's files cannot have: those of the zone's root on links, FIFOs,
-//! sockets and devices. Kept beside the owners, and bound to a file in the same way.
+//! Extended attributes that the host's files cannot have: access control lists, whose ids are the zone's,
+//! and what the zone's root gives to links, FIFOs, sockets and devices. Kept beside the owners, and bound
+//! to a file in the same way.
 
 use super::FileId;
 use hashbrown::HashMap;
+use picozone_personality::acl;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,16 +15,52 @@ const TABLE: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("attributes"
 const BYTES_MAX: usize = 16 << 20;
 
 /// One change: the attribute's new value, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    id: FileId,
-    name: Vec<u8>,
-    value: Option<Vec<u8>>,
+    /// Whose attribute it is.
+    pub id: FileId,
+    /// The attribute's name.
+    pub name: Vec<u8>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The attributes of the file that has an inode now.
+#[derive(Default)]
+struct Attributes {
+    btime: u64,
+    all: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Default)]
 struct State {
-    of: HashMap<FileId, BTreeMap<Vec<u8>, Vec<u8>>>,
+    /// By device and inode: what is said of a file takes away what was said of the one before.
+    of: HashMap<(u64, u64), Attributes>,
     bytes: usize,
+}
+
+impl State {
+    fn of(&self, id: FileId) -> Option<&BTreeMap<Vec<u8>, Vec<u8>>> {
+        let found = self.of.get(&(id.dev, id.ino))?;
+        (found.btime == id.btime).then_some(&found.all)
+    }
+
+    fn put(&mut self, id: FileId, name: &[u8], value: &[u8]) {
+        let file = self.of.entry((id.dev, id.ino)).or_default();
+        if file.btime != id.btime {
+            let gone: usize = file
+                .all
+                .iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum();
+            self.bytes -= gone;
+            file.all.clear();
+            file.btime = id.btime;
+        }
+        let old = file.all.insert(name.to_vec(), value.to_vec());
+        let gone = old.map_or(0, |old| name.len() + old.len());
+        self.bytes = self.bytes - gone + name.len() + value.len();
+    }
 }
 
 /// The attributes of a zone's files.
@@ -44,10 +82,7 @@ impl Kept {
                 for entry in table.iter()? {
                     let (key, value) = entry?;
                     let (dev, ino, btime, name) = key.value();
-                    let value = value.value().to_vec();
-                    state.bytes += name.len() + value.len();
-                    let id = FileId { dev, ino, btime };
-                    state.of.entry(id).or_default().insert(name.to_vec(), value);
+                    state.put(FileId { dev, ino, btime }, name, value.value());
                 }
             }
         }
@@ -58,13 +93,29 @@ impl Kept {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Every attribute of every file.
+    pub fn all(&self) -> Vec<Change> {
+        let state = self.state();
+        let files = state.of.iter().flat_map(|(&(dev, ino), file)| {
+            let btime = file.btime;
+            let id = FileId { dev, ino, btime };
+            file.all.iter().map(move |(name, value)| (id, name, value))
+        });
+        let change = |(id, name, value): (FileId, &Vec<u8>, &Vec<u8>)| Change {
+            id,
+            name: name.clone(),
+            value: Some(value.clone()),
+        };
+        files.map(change).collect()
+    }
+
     /// The value of an attribute.
     ///
     /// # Errors
     /// ENODATA.
     pub fn get(&self, id: FileId, name: &[u8]) -> Result<Vec<u8>, i32> {
         let state = self.state();
-        let value = state.of.get(&id).and_then(|all| all.get(name));
+        let value = state.of(id).and_then(|all| all.get(name));
         value.cloned().ok_or(libc::ENODATA)
     }
 
@@ -72,7 +123,7 @@ impl Kept {
     #[must_use]
     pub fn names(&self, id: FileId) -> Vec<Vec<u8>> {
         let state = self.state();
-        let all = state.of.get(&id);
+        let all = state.of(id);
         all.into_iter()
             .flat_map(|all| all.keys().cloned())
             .collect()
@@ -84,24 +135,17 @@ impl Kept {
     /// As setxattr(2).
     pub fn set(&self, id: FileId, name: &[u8], value: &[u8], flags: i32) -> Result<Change, i32> {
         let mut state = self.state();
-        let old = state
-            .of
-            .get(&id)
-            .and_then(|all| all.get(name))
-            .map(Vec::len);
+        let old = state.of(id).and_then(|all| all.get(name)).map(Vec::len);
         match old {
             Some(_) if flags & libc::XATTR_CREATE != 0 => return Err(libc::EEXIST),
             None if flags & libc::XATTR_REPLACE != 0 => return Err(libc::ENODATA),
             _ => {}
         }
         let gone = old.map_or(0, |length| name.len() + length);
-        let bytes = state.bytes - gone + name.len() + value.len();
-        if bytes > BYTES_MAX {
+        if state.bytes - gone + name.len() + value.len() > BYTES_MAX {
             return Err(libc::ENOSPC);
         }
-        state.bytes = bytes;
-        let all = state.of.entry(id).or_default();
-        all.insert(name.to_vec(), value.to_vec());
+        state.put(id, name, value);
         Ok(Change {
             id,
             name: name.to_vec(),
@@ -115,11 +159,12 @@ impl Kept {
     /// ENODATA.
     pub fn remove(&self, id: FileId, name: &[u8]) -> Result<Change, i32> {
         let mut state = self.state();
-        let all = state.of.get_mut(&id).ok_or(libc::ENODATA)?;
-        let value = all.remove(name).ok_or(libc::ENODATA)?;
-        let is_last = all.is_empty();
-        if is_last {
-            state.of.remove(&id);
+        state.of(id).ok_or(libc::ENODATA)?;
+        let place = (id.dev, id.ino);
+        let file = state.of.get_mut(&place).ok_or(libc::ENODATA)?;
+        let value = file.all.remove(name).ok_or(libc::ENODATA)?;
+        if file.all.is_empty() {
+            state.of.remove(&place);
         }
         state.bytes -= name.len() + value.len();
         Ok(Change {
@@ -131,6 +176,20 @@ impl Kept {
 }
 
 impl Change {
+    /// Takes an attribute away of whose file nothing is known but that it is gone.
+    #[must_use]
+    pub const fn removed(id: FileId, name: Vec<u8>) -> Change {
+        let value = None;
+        Change { id, name, value }
+    }
+
+    /// The access control list that it sets; empty if it sets none.
+    #[must_use]
+    pub fn list(&self) -> &[u8] {
+        let value = self.value.as_deref().unwrap_or_default();
+        acl::Kind::of(&self.name).map_or(&[], |_| value)
+    }
+
     /// Writes it.
     ///
     /// # Errors
@@ -183,6 +242,19 @@ mod tests {
         assert_eq!(again.remove(ID, b"trusted.a").err(), Some(libc::ENODATA));
         let gone = Kept::read(&database).expect("read");
         assert_eq!(gone.get(ID, b"trusted.a"), Err(libc::ENODATA));
+    }
+
+    #[test]
+    fn an_inode_used_again_has_none() {
+        let kept = Kept::default();
+        kept.set(ID, b"trusted.a", b"x", 0).expect("room");
+        let later = FileId { btime: 4, ..ID };
+        assert_eq!(kept.get(later, b"trusted.a"), Err(libc::ENODATA));
+        kept.set(later, b"trusted.b", b"y", 0).expect("room");
+        assert!(kept.names(ID).is_empty());
+        assert_eq!(kept.remove(ID, b"trusted.b").err(), Some(libc::ENODATA));
+        assert_eq!(kept.state().bytes, b"trusted.b".len() + 1);
+        assert_eq!(kept.all().len(), 1);
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod names;
 mod store;
 
 pub use identity::{identify, identify_at, identify_in_full};
-pub use journal::Journal;
+pub use journal::{Journal, Left};
 pub use store::Store;
 
 /// A file, by device, inode and birth time in nanoseconds.

@@ -56,7 +56,7 @@ impl Store {
             .doing("read", self.path.display())
     }
 
-    /// The attributes of files that can have none on the host.
+    /// The attributes that are not the host's files'.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -64,6 +64,22 @@ impl Store {
         Kept::read(&self.database)
             .map_err(std::io::Error::other)
             .doing("read", self.path.display())
+    }
+
+    /// The same in a list, once these changes are made.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn attributes(&self, changes: &[kept::Change]) -> Result<Vec<kept::Change>> {
+        let kept = self.kept()?;
+        for change in changes {
+            // What was too much for a zone, and what is not there, is left out.
+            let _ = match &change.value {
+                Some(value) => kept.set(change.id, &change.name, value, 0),
+                None => kept.remove(change.id, &change.name),
+            };
+        }
+        Ok(kept.all())
     }
 
     /// Sets rows and changes attributes, all of them durably or none.

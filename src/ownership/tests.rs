@@ -1,5 +1,6 @@
 //! Nothing that was said is lost, wherever the writer was stopped.
 
+use super::kept::Change;
 use super::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,7 +22,7 @@ fn row(number: u64) -> (FileId, Owner) {
 }
 
 fn journal_of(dir: &Path) -> Vec<(FileId, Owner)> {
-    Journal::open(dir).expect("open").1
+    Journal::open(dir).expect("open").1.rows
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn a_journal_cut_anywhere_has_all_whole_records_before() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path();
     let (mut journal, left) = Journal::open(dir).expect("open");
-    assert_eq!(left, []);
+    assert_eq!(left, Left::default());
     let rows: Vec<_> = (0..5).map(row).collect();
     for &(id, owner) in &rows {
         journal.add(id, owner).expect("added");
@@ -45,6 +46,51 @@ fn a_journal_cut_anywhere_has_all_whole_records_before() {
     lost[128..192].fill(0);
     fs::write(&path, &lost).expect("written");
     assert_eq!(journal_of(dir), rows[..2]);
+}
+
+#[test]
+fn a_journal_cut_in_an_attribute_has_all_before() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path();
+    let (mut journal, _) = Journal::open(dir).expect("open");
+    let change = |length: Option<usize>| Change {
+        id: row(1).0,
+        name: b"system.posix_acl_access".to_vec(),
+        value: length.map(|length| vec![7; length]),
+    };
+    let (id, owner) = row(2);
+    let changes = [
+        change(Some(41)),
+        change(Some(0)),
+        change(None),
+        change(Some(200)),
+    ];
+    for change in &changes {
+        journal.add_attribute(change).expect("added");
+        journal.add(id, owner).expect("added");
+    }
+    let path = dir.join("owners.journal.0");
+    let bytes = fs::read(&path).expect("read");
+    let mut ends = Vec::new();
+    for length in (0..=bytes.len()).rev() {
+        fs::write(&path, &bytes[..length]).expect("written");
+        let left = Journal::open(dir).expect("open").1;
+        assert_eq!(
+            left.attributes,
+            changes[..left.attributes.len()],
+            "{length}"
+        );
+        assert_eq!(left.rows, vec![row(2); left.rows.len()]);
+        let whole = left.attributes.len() + left.rows.len();
+        if ends.last() != Some(&whole) {
+            ends.push(whole);
+        }
+    }
+    assert_eq!(ends, (0..=8).rev().collect::<Vec<_>>());
+    let mut torn = bytes.clone();
+    torn[64] ^= 1;
+    fs::write(&path, &torn).expect("written");
+    assert_eq!(Journal::open(dir).expect("open").1, Left::default());
 }
 
 #[test]
@@ -150,6 +196,18 @@ fn a_check_finds_rows_that_are_wrong_or_of_nothing_and_mends() {
             ..found
         }
     );
+    let store = Store::open(&zone_dir).expect("open");
+    let kept = |id| Change {
+        id,
+        name: b"trusted.a".to_vec(),
+        value: Some(Vec::new()),
+    };
+    let both = [kept(row(3).0), kept(id("a"))];
+    store.set(&[], &both).expect("written");
+    drop(store);
+    assert_eq!(look(true).stale, 1);
+    let left = Store::open(&zone_dir).and_then(|store| store.attributes(&[]));
+    assert_eq!(left.expect("read"), [kept(id("a"))]);
     let fine = check::Report {
         files: 5,
         rows: 2,

@@ -5,11 +5,13 @@ use super::attributes;
 use super::within::PLACEHOLDER;
 use crate::config::{Config, IdKind};
 use crate::error::{Doing, Result};
+use crate::ownership::kept::Change;
 use crate::ownership::names::to_zone;
 use crate::ownership::{FileId, Journal, Owner, Store, identify_at};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
+use picozone_personality::acl;
 use picozone_personality::users::IdMap;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -47,7 +49,8 @@ pub fn pack(config: &Config, zone_dir: &Path, to: impl Write) -> Result<Packed> 
     );
     let mut packer = Packer {
         tar: tar::Builder::new(to),
-        rows: store.rows()?.into_iter().chain(left).collect(),
+        kept: by_file(store.attributes(&left.attributes)?),
+        rows: store.rows()?.into_iter().chain(left.rows).collect(),
         uids: config.users.map(IdKind::User, own.0),
         gids: config.users.map(IdKind::Group, own.1),
         first_names: HashMap::new(),
@@ -63,9 +66,19 @@ pub fn pack(config: &Config, zone_dir: &Path, to: impl Write) -> Result<Packed> 
     Ok(packer.packed)
 }
 
+fn by_file(all: Vec<Change>) -> HashMap<FileId, Vec<Change>> {
+    let mut files = HashMap::<_, Vec<_>>::new();
+    for change in all {
+        files.entry(change.id).or_default().push(change);
+    }
+    files
+}
+
 struct Packer<W: Write> {
     tar: tar::Builder<W>,
     rows: HashMap<FileId, Owner>,
+    /// Attributes that the host's files do not have.
+    kept: HashMap<FileId, Vec<Change>>,
     uids: IdMap,
     gids: IdMap,
     /// The first names of files that have several.
@@ -155,6 +168,7 @@ impl<W: Write> Packer<W> {
         if matches!(kind, EntryType::Regular | EntryType::Directory) && !is_link(&found) {
             extensions.extend(xattrs(dir, name)?);
         }
+        extensions.extend(self.kept_of(id, owner.mode));
         set_text(&mut header.as_old_mut().name, &mut extensions, "path", path);
         header.set_cksum();
         let pairs = extensions
@@ -174,6 +188,19 @@ impl<W: Write> Packer<W> {
         }
         self.packed.entries += 1;
         Ok(kind == EntryType::Directory && !is_link(&found))
+    }
+
+    fn kept_of(&self, id: FileId, mode: u32) -> Extensions {
+        let all = self.kept.get(&id).into_iter().flatten();
+        let shown = all.filter_map(|change| {
+            let name = std::str::from_utf8(&change.name).ok()?;
+            let mut value = change.value.clone()?;
+            if acl::Kind::of(&change.name) == Some(acl::Kind::Access) {
+                acl::put_mode(&mut value, mode);
+            }
+            Some((format!("{XATTR}{name}"), value))
+        });
+        shown.collect()
     }
 
     /// Whether a file has been packed under another name; if not, this is its first one.

@@ -299,3 +299,80 @@ fn a_distribution_is_adopted_and_given_back() {
     undo(&config, &zone_dir).expect("given back");
     assert!(root.join("dev/pts").is_dir() && root.join("proc").is_dir());
 }
+
+#[test]
+fn lists_go_with_an_exported_tree() {
+    use crate::ownership::kept::Change;
+    use crate::ownership::{FileId, Owner, identify};
+    use picozone_personality::acl;
+    use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST};
+    let Host {
+        zone_dir,
+        mut config,
+        _temporary,
+        ..
+    } = host();
+    let (tree, other) = (zone_dir.join("tree"), zone_dir.join("other"));
+    for dir in [&tree, &other.join("root")] {
+        fs::create_dir_all(dir).expect("made");
+    }
+    fs::write(tree.join("file"), "").expect("written");
+    // user::rw- user:7:rwx group::--- mask::rw- other::---, without what the mode says.
+    let list = b"\x02\0\0\0\x01\0\0\0\xff\xff\xff\xff\x02\0\x07\0\x07\0\0\0\x04\0\0\0\xff\xff\xff\xff\x10\0\0\0\xff\xff\xff\xff\x20\0\0\0\xff\xff\xff\xff";
+    let id = |path: &Path| {
+        let file = fs::File::open(path).expect("open");
+        identify(&file).expect("known").0
+    };
+    let kept = |id: FileId, name: &[u8], value: &[u8]| Change {
+        id,
+        name: name.to_vec(),
+        value: Some(value.to_vec()),
+    };
+    let row = |mode| Owner {
+        uid: 5,
+        gid: 6,
+        mode,
+        rdev: 0,
+    };
+    let mut default = list.to_vec();
+    acl::put_mode(&mut default, 0o750);
+    let (file, top) = (id(&tree.join("file")), id(&tree));
+    let rows = [
+        (file, row(libc::S_IFREG | 0o660 | HAS_ACCESS_LIST)),
+        (top, row(libc::S_IFDIR | 0o755 | HAS_DEFAULT_LIST)),
+    ];
+    let attributes = [
+        kept(file, acl::ACCESS, list),
+        kept(top, acl::DEFAULT, &default),
+    ];
+    let store = Store::open(&zone_dir).expect("open");
+    store.set(&rows, &attributes).expect("written");
+    drop(store);
+    config.root = Some(tree);
+    let tarball = zone_dir.join("packed.tar");
+    let packed = pack::pack(
+        &config,
+        &zone_dir,
+        fs::File::create(&tarball).expect("made"),
+    );
+    assert_eq!(packed.expect("packed").entries, 2);
+    let mut unpacker = Unpacker::new(&other.join("root")).expect("open");
+    Bytes::of_file(&tarball)
+        .and_then(|bytes| bytes.each(|entry, content| unpacker.place(entry, content)))
+        .expect("unpacked");
+    unpacker.finish_all(&other).expect("written");
+    let store = Store::open(&other).expect("open");
+    let (file, top) = (id(&other.join("root/file")), id(&other.join("root")));
+    let mut found = store.attributes(&[]).expect("read");
+    found.sort_by(|one, two| one.name.cmp(&two.name));
+    let mut whole = list.to_vec();
+    acl::put_mode(&mut whole, 0o660);
+    let wanted = [
+        kept(file, acl::ACCESS, &whole),
+        kept(top, acl::DEFAULT, &default),
+    ];
+    assert_eq!(found, wanted);
+    let rows: std::collections::HashMap<_, _> = store.rows().expect("read").into_iter().collect();
+    assert_eq!(rows[&file].mode, libc::S_IFREG | 0o660 | HAS_ACCESS_LIST);
+    assert_eq!(rows[&top].mode, libc::S_IFDIR | 0o755 | HAS_DEFAULT_LIST);
+}

@@ -1,10 +1,12 @@
 //! A tarball's entries into the tree of a zone, without root.
 //!
 //! The kernel keeps every step within the tree, whatever names and links the tarball has. What the
-//! host's files cannot hold goes into the ownership store: owners, set-id bits, device nodes.
+//! host's files cannot hold goes into the ownership store: owners, set-id bits, device nodes, access
+//! control lists.
 
 use super::archive::{Entry, Kind};
 use crate::error::{Doing, Result};
+use crate::ownership::kept::Change;
 use crate::ownership::names::to_host;
 use crate::ownership::{FileId, Owner, Store, identify_at, mode_on_host};
 use nix::errno::Errno;
@@ -12,6 +14,8 @@ use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, mkdirat, mknodat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
+use picozone_personality::acl;
+use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,6 +32,8 @@ pub(super) struct Unpacker {
     /// The directory of the last entry, since the next one is mostly there too.
     parent: Option<(Vec<u8>, OwnedFd)>,
     rows: Vec<(FileId, Owner)>,
+    /// Attributes that the host's files cannot have.
+    kept: Vec<Change>,
     /// Directories and their times, which are set when nothing more is made in them.
     times: Vec<(Vec<u8>, TimeSpec)>,
     pub(super) entries: usize,
@@ -42,6 +48,7 @@ impl Unpacker {
             root,
             parent: None,
             rows: Vec::new(),
+            kept: Vec::new(),
             times: Vec::new(),
             entries: 0,
             bytes: 0,
@@ -169,7 +176,7 @@ impl Unpacker {
         let wanted = match kind {
             // A link has no mode of its own.
             libc::S_IFLNK => mode,
-            _ => kind | entry.mode,
+            _ => kind | entry.mode | self.keep_lists(id, entry),
         };
         let owner = Owner {
             uid: entry.uid,
@@ -181,6 +188,27 @@ impl Unpacker {
         if (owner.uid, owner.gid, owner.mode) != (0, 0, mode) || entry.kind == Kind::Directory {
             self.rows.push((id, owner));
         }
+    }
+
+    /// Keeps a new file's access control lists, and gives the marks of those that it has.
+    fn keep_lists(&mut self, id: FileId, entry: &Entry) -> u32 {
+        let mut marks = 0;
+        for (key, value) in &entry.xattrs {
+            let mark = match acl::Kind::of(key) {
+                Some(acl::Kind::Access) if !acl::is_plain(value) => HAS_ACCESS_LIST,
+                Some(acl::Kind::Default) if entry.kind == Kind::Directory => HAS_DEFAULT_LIST,
+                _ => continue,
+            };
+            if acl::parse(value, |_| true, |_| true) == Ok(true) && acl::is_valid(value) {
+                marks |= mark;
+                self.kept.push(Change {
+                    id,
+                    name: key.clone(),
+                    value: Some(value.clone()),
+                });
+            }
+        }
+        marks
     }
 
     /// A directory of the tree, by links within it.
@@ -233,7 +261,7 @@ impl Unpacker {
                 Ok(dir) => set_time(&dir, c".", *time).doing("set the times of", shown)?,
             }
         }
-        Store::open(zone_dir)?.set(&self.rows, &[])
+        Store::open(zone_dir)?.set(&self.rows, &self.kept)
     }
 }
 

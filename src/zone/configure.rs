@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::ownership::{Journal, Store};
 use crate::zone::state::State;
+use picozone_personality::acl;
 
 /// Gives keys of the configuration other values; they hold from the next boot on. Whether the zone
 /// runs with the old ones.
@@ -60,9 +61,14 @@ fn check_users(zone: &Zone, config: &Config, is_up: bool) -> Result<()> {
     let maps = [IdKind::User, IdKind::Group].map(|kind| config.users.map(kind, u32::MAX));
     let store = Store::open(zone.dir())?;
     let (_, left) = Journal::open(zone.dir())?;
-    let rows = store.rows()?.into_iter().chain(left);
-    let mut lost: Vec<(u32, u32)> = rows
-        .map(|(_, owner)| (owner.uid, owner.gid))
+    let lists = store.attributes(&left.attributes)?;
+    let rows = store.rows()?.into_iter().chain(left.rows);
+    let of_files = rows.map(|(_, owner)| (owner.uid, owner.gid));
+    let named = lists.iter().flat_map(|change| acl::names(change.list()));
+    // Zero is in every map.
+    let of_lists = named.map(|(is_user, id)| if is_user { (id, 0) } else { (0, id) });
+    let mut lost: Vec<(u32, u32)> = of_files
+        .chain(of_lists)
         .filter(|(uid, gid)| !maps[0].has(*uid) || !maps[1].has(*gid))
         .collect();
     if let Some((uid, gid)) = lost.pop() {

@@ -13,6 +13,7 @@ in_each_role!(
     files,
     ipc,
     keys,
+    lists,
     mounts,
     others,
     permissions,
@@ -166,6 +167,24 @@ const EDGES: &[&str] = &[
     "copies",
     "times_of_packets",
 ];
+
+/// Natively it takes root to be other users.
+fn lists(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("lists", "only root can be other users natively");
+    }
+    let all = [
+        "set",
+        "refused",
+        "modes",
+        "rights",
+        "inherited",
+        "kept",
+        "strange",
+        "uses",
+    ];
+    sections(home, "lists", &all);
+}
 
 fn edges(home: &Home) {
     sections(home, "edges", EDGES);

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 
 in_each_role!(
     tools_give_files_away,
+    lists_last_and_are_copied,
     accounts_are_the_zones,
     owners_outlive_the_monitor,
     users_are_mapped,
@@ -16,6 +17,15 @@ in_each_role!(
 /// Owner, group, mode, type and device of everything below `/srv/work`.
 const LOOK: &str =
     "cd /srv/work && find . -printf '%u %g %#m %y %p\\n' | sort; stat -c '%t:%T %n' node";
+
+/// Ends the monitor of a zone without a word, and so the zone.
+fn kill_monitor(zone: &Zone<'_>) {
+    let monitor = nix::unistd::Pid::from_raw(zone.monitor());
+    nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+    eventually("the zone is down", || {
+        (zone.home().state(zone.name()) == "down").then_some(())
+    });
+}
 
 /// Halts a zone and boots it again.
 fn again(zone: &Zone<'_>) {
@@ -82,6 +92,78 @@ fn tools_give_files_away(home: &Home) {
         }
     }
     assert_eq!(zone.sh(LOOK), before);
+}
+
+/// The lists of everything below `/srv/work`, as getfacl(1) tells them.
+const LISTS: &str = "cd /srv/work && find . | sort | xargs getfacl -np";
+
+fn lists_last_and_are_copied(home: &Home) {
+    for name in ["setfacl", "getfacl"] {
+        if program("access control lists", name).is_none() {
+            return;
+        }
+    }
+    let zone = home.boot("lists");
+    zone.sh("
+        groupadd staffx && useradd -m joe && useradd -m ann
+        mkdir -p /srv/work/dir && cd /srv/work && umask 077
+        setfacl -m u:joe:rwx,d:u:joe:rw,d:g:staffx:r,d:m::rwx dir
+        echo secret >dir/file && mkdir dir/below && touch dir/below/file
+        echo mine >own && setfacl -m u:ann:r own && mkfifo fifo && setfacl -m g:staffx:rw fifo");
+    let before = zone.sh(LISTS);
+    for row in [
+        "# file: ./dir\n# owner: 0\n# group: 0\nuser::rwx\nuser:",
+        "default:mask::rwx\n",
+        "# file: ./dir/file\n",
+        "mask::rw-\n",
+    ] {
+        assert!(before.contains(row), "{row} in {before}");
+    }
+    assert_eq!(
+        zone.sh("cd /srv/work && stat -c %a dir/file dir/below fifo"),
+        "660\n770\n660\n"
+    );
+    let reads = |user: &str, path: &str| {
+        let command = format!("cat /srv/work/{path} >/dev/null 2>&1 && echo yes || echo no");
+        zone.sh(&format!("su {user} -c '{command}'")).trim() == "yes"
+    };
+    for _ in 0..2 {
+        assert_eq!(zone.sh(LISTS), before);
+        assert!(reads("joe", "dir/file") && !reads("ann", "dir/file"));
+        assert!(!reads("joe", "own") && reads("ann", "own"));
+        again(&zone);
+    }
+    zone.sh("chmod g= /srv/work/own");
+    assert!(!reads("ann", "own"), "the mask");
+    zone.sh("chmod g=r /srv/work/own");
+    let copies = [
+        ("cp", "cp -a work copy"),
+        (
+            "tar",
+            "tar --acls -cf tar work && mkdir out && tar --acls -C out -xpf tar && mv out/work copy",
+        ),
+        ("rsync", "rsync -aA --specials work/ copy"),
+    ];
+    let before = zone.sh(LISTS);
+    for (name, copy) in copies {
+        if program("copies of lists", name).is_some() {
+            zone.sh(&format!("cd /srv && {copy} && mv work old && mv copy work"));
+            assert_eq!(zone.sh(LISTS), before, "{name}");
+            zone.sh("rm -rf /srv/out /srv/work && mv /srv/old /srv/work");
+        }
+    }
+    // A monitor that is killed has forgotten nothing.
+    zone.sh("setfacl -m u:joe:w /srv/work/own && rm -rf /srv/work/dir");
+    let before = zone.sh(LISTS);
+    kill_monitor(&zone);
+    home.zone(&["boot", "lists"]).ok();
+    assert_eq!(zone.sh(LISTS), before);
+    zone.sh("setfacl -Rb /srv/work && setfacl -Rk /srv/work");
+    assert!(!zone.sh(LISTS).contains("mask"));
+    home.zone(&["halt", "lists"]).ok();
+    home.zone(&["check", "lists", "--repair"]).ok();
+    home.zone(&["boot", "lists"]).ok();
+    assert!(!zone.sh(LISTS).contains("mask"));
 }
 
 /// Asks su(1) for a user by a password; as an ordinary user, whom PAM asks for one.
@@ -180,12 +262,8 @@ fn owners_outlive_the_monitor(home: &Home) {
         };
         let reached = |wanted: u32| (told() >= wanted).then_some(());
         eventually("files are given away", || reached(20 + 37 * round));
-        let monitor = nix::unistd::Pid::from_raw(zone.monitor());
-        nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGKILL).expect("it runs");
+        kill_monitor(&zone);
         drop(running.take());
-        eventually("the zone is down", || {
-            (home.state("killed") == "down").then_some(())
-        });
         let number = told();
         home.zone(&["boot", "killed"]).ok();
         let told = zone.sh("cd /srv/files; stat -c '%n %u %g %a' $(seq $(tail -n1 /srv/last))");

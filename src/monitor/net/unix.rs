@@ -107,8 +107,8 @@ pub trait Caller {
     fn umask(&self) -> u32;
     /// Whether the mode of a socket's inode lets it connect.
     fn may_connect(&self, inode: &OwnedFd) -> bool;
-    /// Records owner and mode of a socket's inode that it has just made.
-    fn made(&self, inode: &OwnedFd, mode: u32);
+    /// Records owner and mode of a socket's inode that it has just made for a directory.
+    fn made(&self, directory: &OwnedFd, inode: &OwnedFd, mode: u32);
     /// Who asks.
     fn credentials(&self) -> Credentials;
     /// Who a process of the host is in the zone.
@@ -280,7 +280,7 @@ impl Unix {
         {
             // The host's user keeps what it needs to serve the zone.
             set_mode(&inode, mode | 0o600)?;
-            caller.made(&inode, mode);
+            caller.made(&parent, &inode, mode);
             if is_near {
                 self.known.keep(id);
             }

@@ -73,7 +73,7 @@ impl Caller for Zone {
     fn may_connect(&self, inode: &OwnedFd) -> bool {
         nix::sys::stat::fstat(inode).is_ok_and(|data| data.st_mode & 0o020 != 0 || !self.is_other)
     }
-    fn made(&self, inode: &OwnedFd, mode: u32) {
+    fn made(&self, _: &OwnedFd, inode: &OwnedFd, mode: u32) {
         let data = nix::sys::stat::fstat(inode).expect("there");
         assert_eq!((data.st_mode & 0o777, mode), (0o750, 0o750));
     }

@@ -1,5 +1,6 @@
 //! What stat(2) and its kin say.
 
+use super::lists::{self, Lists};
 use super::marks::{self, APPEND_ONLY, IMMUTABLE};
 use super::owners::{Place, ids_to_zone, origin_of, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
@@ -28,6 +29,7 @@ fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
         st.st_gid = owner.gid;
         st.st_mode = owner.mode;
         st.st_rdev = owner.rdev;
+        Lists::of(&owner).put(st);
     } else {
         (st.st_uid, st.st_gid) = ids_to_zone(st.st_uid, st.st_gid);
     }
@@ -45,7 +47,7 @@ pub fn fstat(thread: &Thread, fd: u64, to: u64) -> Result<u64> {
         return Err(Errno::EBADF);
     }
     let st = stat_in_zone(thread, fd)?;
-    memory::write(to, &st)?;
+    lists::write(to, st)?;
     Ok(0)
 }
 
@@ -205,7 +207,7 @@ pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64)
                 .map(stat_from))
         },
     )?;
-    memory::write(to, &st)?;
+    lists::write(to, st)?;
     Ok(0)
 }
 

@@ -15,8 +15,10 @@ pub(super) struct Owner {
     pub(super) gid: u32,
     pub(super) mode: u32,
     pub(super) rdev: u64,
-    /// `IMMUTABLE`, `APPEND_ONLY`.
+    /// `IMMUTABLE`, `APPEND_ONLY` and so on.
     pub(super) marks: u32,
+    /// Where the table has it.
+    pub(super) row: u32,
 }
 
 /// Owner and group of a file of the host that the ownership table does not have.
@@ -80,6 +82,7 @@ fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
                     mode: mode & MODE,
                     marks: mode & !MODE,
                     rdev: row.rdev.load(Relaxed),
+                    row: at as u32,
                 };
                 let btime = row.btime.load(Relaxed);
                 core::sync::atomic::fence(Acquire);

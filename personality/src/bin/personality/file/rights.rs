@@ -1,5 +1,6 @@
 //! What the zone's users may do to a file.
 
+use super::lists;
 use super::marks::{IMMUTABLE, has_marks, must_not_have};
 use super::{
     EMPTY_PATH, NOFOLLOW, S_IFMT, monitor_stat, must_know, stat_named, stat_of, stat_to_zone,
@@ -12,6 +13,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
+use picozone_personality::acl::Kind;
 pub use picozone_personality::capabilities::Power;
 use picozone_personality::layout::DIRECTORY_MODE;
 
@@ -30,20 +32,23 @@ pub fn searches_all(thread: &Thread) -> bool {
 /// Whether the thread may do `want` (4 read, 2 write, 1 search or execute) to a file of these
 /// attributes.
 pub fn permits(thread: &Thread, st: &linux_raw_sys::general::stat, want: u32) -> bool {
-    let bits = if st.st_uid == thread.credentials.uid[3] {
+    let is_owner = st.st_uid == thread.credentials.uid[3];
+    let bits = if is_owner {
         st.st_mode >> 6
     } else if thread.credentials.is_member(st.st_gid) {
         st.st_mode >> 3
     } else {
         st.st_mode
     };
-    if bits & want == want {
+    let has_list = !is_owner && lists::has(st, Kind::Access);
+    if !has_list && bits & want == want {
         return true;
     }
     let is_dir = st.st_mode & S_IFMT == 0o040_000;
     let is_plain = is_dir || want & 1 == 0 || st.st_mode & 0o111 != 0;
     (is_plain && has(thread, Power::Override))
         || (want & 2 == 0 && (is_dir || want & 1 == 0) && has(thread, Power::Search))
+        || has_list && lists::permits(thread, st, want).unwrap_or(bits & want == want)
 }
 
 /// Whether names may be looked up in a directory of these host's attributes. Those that the monitor

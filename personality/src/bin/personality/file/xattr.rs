@@ -1,22 +1,25 @@
 //! Extended attributes: arguments and the zone's users are judged here, the monitor does the rest.
 //!
 //! The monitor keeps `trusted.*` and `security.*` of a zone among the host's `user.*`, where a mount
-//! is the zone's to change. Access control lists are refused, as by a file system without them.
+//! is the zone's to change, and access control lists for itself.
 
 use super::change::must_be_open;
+use super::lists;
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
+use super::rights::must_own;
 use super::{
-    NOFOLLOW, Power, S_IFMT, has, permits, stat_named, stat_of, with_descriptor,
+    NOFOLLOW, Power, S_IFMT, has, keeps_set_gid, permits, stat_named, stat_of, with_descriptor,
     with_quick_or_descriptor,
 };
 use crate::arch::{self, syscall1};
 use crate::memory;
 use crate::monitor::tables;
-use crate::path::{CHANGES, Named};
+use crate::path::{self, CHANGES, Named};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
 use picozone_personality::absent::Attribute;
+use picozone_personality::acl::{self, Kind};
 use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
 
 /// Longest name (`XATTR_NAME_MAX`).
@@ -158,7 +161,11 @@ pub fn setxattr(
         }
     }
     file.with(thread, CHANGES, |thread, fd| {
-        crate::path::must_be_changeable(thread, fd)?;
+        path::must_be_changeable(thread, fd)?;
+        if let Some(kind) = Kind::of(name.text()) {
+            let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
+            return set_list(thread, fd, kind, value);
+        }
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
         let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
@@ -171,6 +178,34 @@ pub fn setxattr(
             thread.ask_about(Request::Xattr, name.text(), &args)
         })
     })
+}
+
+/// Sets an access control list, or takes it away (`vfs_set_acl` in the kernel's fs/posix_acl.c).
+#[inline(never)]
+fn set_list(thread: &Thread, fd: u64, kind: Kind, value: &[u8]) -> Result<u64> {
+    let (uids, gids) = (&tables().uids, &tables().gids);
+    let is_list = acl::parse(value, |id| uids.has(id), |id| gids.has(id))?;
+    must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
+    let st = stat_of(fd)?;
+    if kind == Kind::Default && st.st_mode & S_IFMT != S_IFDIR && st.st_mode & S_IFMT != S_IFLNK {
+        return if is_list { Err(Errno::EACCES) } else { Ok(0) };
+    }
+    must_own(thread, &st)?;
+    if is_list && !acl::is_valid(value) {
+        return Err(Errno::EINVAL);
+    }
+    let flags = if keeps_set_gid(thread, st.st_gid) {
+        0
+    } else {
+        of::CLEARS_SET_GID as u64
+    };
+    let result = on_raised(thread, fd, |fd| {
+        thread.mailbox().b[..value.len()].copy_from_slice(value);
+        let args = [fd, of::SET, value.len() as u64, flags];
+        thread.ask_about(Request::Xattr, kind.name(), &args)
+    });
+    path::note_rights();
+    result
 }
 
 /// Whether the value has a form that may be set: none, the second, or the third (`validheader` in the
@@ -189,6 +224,9 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
             Ok(st) => st,
             Err(errno) => return Some(Err(errno)),
         };
+        if let Some(kind) = Kind::of(name.text()) {
+            return must_have(&st, kind).err().map(Err);
+        }
         if let Err(errno) = name.judge(thread, || Ok(st), false) {
             return Some(Err(errno));
         }
@@ -200,6 +238,15 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
             .then_some(Err(Errno::ENODATA))
     };
     let slow = |thread: &mut Thread, fd: u64| {
+        if let Some(kind) = Kind::of(name.text()) {
+            let st = stat_of(fd)?;
+            // Pipes and sockets without a name have none, those with one may.
+            if !matches!(st.st_mode & S_IFMT, S_IFIFO | S_IFSOCK) {
+                must_have(&st, kind)?;
+            }
+            let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
+            return hand_out(thread, length, to, size);
+        }
         name.judge(thread, || stat_of(fd), false)?;
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
         hand_out(thread, length, to, size)
@@ -211,6 +258,15 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
     };
     let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);
     with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, Some(quick), slow)
+}
+
+/// ENODATA for what has no such list, EOPNOTSUPP for what never has one.
+fn must_have(st: &linux_raw_sys::general::stat, kind: Kind) -> Result<()> {
+    match st.st_mode & S_IFMT {
+        S_IFLNK => Err(Errno::EOPNOTSUPP),
+        _ if lists::has(st, kind) => Ok(()),
+        _ => Err(Errno::ENODATA),
+    }
 }
 
 /// listxattr(2), llistxattr(2), flistxattr(2).
@@ -226,7 +282,10 @@ pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<
 pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     let name = Name::read(name)?;
     file.with(thread, CHANGES, |thread, fd| {
-        crate::path::must_be_changeable(thread, fd)?;
+        path::must_be_changeable(thread, fd)?;
+        if let Some(kind) = Kind::of(name.text()) {
+            return set_list(thread, fd, kind, b"");
+        }
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
         on_raised(thread, fd, |fd| {
@@ -239,7 +298,7 @@ pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
 fn on_raised(thread: &Thread, fd: u64, f: impl Fn(u64) -> Result<u64>) -> Result<u64> {
     match f(fd) {
         Err(Errno::EROFS) => {
-            let raised = crate::path::raised(thread, fd)?;
+            let raised = path::raised(thread, fd)?;
             let result = f(raised);
             unsafe { syscall1(__NR_close, raised) };
             result

@@ -19,6 +19,8 @@ pub(super) struct New {
     gid: u32,
     /// Type and mode, before the umask.
     mode: u32,
+    /// Where the directory's default list is found, which then says in the umask's place who may do what.
+    list: Option<u64>,
 }
 
 impl New {
@@ -28,11 +30,15 @@ impl New {
             uid: thread.credentials.uid[3],
             gid: thread.credentials.gid[3],
             mode,
+            list: None,
         };
         if tables().group_givers.load(Relaxed) == 0 {
             return Ok(new);
         }
         let st = stat_directory(thread, directory)?;
+        if mode & S_IFMT != S_IFLNK {
+            new.list = file::default_list(&st);
+        }
         if st.st_mode & SET_GID != 0 {
             new.gid = st.st_gid;
             if mode & 0o170_000 == IS_DIR {
@@ -61,13 +67,19 @@ impl New {
     /// Whether nothing is left to be said of it once it is there.
     pub(super) fn is_plain(&self) -> bool {
         let needed = self.needed();
-        (self.uid, self.gid) == (0, 0) && self.mode & 0o7000 == 0 && self.mode & needed == needed
+        self.list.is_none()
+            && (self.uid, self.gid) == (0, 0)
+            && self.mode & 0o7000 == 0
+            && self.mode & needed == needed
     }
 
     /// Says the rest of it: `fd` is the file just made.
     #[cold]
     pub(super) fn finish(&self, thread: &Thread, fd: u64) {
         file::own_new(thread, fd, self.uid, self.gid);
+        if let Some(list) = self.list {
+            return file::inherit(thread, fd, list, u64::from(self.mode & 0o7777));
+        }
         let needed = self.needed();
         if self.mode & 0o7000 == 0 && self.mode & needed == needed {
             return;
