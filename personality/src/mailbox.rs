@@ -47,6 +47,8 @@ pub mod xattr {
     pub const LIST: u64 = 2;
     /// Takes it away.
     pub const REMOVE: u64 = 3;
+    /// Takes its capabilities away, since it is to be written.
+    pub const DROP_CAPABILITIES: u64 = 4;
     /// A change of the mode takes a set-group-id bit away.
     pub const CLEARS_SET_GID: i32 = 4;
 }

@@ -57,6 +57,8 @@ pub const APPEND_ONLY: u32 = 1 << 17;
 pub const HAS_ACCESS_LIST: u32 = 1 << 18;
 /// The same: what is made in it gets a list ([`acl::DEFAULT`](crate::acl::DEFAULT)).
 pub const HAS_DEFAULT_LIST: u32 = 1 << 19;
+/// The same: it has capabilities.
+pub const IS_CAPABLE: u32 = 1 << 20;
 /// The bits that stat(2) shows.
 pub const MODE: u32 = 0xffff;
 
@@ -68,6 +70,24 @@ pub const HOW_INVALID: u64 = 1 << 63;
 #[derive(Clone, Copy)]
 #[repr(C, align(128))]
 pub struct SourceAddress(pub [u8; 128]);
+
+/// The zone's settings `fs.protected_*` (proc_sys_fs(5)), at first the host's, and whether there is
+/// anything that they are about.
+#[repr(C)]
+pub struct Protected {
+    /// Not 0 if only a file's owner gives it further names.
+    pub hardlinks: AtomicU32,
+    /// Not 0 if links are not followed that others made.
+    pub symlinks: AtomicU32,
+    /// Not 0 if files are not opened by who would make them; 2 also where only a group writes.
+    pub regular: AtomicU32,
+    /// The same of FIFOs.
+    pub fifos: AtomicU32,
+    /// Not 0 once there was a link whose owner is not root, or a directory of that kind.
+    pub foreign_links: AtomicU32,
+    /// The same of files and FIFOs.
+    pub foreign_files: AtomicU32,
+}
 
 /// Owner, mode and device of a file where the host's differ. Open addressing, linear probing.
 #[repr(C)]
@@ -137,8 +157,10 @@ pub struct Tables {
     /// How many settings the zone's guests have open for writing: what is written is taken over when the
     /// monitor is asked for anything.
     pub settings_open: AtomicU32,
-    /// 1 if only a file's owner gives it further names, by the host's `fs.protected_hardlinks`.
-    pub protects_links: u32,
+    /// What is protected in directories that everybody writes.
+    pub protected: Protected,
+    /// Not 0 once a file of the zone had capabilities.
+    pub capable: AtomicU32,
     /// Not 0 once a socket of the zone has had an option beyond what the host gives.
     pub recorded_options: AtomicU32,
     /// Not 0 if the zone has copy-on-write mounts.

@@ -142,7 +142,7 @@ pub fn chown(
         owner.mode &= !(libc::S_ISUID | if clears { libc::S_ISGID } else { 0 });
     }
     if how != CHOWN_NEW && owner.mode & libc::S_IFMT == libc::S_IFREG {
-        xattrs::drop_capabilities(file);
+        xattrs::drop_capabilities(zone, file);
     }
     if matches!(target, Target::Nameless(_)) {
         zone.owners.set_for_now(&zone.shared, found.id, owner);
@@ -252,6 +252,9 @@ pub fn truncate(zone: &Zone, caller: HostPid, fd: u64, length: u64) -> Result<i6
     let name = CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
     // SAFETY: the name is ours.
     let result = unsafe { libc::truncate(name.as_ptr(), length) };
+    if result == 0 {
+        xattrs::drop_capabilities(zone, &file);
+    }
     Errno::result(result)
         .map(|_| 0)
         .map_err(|errno| errno as i32)

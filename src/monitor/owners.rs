@@ -10,7 +10,7 @@ use crate::error::{Doing, Result};
 use crate::ownership::kept::{self, Kept};
 use crate::ownership::{Journal, Store, identify_in_full};
 use picozone_personality::tables::{
-    APPEND_ONLY, HAS_DEFAULT_LIST, IMMUTABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
+    APPEND_ONLY, HAS_DEFAULT_LIST, IMMUTABLE, IS_CAPABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
 };
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -234,6 +234,10 @@ fn put(shared: &Shared, id: FileId, owner: Owner) {
     if owner.mode & (IMMUTABLE | APPEND_ONLY) != 0 {
         shared.tables().marked.store(1, Release);
     }
+    if owner.mode & IS_CAPABLE != 0 {
+        shared.tables().capable.store(1, Release);
+    }
+    note_foreign(shared, owner);
     let gives_group = owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID;
     if gives_group || owner.mode & HAS_DEFAULT_LIST != 0 {
         shared.tables().group_givers.store(1, Release);
@@ -257,6 +261,26 @@ fn put(shared: &Shared, id: FileId, owner: Owner) {
             return;
         }
         at = (at + 1) % OWNERS_MAX;
+    }
+}
+
+/// Notes what links, files and directories there are that protection is about.
+fn note_foreign(shared: &Shared, owner: Owner) {
+    if owner.uid == 0 {
+        return;
+    }
+    let protected = &shared.tables().protected;
+    let (links, files) = match owner.mode & libc::S_IFMT {
+        libc::S_IFLNK => (true, false),
+        libc::S_IFREG | libc::S_IFIFO => (false, true),
+        libc::S_IFDIR => [owner.mode & libc::S_ISVTX != 0; 2].into(),
+        _ => (false, false),
+    };
+    if links {
+        protected.foreign_links.store(1, Release);
+    }
+    if files {
+        protected.foreign_files.store(1, Release);
     }
 }
 

@@ -165,6 +165,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 }
                 xattr::GET => put(&xattrs::get(zone, caller, args[0], &name)?),
                 xattr::LIST => put(&xattrs::list(zone, caller, args[0], args[2] == 1)?),
+                xattr::DROP_CAPABILITIES => xattrs::capabilities_lost(zone, caller, args[0]),
                 xattr::REMOVE => xattrs::remove(zone, caller, args[0], &name),
                 _ => Err(libc::EINVAL),
             }

@@ -18,11 +18,13 @@ use nix::fcntl::OFlag;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use picozone_personality::commons::ZONE_PID_LIMIT;
+use picozone_personality::tables::Protected;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
 
@@ -57,8 +59,46 @@ const fn of_keys(path: &'static str) -> Row {
     }
 }
 
+/// One of those that protect what is in directories that everybody writes; `MAX` as the kernel has it.
+const fn of_files<const MAX: u32>(path: &'static str) -> Row {
+    Row {
+        path,
+        show: |zone, name| {
+            protection(zone, name)
+                .map_or(0, |word| word.load(Relaxed))
+                .to_string()
+        },
+        set: |zone, name, value| {
+            let value = u32::try_from(one(value)?)
+                .ok()
+                .filter(|value| *value <= MAX)?;
+            protection(zone, name)?.store(value, Release);
+            Some(())
+        },
+    }
+}
+
+/// What protects, by the names of its settings.
+pub fn protections(protected: &Protected) -> [(&'static str, &AtomicU32); 4] {
+    [
+        ("protected_fifos", &protected.fifos),
+        ("protected_hardlinks", &protected.hardlinks),
+        ("protected_regular", &protected.regular),
+        ("protected_symlinks", &protected.symlinks),
+    ]
+}
+
+fn protection(zone: &Zone, name: &str) -> Option<&'static AtomicU32> {
+    let all = protections(&zone.shared.tables().protected);
+    all.into_iter().find(|row| row.0 == name).map(|row| row.1)
+}
+
 static ROWS: &[Row] = &[
     of_ipc("sys/fs/mqueue/queues_max"),
+    of_files::<2>("sys/fs/protected_fifos"),
+    of_files::<1>("sys/fs/protected_hardlinks"),
+    of_files::<2>("sys/fs/protected_regular"),
+    of_files::<1>("sys/fs/protected_symlinks"),
     Row {
         path: "sys/kernel/domainname",
         show: |zone, _| text(zone.domainname()),

@@ -12,7 +12,7 @@ use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::served::Served;
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::shared::Shared;
 use super::terminals::Terminals;
 use super::used::Used;
@@ -75,7 +75,14 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         // SAFETY: no guest and no other thread exists yet.
         let tables = unsafe { shared.tables_mut() };
         tables.host_uid = nix::unistd::geteuid().as_raw();
-        tables.protects_links = u32::from(protects_links());
+        let protected = &tables.protected;
+        for (name, word) in settings::protections(protected) {
+            word.store(host_protects(name), Ordering::Relaxed);
+        }
+        // What others own there may be anything.
+        let is_shared = u32::from(!boot.config.binds.is_empty());
+        protected.foreign_links.store(is_shared, Ordering::Relaxed);
+        protected.foreign_files.store(is_shared, Ordering::Relaxed);
         tables.jumps = u32::from(copies.is_on());
         tables.host_gid = nix::unistd::getegid().as_raw();
         let users = &boot.config.users;
@@ -217,9 +224,12 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     Ok(())
 }
 
-/// The host's `fs.protected_hardlinks` (proc_sys_fs(5)).
-fn protects_links() -> bool {
-    std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|text| text.starts_with(b"1"))
+/// One of the host's `fs.protected_*` (proc_sys_fs(5)).
+fn host_protects(name: &str) -> u32 {
+    let text = std::fs::read_to_string(format!("/proc/sys/fs/{name}"));
+    text.ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
 }
 
 /// The monitor holds a descriptor of each piece of shared memory; its guests have their own limit.

@@ -5,13 +5,14 @@
 use super::descriptors::{open_path, own_path};
 use super::files::{self, changeable, errno, low_int};
 use super::lists;
-use super::owners::{FileId, identify};
+use super::owners::{self, FileId, identify};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::names::{is_kept, to_host, to_zone};
 use picozone_personality::absent::Attribute;
 use picozone_personality::acl::Kind;
 use picozone_personality::mailbox::{TEXT_MAX, xattr::CLEARS_SET_GID};
+use picozone_personality::tables::IS_CAPABLE;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -92,7 +93,12 @@ pub fn set(
         zone.owners.keep(change);
         return Ok(0);
     }
+    let is_capability = name == CAPABILITIES;
     let name = to_host(name).ok_or(libc::EPERM)?;
+    if is_capability {
+        // Before it has any, so that none is overlooked.
+        mark_capable(zone, &target.file, true)?;
+    }
     // SAFETY: names and value are ours, the length is the value's.
     let result = unsafe {
         libc::setxattr(
@@ -184,13 +190,36 @@ pub fn capabilities_of(zone: &Zone, file: &File) -> Option<Vec<u8>> {
     Some(value)
 }
 
+/// Marks a file that has capabilities, or takes the mark away.
+fn mark_capable(zone: &Zone, file: &OwnedFd, is_capable: bool) -> Result<(), i32> {
+    let found = owners::found(zone, file)?;
+    let old = zone.owners.marks(&zone.shared, found.id);
+    let new = old & !IS_CAPABLE | if is_capable { IS_CAPABLE } else { 0 };
+    if new != old {
+        zone.owners.mark(&zone.shared, found.id, found.owner, new);
+    }
+    Ok(())
+}
+
 /// Takes the capabilities from a file whose owner or content changes.
-pub fn drop_capabilities(file: &OwnedFd) {
+pub fn drop_capabilities(zone: &Zone, file: &OwnedFd) {
     let path = CString::new(own_path(file).as_os_str().as_bytes());
     if let (Ok(path), Some(name)) = (path, to_host(CAPABILITIES)) {
         // SAFETY: the names are ours. Mostly there are none to take.
-        unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+        let removed = unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) };
+        if removed == 0 {
+            let _ = mark_capable(zone, file, false);
+        }
     }
+}
+
+/// The same of a guest's descriptor.
+///
+/// # Errors
+/// It is of nothing that the zone may change.
+pub fn capabilities_lost(zone: &Zone, caller: HostPid, fd: u64) -> Result<i64, i32> {
+    drop_capabilities(zone, &changeable(zone, caller, fd)?);
+    Ok(0)
 }
 
 fn too_long(errno: i32) -> i32 {

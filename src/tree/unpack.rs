@@ -15,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, mkdirat, mkno
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use picozone_personality::acl;
-use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST};
+use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST, IS_CAPABLE};
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
@@ -190,9 +190,13 @@ impl Unpacker {
         }
     }
 
-    /// Keeps a new file's access control lists, and gives the marks of those that it has.
+    /// Keeps a new file's access control lists, and gives the marks of these and of its capabilities.
     fn keep_lists(&mut self, id: FileId, entry: &Entry) -> u32 {
-        let mut marks = 0;
+        let is_capable = |(key, _): &(Vec<u8>, Vec<u8>)| key == b"security.capability";
+        let mut marks = match entry.xattrs.iter().any(is_capable) {
+            true => IS_CAPABLE,
+            false => 0,
+        };
         for (key, value) in &entry.xattrs {
             let mark = match acl::Kind::of(key) {
                 Some(acl::Kind::Access) if !acl::is_plain(value) => HAS_ACCESS_LIST,

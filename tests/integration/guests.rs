@@ -147,6 +147,7 @@ fn rules(home: &Home) {
         "marks",
         "deep",
         "file_attributes",
+        "capabilities_go",
     ];
     sections(home, "rules", &all);
 }

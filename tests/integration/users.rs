@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 in_each_role!(
     tools_give_files_away,
     lists_last_and_are_copied,
+    what_others_leave_in_tmp_is_no_trap,
     accounts_are_the_zones,
     owners_outlive_the_monitor,
     users_are_mapped,
@@ -164,6 +165,85 @@ fn lists_last_and_are_copied(home: &Home) {
     home.zone(&["check", "lists", "--repair"]).ok();
     home.zone(&["boot", "lists"]).ok();
     assert!(!zone.sh(LISTS).contains("mask"));
+}
+
+/// `fs.protected_*` are the host's for all zones natively, so only a zone may try them.
+fn what_others_leave_in_tmp_is_no_trap(home: &Home) {
+    let zone = home.boot("tmp");
+    zone.sh("
+        useradd joe && useradd ann && cd /srv
+        echo text >target && chmod 666 target && mkdir -m 1777 tmp && ln -s target own
+        ln -s ../target tmp/roots && ln -s tmp/link outside && mkdir -m 1770 group && chgrp joe group
+        su joe -c 'cd /srv/tmp && ln -s ../target link && ln -s link second && ln -s . here &&
+            echo mine >file && mkfifo fifo && chmod 666 file fifo'
+        su joe -c 'cd /srv/group && echo mine >file && chmod 666 file'");
+    // Who may do what: root, joe, ann.
+    let may = |command: &str| -> String {
+        let ask = |user: &str| {
+            let asked = format!("su {user} -s /bin/sh -c 'cd /srv/tmp && {command}' 2>&1");
+            let told = zone.sh(&format!("{asked} || echo REFUSED"));
+            if told.contains("REFUSED") {
+                "no "
+            } else {
+                "yes "
+            }
+        };
+        ["root", "joe", "ann"].map(ask).concat()
+    };
+    let set = |name: &str, value: u32| {
+        zone.sh(&format!("echo {value} >/proc/sys/fs/protected_{name}"));
+        let told = zone.sh(&format!("cat /proc/sys/fs/protected_{name}"));
+        assert_eq!(told, format!("{value}\n"));
+    };
+    for name in ["symlinks", "regular", "fifos", "hardlinks"] {
+        set(name, 0);
+    }
+    let all = "yes yes yes ";
+    let opens = "timeout 5 sh -c \"exec 3<>fifo\"";
+    let free = [
+        "cat link",
+        "cat ../outside",
+        "echo mine >file",
+        "ln ../target hard && rm hard",
+        opens,
+    ];
+    for command in free {
+        assert_eq!(may(command), all, "{command}");
+    }
+    set("symlinks", 1);
+    for (command, wanted) in [
+        ("cat link", "no yes no "),
+        ("cat second", "no yes no "),
+        ("cat ../outside", "no yes no "),
+        ("stat -L link", "no yes no "),
+        ("chmod 666 link", "no no no "),
+        ("truncate -s 0 link", "no yes no "),
+        ("readlink link", all),
+        ("stat link", all),
+        ("cat here/file", all),
+        ("cat roots", all),
+        ("cat ../own", all),
+    ] {
+        assert_eq!(may(command), wanted, "{command}");
+    }
+    set("symlinks", 0);
+    set("regular", 1);
+    for (command, wanted) in [
+        ("echo theirs >file", "no yes no "),
+        ("echo theirs >>file", "no yes no "),
+        ("dd if=/dev/null of=file conv=nocreat,notrunc", all),
+        ("cat file", all),
+        ("echo new >$(id -un); rm $(id -un)", all),
+        ("echo theirs >../group/file", "yes yes no "),
+        (opens, all),
+    ] {
+        assert_eq!(may(command), wanted, "{command}");
+    }
+    set("regular", 2);
+    assert_eq!(may("echo theirs >../group/file"), "no yes no ");
+    set("regular", 0);
+    set("fifos", 1);
+    assert_eq!(may(opens), "no yes no ");
 }
 
 /// Asks su(1) for a user by a password; as an ordinary user, whom PAM asks for one.

@@ -12,6 +12,7 @@ mod mounting;
 mod names;
 mod openat2;
 mod parents;
+mod protected;
 mod quick;
 mod reach;
 mod rights;

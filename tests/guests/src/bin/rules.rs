@@ -25,6 +25,7 @@ fn main() {
         ("marks", marks),
         ("deep", deep),
         ("file_attributes", file_attributes),
+        ("capabilities_go", capabilities_go),
     ]);
 }
 
@@ -858,4 +859,55 @@ fn deep() {
     see("is", of(directory));
     make_again(&path);
     as_user(USER, || see("as a user", chmod(&path, 0o777)));
+}
+
+/// What takes a program its capabilities, and what does not.
+fn capabilities_go() {
+    let name_of = c"security.capability";
+    // CAP_NET_RAW, permitted and effective, as setcap(8) writes it.
+    let mut value = [0u8; 20];
+    (value[3], value[0], value[5]) = (2, 1, 0x20);
+    let given = |path: &str| {
+        make(path, 0o755);
+        let (path, from) = (name(path), value.as_ptr() as u64);
+        let args = [text(&path), text(name_of), from, 20, 0];
+        call(libc::SYS_setxattr, &args).expect("root may");
+    };
+    let left = |path: &str| {
+        let path = name(path);
+        call(libc::SYS_getxattr, &[text(&path), text(name_of), 0, 0])
+    };
+    let write = |path: &str, flags: i32| {
+        let fd = open(path, flags).expect("own");
+        let written = call(libc::SYS_write, &[fd, text(c"x"), 1]);
+        close(fd);
+        written
+    };
+    let act = |what: &str, act: &dyn Fn(&str)| {
+        given(what);
+        act(what);
+        see(what, left(what));
+    };
+    act("read", &|path| {
+        close(open(path, libc::O_RDONLY).expect("own"))
+    });
+    act("mode", &|path| see("done", chmod(path, 0o700)));
+    act("owner", &|path| see("done", chown(path, USER, KEEP)));
+    act("no owner", &|path| see("done", chown(path, KEEP, KEEP)));
+    act("write", &|path| see("written", write(path, libc::O_WRONLY)));
+    act("append", &|path| {
+        see("written", write(path, libc::O_RDWR | libc::O_APPEND))
+    });
+    act("cut", &|path| {
+        close(open(path, libc::O_WRONLY | libc::O_TRUNC).expect("own"))
+    });
+    act("truncate", &|path| {
+        see("cut", call(libc::SYS_truncate, &[text(&name(path)), 0]))
+    });
+    act("linked", &|path| see("done", link(path, "another")));
+    act("by a user", &|path| {
+        chmod(path, 0o777).expect("own");
+        as_user(USER, || see("written", write(path, libc::O_WRONLY)));
+    });
+    see("another", left("another"));
 }

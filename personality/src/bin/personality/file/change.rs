@@ -1,6 +1,6 @@
 //! Changes of owners and modes, which the monitor makes.
 
-use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
+use super::marks::{APPEND_ONLY, IMMUTABLE, marks_of, must_not_have};
 use super::rights::{may_chown, must_own};
 use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
 use crate::arch::{syscall1, syscall2};
@@ -11,7 +11,10 @@ use crate::path::{CHANGES, must_be_changeable};
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW, Request};
+use picozone_personality::mailbox::{
+    CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW, Request, xattr as of,
+};
+use picozone_personality::tables::IS_CAPABLE;
 
 const SET_GID: u64 = 0o2000;
 
@@ -126,6 +129,15 @@ pub fn own_new(thread: &Thread, fd: u64, uid: u32, gid: u32) {
 #[cold]
 pub fn set_mode(thread: &Thread, fd: u64, mode: u64) {
     let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET]);
+}
+
+/// Takes the capabilities from a file that is about to be written or cut, whoever does it.
+#[cold]
+#[inline(never)]
+pub fn drop_capabilities(thread: &Thread, fd: u64) {
+    if marks_of(fd) & IS_CAPABLE != 0 {
+        let _ = change_fd(thread, fd, Request::Xattr, &[of::DROP_CAPABILITIES]);
+    }
 }
 
 /// Takes the set-id bits from a file that one of the zone's users is about to write: the kernel

@@ -4,6 +4,7 @@ use super::layer::has_layers;
 use super::made::New;
 use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
+use super::protected::may_reopen;
 use super::quick::{Named, named};
 use super::reach::{
     Opened, Reach, Told, ask_served, open_anywhere, open_confined, open_served, reach, reach_again,
@@ -84,6 +85,7 @@ pub(super) fn open_path(
     if file::has_marks() {
         must_not_be_marked(thread, dirfd, path, flags)?;
     }
+    may_reopen(thread, dirfd, path, flags)?;
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
     let is_plain = is_root
@@ -99,7 +101,13 @@ pub(super) fn open_path(
         (true, _) => open_or_make(thread, dirfd, path, (flags, asked), &mut zone),
     };
     match result {
-        Ok(Opened::Descriptor(fd)) => Ok(fd),
+        Ok(Opened::Descriptor(fd)) => {
+            let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
+            if writes && tables().capable.load(Relaxed) != 0 {
+                file::drop_capabilities(thread, fd);
+            }
+            Ok(fd)
+        }
         Ok(Opened::Monitor) => open_served(thread, flags, mode, &mut zone),
         // The host user does not own what others share with the zone.
         Err(Errno::EPERM) if flags & u64::from(O_NOATIME) != 0 && is_root => {

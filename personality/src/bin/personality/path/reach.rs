@@ -1,6 +1,7 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
 use super::layer::{self, LOOKS, has_layers};
+use super::protected::may_follow;
 use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, open_walked};
@@ -156,6 +157,10 @@ pub(super) fn open_confined(
     mode: u64,
     zone: &mut Room,
 ) -> Result<Opened> {
+    let exclusive = u64::from(O_CREAT | O_EXCL);
+    if flags & NOFOLLOW == 0 && flags & exclusive != exclusive {
+        may_follow(thread, dirfd, path)?;
+    }
     if !goes_anywhere(thread)
         && let Some(opened) = open_as_user(thread, dirfd, path, (flags, mode), zone)?
     {
@@ -199,7 +204,7 @@ fn open_as_user(
 
 /// The same, where the way was judged, or all ways are free.
 #[inline]
-fn open_unjudged(
+pub(super) fn open_unjudged(
     thread: &Thread,
     dirfd: u64,
     path: &CStr,

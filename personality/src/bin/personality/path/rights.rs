@@ -8,6 +8,7 @@ use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 
 const STICKY: u32 = 0o1000;
@@ -205,7 +206,7 @@ pub(super) fn may_link(
         return may_make(thread, to);
     }
     let from = from()?.ok_or(Errno::ENOENT)?;
-    let is_free = tables().protects_links == 0
+    let is_free = tables().protected.hardlinks.load(Relaxed) == 0
         || from.st_uid == thread.credentials.uid[3]
         || file::has(thread, Power::Owner)
         || is_harmless(thread, &from);
