@@ -86,6 +86,9 @@ const AMBIENT_RAISE: u64 = 2;
 const AMBIENT_LOWER: u64 = 3;
 const AMBIENT_CLEAR: u64 = 4;
 
+/// [`Capabilities::filters`] of a thread in seccomp(2)'s strict mode.
+pub const STRICT: u32 = u32::MAX;
+
 /// A thread's sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -104,6 +107,8 @@ pub struct Capabilities {
     pub secure: u32,
     /// `PR_SET_NO_NEW_PRIVS`: 1 once it is set.
     pub no_new_privs: u32,
+    /// How many seccomp filters it has put on itself; [`STRICT`] for the strict mode.
+    pub filters: u32,
 }
 
 /// What a program's file has to give.
@@ -177,6 +182,7 @@ impl Capabilities {
         ambient: 0,
         secure: 0,
         no_new_privs: 0,
+        filters: 0,
     };
 
     /// Those of a user as who a program is started.

@@ -73,6 +73,8 @@ pub struct Process {
     pub capabilities: [AtomicU64; 5],
     /// The same: `PR_SET_SECUREBITS`, and [`NO_NEW_PRIVS`].
     pub secure: AtomicU32,
+    /// The same: seccomp filters of its own.
+    pub filters: AtomicU32,
     /// Which of `limits` were ever set: one bit each.
     pub limited: AtomicU32,
     /// The number of its root directory in [`Tables::roots`](crate::tables::Tables::roots); 0 is the
@@ -211,6 +213,7 @@ impl Process {
             NO_NEW_PRIVS
         };
         self.secure.store(of.secure | privileges, Relaxed);
+        self.filters.store(of.filters, Relaxed);
     }
 
     /// Reads them back.
@@ -227,6 +230,7 @@ impl Process {
             ambient,
             secure: secure & !NO_NEW_PRIVS,
             no_new_privs: u32::from(secure & NO_NEW_PRIVS != 0),
+            filters: self.filters.load(Relaxed),
         }
     }
 }

@@ -11,6 +11,9 @@ pub const PERSONALITY_SIZE: u64 = 0x14_0000;
 /// Where in its data messages to be sent are put together ([`crate::messages`]; `.messages` in its
 /// linker script).
 pub const MESSAGES_BASE: u64 = PERSONALITY_BASE + 0x10_0000;
+/// Behind the instruction by which calls are made only to be judged by a guest's own seccomp filters
+/// (`.judge` in its linker script).
+pub const JUDGE_END: u64 = PERSONALITY_BASE + 0xf2;
 /// Where rewritten call sites enter the personality (`.entry` in its linker script).
 pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 /// Start of the read-only tables.

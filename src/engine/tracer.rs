@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid, pipe};
+use picozone_syscalls::filter::OURS;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -153,7 +154,7 @@ fn take_back(pid: Pid) -> nix::Result<Next> {
     let low = |word: u64| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
     let mut words = [0u32; INFO_WORDS];
     words[0] = libc::SIGSYS.unsigned_abs();
-    words[2] = SYS_SECCOMP;
+    (words[1], words[2]) = (OURS, SYS_SECCOMP);
     (words[4], words[5]) = (low(ip), low(ip >> 32));
     (words[6], words[7]) = (low(number), ARCH);
     // SAFETY: of the same size, and any bits are a valid siginfo_t.

@@ -3,13 +3,13 @@
 use crate::config::Trap;
 use nix::errno::Errno;
 use picozone_personality::layout::{
-    FD_BASE, FD_COUNT, FD_PARENTS, FD_PERSONALITY, FD_TABLES, NR_DOORBELL, PERSONALITY_BASE,
-    PERSONALITY_SIZE, TABLES_BASE,
+    FD_BASE, FD_COUNT, FD_PARENTS, FD_PERSONALITY, FD_TABLES, JUDGE_END, NR_DOORBELL,
+    PERSONALITY_BASE, PERSONALITY_SIZE, TABLES_BASE,
 };
 use picozone_personality::messages::{Approved, COUNT};
 use picozone_personality::names::{NAMES_MAX, Names, Slot};
 use picozone_personality::tables::{HOWS_MAX, How, SourceAddress, TABLES_SIZE, Tables};
-use picozone_syscalls::filter::{FilterLayout, Insn, TRACE, TRAP, program};
+use picozone_syscalls::filter::{FilterLayout, Insn, OURS, TRACE, TRAP, program};
 use std::mem::{offset_of, size_of};
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -23,6 +23,7 @@ pub fn layout(trap: Trap) -> FilterLayout {
     let messages = at(offset_of!(Tables, messages));
     FilterLayout {
         personality: PERSONALITY_BASE..PERSONALITY_BASE + PERSONALITY_SIZE,
+        judge: JUDGE_END,
         hows: hows..hows + (HOWS_MAX * size_of::<How>()) as u64,
         empty: at(offset_of!(Tables, empty)),
         sources: sources..sources + (8 * size_of::<SourceAddress>()) as u64,
@@ -36,7 +37,7 @@ pub fn layout(trap: Trap) -> FilterLayout {
         fd_parents: FD_PARENTS,
         doorbell: NR_DOORBELL,
         trap: match trap {
-            Trap::Signal => TRAP,
+            Trap::Signal => TRAP | OURS,
             Trap::Ptrace => TRACE,
         },
     }

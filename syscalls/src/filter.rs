@@ -1,49 +1,10 @@
 //! The seccomp program: a balanced tree over the numbers, constant verdicts for native calls.
 
-pub use crate::form::{FilterLayout, TRACE};
+pub use crate::bpf::*;
+pub use crate::form::FilterLayout;
 use crate::meaning::ARCH;
 use crate::{Class, Form, ROWS, Test};
 use std::vec::Vec;
-
-/// `struct sock_filter`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Insn {
-    /// Operation.
-    pub code: u16,
-    /// Instructions to skip if the condition holds.
-    pub jt: u8,
-    /// Instructions to skip if not.
-    pub jf: u8,
-    /// Operand.
-    pub k: u32,
-}
-
-/// BPF_LD | BPF_W | BPF_ABS.
-pub const LOAD: u16 = 0x20;
-/// BPF_JMP | BPF_JA.
-pub const JUMP: u16 = 0x05;
-/// BPF_JMP | BPF_JEQ | BPF_K.
-pub const JEQ: u16 = 0x15;
-/// BPF_JMP | BPF_JGE | BPF_K.
-pub const JGE: u16 = 0x35;
-/// BPF_JMP | BPF_JSET | BPF_K.
-pub const JSET: u16 = 0x45;
-/// BPF_ALU | BPF_AND | BPF_K.
-pub const AND: u16 = 0x54;
-/// BPF_RET | BPF_K.
-pub const RETURN: u16 = 0x06;
-
-/// SECCOMP_RET_ALLOW.
-pub const ALLOW: u32 = 0x7fff_0000;
-/// SECCOMP_RET_TRAP.
-pub const TRAP: u32 = 0x0003_0000;
-/// SECCOMP_RET_ERRNO.
-pub const ERRNO: u32 = 0x0005_0000;
-/// SECCOMP_RET_USER_NOTIF.
-pub const NOTIFY: u32 = 0x7fc0_0000;
-/// SECCOMP_RET_KILL_PROCESS.
-pub const KILL: u32 = 0x8000_0000;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
@@ -228,7 +189,8 @@ impl Code<'_> {
         }
     }
 
-    /// Returns `value` if the caller is not the personality.
+    /// Returns `value` if the caller is not the personality, and that there is nothing to be said
+    /// against it to who only asks.
     fn unless_ours(&mut self, value: u32) {
         let range = &self.layout.personality;
         let (start, end, high) = (
@@ -237,11 +199,13 @@ impl Code<'_> {
             (range.start >> 32) as u32,
         );
         self.put(LOAD, 0, 0, OFFSET_IP + 4);
-        self.put(JEQ, 0, 3, high);
+        self.put(JEQ, 0, 4, high);
         self.put(LOAD, 0, 0, OFFSET_IP);
-        self.put(JGE, 0, 1, start);
-        self.put(JGE, 0, 1, end);
+        self.put(JGE, 0, 2, start);
+        self.put(JEQ, 2, 0, self.layout.judge as u32);
+        self.put(JGE, 0, 2, end);
         self.put(RETURN, 0, 0, value);
+        self.put(RETURN, 0, 0, ERRNO | JUDGED);
     }
 
     /// Returns ALLOW if the form holds, else goes on behind.

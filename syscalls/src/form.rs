@@ -4,6 +4,7 @@
 //! test compares the filter with [`Test::holds`]. Only scalars are judged; what a pointer points at
 //! may change.
 
+use crate::bpf::TRACE;
 use crate::nr;
 
 /// What the tests compare with.
@@ -11,6 +12,9 @@ use crate::nr;
 pub struct FilterLayout {
     /// The personality's image.
     pub personality: core::ops::Range<u64>,
+    /// Where in there the personality has a guest's own filters judge a call: behind the instruction.
+    /// Nothing that the personality serves is ever made from there.
+    pub judge: u64,
     /// The approved `open_how`s, 32 bytes apart.
     pub hows: core::ops::Range<u64>,
     /// Address of the empty string.
@@ -48,9 +52,6 @@ impl FilterLayout {
         self.trap == TRACE && number == nr::ptrace
     }
 }
-
-/// SECCOMP_RET_TRACE.
-pub const TRACE: u32 = 0x7ff0_0000;
 
 /// One test; the first field is the argument's index.
 #[derive(Clone, Copy, Debug)]
@@ -305,6 +306,9 @@ pub(crate) const CLOCK: Form = &[
 pub(crate) const UNSHARE: Form = &[&[Clear(0, !0x0005_0f00), HighZero(0)]];
 /// The same, but for descriptors and working directory, of which the personality must know.
 pub(crate) const UNSHARE_LITTLE: Form = &[&[Clear(0, !0x0005_0900), HighZero(0)]];
+/// seccomp: one more filter (`SECCOMP_SET_MODE_FILTER`), which only takes away: the kernel does the least
+/// of what several filters say. No listener (`SECCOMP_FILTER_FLAG_NEW_LISTENER`).
+pub(crate) const SECCOMP: Form = &[&[EqLow(0, 1), Clear(1, !0x17), HighZero(1)]];
 /// No flags, which came with later versions of landlock(7) than guests see.
 pub(crate) const LANDLOCK_RESTRICT: Form = &[&[EqLow(1, 0)]];
 /// `UFFD_USER_MODE_ONLY`: nobody but the guest's own code waits for such a fault.

@@ -10,6 +10,7 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod bpf;
 mod class;
 mod decode;
 mod entry;

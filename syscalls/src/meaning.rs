@@ -38,6 +38,8 @@ pub enum Verdict {
 
 const EPERM: u16 = 1;
 const ENOSYS: u16 = 38;
+/// [`JUDGED`](crate::filter::JUDGED).
+const JUDGED: u16 = 4094;
 
 fn high(value: u64) -> u64 {
     value >> 32
@@ -98,8 +100,11 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
         return Verdict::Kill;
     }
     let is_ours = layout.personality.contains(&call.ip);
+    let is_judged = call.ip == layout.judge;
     if call.nr == layout.doorbell {
-        return if is_ours {
+        return if is_judged {
+            Verdict::Errno(JUDGED)
+        } else if is_ours {
             Verdict::Notify
         } else {
             Verdict::Errno(ENOSYS)
@@ -120,6 +125,7 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
         {
             Verdict::Trap
         }
+        _ if is_judged => Verdict::Errno(JUDGED),
         Class::Emulated(_) if layout.is_refused(call.nr) => Verdict::Errno(EPERM),
         Class::Emulated(form) | Class::Split(_, form) if fits(form) => Verdict::Allow,
         Class::Guarded(_) | Class::Split(..) | Class::Emulated(_) => Verdict::Errno(EPERM),

@@ -344,7 +344,7 @@ table! {
     314 sched_setattr(pid: Tid, attr: StructIn, flags: Flags) -> Zero = Emulated(SELF0);
     315 sched_getattr(pid: Tid, attr: StructOut, size: Size, flags: Flags) -> Zero = Emulated(SELF0);
     316 renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Flags) -> Zero = Emulated(ANY);
-    317 seccomp(operation: Command, flags: Flags, args: Argument) -> Int = Refused(Errno::ENOSYS, "a filter of the guest's own would see translated calls");
+    317 seccomp(operation: Command, flags: Flags, args: Argument) -> Int = Emulated(SECCOMP);
     318 getrandom(buf: BufOut, buflen: Size, flags: Flags) -> Size = Native;
     319 memfd_create(name: Text, flags: Flags) -> Fd = Native;
     320 kexec_file_load(kernel_fd: Fd, initrd_fd: Fd, cmdline_len: Size, cmdline: Text, flags: Flags) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");

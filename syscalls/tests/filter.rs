@@ -13,6 +13,7 @@ fn layout() -> FilterLayout {
     FilterLayout {
         trap: filter::TRAP,
         personality: 0x6000_0000_0000..0x6000_0010_0000,
+        judge: 0x6000_0000_00f2,
         hows: 0x6001_0000_1000..0x6001_0000_5000,
         empty: 0x6001_0000_0200,
         sources: 0x6001_0000_0400..0x6001_0000_0800,
@@ -98,6 +99,7 @@ fn every_number(layout: &FilterLayout) {
         for ip in [
             0x1000,
             layout.personality.start,
+            layout.judge,
             layout.personality.end - 1,
             layout.personality.end,
         ] {
@@ -226,9 +228,9 @@ fn interesting() -> impl Strategy<Value = u64> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
     #[test]
-    fn random_calls(at in 0..ROWS.len(), is_ours: bool, args in prop::array::uniform6(interesting())) {
+    fn random_calls(at in 0..ROWS.len(), ip in 0..3usize, args in prop::array::uniform6(interesting())) {
         let layout = layout();
-        let ip = if is_ours { layout.personality.start + 0x1234 } else { 0x7000_0000_0000 };
+        let ip = [0x7000_0000_0000, layout.personality.start + 0x1234, layout.judge][ip];
         let call = Call { nr: ROWS[at].nr, arch: ARCH, ip, args };
         thread_local!(static CODE: Vec<Insn> = program(&self::layout()));
         CODE.with(|code| assert_eq!(run(code, &call), verdict(&layout, &call), "{} {call:x?}", ROWS[at].name));

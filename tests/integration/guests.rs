@@ -11,6 +11,7 @@ in_each_role!(
     crowds,
     edges,
     files,
+    filters,
     ipc,
     keys,
     lists,
@@ -199,6 +200,24 @@ const IPC: &[&str] = &[
     "sem_undo",
     "msg_waits",
 ];
+
+fn filters(home: &Home) {
+    let all = [
+        "answers",
+        "signals",
+        "ends",
+        "strict",
+        "several",
+        "arguments",
+        "inherited",
+        "threads",
+        "refused",
+        "powers",
+    ];
+    // The last one natively takes root.
+    let count = all.len() - usize::from(!harness::am_root());
+    sections(home, "filters", &all[..count]);
+}
 
 fn ipc(home: &Home) {
     let zone = home.boot("ipc");

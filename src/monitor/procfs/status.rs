@@ -2,6 +2,7 @@
 
 use super::{Errno, Subject, View, maps};
 use crate::ids::HostPid;
+use picozone_personality::capabilities::STRICT;
 use picozone_personality::layout::OWN_MASK;
 
 /// What may differ from the personality's mask: SIGKILL and SIGSTOP are in none, and the kernel adds
@@ -84,7 +85,14 @@ pub(super) fn status(
             "CapAmb" => set(capabilities.ambient),
             "NoNewPrivs" => capabilities.no_new_privs.to_string(),
             // The wall is none of the zone's business.
-            "Seccomp" | "Seccomp_filters" => "0".to_owned(),
+            "Seccomp" => match capabilities.filters {
+                0 => 0,
+                STRICT => 1,
+                _ => 2,
+            }
+            .to_string(),
+            "Seccomp_filters" if capabilities.filters == STRICT => "0".to_owned(),
+            "Seccomp_filters" => capabilities.filters.to_string(),
             "VmPeak" | "VmSize" => {
                 size = kilobytes(value).saturating_sub(hidden_kb);
                 format!("{size:>8} kB")

@@ -5,8 +5,8 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, capabilities, exec, file, identity, ipc, itself, keys, landlock, library,
-    namespaces, others, path, pidfd, process, room, signal, socket,
+    Errno, Result, capabilities, exec, file, filters, identity, ipc, itself, keys, landlock,
+    library, namespaces, others, path, pidfd, process, room, signal, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -125,6 +125,7 @@ handlers! {
         personality => identity::persona(a[0]),
         sethostname => identity::set_name(thread, 0, a[0], a[1]),
         setdomainname => identity::set_name(thread, 1, a[0], a[1]),
+        seccomp => filters::seccomp(thread, a[0], a[1], a[2]),
         prctl => identity::prctl(thread, a[0], [a[1], a[2], a[3], a[4]]),
         getrlimit => match a[1] {
             0 => Err(Errno::EFAULT),

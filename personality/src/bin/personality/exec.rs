@@ -8,7 +8,7 @@ use crate::monitor::tables;
 use crate::path::{self, Reach};
 use crate::signal::{BLOCK_ALL, block_all, set_kernel_mask, unblock};
 use crate::thread::Thread;
-use crate::{Errno, Result, file, handover, memory, pids, plan};
+use crate::{Errno, Result, file, filters, handover, memory, pids, plan};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
@@ -63,12 +63,16 @@ fn execute_blocked(
     path: &CStr,
     mask: u64,
 ) -> Result<u64> {
+    let inherited = (filters::count(thread), filters::no_new_privs(thread));
     let mut claim = handover::claim(thread.process().host_pid);
     plan::prepare(thread, &mut claim, dirfd, path, flags)?;
     if claim.handover.front_count != 0 && is_found_by_closing(dirfd, path) {
         plan::close_images(claim.handover);
         return Err(Errno::ENOENT);
     }
+    // What was put on all threads is the new program's own.
+    let own = &mut thread.credentials.capabilities;
+    (own.filters, own.no_new_privs) = inherited;
     let mut after = thread.credentials;
     if let Err(errno) = after.execute(&claim.handover.privileges) {
         plan::close_images(claim.handover);

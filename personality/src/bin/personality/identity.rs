@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, memory, pids};
+use crate::{Errno, Result, filters, memory, pids};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
@@ -290,7 +290,7 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         PR_GET_SECUREBITS => return Ok(u64::from(capabilities.secure)),
         PR_CAPBSET_READ => return capabilities.bounds(first),
         PR_GET_NO_NEW_PRIVS if first == 0 && is_rest_zero => {
-            return Ok(u64::from(capabilities.no_new_privs));
+            return Ok(u64::from(filters::no_new_privs(thread)));
         }
         PR_SET_KEEPCAPS => capabilities.set_keeps(first)?,
         PR_SET_SECUREBITS => capabilities.set_secure(first)?,
@@ -300,7 +300,9 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
             capabilities.no_new_privs = 1;
             0
         }
-        PR_GET_SECCOMP | PR_SET_PTRACER => return Ok(0),
+        PR_GET_SECCOMP => return Ok(filters::mode(thread)),
+        PR_SET_SECCOMP => return filters::set_mode(thread, first, rest[0]),
+        PR_SET_PTRACER => return Ok(0),
         _ => return Err(Errno::EINVAL),
     };
     changed(thread, &old);

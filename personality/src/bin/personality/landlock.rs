@@ -9,7 +9,7 @@ use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory};
+use crate::{Errno, Result, filters, memory};
 use linux_raw_sys::general::{__NR_landlock_create_ruleset, __NR_landlock_restrict_self};
 
 /// The version that guests see.
@@ -52,7 +52,7 @@ pub fn create_ruleset(attr: u64, size: u64, flags: u64) -> Result<u64> {
 /// landlock_restrict_self(2): as in the zone, where most do without `no_new_privs`.
 #[inline(never)]
 pub fn restrict_self(thread: &Thread, ruleset: u64, flags: u64) -> Result<u64> {
-    if thread.credentials.capabilities.no_new_privs == 0 && !has(thread, Power::Administer) {
+    if filters::no_new_privs(thread) == 0 && !has(thread, Power::Administer) {
         return Err(Errno::EPERM);
     }
     if flags as u32 != 0 {

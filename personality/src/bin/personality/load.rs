@@ -86,6 +86,7 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     // An exec begins with memory that nobody has locked.
     pids::own(thread).is_locked.store(0, Relaxed);
     keys::lay_down(pids::own(thread));
+    process.filters = thread.credentials.capabilities.filters.into();
     let own = &thread.credentials;
     process.dumpable = u32::from(own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1]);
     identity::changed(thread, &old);

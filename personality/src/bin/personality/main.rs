@@ -37,6 +37,7 @@ mod capabilities;
 mod dispatch;
 mod exec;
 mod file;
+mod filters;
 mod groups;
 mod handover;
 mod identity;

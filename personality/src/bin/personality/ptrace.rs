@@ -168,6 +168,11 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
     Ok(result)
 }
 
+/// Whether a thread goes on as a tracer in the zone has said.
+pub fn is_traced(host: u32) -> bool {
+    tracee(host).is_ok_and(|tracee| tracee.mode.load(Relaxed) != 0)
+}
+
 /// Whether a thread is traced, and so what it makes is too.
 pub fn has_children_traced(host: u32) -> bool {
     const FOLLOWS: u32 = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;

@@ -10,6 +10,7 @@
 
 use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
+use crate::filters::{self, Verdict};
 use crate::thread::{Handlers, Pending, Thread, me};
 use crate::{Errno, Result, dispatch};
 use crate::{memory, ptrace};
@@ -136,6 +137,9 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
     let (info, context) = unsafe { (&mut *info, &mut *context) };
     let thread = me();
     if signal == SIGSYS && info.code() == SYS_SECCOMP {
+        if filters::is_refused(context) {
+            return;
+        }
         if !matches!(arch::place(&context.regs), Place::Guest) {
             crate::die("picozone: the filter refused a call of the personality\n");
         }
@@ -146,7 +150,20 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         thread.boundary = 0;
         thread.noted_mask = None;
         let nr = info.i32_at(24) as u32;
-        if let Some(result) = dispatch::call(thread, nr) {
+        let verdict = if thread.is_filtered() {
+            filters::judge(thread, nr, info, context)
+        } else {
+            Verdict::Serve
+        };
+        let result = match verdict {
+            Verdict::Serve => dispatch::call(thread, nr),
+            Verdict::Result(result) => Some(result),
+            Verdict::Signal => {
+                deliver(thread, SIGSYS, info, context);
+                None
+            }
+        };
+        if let Some(result) = result {
             if result == arch::RESTART {
                 context.regs.rip -= 2;
                 context.regs.rax = u64::from(nr);

@@ -39,6 +39,10 @@ pub struct Process {
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
     pub keepcaps: u32,
+    /// How many seccomp filters its threads have put on: [`crate::filters`].
+    pub filters: AtomicU32,
+    /// How many of these all threads have at least, and [`crate::filters::NO_NEW_PRIVS`].
+    pub filters_of_all: AtomicU32,
     /// Whether set_tid_address(2) was called since the exec.
     pub has_told_id: bool,
     /// Number of its root directory: [`crate::path::root`].
@@ -216,6 +220,11 @@ impl Thread {
         self.region() != &raw const MAIN_REGION as u64
             && self.own_process.users.load(Ordering::Acquire) == 0
             && self.own_handlers.users.load(Ordering::Acquire) == 0
+    }
+    /// Whether a seccomp filter of the guest's own may be on the thread.
+    #[inline(always)]
+    pub fn is_filtered(&self) -> bool {
+        self.process().filters.load(Ordering::Relaxed) != 0
     }
     pub fn region(&self) -> u64 {
         core::ptr::from_ref(self) as u64

@@ -17,6 +17,8 @@
 
 #[path = "hostile/datagrams.rs"]
 mod datagrams;
+#[path = "hostile/filters.rs"]
+mod filters;
 #[path = "hostile/names.rs"]
 mod names;
 
@@ -1425,6 +1427,7 @@ fn main() {
     memory();
     files();
     names::names();
+    filters::filters();
     others(pid, &socket);
     datagrams::attempts(&format!("{socket}.datagrams"));
     ipc();

@@ -384,7 +384,10 @@ extern "C" fn serve(call: &mut Registers) {
     thread.rooms = 0;
     let nr = call.rax as u32;
     let args = [call.rdi, call.rsi, call.rdx, call.r10, call.r8, call.r9];
-    let result = if nr == picozone_syscalls::nr::rt_sigreturn {
+    // Filters of the guest's own are the kernel's to judge.
+    let result = if thread.is_filtered() {
+        super::RESTART
+    } else if nr == picozone_syscalls::nr::rt_sigreturn {
         signal::return_by_jump(thread, call.rsp)
     } else if SERVED.get(nr as usize) == Some(&true) {
         dispatch::result_of(thread, nr, args)

@@ -1,0 +1,110 @@
+//! Seccomp filters of a guest's own, which must take nothing from the zone's; and the place where calls
+//! are only judged.
+
+use super::{DOORBELL, HOWS, attempt, both, inside, may_trace, ptr, raw, stop, trace, traced};
+use picozone_personality::layout::{FD_MOUNT0, JUDGE_END};
+use std::arch::asm;
+
+/// SECCOMP_RET_ALLOW, SECCOMP_RET_TRACE, SECCOMP_RET_USER_NOTIF.
+const ACTIONS: [u64; 3] = [0x7fff_0000, 0x7ff0_0000, 0x7fc0_0000];
+
+/// Puts a filter on that says this of one call, and allows all others.
+fn put_on(action: u64, nr: i64, flags: u64) -> i64 {
+    let program = [
+        0x20,
+        0x15 | 1 << 24 | (nr as u64) << 32,
+        6 | action << 32,
+        6 | ACTIONS[0] << 32,
+    ];
+    let fprog = [4, ptr(&program)];
+    inside(libc::SYS_seccomp, [1, flags, ptr(&fprog), 0, 0, 0])
+}
+
+/// Makes a call where none is made.
+fn judged(nr: i64, a: [u64; 6]) -> i64 {
+    let result: i64;
+    unsafe {
+        asm!("call {at}", at = in(reg) JUDGE_END - 2, inlateout("rax") nr => result,
+            in("rdi") a[0], in("rsi") a[1], in("rdx") a[2], in("r10") a[3], in("r8") a[4],
+            in("r9") a[5], lateout("rcx") _, lateout("r11") _);
+    }
+    result
+}
+
+pub fn filters() {
+    for (name, flags) in [("a listener", 8), ("all threads and a listener", 0x19)] {
+        attempt(&format!("a filter with {name}"), || {
+            put_on(ACTIONS[0], 0, flags)
+        });
+    }
+    both(
+        "no filter for who is privileged",
+        libc::SYS_seccomp,
+        [1, 1 << 40, 0, 0, 0, 0],
+    );
+    let zeroes = [0u64; 64];
+    let how = HOWS.start;
+    for action in ACTIONS {
+        let name = format!("{action:#x} by a filter of its own");
+        let rows: [(&str, i64, [u64; 6]); 3] = [
+            (
+                "io_uring_setup",
+                libc::SYS_io_uring_setup,
+                [1, ptr(&zeroes), 0, 0, 0, 0],
+            ),
+            ("bpf", libc::SYS_bpf, [0, ptr(&zeroes), 64, 0, 0, 0]),
+            (
+                "a user name space",
+                libc::SYS_unshare,
+                [libc::CLONE_NEWUSER as u64, 0, 0, 0, 0, 0],
+            ),
+        ];
+        for (what, nr, args) in rows {
+            attempt(&format!("{what} under {name}"), || {
+                put_on(action, nr, 0);
+                raw(nr, args)
+            });
+        }
+    }
+    let root = u64::from(FD_MOUNT0);
+    for (what, nr, args) in [
+        (
+            "an approved open",
+            libc::SYS_openat2,
+            [root, ptr(b".\0"), how, 24, 0, 0],
+        ),
+        ("the doorbell", DOORBELL, [0; 6]),
+        ("a child", libc::SYS_fork, [0; 6]),
+        ("a filter", libc::SYS_seccomp, [1, 0, 0, 0, 0, 0]),
+    ] {
+        attempt(&format!("{what} where calls are only judged"), || {
+            judged(nr, args)
+        });
+    }
+    if !may_trace() {
+        return;
+    }
+    attempt(
+        "another call where a filter of its own stops for a tracer",
+        || {
+            const EVENTS: u64 = 1 << 7;
+            let pid = traced(EVENTS, || {
+                put_on(ACTIONS[1], libc::SYS_sched_yield, 0);
+                raw(libc::SYS_sched_yield, [0; 6])
+            });
+            trace(7, pid, 0, 0);
+            stop(pid);
+            trace(6, pid, 15 * 8, libc::SYS_unshare as u64);
+            trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
+            trace(24, pid, 0, 0);
+            stop(pid);
+            let mut result = 0i64;
+            trace(3, pid, 10 * 8, &raw mut result as u64);
+            if result == libc::SYS_unshare {
+                -1
+            } else {
+                result
+            }
+        },
+    );
+}
