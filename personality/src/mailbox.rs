@@ -63,6 +63,14 @@ pub mod recorded {
     pub const FORGET: u64 = 2;
 }
 
+/// Operations of [`Request::Notice`].
+pub mod notice {
+    /// Makes the socket; the value is its descriptor. The handed-over socket is the one to tell.
+    pub const MAKE: u64 = 0;
+    /// Nothing will come to the handed-over socket, which was made so.
+    pub const FORGET: u64 = 1;
+}
+
 /// Operations of [`Request::Raise`].
 pub mod raise {
     /// A file with its content, a directory with stand-ins for what it holds.
@@ -305,6 +313,9 @@ requests! {
     /// Keys: args = operation (see [`key`]), its arguments, then in the last two words file system user
     /// and group, process and real user.
     Key = 48;
+    /// A socket of netlink(7) by which a POSIX queue tells of a message (`SIGEV_THREAD`): what comes there
+    /// goes on to a handed-over socket that stands for one. args = operation (see [`notice`]), cookie.
+    Notice = 49;
     /// Vets the names in [`Commons::missed`](crate::commons::Commons::missed).
     Names = 53;
     /// Asks to be told of changes on the way to a directory: args = its mount's row; a = its path

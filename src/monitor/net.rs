@@ -177,6 +177,22 @@ impl Net {
             .map_err(number)
     }
 
+    /// A netlink socket of the kernel's whose one message goes on to a handed-over stand-in.
+    ///
+    /// # Errors
+    /// EINVAL: it is none. Those of socket(2).
+    pub fn notice(&self, stand_in: &OwnedFd) -> std::result::Result<OwnedFd, i32> {
+        self.netlink.notice(stand_in).map_err(number)
+    }
+
+    /// No message will come to what [`Net::notice`] made.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn forget_notice(&self, kernels: &OwnedFd) -> std::result::Result<(), i32> {
+        self.netlink.forget_notice(kernels).map_err(number)
+    }
+
     /// The zone's name for a unix address that the kernel holds.
     #[must_use]
     pub fn unix_name(&self, address: &[u8]) -> Vec<u8> {

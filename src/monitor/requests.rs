@@ -13,7 +13,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{
-    ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, xattr,
+    ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
 };
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
@@ -147,6 +147,17 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             listener
                 .add(call, socket.as_fd(), is_cloexec)
                 .map(i64::from)
+        }
+        Request::Notice => {
+            let socket = handed(zone, args[1])?;
+            match args[0] {
+                notice::MAKE => {
+                    let kernels = zone.net.notice(&socket)?;
+                    listener.add(call, kernels.as_fd(), true).map(i64::from)
+                }
+                notice::FORGET => zone.net.forget_notice(&socket).map(|()| 0),
+                _ => Err(libc::EINVAL),
+            }
         }
         Request::Xattr => {
             let name = text();

@@ -34,7 +34,7 @@ use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
@@ -201,10 +201,14 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         ));
     }
     let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
-    let ended = halt.clone();
+    static IS_HALTING: AtomicBool = AtomicBool::new(false);
+    let (ended, name) = (halt.clone(), boot.name.clone());
     std::thread::spawn(move || {
         // Init's end is the zone's end.
-        let _ = nix::sys::wait::waitpid(Pid::from_raw(init), None);
+        let end = nix::sys::wait::waitpid(Pid::from_raw(init), None);
+        if !IS_HALTING.load(Ordering::Relaxed) {
+            eprintln!("zone {name}: its init ended ({end:?}), and so does the zone");
+        }
         let _ = ended.send(Duration::ZERO);
     });
     {
@@ -213,6 +217,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     }
     ready();
     let grace = halted.recv().unwrap_or_default();
+    IS_HALTING.store(true, Ordering::Relaxed);
     alive.mark_halting();
     end_all(init, grace);
     zone.net.end();

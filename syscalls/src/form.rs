@@ -141,7 +141,6 @@ pub(crate) const FCNTL: Form = &[
                 7,
                 10,
                 11,
-                36,
                 37,
                 38,
                 F_DUPFD_CLOEXEC,
@@ -159,8 +158,9 @@ pub(crate) const FCNTL: Form = &[
     &[FdFree(0), EqLow(1, 1024), EqLow(2, F_UNLCK)],
 ];
 const F_UNLCK: u32 = 2;
-/// F_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is signalled.
-pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 15, 16])]];
+/// F_GETLK, F_OFD_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is
+/// signalled.
+pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 36, 15, 16])]];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them. PIDFD_GET_INFO in its first size: no guest
 /// has a descriptor of a process outside its zone.
 /// FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR: what they tell is not all.

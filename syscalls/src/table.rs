@@ -271,7 +271,7 @@ table! {
     241 mq_unlink(name: IpcName) -> Zero = Emulated(NEVER);
     242 mq_timedsend(mqdes: Fd, msg_ptr: Buf, msg_len: Size, msg_prio: Int, abs_timeout: TimeIn) -> Zero = Native;
     243 mq_timedreceive(mqdes: Fd, msg_ptr: BufOut, msg_len: Size, msg_prio: StructOut, abs_timeout: TimeIn) -> Size = Native;
-    244 mq_notify(mqdes: Fd, sevp: StructIn) -> Zero = Native;
+    244 mq_notify(mqdes: Fd, sevp: Sigevent) -> Zero = Emulated(ANY);
     245 mq_getsetattr(mqdes: Fd, newattr: StructIn, oldattr: StructOut) -> Zero = Native;
     246 kexec_load(entry: Addr, nr_segments: Count, segments: StructIn, flags: Flags) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
     247 waitid(idtype: Flags, id: Who, infop: SiginfoOut, options: WaitOptions, rusage: StructOut) -> Zero = Emulated(ANY);
@@ -309,14 +309,14 @@ table! {
     279 move_pages(pid: Tgid, count: Count, pages: StructIn, nodes: StructIn, status: StructOut, flags: Flags) -> Zero = Emulated(ANY);
     280 utimensat(dirfd: DirFd, pathname: Path, times: TimeIn, flags: AtFlags) -> Zero = Emulated(NEVER);
     281 epoll_pwait(epfd: Fd, events: StructOut, maxevents: Count, timeout: TimeoutMs, sigmask: SigsetIn, sigsetsize: Size) -> Count = Split(NULL4, ANY);
-    282 signalfd(fd: Fd, mask: SigsetIn, sizemask: Size) -> Fd = Native;
+    282 signalfd(fd: Fd, mask: SigsetIn, sizemask: Size) -> Fd = Emulated(ANY);
     283 timerfd_create(clockid: Clock, flags: Flags) -> Fd = Native;
     284 eventfd(initval: Int) -> Fd = Native;
     285 fallocate(fd: Fd, mode: Flags, offset: Offset, size: Size) -> Zero = Native;
     286 timerfd_settime(fd: Fd, flags: Flags, new_value: TimeIn, old_value: TimeOut) -> Zero = Native;
     287 timerfd_gettime(fd: Fd, curr_value: TimeOut) -> Zero = Native;
     288 accept4(sockfd: Fd, addr: SockAddrOut, addrlen: SizeInOut, flags: SocketFlags) -> Fd = Emulated(ANY);
-    289 signalfd4(fd: Fd, mask: SigsetIn, sizemask: Size, flags: Flags) -> Fd = Native;
+    289 signalfd4(fd: Fd, mask: SigsetIn, sizemask: Size, flags: Flags) -> Fd = Emulated(ANY);
     290 eventfd2(initval: Int, flags: Flags) -> Fd = Native;
     291 epoll_create1(flags: Flags) -> Fd = Native;
     292 dup3(oldfd: Fd, newfd: Fd, flags: OpenFlags) -> Fd = Split(FD01, DUP3);

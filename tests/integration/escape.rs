@@ -16,6 +16,7 @@ in_each_role!(
     attempts_are_refused_where_programs_are_rewritten,
     set_id_bits_stay_in_the_zone,
     another_zone_is_out_of_reach,
+    init_outlives_its_guests,
     objects_of_another_zone_do_not_exist
 );
 confined!(attempts_are_refused);
@@ -150,6 +151,33 @@ fn set_id_bits_stay_in_the_zone(home: &Home) {
         let mode = fs::metadata(zone.root().join("srv").join(name)).map(|data| data.mode());
         assert_eq!(mode.expect("it is there") & 0o6000, 0, "{name}");
     }
+}
+
+/// What a program does to init of its zone is without effect; machine code ends it, and then the zone has
+/// ended, its command line says so, and it boots again.
+fn init_outlives_its_guests(home: &Home) {
+    let zone = home.boot("cage");
+    fs::copy(harness::guest("hostile_init"), zone.root().join("hostile")).expect("the guest");
+    let output = zone.run(&["/hostile", "asks"]);
+    assert_all_refused(&output);
+    // It reaps, and starts programs.
+    let zombies = "sh -c '(true &) ; true'; ps -eo stat | grep -c Z";
+    harness::eventually("orphans are reaped", || {
+        (zone.run(&["sh", "-c", zombies]).stdout == "0\n").then_some(())
+    });
+    assert!(home.zone(&["list"]).ok().contains("running"));
+
+    zone.run(&["/hostile", "kills"]);
+    harness::eventually("the zone has ended", || {
+        home.zone(&["list"])
+            .ok()
+            .contains("installed")
+            .then_some(())
+    });
+    let log = fs::read_to_string(home.dir().join("zones/cage/run/log")).expect("the log");
+    assert!(log.contains("its init ended"), "{log}");
+    home.zone(&["boot", "cage"]).ok();
+    assert_eq!(zone.sh("echo well"), "well\n");
 }
 
 fn another_zone_is_out_of_reach(home: &Home) {

@@ -7,6 +7,7 @@ in_each_role!(
     attributes,
     by_an_ordinary_user,
     calls,
+    cores,
     credentials,
     crowds,
     edges,
@@ -15,6 +16,7 @@ in_each_role!(
     ipc,
     keys,
     lists,
+    many,
     mounts,
     others,
     permissions,
@@ -29,7 +31,8 @@ in_each_role!(
     settings,
     signals,
     storms,
-    threads
+    threads,
+    told
 );
 
 /// Natively it takes root to have some attributes.
@@ -102,6 +105,55 @@ fn crowds(home: &Home) {
     sections(home, "crowds", &all);
 }
 
+/// Where the host has core files lie beside what ended.
+fn cores(home: &Home) {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    if pattern.trim() != "core" {
+        return harness::skip("core files", "the host's core_pattern is not `core`");
+    }
+    let all = ["kinds", "limits", "threads", "not_dumpable", "elsewhere"];
+    sections(home, "cores", &all);
+}
+
+const MANY: &[&str] = &[
+    "thousand",
+    "forks",
+    "large",
+    "full",
+    "contexts",
+    "shared_mutexes",
+    "owner_died",
+];
+
+fn many(home: &Home) {
+    let zone = home.boot("many");
+    compare(&zone, "many", MANY);
+    // Natively it takes root to be other users.
+    if harness::am_root() {
+        compare(&zone, "many", &["identities"]);
+    }
+}
+
+const TOLD: &[&str] = &[
+    "descriptors",
+    "inherited",
+    "interrupted",
+    "numbers_again",
+    "threads",
+    "executed",
+    "notices",
+    "events",
+    "peers",
+    "locks",
+    "terminal",
+    "waits",
+    "deaths",
+];
+
+fn told(home: &Home) {
+    sections(home, "told", TOLD);
+}
+
 fn files(home: &Home) {
     sections(home, "files", FILES);
 }
@@ -118,6 +170,7 @@ fn by_an_ordinary_user(home: &Home) {
         ("edges", EDGES),
         ("files", FILES),
         ("ipc", IPC),
+        ("many", MANY),
         ("others", OTHERS),
         ("processes", PROCESSES),
         ("quick", QUICK),
@@ -125,6 +178,7 @@ fn by_an_ordinary_user(home: &Home) {
         ("senders", SENDERS),
         ("signals", SIGNALS),
         ("threads", THREADS),
+        ("told", TOLD),
     ] {
         compare_by(&zone, user, program, sections);
     }

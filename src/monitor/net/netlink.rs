@@ -8,6 +8,7 @@
 //! natively is `ENOBUFS`.
 
 mod answer;
+mod notice;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,6 +16,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, recv, send, setsockopt,
     socketpair, sockopt::Priority,
 };
+use notice::Notice;
 use picozone_personality::mailbox::NETLINK;
 use picozone_personality::net::ZoneNet;
 use picozone_personality::net::netlink::{End, name};
@@ -41,8 +43,16 @@ pub(super) struct Netlink {
 }
 
 struct Server {
-    new: Sender<Socket>,
+    new: Sender<Arrival>,
     wake: PipeWriter,
+}
+
+/// What the thread is told.
+enum Arrival {
+    Socket(Socket),
+    Notice(Notice),
+    /// By its inode.
+    Forgotten(u64),
 }
 
 /// The other end of a guest's socket.
@@ -97,19 +107,22 @@ impl Netlink {
             let flags = nix::fcntl::OFlag::O_NONBLOCK;
             nix::fcntl::fcntl(&guest, nix::fcntl::FcntlArg::F_SETFL(flags))?;
         }
+        self.tell(Arrival::Socket(Socket {
+            fd: own,
+            port,
+            is_route,
+        }))?;
+        Ok(guest)
+    }
+
+    fn tell(&self, arrival: Arrival) -> Result<(), Errno> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
             *server = Some(start(self.net)?);
         }
         let server = server.as_mut().ok_or(Errno::ENOBUFS)?;
-        let socket = Socket {
-            fd: own,
-            port,
-            is_route,
-        };
-        server.new.send(socket).map_err(|_| Errno::ENOBUFS)?;
-        server.wake.write_all(&[0]).map_err(|_| Errno::ENOBUFS)?;
-        Ok(guest)
+        server.new.send(arrival).map_err(|_| Errno::ENOBUFS)?;
+        server.wake.write_all(&[0]).map_err(|_| Errno::ENOBUFS)
     }
 }
 
@@ -131,14 +144,16 @@ fn start(net: ZoneNet) -> Result<Server, Errno> {
 }
 
 /// The thread.
-fn run(net: &ZoneNet, arrivals: &Receiver<Socket>, mut woken: PipeReader) {
+fn run(net: &ZoneNet, arrivals: &Receiver<Arrival>, mut woken: PipeReader) {
     let mut sockets: Vec<Socket> = Vec::new();
+    let mut notices: Vec<Notice> = Vec::new();
     let mut buffer = vec![0; REQUEST_MAX];
     loop {
         let is_woken = {
             let mut fds = vec![PollFd::new(woken.as_fd(), PollFlags::POLLIN)];
-            let all = sockets.iter();
-            fds.extend(all.map(|socket| PollFd::new(socket.fd.as_fd(), PollFlags::POLLIN)));
+            let all = sockets.iter().map(|socket| socket.fd.as_fd());
+            let all = all.chain(notices.iter().map(|notice| notice.fd.as_fd()));
+            fds.extend(all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => {
@@ -150,11 +165,24 @@ fn run(net: &ZoneNet, arrivals: &Receiver<Socket>, mut woken: PipeReader) {
             events.is_some_and(|events| !events.is_empty())
         };
         sockets.retain(|socket| socket.serve(net, &mut buffer));
+        notices.retain(|notice| notice.serve(&sockets));
         if is_woken {
             match woken.read(&mut [0; 64]) {
                 Ok(0) | Err(_) => return,
-                Ok(_) => sockets.extend(arrivals.try_iter()),
+                Ok(_) => {
+                    for arrival in arrivals.try_iter() {
+                        match arrival {
+                            Arrival::Socket(socket) => sockets.push(socket),
+                            Arrival::Notice(notice) => notices.push(notice),
+                            Arrival::Forgotten(inode) => {
+                                notices.retain(|notice| notice.inode != inode);
+                            }
+                        }
+                    }
+                }
             }
+            let too_many = notices.len().saturating_sub(notice::NOTICES_MAX);
+            notices.drain(..too_many);
             // What is refused is closed: its guest reads an end of file.
             sockets.truncate(SOCKETS_MAX);
         }

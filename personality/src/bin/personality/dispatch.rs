@@ -6,7 +6,7 @@ use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, exec, file, filters, identity, ipc, itself, keys, landlock,
-    library, namespaces, others, path, pidfd, process, room, signal, socket,
+    library, namespaces, others, path, pidfd, process, room, signal, signalfd, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -54,7 +54,11 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 /// Serves a call whose registers are all that it needs.
 pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     thread.call = nr;
-    let mut result = serve(thread, nr, a);
+    let mut result = match nr {
+        // Native, but for processes that have made a signalfd.
+        __NR_read | __NR_readv => signalfd::read(thread, nr, a),
+        _ => serve(thread, nr, a),
+    };
     if result == Err(Errno::EMFILE) && room::make(thread) {
         result = serve(thread, nr, a);
     }
@@ -181,6 +185,7 @@ handlers! {
         rt_sigsuspend => signal::sigsuspend(thread, a[0], a[1]),
         rt_sigtimedwait => signal::sigtimedwait(thread, a[0], a[1], a[2], a[3]),
         rt_sigpending => signal::sigpending(thread, a[0], a[1]),
+        signalfd | signalfd4 => signalfd::create(thread, nr, a),
         ppoll | epoll_pwait | epoll_pwait2 | pselect6 | io_pgetevents => {
             signal::wait_with_mask(thread, nr, a)
         },
@@ -276,7 +281,8 @@ handlers! {
         ioctl => file::ioctl(thread, a[0], a[1], a[2]),
         fcntl => file::fcntl(thread, a[0], a[1], a[2]),
         close_range => file::close_range(thread, a[0], a[1], a[2]),
-        close | dup | dup2 | dup3 => Err(Errno::EBADF),
+        close => Err(Errno::EBADF),
+        dup | dup2 | dup3 => signalfd::duplicate(thread, nr, a),
 
         // Sockets.
         socket => socket::unix::socket(thread, nr, a[0], a[1], a[2]),
@@ -310,6 +316,7 @@ handlers! {
         msgctl => ipc::msgctl(thread, a[0], a[1], a[2]),
         mq_open => ipc::mq_open(thread, a[0], a[1], a[2], a[3]),
         mq_unlink => ipc::mq_unlink(thread, a[0]),
+        mq_notify => ipc::mq_notify(thread, a[0], a[1]),
         add_key => keys::add(thread, a[0], a[1], a[2], a[3], a[4]),
         request_key => keys::request(thread, a[0], a[1], a[2], a[3]),
         keyctl => keys::control(thread, a[0], [a[1], a[2], a[3], a[4]]),

@@ -7,8 +7,8 @@ use crate::memory::PathRoom;
 use crate::monitor::tables;
 use crate::path::{self, Reach};
 use crate::signal::{BLOCK_ALL, block_all, set_kernel_mask, unblock};
-use crate::thread::Thread;
-use crate::{Errno, Result, file, filters, handover, memory, pids, plan};
+use crate::thread::{Thread, me};
+use crate::{Errno, Result, file, filters, handover, identity, memory, pids, plan};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
@@ -220,6 +220,7 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
     let empty = tables().empty.as_ptr() as u64;
     // A message of another personality would end the process as long as it has no handlers.
     set_kernel_mask(BLOCK_ALL | 1 << (SIGSYS - 1), 0);
+    let had_no_cores = identity::leave_cores(me());
     let result = checked(unsafe {
         syscall5(
             __NR_execveat,
@@ -231,6 +232,9 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
         )
     });
     set_kernel_mask(BLOCK_ALL, 0);
+    if had_no_cores {
+        identity::set_dumpable(me(), 0);
+    }
     result
 }
 

@@ -1,6 +1,6 @@
 //! Who a thread is: users, groups, names.
 
-use crate::arch::{syscall1, syscall2};
+use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::groups::Groups;
@@ -12,6 +12,7 @@ use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
 use picozone_personality::capabilities::{Capabilities, FilePrivileges, Ids};
 use picozone_personality::commons::GROUPS_MAX;
+use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME};
 use picozone_personality::users::IdMap;
@@ -167,6 +168,43 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
     result
 }
 
+/// Sets `PR_SET_DUMPABLE`, which is not the kernel's: that would close the process to the monitor. Who is
+/// not dumpable leaves no core file.
+#[inline(never)]
+pub fn set_dumpable(thread: &Thread, value: u32) {
+    let process = thread.process();
+    process.dumpable = value;
+    match (value, process.core_limit) {
+        (0, None) => process.core_limit = core_limit(Some(0)),
+        (1, Some(soft)) => {
+            core_limit(Some(soft));
+            process.core_limit = None;
+        }
+        _ => {}
+    }
+}
+
+/// Gives the kernel back the limit of core files for the program that is to be executed. Whether it did
+/// not have it.
+pub fn leave_cores(thread: &Thread) -> bool {
+    let soft = thread.process().core_limit.take();
+    core_limit(soft);
+    soft.is_some()
+}
+
+/// The soft limit of core files that the kernel has, and had before it was set to `soft`.
+fn core_limit(soft: Option<u64>) -> Option<u64> {
+    let soft = soft?;
+    let native = |new: u64, old: u64| unsafe {
+        syscall4(__NR_prlimit64, 0, u64::from(RLIMIT_CORE), new, old)
+    };
+    let mut limit = Limit::default();
+    checked(native(0, &raw mut limit as u64)).ok()?;
+    let before = core::mem::replace(&mut limit.cur, soft.min(limit.max));
+    checked(native(&raw const limit as u64, 0)).ok()?;
+    Some(before)
+}
+
 /// After a change of credentials: what other processes see of a process is its leader; and who has
 /// become another is not to be looked into by those from before (`commit_creds` in the kernel's
 /// kernel/cred.c).
@@ -175,7 +213,7 @@ pub fn changed(thread: &Thread, old: &Credentials) {
     let is_more = new.capabilities.permitted & !old.capabilities.permitted != 0;
     let is_other = |new: &Ids, old: &Ids| new[1] != old[1] || new[3] != old[3];
     if is_other(&new.uid, &old.uid) || is_other(&new.gid, &old.gid) || is_more {
-        thread.process().dumpable = 0;
+        set_dumpable(thread, 0);
         unsafe { syscall2(__NR_prctl, u64::from(PR_SET_PDEATHSIG), 0) };
     }
     if thread.is_leader {
@@ -283,7 +321,7 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
     let value = match option as u32 {
         PR_GET_DUMPABLE => return Ok(u64::from(process.dumpable)),
         PR_SET_DUMPABLE if first < 2 => {
-            process.dumpable = first as u32;
+            set_dumpable(thread, first as u32);
             return Ok(0);
         }
         PR_GET_KEEPCAPS => return Ok(capabilities.keeps()),

@@ -15,7 +15,7 @@ mod sem;
 mod shm;
 mod wait;
 pub use msg::{msgctl, msgget, msgrcv, msgsnd};
-pub use posix::{mq_open, mq_unlink};
+pub use posix::{mq_notify, mq_open, mq_unlink};
 pub use sem::{semctl, semget, semtimedop};
 pub use shm::{shmat, shmctl, shmdt, shmget};
 

@@ -88,7 +88,8 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     keys::lay_down(pids::own(thread));
     process.filters = thread.credentials.capabilities.filters.into();
     let own = &thread.credentials;
-    process.dumpable = u32::from(own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1]);
+    let is_dumpable = own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1];
+    identity::set_dumpable(thread, u32::from(is_dumpable));
     identity::changed(thread, &old);
     if is_secure {
         let persona = unsafe { syscall1(__NR_personality, u64::from(u32::MAX)) } as u32;

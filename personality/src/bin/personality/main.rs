@@ -62,6 +62,7 @@ mod room;
 mod scheduling;
 mod sigio;
 mod signal;
+mod signalfd;
 mod socket;
 mod thread;
 

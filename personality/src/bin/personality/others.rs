@@ -179,9 +179,20 @@ fn own_limit(thread: &Thread, resource: usize, new: u64, old: u64) -> Result<u64
     let mut real = Limit::default();
     native(0, &raw mut real as u64)?;
     let process = pids::own(thread);
+    let is_core = resource == RLIMIT_CORE as usize;
+    let withheld = &mut thread.process().core_limit;
+    if let Some(soft) = *withheld
+        && is_core
+    {
+        real.cur = soft;
+    }
     let before = limits::shown(process, resource, real);
     if let Some(new) = new {
-        let real = limits::change(process, resource, real, new, has(thread, Power::Administer))?;
+        let mut real =
+            limits::change(process, resource, real, new, has(thread, Power::Administer))?;
+        if withheld.is_some() && is_core {
+            *withheld = Some(core::mem::take(&mut real.cur));
+        }
         native(&raw const real as u64, 0)?;
         limits::record(process, resource, new);
     }
@@ -189,6 +200,15 @@ fn own_limit(thread: &Thread, resource: usize, new: u64, old: u64) -> Result<u64
         memory::write(old, &before)?;
     }
     Ok(0)
+}
+
+/// EPERM for zone init, whose memory and descriptors are ours, but to itself.
+pub fn is_no_init(thread: &Thread, zone_pid: u32) -> Result<()> {
+    if zone_pid == 1 && thread.process().zone_pid != 1 {
+        Err(Errno::EPERM)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether a thread may look into a process, by the zone's own users (ptrace(2), "Ptrace access mode
@@ -226,6 +246,9 @@ pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let is_copy = matches!(nr, __NR_process_vm_readv | __NR_process_vm_writev);
     if is_copy && args[5] != 0 {
         return Err(Errno::EINVAL);
+    }
+    if nr == __NR_process_vm_writev {
+        is_no_init(thread, args[0] as u32)?;
     }
     if args[0] as u32 != 0 || is_copy {
         native[0] = match args[0] as i32 {

@@ -54,15 +54,15 @@ pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64)
         };
     }
     if target == 1 {
-        process::may_signal(thread, target)?;
+        process::may_signal(thread, target, signal)?;
         return process::to_init(signal);
     }
     if info == 0 {
-        process::may_signal(thread, target)?;
+        process::may_signal(thread, target, signal)?;
         return send(0);
     }
     let mut info = memory::read::<Info>(info)?;
-    process::may_signal(thread, target)?;
+    process::may_signal(thread, target, signal)?;
     process::sender_to_host(&mut info);
     send(&raw const info as u64)
 }
@@ -73,6 +73,7 @@ pub fn getfd(thread: &Thread, fd: u64, target: u64, flags: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let (process, _) = whose(thread, fd)?;
+    others::is_no_init(thread, process)?;
     others::may_look_into(thread, process)?;
     checked(unsafe { syscall3(__NR_pidfd_getfd, fd, target, 0) })
 }

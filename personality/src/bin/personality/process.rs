@@ -495,13 +495,17 @@ pub fn kill(pid: u64, signal: u64) -> Result<u64> {
     let host = target_to_host(pid)?;
     if pid > 0 {
         if pid as u32 >= THREAD_BIAS {
-            may_signal_by_thread(me(), pid as u32, host as u64)?;
+            may_signal_by_thread(me(), [pid as u64, host as u64, signal])?;
         } else {
-            may_signal(me(), pid as u32)?;
+            may_signal(me(), pid as u32, signal)?;
         }
         if pid == 1 {
             return to_init(signal);
         }
+    } else if !has(me(), Power::Kill)
+        && let Some(result) = kill_group_of_many(me(), pid.unsigned_abs(), signal)
+    {
+        return result;
     }
     outside_is_esrch(send(me(), __NR_kill, [host as u64, signal, 0, 0]))
 }
@@ -519,26 +523,71 @@ fn send(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
 /// those of one's own only.
 #[cold]
 #[inline(never)]
-fn may_signal_by_thread(thread: &Thread, named: u32, host: u64) -> Result<()> {
+fn may_signal_by_thread(thread: &Thread, [named, host, signal]: [u64; 3]) -> Result<()> {
     // Who is not there is told first.
     outside_is_esrch(unsafe { syscall2(__NR_kill, host, 0) })?;
     let own = u64::from(thread.process().host_pid);
     if unsafe { syscall3(__NR_tgkill, own, host, 0) } == 0 {
         return Ok(());
     }
-    may_signal(thread, named)
+    may_signal(thread, named as u32, signal)
 }
 
-/// Whether the thread may signal a process, by the zone's own users (kill(2)).
-pub fn may_signal(thread: &Thread, zone_pid: u32) -> Result<()> {
+/// Signals a group (0: the caller's) of which some belong to users whom the caller may not signal: the
+/// others. `None` if there are no such, so that the kernel can do it at once.
+#[inline(never)]
+fn kill_group_of_many(thread: &Thread, group: u32, signal: u64) -> Option<Result<u64>> {
+    let group = match group {
+        0 => group_of(thread, __NR_getpgid, 0).ok()? as u32,
+        group => group,
+    };
+    let numbers = || {
+        commons()
+            .numbers()
+            .filter(|&zone| pids::to_host(zone).is_ok())
+    };
+    let is_member =
+        |zone: u32| group_of(thread, __NR_getpgid, u64::from(zone)) == Ok(u64::from(group));
+    let may = |zone: u32| may_signal(thread, zone, signal).is_ok();
+    if !numbers().any(|zone| !may(zone) && is_member(zone)) {
+        return None;
+    }
+    let own = thread.process().zone_pid;
+    let mut result = Err(Errno::EPERM);
+    for zone in numbers().filter(|&zone| zone != own && may(zone) && is_member(zone)) {
+        if let Ok(host) = pids::to_host(zone)
+            && unsafe { syscall2(__NR_kill, u64::from(host), signal) } == 0
+        {
+            result = Ok(0);
+        }
+    }
+    // Last, as it may be the end of us.
+    if is_member(own) {
+        let host = u64::from(thread.process().host_pid);
+        return Some(outside_is_esrch(send(
+            thread,
+            __NR_kill,
+            [host, signal, 0, 0],
+        )));
+    }
+    Some(result)
+}
+
+/// Whether the thread may send a signal to a process, by the zone's own users (kill(2)).
+pub fn may_signal(thread: &Thread, zone_pid: u32, signal: u64) -> Result<()> {
     let [real, effective, ..] = thread.credentials.uid;
     if has(thread, Power::Kill) || zone_pid == thread.process().zone_pid {
         return Ok(());
     }
     let [target, _, saved, _] = pids::load_credentials(zone_pid).uid;
+    let is_in_session = || {
+        let session = |pid: u64| group_of(thread, __NR_getsid, pid);
+        session(0) == session(u64::from(zone_pid))
+    };
     if [real, effective]
         .iter()
         .any(|own| *own == target || *own == saved)
+        || signal as u32 == SIGCONT && is_in_session()
     {
         Ok(())
     } else {
@@ -562,7 +611,7 @@ fn kill_all(signal: u64) -> Result<u64> {
         if zone != 1
             && zone != own
             && let Ok(host) = pids::to_host(zone)
-            && may_signal(me(), zone).is_ok()
+            && may_signal(me(), zone, signal).is_ok()
         {
             hit |= unsafe { syscall2(__NR_kill, u64::from(host), signal) } == 0;
         }
@@ -579,7 +628,11 @@ pub fn outside_is_esrch(result: i64) -> Result<u64> {
 
 /// Sends to a thread of a process by `send(group, thread)`. libc names its threads by what the kernel
 /// wrote, so host ids of own threads count too.
-fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i64) -> Result<u64> {
+fn to_thread(
+    thread: &Thread,
+    [tgid, tid, signal]: [u64; 3],
+    send: impl Fn(u64, u64) -> i64,
+) -> Result<u64> {
     let process = thread.process();
     let (tgid, tid) = (tgid as i32, tid as i32);
     if tgid <= 0 || tid <= 0 {
@@ -590,7 +643,7 @@ fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i6
     } else {
         pids::to_host(tgid as u32)?
     };
-    may_signal(thread, tgid as u32)?;
+    may_signal(thread, tgid as u32, signal)?;
     if tgid == 1 {
         return Ok(0);
     }
@@ -608,7 +661,7 @@ fn to_thread(thread: &Thread, tgid: u64, tid: u64, send: impl Fn(u64, u64) -> i6
 
 /// tgkill(2).
 pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> {
-    to_thread(thread, tgid, tid, |group, host| {
+    to_thread(thread, [tgid, tid, signal], |group, host| {
         send(thread, __NR_tgkill, [group, host, signal, 0])
     })
 }
@@ -624,7 +677,7 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
         return outside_is_esrch(send(thread, __NR_tkill, [own, signal, 0, 0]));
     }
     if let Ok(host) = pids::thread_to_host(tid as u32) {
-        may_signal(thread, tid as u32)?;
+        may_signal(thread, tid as u32, signal)?;
         if tid == 1 {
             return to_init(signal);
         }
@@ -671,7 +724,7 @@ pub fn queue(
     } else {
         pids::to_host(pid as u32)?
     };
-    may_signal(thread, pid as u32)?;
+    may_signal(thread, pid as u32, signal)?;
     if pid == 1 {
         return to_init(signal);
     }
@@ -760,6 +813,11 @@ fn is_from_process(code: i32) -> bool {
     code <= 0 && !matches!(code, SI_TIMER | SI_SIGIO | SI_DETHREAD)
 }
 
+/// Whether a signal's information names a sender.
+pub fn is_from(signal: u32, code: i32) -> bool {
+    is_from_process(code) || (signal == SIGCHLD && code > 0)
+}
+
 /// Puts the sender of a signal into the host's terms.
 pub fn info_to_host(info: &mut Info) {
     if is_from_process(info.code()) {
@@ -769,7 +827,7 @@ pub fn info_to_host(info: &mut Info) {
 
 /// Puts the sender of a signal into the zone's terms.
 pub fn info_to_zone(signal: u32, info: &mut Info) {
-    if is_from_process(info.code()) || (signal == SIGCHLD && info.code() > 0) {
+    if is_from(signal, info.code()) {
         let zone = pids::to_zone_or_0(info.pid());
         info.set_pid(zone);
         info.set_uid(pids::load_credentials(zone).uid[0]);

@@ -219,6 +219,7 @@ fn may_trace(thread: &Thread, zone: u32) -> Result<()> {
     if zone >= THREAD_BIAS {
         return Ok(());
     }
+    others::is_no_init(thread, zone)?;
     others::may_look_into(thread, zone)
 }
 

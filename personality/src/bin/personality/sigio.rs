@@ -57,8 +57,13 @@ pub fn owner(thread: &Thread, fd: u64, command: u32, argument: u64) -> Result<u6
     }
 }
 
+/// Zone init, which has no handlers: as of a name space of its own, signals that would end it are
+/// dropped. So the host's init stands for it, whom Landlock keeps out of reach.
+const INIT: i32 = 1;
+
 fn to_host(thread: &Thread, [kind, number]: Owner) -> Result<Owner> {
     let host = match (kind as u32, number) {
+        (F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP, INIT) => INIT as u32,
         (F_OWNER_TID | F_OWNER_PID | F_OWNER_PGRP, 0) => 0,
         (F_OWNER_TID | F_OWNER_PID, 1..) => {
             let host = pids::thread_to_host(others::named(thread, number as u32))?;
@@ -78,6 +83,7 @@ fn to_host(thread: &Thread, [kind, number]: Owner) -> Result<Owner> {
 
 fn to_zone([kind, host]: Owner) -> Owner {
     let zone = match pids::to_zone_or_0(host) {
+        0 if host == INIT => INIT as u32,
         0 if host > 0 && kind == F_OWNER_TID as i32 => host as u32 + THREAD_BIAS,
         zone => zone,
     };

@@ -6,7 +6,7 @@
 mod control;
 pub mod interfaces;
 pub mod messages;
-mod netlink;
+pub mod netlink;
 pub mod options;
 mod recorded;
 pub mod unix;

@@ -38,6 +38,8 @@ pub struct Process {
     pub host_pid: u32,
     /// `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`: virtual.
     pub dumpable: u32,
+    /// The soft limit of core files, where the kernel has 0 since the process is not dumpable.
+    pub core_limit: Option<u64>,
     pub keepcaps: u32,
     /// How many seccomp filters its threads have put on: [`crate::filters`].
     pub filters: AtomicU32,

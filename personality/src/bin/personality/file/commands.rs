@@ -7,7 +7,7 @@ use crate::monitor::commons;
 use crate::signal::HELD;
 use crate::socket::interfaces;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pidfd, pids, sigio, socket};
+use crate::{Errno, Result, memory, pidfd, pids, sigio, signalfd, socket};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
@@ -54,7 +54,11 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
         TIOCSPGRP => {
             // What is no terminal of the caller's is told first.
             checked(unsafe { syscall3(__NR_ioctl, fd, TIOCGPGRP, &raw mut id as u64) })?;
-            id = pids::group_to_host(memory::read::<u32>(argument)?)?;
+            let group = memory::read::<u32>(argument)?;
+            if (group as i32) < 0 {
+                return Err(Errno::EINVAL);
+            }
+            id = pids::group_to_host(group)?;
             // Under the guest's mask: SIGTTOU stops who does that in the background.
             let args = [fd, TIOCSPGRP, &raw mut id as u64, 0, 0, 0];
             checked_or_restart(arch::wait(__NR_ioctl, args, thread.mask() & !HELD))
@@ -91,16 +95,26 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
     }
     must_be_open(fd)?;
     match command as u32 {
-        F_GETLK => {
+        F_GETLK | F_OFD_GETLK => {
             // struct flock: type, whence, start, length, pid.
             let mut lock = memory::read::<[u64; 4]>(argument)?;
             checked(unsafe { syscall3(__NR_fcntl, fd, command, lock.as_mut_ptr() as u64) })?;
             // Where nothing is in the way the kernel leaves all but the type.
             if lock[0] as u16 != F_UNLCK as u16 {
-                lock[3] = u64::from(pids::to_zone_or_0(lock[3] as i32));
+                // A lock of an open file is nobody's: -1.
+                let holder = lock[3] as i32;
+                let holder = if holder < 0 {
+                    holder as u32
+                } else {
+                    pids::to_zone_or_0(holder)
+                };
+                lock[3] = u64::from(holder);
             }
             memory::write(argument, &lock)?;
             Ok(0)
+        }
+        F_DUPFD | F_DUPFD_CLOEXEC => {
+            signalfd::duplicate(thread, __NR_fcntl, [fd, command, argument, 0, 0, 0])
         }
         F_SETLEASE => lease(thread, fd, argument),
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {

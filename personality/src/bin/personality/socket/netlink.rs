@@ -30,7 +30,7 @@ pub(super) fn socket(thread: &Thread, nr: u32, kind: u64, protocol: u64) -> Resu
 }
 
 /// Whether a socket stands for one of netlink. A guest can mark others so, which only shows.
-pub(super) fn is_netlink(fd: u64) -> bool {
+pub fn is_netlink(fd: u64) -> bool {
     family(fd) == Ok(AF_UNIX) && option(fd, SOL_SOCKET, SO_PRIORITY) == Ok(NETLINK)
 }
 

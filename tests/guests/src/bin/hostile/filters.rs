@@ -31,7 +31,44 @@ fn judged(nr: i64, a: [u64; 6]) -> i64 {
     result
 }
 
+/// Under whatever filter for all calls what is forbidden stays so.
+fn for_all_calls() {
+    // SECCOMP_RET_LOG and SECCOMP_RET_TRAP, too.
+    let verdicts = [ACTIONS[0], ACTIONS[1], ACTIONS[2], 0x7ffc_0000, 0x0003_0000];
+    let calls = [
+        (
+            "a user name space",
+            libc::SYS_unshare,
+            libc::CLONE_NEWUSER as u64,
+        ),
+        ("setuid", libc::SYS_setuid, 0),
+        ("close of a reserved descriptor", libc::SYS_close, 1024),
+    ];
+    for verdict in verdicts {
+        for (name, nr, first) in calls {
+            attempt(&format!("{name} under {verdict:#x} for all calls"), || {
+                let program = [0x20, 6 | verdict << 32];
+                let fprog = [2, ptr(&program)];
+                let put = inside(libc::SYS_seccomp, [1, 0, ptr(&fprog), 0, 0, 0]);
+                if put < 0 && verdict == ACTIONS[0] {
+                    println!("BROKEN control filter");
+                }
+                inside(nr, [first, 0, 0, 0, 0, 0])
+            });
+        }
+    }
+    for flags in [8, 32, 1 << 32 | 8] {
+        attempt(&format!("a filter with flags {flags:#x}"), || {
+            put_on(ACTIONS[0], 0, flags)
+        });
+    }
+    attempt("the strict mode", || {
+        inside(libc::SYS_seccomp, [0, 0, 0, 0, 0, 0])
+    });
+}
+
 pub fn filters() {
+    for_all_calls();
     for (name, flags) in [("a listener", 8), ("all threads and a listener", 0x19)] {
         attempt(&format!("a filter with {name}"), || {
             put_on(ACTIONS[0], 0, flags)
