@@ -191,7 +191,7 @@ fn state_and_parent(pid: i32) -> Option<(char, i32)> {
 }
 
 /// All living processes below one.
-fn descendants(of: i32) -> Vec<i32> {
+pub fn descendants(of: i32) -> Vec<i32> {
     let entries = std::fs::read_dir("/proc")
         .expect("it can be read")
         .flatten();

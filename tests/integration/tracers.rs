@@ -1,9 +1,20 @@
-//! gdb and strace in a zone show what they show natively.
+//! gdb and strace in a zone show what they show natively; those of the host show a guest.
 
-use crate::harness::{Home, Same, are_all_traced, in_each_role, program};
-use std::fs;
+use crate::faults::descendants;
+use crate::harness::{self, Home, LIMIT, Same, Zone, are_all_traced, in_each_role, program, run};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
-in_each_role!(gdb, gdb_attached, strace, strace_attached);
+in_each_role!(
+    gdb,
+    gdb_attached,
+    strace,
+    strace_attached,
+    gdb_of_the_host,
+    strace_of_the_host
+);
 
 const PROGRAM: &str = r#"
 #include <pthread.h>
@@ -124,4 +135,195 @@ fn strace_attached(home: &Home) {
            until grep -q attached said; do sleep 0.1; done
            echo >&3; wait; cat out; rm out said"],
     );
+}
+
+/// Forks and executes at each byte that it reads, beside a thread that waits.
+const FAMILY: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int sum;
+__attribute__((noinline)) int inner(int x) { sum += x; return sum; }
+__attribute__((noinline)) int outer(int x) { return inner(x) + 1; }
+static pthread_barrier_t both;
+static void *thread(void *argument) {
+    pthread_barrier_wait(&both);
+    for (;;)
+        pause();
+    return argument;
+}
+int main(void) {
+    pthread_t id;
+    char byte;
+    int status;
+    pthread_barrier_init(&both, 0, 2);
+    pthread_create(&id, 0, thread, 0);
+    pthread_barrier_wait(&both);
+    write(1, "ready\n", 6);
+    while (read(0, &byte, 1) == 1) {
+        outer(2);
+        pid_t child = fork();
+        if (child == 0) {
+            outer(3);
+            execl("/bin/true", "true", (char *)0);
+            _exit(7);
+        }
+        waitpid(child, &status, 0);
+        printf("sum %d status %d\n", sum, status);
+        fflush(stdout);
+    }
+    return 3;
+}
+"#;
+
+/// A guest that the host's tools look at: the login, the guest's number on the host, and its program.
+struct Watched {
+    login: Child,
+    output: BufReader<std::process::ChildStdout>,
+    /// What it reads from, as the host names it, and our end of that.
+    fifo: PathBuf,
+    input: Option<File>,
+    pid: i32,
+    program: PathBuf,
+}
+
+impl Watched {
+    fn start(zone: &Zone<'_>) -> Self {
+        let name = "picozone-watched";
+        let source = zone.root().join("srv/watched.c");
+        let program = zone.root().join("srv").join(name);
+        fs::write(&source, FAMILY).expect("it can be written");
+        let mut compile = Command::new("gcc");
+        compile.args(["-g", "-O1", "-o"]).arg(&program).arg(&source);
+        run(compile.arg("-lpthread"), LIMIT).ok();
+        zone.sh("mkfifo /srv/input");
+        let fifo = zone.root().join("srv/input");
+        let start = format!("exec /srv/{name} </srv/input");
+        let mut command = zone.command(&["sh", "-c", &start]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut login = command.spawn().expect("it starts");
+        let input = File::options().write(true).open(&fifo).expect("a FIFO");
+        let mut output = BufReader::new(login.stdout.take().expect("piped"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("it is read");
+        assert_eq!(line, "ready\n");
+        let is_it = |pid: &i32| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.trim_end_matches('\0').ends_with(name)
+        };
+        let pid = descendants(zone.monitor()).into_iter().find(is_it);
+        Self {
+            login,
+            output,
+            fifo,
+            input: Some(input),
+            pid: pid.expect("it runs"),
+            program,
+        }
+    }
+
+    /// Has the guest go round once.
+    fn go(&mut self) {
+        let mut input = self.input.as_ref().expect("it is open");
+        input.write_all(b"x").expect("it reads");
+    }
+
+    /// What the guest says next.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it is read");
+        line
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // Its input ends, and so does it.
+        drop(self.input.take());
+        let _ = self.login.wait();
+    }
+}
+
+fn is_missing(tool: &str) -> bool {
+    let what = format!("what {tool} of the host shows");
+    [tool, "gcc"]
+        .iter()
+        .any(|name| program(&what, name).is_none())
+        || are_all_traced(&what)
+}
+
+/// Breakpoints, backtraces, threads, and a child that is followed over its exec, which is one of the
+/// personality as the host sees it.
+fn gdb_of_the_host(home: &Home) {
+    if is_missing("gdb") {
+        return;
+    }
+    let zone = home.boot("z");
+    let mut watched = Watched::start(&zone);
+    let mut gdb = home.host(Path::new("/usr/bin/gdb"));
+    gdb.args(["-batch", "-nx"]).arg(&watched.program);
+    gdb.args(["-p", &watched.pid.to_string()]);
+    let go = format!("shell printf x >{}", watched.fifo.display());
+    let commands = [
+        "thread apply all bt",
+        "info threads",
+        "set follow-fork-mode child",
+        "break inner if x == 3",
+        // The guest reads that when gdb lets it go on.
+        &go,
+        "continue",
+        "bt",
+        "delete",
+        "continue",
+    ];
+    for command in commands {
+        gdb.args(["-ex", command]);
+    }
+    let shown = run(&mut gdb, LIMIT);
+    for wanted in [
+        "in thread (",
+        "in main (",
+        "inner (x=",
+        "in outer (x=",
+        "exited normally",
+    ] {
+        let is_shown = shown.stdout.contains(wanted);
+        assert!(is_shown, "{wanted:?} is missing: {shown:?}");
+    }
+    assert_eq!(watched.line(), "sum 2 status 0\n");
+}
+
+/// The personality's calls, in the host's terms; the guest notices nothing.
+fn strace_of_the_host(home: &Home) {
+    if is_missing("strace") {
+        return;
+    }
+    let zone = home.boot("z");
+    let mut watched = Watched::start(&zone);
+    let mut strace = home.host(Path::new("/usr/bin/strace"));
+    let log = home.dir().join("strace.log");
+    strace.args(["-f", "-o"]).arg(&log);
+    strace.args(["-p", &watched.pid.to_string()]);
+    let mut strace = strace.stderr(Stdio::null()).spawn().expect("strace");
+    let shown = || fs::read_to_string(&log).unwrap_or_default();
+    harness::eventually("strace is attached", || {
+        shown().contains("read(0").then_some(())
+    });
+    for sum in [2, 4] {
+        watched.go();
+        assert_eq!(watched.line(), format!("sum {sum} status 0\n"));
+    }
+    drop(watched);
+    let status = strace.wait().expect("it ends with what it traces");
+    assert!(status.success(), "{status}");
+    let shown = shown();
+    for wanted in [
+        "execveat(",
+        "wait4(",
+        "+++ exited with 0 +++",
+        "+++ exited with 3 +++",
+    ] {
+        assert!(shown.contains(wanted), "{wanted:?} is missing: {shown}");
+    }
 }
