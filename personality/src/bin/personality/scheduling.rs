@@ -101,6 +101,10 @@ pub fn own(thread: &Thread, nr: u32, args: [u64; 3]) -> Result<u64> {
                 if (policy.priority > 0) != (1..100).contains(&priority) {
                     return Err(Errno::EINVAL);
                 }
+                // The limit (RLIMIT_RTPRIO) of others is 0, as of all who have it from the host.
+                if priority > policy.priority && !has(thread, Power::Nice) {
+                    return Err(Errno::EPERM);
+                }
                 if let Some(row) = row(thread) {
                     row.set_policy(commons(), Some(Policy { priority, ..policy }));
                 }

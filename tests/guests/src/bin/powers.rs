@@ -316,6 +316,15 @@ fn policies() {
         see("by a user", set_policy(0, libc::SCHED_RR, 1));
         look_at(0);
     });
+    in_child(|| {
+        see("given", set_policy(0, libc::SCHED_FIFO, 5));
+        as_user(|| {
+            for priority in [7u32, 3, 5] {
+                let set = call(libc::SYS_sched_setparam, &[0, from(&priority)]);
+                see("kept by a user", (priority, set));
+            }
+        });
+    });
     see("libc", libc_result(0));
 }
 
