@@ -73,6 +73,7 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
 }
 
 /// Refuses by the table's row, and counts it.
+#[cold]
 pub fn refuse(nr: u32) -> Result<u64> {
     if let Some(counter) = commons().refused.get(nr as usize) {
         counter.fetch_add(1, Relaxed);

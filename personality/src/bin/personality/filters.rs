@@ -90,6 +90,7 @@ pub enum Verdict {
 }
 
 /// What the guest's filters say about a call that came by SIGSYS.
+#[cold]
 #[inline(never)]
 pub fn judge(thread: &Thread, nr: u32, info: &Info, context: &Context) -> Verdict {
     let word = info.i32_at(4) as u32;

@@ -187,12 +187,22 @@ pub fn set_dumpable(thread: &Thread, value: u32) {
 /// Gives the kernel back the limit of core files for the program that is to be executed. Whether it did
 /// not have it.
 pub fn leave_cores(thread: &Thread) -> bool {
-    let soft = thread.process().core_limit.take();
-    core_limit(soft);
-    soft.is_some()
+    let had_none = thread.process().core_limit.is_some();
+    if had_none {
+        restore_core_limit(thread);
+    }
+    had_none
+}
+
+#[cold]
+#[inline(never)]
+fn restore_core_limit(thread: &Thread) {
+    core_limit(thread.process().core_limit.take());
 }
 
 /// The soft limit of core files that the kernel has, and had before it was set to `soft`.
+#[cold]
+#[inline(never)]
 fn core_limit(soft: Option<u64>) -> Option<u64> {
     let soft = soft?;
     let native = |new: u64, old: u64| unsafe {

@@ -36,6 +36,7 @@ pub fn mq_unlink(thread: &Thread, name: u64) -> Result<u64> {
 
 /// mq_notify(2). For `SIGEV_THREAD` libc has the kernel send to a netlink socket, of which a guest has a
 /// stand-in: a real one takes the notice, and the monitor passes it on.
+#[inline(never)]
 pub fn mq_notify(thread: &Thread, queue: u64, event: u64) -> Result<u64> {
     let notify = |event: u64| checked(unsafe { syscall2(__NR_mq_notify, queue, event) });
     if event == 0 {

@@ -229,6 +229,7 @@ fn open_device(thread: &mut Thread, dirfd: u64, path: &CStr, flags: u64) -> Resu
 }
 
 /// Opens what is there, by the rules of the zone's users: nothing is cut before they allow to write.
+#[inline(never)]
 fn open_judged(
     thread: &Thread,
     dirfd: u64,

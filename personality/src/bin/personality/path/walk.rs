@@ -158,7 +158,7 @@ fn after_dots(path: &CStr) -> Option<&CStr> {
     match (name, rest.get(name..)?) {
         (_, b"\0") => Some(c"."),
         (0, _) => None,
-        (_, left) => CStr::from_bytes_with_nul(left).ok(),
+        (_, left) => CStr::from_bytes_until_nul(left).ok(),
     }
 }
 
