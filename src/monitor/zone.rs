@@ -112,8 +112,10 @@ impl Zone {
     #[must_use]
     pub fn is_writable(&self, host: &[u8]) -> bool {
         let mut best: Option<&MountRow> = None;
-        // What has two names is as the first of them is.
-        for row in self.rows().iter().filter(|row| row.is_second == 0) {
+        // What has two names is as the first of them is. What was unmounted leaves an unused row, whose
+        // empty path would be in front of all.
+        let is_first = |row: &&MountRow| row.is_used() && row.is_second == 0;
+        for row in self.rows().iter().filter(is_first) {
             let is_in = host
                 .strip_prefix(row.host())
                 .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));

@@ -15,6 +15,7 @@ in_each_role!(
     attempts_are_refused,
     attempts_are_refused_where_programs_are_rewritten,
     set_id_bits_stay_in_the_zone,
+    what_is_handed_in_stays_the_hosts,
     another_zone_is_out_of_reach,
     init_outlives_its_guests,
     objects_of_another_zone_do_not_exist
@@ -151,6 +152,58 @@ fn set_id_bits_stay_in_the_zone(home: &Home) {
         let mode = fs::metadata(zone.root().join("srv").join(name)).map(|data| data.mode());
         assert_eq!(mode.expect("it is there") & 0o6000, 0, "{name}");
     }
+}
+
+/// A descriptor of a file that the zone does not see gives no right to change the file, also where
+/// mounts have come and gone.
+fn what_is_handed_in_stays_the_hosts(home: &Home) {
+    const TRIES: &str = "import os
+for name, do in [
+    ('fchmod', lambda: os.fchmod(0, 0o777)),
+    ('chmod', lambda: os.chmod('/proc/self/fd/0', 0o777)),
+    ('fchown', lambda: os.fchown(0, 1, 1)),
+    ('utime', lambda: os.utime(0, (1, 1))),
+    ('truncate', lambda: os.truncate('/proc/self/fd/0', 1)),
+    ('setxattr', lambda: os.setxattr(0, 'user.x', b'x')),
+    ('removexattr', lambda: os.removexattr(0, 'user.there')),
+]:
+    try:
+        do()
+        print('ESCAPED', name)
+    except OSError as error:
+        print('refused', name, error.errno)
+print('still runs')
+";
+    if harness::program("what is handed in", "python3").is_none() {
+        return;
+    }
+    let victim = home.place().work().join("file");
+    fs::write(&victim, "not to be changed").expect("a file");
+    fs::set_permissions(&victim, fs::Permissions::from_mode(0o640)).expect("it is ours");
+    if let Some((uid, gid)) = home.role().account() {
+        chown(&victim, Some(uid), Some(gid)).expect("we are root");
+    }
+    let zone = home.boot("cage");
+    let state = || {
+        (
+            state(&victim),
+            fs::metadata(&victim).expect("there").ctime(),
+        )
+    };
+    let before = state();
+    let try_all = || {
+        let mut command = home.host(Path::new("sh"));
+        let script = "exec \"$1\" login cage -- python3 -c \"$2\" <\"$0\"";
+        command.args(["-c", script]).arg(&victim);
+        command.arg(home.place().zone()).arg(TRIES);
+        assert_all_refused(&harness::run(&mut command, harness::LIMIT));
+        assert_eq!(state(), before);
+    };
+    try_all();
+    zone.sh("mkdir /mnt/a /mnt/b; mount -t tmpfs a /mnt/a; mount -t tmpfs b /mnt/b; umount /mnt/a");
+    try_all();
+    zone.sh("umount /mnt/b");
+    try_all();
 }
 
 /// What a program does to init of its zone is without effect; machine code ends it, and then the zone has
