@@ -1,16 +1,20 @@
-//! redis-server with redis-cli.
+//! redis-server with redis-cli and redis-benchmark, in two zones at once.
 
-use crate::harness::{self, Home, eventually, in_each_role};
+use crate::harness::{self, Home, Zone, at_once, eventually, in_each_role};
 
 in_each_role!(a_server_its_client_and_what_it_keeps);
 
 fn a_server_its_client_and_what_it_keeps(home: &Home) {
-    for name in ["redis-server", "redis-cli"] {
+    for name in ["redis-server", "redis-cli", "redis-benchmark"] {
         if harness::program("redis", name).is_none() {
             return;
         }
     }
-    let [zone, other] = ["store", "client"].map(|name| home.boot(name));
+    let [one, two, client] = ["one", "two", "client"].map(|name| home.boot(name));
+    at_once(&[one, two], |zone| store(zone, &client));
+}
+
+fn store(zone: &Zone<'_>, other: &Zone<'_>) {
     let start = "mkdir -p /srv/redis && redis-server --port 6379 --bind 0.0.0.0 --protected-mode no \
                  --dir /srv/redis --daemonize yes --appendonly yes --unixsocket /run/redis.sock \
                  --save '' --logfile /srv/redis/log";
@@ -34,19 +38,35 @@ fn a_server_its_client_and_what_it_keeps(home: &Home) {
     let pushed =
         zone.sh("seq 1 1000 | sed 's/^/rpush list /' | redis-cli | tail -1; redis-cli llen list");
     assert_eq!(pushed, "1000\n1000\n");
-    // A snapshot is written by a forked child.
-    zone.sh("redis-cli bgsave");
-    eventually("the snapshot is written", || {
-        let info = zone.sh("redis-cli info persistence");
-        (info.contains("rdb_bgsave_in_progress:0") && info.contains("rdb_last_bgsave_status:ok"))
-            .then_some(())
+    // A snapshot and the file of all changes are written by forked children, under load.
+    let load = "redis-benchmark -q --csv -n 3000 -c 10 -r 500 -t set,get,lpush,incr -h 127.0.0.1";
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert_eq!(zone.sh(load).lines().count(), 5));
+        for (command, done) in [
+            (
+                "bgsave",
+                ["rdb_bgsave_in_progress:0", "rdb_last_bgsave_status:ok"],
+            ),
+            (
+                "bgrewriteaof",
+                ["aof_rewrite_in_progress:0", "aof_last_bgrewrite_status:ok"],
+            ),
+        ] {
+            zone.sh(&format!("redis-cli {command}"));
+            eventually(command, || {
+                let info = zone.sh("redis-cli info persistence");
+                let is_done = done.iter().all(|line| info.contains(line));
+                (is_done && info.contains("aof_rewrite_scheduled:0")).then_some(())
+            });
+        }
     });
+    let keys = zone.sh("redis-cli dbsize");
     zone.sh("test -s /srv/redis/dump.rdb && redis-cli shutdown");
     zone.sh(start);
     answers();
     assert_eq!(
-        zone.sh("redis-cli llen list; redis-cli get count"),
-        "1000\n1\n"
+        zone.sh("redis-cli llen list; redis-cli get count; redis-cli dbsize"),
+        format!("1000\n1\n{keys}")
     );
     zone.sh("redis-cli shutdown nosave");
     eventually("it has ended", || {

@@ -1,7 +1,7 @@
-//! Debian's sshd in one zone and its clients in another, by the zone's own port 22: as the zone's
+//! Debian's sshd in two zones, each with clients in the other, by the zones' own ports 22: as the zone's
 //! root and as a user, with a terminal, and held in a root directory of its own (chroot(2)).
 
-use crate::harness::{Home, Zone, eventually, in_each_role, program};
+use crate::harness::{Home, Zone, at_once, eventually, in_each_role, program};
 
 in_each_role!(between_zones);
 
@@ -41,30 +41,50 @@ fn between_zones(home: &Home) {
     if NEEDS.iter().any(|name| program("ssh", name).is_none()) {
         return;
     }
-    let (server, client) = (home.boot("server"), home.boot("client"));
-    server.sh(ACCOUNTS);
-    client.sh(ACCOUNTS);
-    let key = client.sh(&format!(
-        "mkdir -pm 700 /root/.ssh; ssh-keygen -qt ed25519 -N '' -f /root/.ssh/id; \
-         printf '%s' '{CLIENT}' >/root/.ssh/config; {} cat /root/.ssh/id.pub",
-        copies("/root/.ssh")
-    ));
-    server.sh(&format!(
-        "mkdir -pm 700 /root/.ssh; echo '{key}' >/root/.ssh/authorized_keys; {} \
-         mkdir -p /run/sshd /srv/jail/up; chown jim /srv/jail/up; echo jailed >/srv/jail/file; \
-         printf '%s' '{CONFIG}' >/srv/sshd_config; ssh-keygen -A >/dev/null; \
-         $(command -v sshd) -f /srv/sshd_config -E /srv/log",
-        copies("/root/.ssh")
-    ));
-    let address = server.address();
-    for user in ["root", "joe"] {
-        sessions(&client, user, &format!("{user}@{address}"));
-    }
-    in_jail(&client, &format!("jim@{address}"));
-    assert_eq!(server.sh("cat /srv/jail/up/it"), "one\n");
-    server.sh("pkill sshd");
-    eventually("sshd ends", || {
-        (server.run(&["pgrep", "sshd"]).status != 0).then_some(())
+    // Each has the other one's key.
+    let zones = ["one", "two"].map(|name| home.boot(name));
+    at_once(&zones, |zone| {
+        zone.sh(ACCOUNTS);
+        zone.sh(&format!(
+            "mkdir -pm 700 /root/.ssh; ssh-keygen -qt ed25519 -N '' -f /root/.ssh/id; \
+             printf '%s' '{CLIENT}' >/root/.ssh/config"
+        ));
+    });
+    let keys = zones
+        .each_ref()
+        .map(|zone| zone.sh("cat /root/.ssh/id.pub"));
+    at_once(&zones, |zone| {
+        let key = if zone.name() == "one" {
+            &keys[1]
+        } else {
+            &keys[0]
+        };
+        zone.sh(&format!(
+            "echo '{key}' >/root/.ssh/authorized_keys; {} \
+             mkdir -p /run/sshd /srv/jail/up; chown jim /srv/jail/up; echo jailed >/srv/jail/file; \
+             printf '%s' '{CONFIG}' >/srv/sshd_config; ssh-keygen -A >/dev/null; \
+             $(command -v sshd) -f /srv/sshd_config -E /srv/log",
+            copies("/root/.ssh")
+        ));
+    });
+    let addresses = zones.each_ref().map(Zone::address);
+    at_once(&zones, |zone| {
+        let address = if zone.name() == "one" {
+            &addresses[1]
+        } else {
+            &addresses[0]
+        };
+        for user in ["root", "joe"] {
+            sessions(zone, user, &format!("{user}@{address}"));
+        }
+        in_jail(zone, &format!("jim@{address}"));
+    });
+    at_once(&zones, |zone| {
+        assert_eq!(zone.sh("cat /srv/jail/up/it"), "one\n");
+        zone.sh("pkill sshd");
+        eventually("sshd ends", || {
+            (zone.run(&["pgrep", "sshd"]).status != 0).then_some(())
+        });
     });
 }
 

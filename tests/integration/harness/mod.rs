@@ -112,6 +112,19 @@ pub fn script(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// Does the same in several zones at once.
+///
+/// # Panics
+/// It failed in one of them.
+pub fn at_once(zones: &[Zone<'_>], body: impl Fn(&Zone<'_>) + Sync) {
+    std::thread::scope(|scope| {
+        let body = &body;
+        for zone in zones {
+            scope.spawn(move || body(zone));
+        }
+    });
+}
+
 /// Asks until the answer is there, for things that happen a moment later.
 ///
 /// # Panics
