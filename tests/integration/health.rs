@@ -1,8 +1,9 @@
 //! Zones under strain: guests killed at any moment, a monitor that stops, boots cut short, births
 //! and boots without number, limits reached. Nothing is lost and nothing is left behind.
 //!
-//! What chance decides is printed as a seed. With `PICOZONE_TEST_FULL` in the environment the long
-//! counts are run: ten thousand births, a thousand boots.
+//! What chance decides is printed as a seed, and so is what was held before and after. With
+//! `PICOZONE_TEST_FULL` in the environment the long counts are run: ten thousand births, a thousand
+//! boots; docs/PROGRAMS.md has the figures of such a run.
 
 use crate::harness::{self, Home, LIMIT, Same, Zone, confined, eventually, in_each_role};
 use nix::sys::signal::{Signal, kill};
@@ -19,6 +20,7 @@ in_each_role!(
     guests_are_killed_anywhere,
     the_monitor_is_stopped,
     boots_are_killed_anywhere,
+    busy_monitors_are_killed_anywhere,
     births_leave_nothing,
     boots_and_halts_leave_nothing,
     a_table_full_of_the_dead,
@@ -29,7 +31,7 @@ in_each_role!(
 confined!(guests_are_killed_anywhere, the_monitor_is_stopped);
 
 /// One count for every run, another where there is time.
-fn count(short: u64, full: u64) -> u64 {
+fn rounds(short: u64, full: u64) -> u64 {
     if std::env::var_os("PICOZONE_TEST_FULL").is_some() {
         full
     } else {
@@ -58,13 +60,17 @@ fn put(zone: &Zone<'_>, guest: &str) {
     harness::copy_program(&harness::guest(guest), &zone.root().join("srv/guest"));
 }
 
-/// What a running zone's monitor holds.
+/// What a running zone's monitor and guardian hold.
 #[derive(Debug)]
 struct Held {
     descriptors: usize,
     threads: usize,
     /// Anonymous memory in KiB.
     memory: u64,
+    /// Of the guardian: descriptors, and anonymous memory in KiB.
+    guardian: (usize, u64),
+    /// Files in the zone's `run`.
+    files: usize,
     /// Entries of the table of processes that stand for a living one.
     entries: usize,
     processes: u64,
@@ -73,18 +79,15 @@ struct Held {
 impl Held {
     fn now(zone: &Zone<'_>) -> Self {
         let monitor = zone.monitor();
-        let count =
-            |what: &str| fs::read_dir(format!("/proc/{monitor}/{what}")).map(Iterator::count);
-        let status = fs::read_to_string(format!("/proc/{monitor}/status")).expect("it runs");
-        let memory = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let memory = memory.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        let guardian = parent(monitor).expect("it lives");
+        let run = zone.root().with_file_name("run");
         let row = zone.home().listed(zone.name()).expect("it is listed");
         Self {
-            descriptors: count("fd").expect("it runs"),
-            threads: count("task").expect("it runs"),
-            memory: memory.expect("it is told").parse().expect("a number"),
+            descriptors: count(monitor, "fd"),
+            threads: count(monitor, "task"),
+            memory: anonymous_memory(monitor),
+            guardian: (count(guardian, "fd"), anonymous_memory(guardian)),
+            files: files(&run).0.len(),
             entries: Table::of(monitor).live(),
             processes: row["processes"].as_u64().expect("it runs"),
         }
@@ -103,12 +106,16 @@ impl Held {
     #[track_caller]
     fn is_back(&self, zone: &Zone<'_>) {
         const GROWTH_KIB: u64 = 1536;
+        const GUARDIAN_KIB: u64 = 64;
         let mut now = Self::now(zone);
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
         while !(now.descriptors <= self.descriptors
             && now.threads <= self.threads
             && now.entries <= self.entries
             && now.processes <= self.processes
+            && now.files <= self.files
+            && now.guardian.0 <= self.guardian.0
+            && now.guardian.1 <= self.guardian.1 + GUARDIAN_KIB
             && now.memory <= self.memory + GROWTH_KIB)
         {
             assert!(
@@ -118,7 +125,23 @@ impl Held {
             std::thread::sleep(Duration::from_millis(20));
             now = Self::now(zone);
         }
+        println!("before {self:?}\nafter {now:?}");
     }
+}
+
+/// Entries of a directory of a process.
+fn count(pid: i32, what: &str) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/{what}"));
+    entries.expect("it runs").count()
+}
+
+/// In KiB.
+fn anonymous_memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let mut lines = status.lines();
+    let memory = lines.find_map(|line| line.strip_prefix("RssAnon:"));
+    let memory = memory.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    memory.expect("it is told").parse().expect("a number")
 }
 
 /// A zone's commons, which its monitor holds as a descriptor.
@@ -155,18 +178,35 @@ impl Table {
     }
 }
 
+/// See proc_pid_stat(5); the name before them may hold anything.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
 /// The processes of the host that were started for a home: command lines, guardians, monitors.
 fn ours(home: &Home) -> Vec<i32> {
     let wanted = format!("PICOZONE_HOME={}", home.dir().display());
-    let entries = fs::read_dir("/proc").expect("it can be read").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
+    processes(|pid| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environment
             .split(|byte| *byte == 0)
             .any(|row| row == wanted.as_bytes())
     })
-    .collect()
+}
+
+/// The processes of the host that are in a directory of a home: guests.
+fn guests(home: &Home) -> Vec<i32> {
+    processes(|pid| {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(home.dir()))
+    })
+}
+
+fn processes(are: impl Fn(i32) -> bool) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").expect("it can be read").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| are(*pid)).collect()
 }
 
 fn guests_are_killed_anywhere(home: &Home) {
@@ -179,7 +219,7 @@ fn guests_are_killed_anywhere(home: &Home) {
     };
     run(1, 5);
     let before = Held::warm(&zone);
-    let rounds = count(100, 3000);
+    let rounds = rounds(100, 3000);
     assert_eq!(run(seed(), rounds), format!("rounds: {rounds}\n"));
     before.is_back(&zone);
     // It is a zone like any other still.
@@ -195,7 +235,7 @@ fn the_monitor_is_stopped(home: &Home) {
     let zone = home.boot("z");
     let monitor = Pid::from_raw(zone.monitor());
     let mut chance = seed();
-    let rounds = count(20, 500);
+    let rounds = rounds(20, 500);
     // Every round asks the monitor: `/proc` is its, and so is the way to a program never run before.
     let script = "i=0; while [ -e /srv/on ]; do
           read name </proc/self/comm && [ $name = sh ] || exit 1
@@ -251,7 +291,7 @@ fn the_monitor_is_stopped(home: &Home) {
 fn boots_are_killed_anywhere(home: &Home) {
     home.create("z");
     let mut chance = seed();
-    for round in 0..count(12, 300) {
+    for round in 0..rounds(12, 300) {
         let boot = home.start(&["boot", "z"]);
         std::thread::sleep(Duration::from_micros(below(&mut chance, 60_000)));
         let found = ours(home);
@@ -281,14 +321,42 @@ fn boots_are_killed_anywhere(home: &Home) {
     assert_eq!(home.zone(&["login", "z", "--", "echo", "up"]).ok(), "up\n");
 }
 
+/// Guests in the midst of anything lose their monitor or its guardian.
+fn busy_monitors_are_killed_anywhere(home: &Home) {
+    let zone = home.create("z");
+    put(&zone, "mortal");
+    let mut chance = seed();
+    for round in 0..rounds(6, 200) {
+        home.zone(&["boot", "z"]).ok();
+        let script = format!("cd /srv && exec ./guest killed {} 1000000", round + 1);
+        let login = home.start(&["login", "z", "--", "sh", "-c", &script]);
+        std::thread::sleep(Duration::from_micros(below(&mut chance, 150_000)));
+        let monitor = zone.monitor();
+        let guardian = parent(monitor).expect("it lives");
+        let victim = [monitor, guardian][usize::from(below(&mut chance, 2) == 1)];
+        println!("round {round}: {victim} of {monitor} and {guardian}");
+        kill(Pid::from_raw(victim), Signal::SIGKILL).expect("it lives");
+        assert_ne!(login.wait(LIMIT).status, 0, "round {round}");
+        eventually("nobody is left", || {
+            (ours(home).is_empty() && guests(home).is_empty()).then_some(())
+        });
+        let state = home.state("z");
+        assert!(["down", "installed"].contains(&state.as_str()), "{state}");
+    }
+    home.zone(&["boot", "z"]).ok();
+    assert_eq!(zone.sh("cd /srv && ./guest storm 20"), "births: 20\n");
+}
+
 fn births_leave_nothing(home: &Home) {
     let zone = home.boot("z");
     put(&zone, "mortal");
     let storm = |births: u64| zone.sh(&format!("cd /srv && ./guest storm {births}"));
     storm(50);
     let before = Held::warm(&zone);
-    let births = count(1000, 10_000);
-    assert_eq!(storm(births), format!("births: {births}\n"));
+    // Each command has its time.
+    for _ in 0..rounds(1, 10) {
+        assert_eq!(storm(1000), "births: 1000\n");
+    }
     before.is_back(&zone);
     assert_eq!(zone.sh("cd /srv && ./guest unreaped"), "unreaped: 50\n");
 }
@@ -302,7 +370,7 @@ fn boots_and_halts_leave_nothing(home: &Home) {
     };
     cycle();
     let (files, bytes) = files(home.dir());
-    for _ in 0..count(12, 1000) {
+    for _ in 0..rounds(12, 1000) {
         cycle();
     }
     assert_eq!(home.state("z"), "installed");
@@ -310,6 +378,11 @@ fn boots_and_halts_leave_nothing(home: &Home) {
         ours(home).is_empty().then_some(())
     });
     let (files_now, bytes_now) = self::files(home.dir());
+    println!(
+        "before {} files of {bytes} bytes, after {} of {bytes_now}",
+        files.len(),
+        files_now.len()
+    );
     let new: Vec<_> = files_now.difference(&files).collect();
     assert!(new.is_empty(), "left behind: {new:?}");
     assert!(

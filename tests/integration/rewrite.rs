@@ -197,7 +197,7 @@ fn warm_operations_cost_few_calls_of_the_kernel(home: &Home) {
     let Some(strace) = harness::program(what, "strace") else {
         return;
     };
-    if !is_possible() {
+    if !is_possible() || harness::are_all_traced(what) {
         return;
     }
     let zone = boot_with_jumps(home, "costs");

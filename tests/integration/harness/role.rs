@@ -1,6 +1,6 @@
 //! As whom the command line is run.
 
-use super::{Home, Place, skip};
+use super::{Home, Place, are_all_traced, skip};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -23,6 +23,9 @@ impl Role {
     pub fn run(self, what: &str, body: impl FnOnce(&Home)) {
         if self == Self::Root && !am_root() {
             skip(&format!("{what} as root"), "the tests do not run as root");
+            return;
+        }
+        if self == Self::Confined && are_all_traced(&format!("{what} without ptrace(2)")) {
             return;
         }
         body(&Home::new(self, Place::get()));

@@ -17,19 +17,26 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 fn main() {
     sections(&[
-        ("restarts", restarts),
+        ("restarts", || restarts(INTERVALS)),
+        ("restarts_slowly", || restarts(INTERVALS.map(slower))),
         ("queue", queue),
         ("children", children),
         ("masks", masks),
         ("faults", faults),
         ("waits", waits),
-        ("programs", programs),
+        ("programs", || programs(INTERVALS)),
+        ("programs_slowly", || programs(INTERVALS.map(slower))),
         ("started", || ()),
     ]);
 }
 
 /// Intervals of timers, in microseconds.
 const INTERVALS: [i64; 3] = [97, 211, 1009];
+
+/// For zones whose calls take as long as the shortest interval.
+fn slower(interval: i64) -> i64 {
+    23 * interval
+}
 
 fn pid() -> i32 {
     // SAFETY: takes nothing.
@@ -64,10 +71,10 @@ fn calls() -> i32 {
 }
 
 /// Calls that wait begin again after a handler with `SA_RESTART`.
-fn restarts() {
+fn restarts(intervals: [i64; 3]) {
     handle(libc::SIGALRM, Act::Plain(count), libc::SA_RESTART).expect("a handler");
     handle(libc::SIGCHLD, Act::Plain(count), libc::SA_RESTART).expect("a handler");
-    for interval in INTERVALS {
+    for interval in intervals {
         let mut wrong = [0; 5];
         for round in 0..40 {
             let told = pipe().expect("a pipe");
@@ -461,11 +468,11 @@ fn waits() {
 }
 
 /// Programs start and end while signals come to parent and child.
-fn programs() {
+fn programs(intervals: [i64; 3]) {
     handle(libc::SIGALRM, Act::Plain(count), libc::SA_RESTART).expect("a handler");
     handle(libc::SIGWINCH, Act::Plain(count), libc::SA_RESTART).expect("a handler");
     let name: &CStr = c"/proc/self/exe";
-    for interval in INTERVALS {
+    for interval in intervals {
         let (mut wrong, mut ends) = (0, 0);
         for round in 0..15 {
             let storm = Alarms::every(interval);
