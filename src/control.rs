@@ -34,6 +34,8 @@ pub enum Request {
     },
     /// Counters: round trips by request, refusals by call.
     Stat,
+    /// Writes the report of what guests called for in vain into the file of that name.
+    Report,
     /// Who runs.
     Users,
 }
@@ -157,6 +159,25 @@ pub struct Port {
     pub host_port: u16,
     /// Where else the host reaches it.
     pub published: Vec<std::net::SocketAddrV4>,
+}
+
+/// Name of the file in a zone's `run` that holds its report, a list of [`Refusal`]: of the last time
+/// that the monitor was asked, or of the end of the run.
+pub const REPORT: &str = "refused.json";
+
+/// What a program called for that zones do not offer.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Refusal {
+    /// The call, and which of the things that it does.
+    pub call: String,
+    /// How often.
+    pub count: u64,
+    /// Name of the thread that called, as ps(1) shows it.
+    pub caller: String,
+    /// What its process executed when it first called, in the zone.
+    pub program: String,
+    /// Why it is refused.
+    pub reason: String,
 }
 
 /// Counters since the boot.

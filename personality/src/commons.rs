@@ -31,8 +31,8 @@ pub const FEW_GROUPS: usize = 32;
 pub const GROUPS_MAX: usize = 65536;
 /// How many processes can have more than [`FEW_GROUPS`] at one time.
 pub const LISTS_MAX: usize = 8192;
-/// How many system call numbers have a counter of refusals.
-pub const REFUSALS_MAX: usize = 512;
+/// How many system call numbers have a counter.
+pub const CALLS_MAX: usize = 512;
 
 /// How many processes can execute a program without the monitor at one time.
 pub const HANDOVERS_MAX: usize = 64;
@@ -168,12 +168,10 @@ pub struct Commons {
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// Calls that entered the personality by SIGSYS, by number.
-    pub entered: [AtomicU64; REFUSALS_MAX],
+    pub entered: [AtomicU64; CALLS_MAX],
     /// What an exec without the monitor hands over. Used again and again, so that a fresh program
     /// finds them in memory.
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
-    /// Refused calls by number, for the report of what is not supported.
-    pub refused: [AtomicU64; REFUSALS_MAX],
     /// Names that guests have missed in the tables.
     pub missed: Missed,
     /// Processes by zone pid.

@@ -278,6 +278,8 @@ requests! {
     Queue = 26;
     /// What is to be mapped in place of a library: args = descriptor. A row of the tables says it.
     Library = 27;
+    /// Reports a call that zones do not offer: args = its number and arguments.
+    Refused = 28;
     /// The number of a root directory: args = its descriptor.
     Root = 30;
     /// Mounts: args = `MS_*`; a = mount point, free of links; b = source (of binds and moves free of links

@@ -1,17 +1,23 @@
 //! `zone doctor`.
 
 use super::print;
+use crate::control::{REPORT, Refusal, Request};
 use crate::doctor::{Check, Weight, examine};
-use crate::error::Result;
+use crate::error::{Doing, Error, Result};
 use crate::home::Home;
 use crate::zone::{Name, Zone};
 use serde::Serialize;
 use std::fmt::Write;
+use std::fs;
+use std::io::ErrorKind;
 
-/// Check what the host offers and which promises hold; or which calls a zone was refused
+/// Check what the host offers and which promises hold; or what a zone was refused
+///
+/// With NAME: each kind of call that programs of the zone made and zones do not offer, how often, by
+/// whom, and why it is refused; since its boot where it runs, else of its last run.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Name of a running zone whose refused calls are listed
+    /// Name of a zone whose refused calls are listed
     #[arg(value_parser = super::name)]
     name: Option<Name>,
     /// Show JSON
@@ -22,13 +28,7 @@ pub(super) struct Args {
 #[derive(Serialize)]
 struct Refused {
     zone: String,
-    refused: Vec<Call>,
-}
-
-#[derive(Serialize)]
-struct Call {
-    call: String,
-    count: u64,
+    refused: Vec<Refusal>,
 }
 
 impl Args {
@@ -85,32 +85,44 @@ fn show(checks: &[Check]) -> String {
 }
 
 fn zone(zone: &Zone, is_json: bool) -> Result<u8> {
-    let stat = super::stat::ask(zone)?;
-    let refused = stat
-        .refused
-        .into_iter()
-        .map(|(call, count)| Call { call, count })
-        .collect();
     let found = Refused {
         zone: zone.name().to_string(),
-        refused,
+        refused: report(zone)?,
     };
     if is_json {
         print::json(&found);
     } else if found.refused.is_empty() {
-        print::text(&format!(
-            "zone {}: no call was refused since its boot\n",
-            found.zone
-        ));
+        print::text(&format!("zone {}: no call was refused\n", found.zone));
     } else {
-        let titles = ["REFUSED CALL", "COUNT"].map(str::to_owned);
-        let lines = found
-            .refused
-            .iter()
-            .map(|row| [row.call.clone(), row.count.to_string()]);
+        let titles = ["REFUSED CALL", "COUNT", "CALLER", "PROGRAM", "REASON"].map(str::to_owned);
+        let lines = found.refused.into_iter().map(|row| {
+            let count = row.count.to_string();
+            [row.call, count, row.caller, row.program, row.reason]
+        });
         print::table(&std::iter::once(titles).chain(lines).collect::<Vec<_>>());
     }
     Ok(0)
+}
+
+/// What a running zone has been refused, or another one was in its last run.
+fn report(zone: &Zone) -> Result<Vec<Refusal>> {
+    let path = zone.run_dir().join(REPORT);
+    match zone.ask("look into", &Request::Report) {
+        Ok(_) | Err(Error::NotRunning { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map_err(std::io::Error::from)
+            .doing("read", path.display()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::refused(
+            "look into",
+            format_args!("zone {}", zone.name()),
+            "it has never run, or its monitor was killed before it could write a report",
+            format_args!("boot it with `zone boot {}`", zone.name()),
+        )),
+        Err(error) => Err(error).doing("read", path.display()),
+    }
 }
 
 #[cfg(test)]

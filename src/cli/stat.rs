@@ -1,7 +1,7 @@
 //! `zone stat`.
 
 use super::print;
-use crate::control::{Reply, Request, Stat};
+use crate::control::{Reply, Request};
 use crate::error::Result;
 use crate::home::Home;
 use crate::zone::{Name, Zone};
@@ -17,17 +17,13 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Asks the monitor for its counters.
-pub(super) fn ask(zone: &Zone) -> Result<Stat> {
-    match zone.ask("look into", &Request::Stat)? {
-        Reply::Stat(stat) => Ok(stat),
-        other => Err(super::ports::unexpected(zone, &other)),
-    }
-}
-
 impl Args {
     pub(super) fn run(self, home: &Home) -> Result<u8> {
-        let stat = ask(&Zone::open(home, &self.name, "look into")?)?;
+        let zone = Zone::open(home, &self.name, "look into")?;
+        let stat = match zone.ask("look into", &Request::Stat)? {
+            Reply::Stat(stat) => stat,
+            other => return Err(super::ports::unexpected(&zone, &other)),
+        };
         if self.json {
             print::json(&stat);
             return Ok(0);

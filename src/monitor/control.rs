@@ -59,6 +59,7 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                 Reply::Ok
             }
             Request::Stat => Reply::Stat(stat(zone)),
+            Request::Report => done(zone.refusals.save(&zone.run_dir)),
             Request::Users => Reply::Users { users: users(zone) },
         };
         if channel.send(&reply, &[]).is_err() {
@@ -99,7 +100,7 @@ fn stat(zone: &Zone) -> Stat {
     Stat {
         requests: requests.filter(|(_, count)| *count > 0).collect(),
         entered: calls(&commons.entered),
-        refused: calls(&commons.refused),
+        refused: zone.refusals.by_call(),
     }
 }
 

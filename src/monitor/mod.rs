@@ -31,6 +31,7 @@ pub mod plans;
 pub mod processes;
 pub mod procfs;
 pub mod programs;
+pub mod refusals;
 pub mod requests;
 pub mod roots;
 pub mod running;

@@ -200,6 +200,12 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             leases::set(zone, &file, files::low_int(args[2]))
         }
         Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
+        Request::Refused => {
+            let [nr, args @ .., _] = args;
+            let nr = u32::try_from(nr).map_err(|_| libc::EINVAL)?;
+            zone.refusals.note(zone, caller, nr, args);
+            Ok(0)
+        }
         Request::Mount => {
             let bytes = shared.read_bytes(call.tid, TEXT_MAX);
             let mut texts = bytes.split(|&byte| byte == 0);

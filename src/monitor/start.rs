@@ -11,6 +11,7 @@ use super::net::inet::rows::SharedRows;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::{self, Settings};
 use super::shared::Shared;
@@ -170,6 +171,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         names: super::names::Names::open(),
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
+        refusals: Refusals::default(),
         booted: SystemTime::now(),
     });
     let listener = Arc::new(Listener::new(listener));
@@ -221,6 +223,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     alive.mark_halting();
     end_all(init, grace);
     zone.net.end();
+    if let Err(error) = zone.refusals.save(&run_dir) {
+        eprintln!("zone {}: {error}", boot.name);
+    }
     // What the zone has mounted goes with it.
     if let Err(error) = cover::restore(&boot.zone_dir, &root) {
         eprintln!("zone {}: {error}", boot.name);

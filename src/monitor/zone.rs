@@ -11,6 +11,7 @@ use super::names::Names;
 use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::Settings;
 use super::shared::Shared;
@@ -73,6 +74,8 @@ pub struct Zone {
     pub handles: Handles,
     /// Round trips by the request's number.
     pub counters: [AtomicU64; Request::NUMBERS],
+    /// What guests called for in vain.
+    pub refusals: Refusals,
     /// When it was booted.
     pub booted: SystemTime,
 }

@@ -11,7 +11,7 @@ pub fn page() -> String {
     let mut page = String::from(
         "# System calls\n\nPrinted from the table in `syscalls/src/table.rs`; a test keeps it fresh.\n\n\
          *native*: the kernel serves it, untouched.\n*checked*: the kernel serves the forms that need no translation, the personality the others.\n\
-         *translated*: the personality serves it, with the monitor where trust is needed.\n*refused*: with an errno, counted, and shown by `zone stat NAME`.\n\n\
+         *translated*: the personality serves it, with the monitor where trust is needed.\n*refused*: with an errno, counted, and shown by `zone doctor NAME`.\n\n\
          The last column names what the zone has of its own among a call's arguments and its result.\n\n\
          | number | call | treatment | errno | reason | of the zone |\n|---|---|---|---|---|---|\n",
     );

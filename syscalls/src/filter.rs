@@ -2,7 +2,7 @@
 
 pub use crate::bpf::*;
 pub use crate::form::FilterLayout;
-use crate::meaning::ARCH;
+use crate::meaning::{ARCH, REPORTED_END};
 use crate::{Class, Form, ROWS, Test};
 use std::vec::Vec;
 
@@ -40,10 +40,11 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
         }
     };
     let unknown = Leaf::Return(ERRNO | ENOSYS);
+    let reported = Leaf::Code(doorbell_leaf + 1);
     let mut next = 0;
     for (index, row) in ROWS.iter().enumerate() {
         if row.nr > next {
-            add(next, unknown);
+            add(next, reported);
         }
         next = row.nr + 1;
         add(
@@ -55,7 +56,8 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
             },
         );
     }
-    add(next, unknown);
+    add(next, reported);
+    add(REPORTED_END, unknown);
     add(layout.doorbell, Leaf::Code(doorbell_leaf));
     add(layout.doorbell + 1, unknown);
     code.tree(&ranges);
@@ -159,6 +161,11 @@ impl Code<'_> {
             if index == doorbell {
                 self.unless_ours(ERRNO | ENOSYS);
                 self.put(RETURN, 0, 0, NOTIFY);
+                continue;
+            }
+            if index > doorbell {
+                self.unless_ours(self.layout.trap);
+                self.put(RETURN, 0, 0, ERRNO | ENOSYS);
                 continue;
             }
             match ROWS.get(index).map(|row| row.class) {

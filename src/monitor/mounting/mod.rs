@@ -567,6 +567,13 @@ fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]) -> i32 {
         let (kind, name) = line.split_at(line.iter().position(|&byte| byte == b'\t')?);
         (name.get(1..) == Some(fstype)).then_some(kind.is_empty())
     });
+    let what = format!("mount of {}", fstype.escape_ascii());
+    zone.refusals.note_as(
+        zone,
+        caller,
+        what,
+        "file systems of the kernel are the host's",
+    );
     match line {
         None => libc::ENODEV,
         Some(false) => libc::EPERM,

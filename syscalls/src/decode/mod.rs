@@ -7,7 +7,7 @@ mod constants;
 mod text;
 
 use crate::kind::{Direction, Kind, Outcome};
-use crate::{Errno, row};
+use crate::{Class, Errno, row};
 use core::fmt::{Result, Write};
 
 /// The memory of a traced process.
@@ -64,6 +64,36 @@ pub fn decode(
     }
     out.write_str(")")?;
     outcome(row.result, result, out)
+}
+
+/// Prints what a call was to do, by numbers that mean the same in every process: its name, and of a call
+/// that does several things which one: `fcntl(F_NOTIFY)`.
+///
+/// # Errors
+/// Those of `out`.
+pub fn describe(nr: u32, args: [u64; 6], out: &mut impl Write) -> Result {
+    let Some(row) = row(nr) else {
+        return write!(out, "call {nr}");
+    };
+    out.write_str(row.name)?;
+    let takes_numbers = matches!(row.class, Class::Guarded(_) | Class::Split(..));
+    let mut before = "(";
+    for (arg, word) in row.args.iter().zip(args) {
+        match arg.kind {
+            Kind::Command
+            | Kind::FcntlCommand
+            | Kind::SocketDomain
+            | Kind::SocketType
+            | Kind::CloneFlags => {
+                out.write_str(before)?;
+                constants::write(arg.kind, word, out)?;
+            }
+            Kind::Int if takes_numbers => write!(out, "{before}{}", int(word))?,
+            _ => continue,
+        }
+        before = ", ";
+    }
+    out.write_str(if before == "(" { "" } else { ")" })
 }
 
 const fn is_error(word: i64) -> bool {

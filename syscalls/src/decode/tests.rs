@@ -1,6 +1,6 @@
 //! Edges that real programs rarely meet; strace itself is the oracle in `tests/strace.rs`.
 
-use super::{Memory, decode};
+use super::{Memory, decode, describe};
 use crate::nr;
 use std::string::String;
 use std::vec::Vec;
@@ -131,4 +131,25 @@ fn every_row_prints_something() {
         let text = print(b"text\0", row.nr, [PAGE; 6], Some(0));
         assert!(text.starts_with(row.name) && text.contains('='), "{text}");
     }
+}
+
+#[test]
+fn calls_are_described_by_what_means_the_same_everywhere() {
+    let said = |nr: u32, args: [u64; 6]| {
+        let mut out = String::new();
+        describe(nr, args, &mut out).expect("a string takes all");
+        out
+    };
+    assert_eq!(said(nr::bpf, [5, 0x7f00, 1, 0, 0, 0]), "bpf(0x5)");
+    assert_eq!(said(nr::fcntl, [3, 1026, 9, 0, 0, 0]), "fcntl(F_NOTIFY)");
+    assert_eq!(
+        said(nr::setsockopt, [3, 1, 26, 0x7f00, 8, 0]),
+        "setsockopt(1, 26)"
+    );
+    assert_eq!(
+        said(nr::socket, [17, 3, 768, 0, 0, 0]),
+        "socket(AF_PACKET, SOCK_RAW, 768)"
+    );
+    assert_eq!(said(nr::acct, [0x7f00, 0, 0, 0, 0, 0]), "acct");
+    assert_eq!(said(511, [0; 6]), "call 511");
 }

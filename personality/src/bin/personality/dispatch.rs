@@ -6,7 +6,7 @@ use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, exec, file, filters, identity, ipc, itself, keys, landlock,
-    library, namespaces, others, path, pidfd, process, room, signal, signalfd, socket,
+    library, namespaces, others, path, pidfd, process, refusals, room, signal, signalfd, socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -68,16 +68,19 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     match result {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
-        Err(errno) => errno.to_ret(),
+        Err(errno) => {
+            if thread.is_refused.take() {
+                refusals::report(thread, nr, a);
+            }
+            errno.to_ret()
+        }
     }
 }
 
-/// Refuses by the table's row, and counts it.
+/// Refuses by the table's row, and has it counted.
 #[cold]
 pub fn refuse(nr: u32) -> Result<u64> {
-    if let Some(counter) = commons().refused.get(nr as usize) {
-        counter.fetch_add(1, Relaxed);
-    }
+    refusals::mark();
     Err(match row(nr).map(|row| row.class) {
         Some(Class::Refused(errno, _)) => errno,
         Some(Class::Guarded(_) | Class::Split(..)) => Errno::EINVAL,
@@ -337,7 +340,7 @@ handlers! {
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
         // As the kernel tells those without CAP_SYS_PTRACE.
-        userfaultfd => Err(Errno::EPERM),
+        userfaultfd => refusals::unsupported(Errno::EPERM),
     }
 }
 

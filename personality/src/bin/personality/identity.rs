@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, filters, memory, pids};
+use crate::{Errno, Result, filters, memory, pids, refusals};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
@@ -351,7 +351,7 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         PR_GET_SECCOMP => return Ok(filters::mode(thread)),
         PR_SET_SECCOMP => return filters::set_mode(thread, first, rest[0]),
         PR_SET_PTRACER => return Ok(0),
-        _ => return Err(Errno::EINVAL),
+        _ => return refusals::unsupported(Errno::EINVAL),
     };
     changed(thread, &old);
     Ok(value)

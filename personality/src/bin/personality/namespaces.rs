@@ -4,7 +4,7 @@ use crate::arch::{syscall1, syscall3};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, others, pidfd};
+use crate::{Errno, Result, others, pidfd, refusals};
 use linux_raw_sys::general::*;
 
 /// What the filter lets through: parts of the caller that it shares with other threads.
@@ -29,11 +29,10 @@ pub fn unshare(thread: &Thread, flags: u64) -> Result<u64> {
         thread.process().parents.turn_off();
         return checked(unsafe { syscall1(__NR_unshare, flags) });
     }
-    Err(if flags & !(SHARED | SPACES) == 0 {
-        Errno::EPERM
-    } else {
-        Errno::EINVAL
-    })
+    if flags & !(SHARED | SPACES) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    refusals::unsupported(Errno::EPERM)
 }
 
 /// setns(2). There is nothing to enter but what the caller is in already.

@@ -5,7 +5,7 @@ use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, handover, memory, others, pids, ptrace, signal};
+use crate::{Errno, Result, handover, memory, others, pids, ptrace, refusals, signal};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -33,7 +33,7 @@ pub fn clone(
     tls: u64,
 ) -> Result<u64> {
     if flags & REFUSED_FLAGS != 0 {
-        return Err(Errno::EPERM);
+        return refusals::unsupported(Errno::EPERM);
     }
     let is_shared = flags & u64::from(CLONE_VM) != 0;
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
@@ -226,7 +226,7 @@ pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     if set_tid != 0 || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
-        return Err(Errno::EPERM);
+        return refusals::unsupported(Errno::EPERM);
     }
     let top = if stack == 0 { 0 } else { stack + stack_size };
     if has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) {

@@ -15,7 +15,7 @@ use crate::dispatch::{RESTART_ERRNO, checked};
 use crate::monitor::commons;
 use crate::process::{info_to_host, info_to_zone};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, others, pids, signal};
+use crate::{Errno, Result, memory, others, pids, refusals, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ptrace::*;
@@ -133,9 +133,7 @@ pub fn ptrace(thread: &mut Thread, request: u64, pid: u64, addr: u64, data: u64)
         | PTRACE_GET_RSEQ_CONFIGURATION
         | SET_SYSCALL_INFO => checked(raw(request, host, addr, data)),
         _ => {
-            if let Some(counter) = commons().refused.get(__NR_ptrace as usize) {
-                counter.fetch_add(1, Relaxed);
-            }
+            refusals::mark();
             Err(Errno::EIO)
         }
     }

@@ -106,6 +106,8 @@ pub struct Thread {
     /// Whether the kernel is being asked the last thing of a call that came by a jump:
     /// [`crate::arch::jump::brief_and_last`].
     pub is_last: bool,
+    /// Whether the call being served is one of those that zones do not offer: [`crate::refusals`].
+    pub is_refused: Cell<bool>,
     /// The mask before a signal was noted in a call that came by a jump.
     pub noted_mask: Option<u64>,
     pub host_tid: u32,

@@ -3,12 +3,10 @@
 use super::{Power, S_IFMT, has, kind_of, marks, must_be_open};
 use crate::arch::{self, syscall2, syscall3};
 use crate::dispatch::{checked, checked_or_restart};
-use crate::monitor::commons;
 use crate::signal::HELD;
 use crate::socket::interfaces;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pidfd, pids, sigio, signalfd, socket};
-use core::sync::atomic::Ordering::Relaxed;
+use crate::{Errno, Result, memory, pidfd, pids, refusals, sigio, signalfd, socket};
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::Request;
@@ -79,9 +77,7 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             if let Some(result) = marks::ioctl(thread, fd, command, argument) {
                 return result;
             }
-            if let Some(counter) = commons().refused.get(__NR_ioctl as usize) {
-                counter.fetch_add(1, Relaxed);
-            }
+            refusals::mark();
             must_be_open(fd)?;
             Err(Errno::ENOTTY)
         }
@@ -121,9 +117,7 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             sigio::owner(thread, fd, command as u32, argument)
         }
         _ => {
-            if let Some(counter) = commons().refused.get(__NR_fcntl as usize) {
-                counter.fetch_add(1, Relaxed);
-            }
+            refusals::mark();
             Err(Errno::EINVAL)
         }
     }
