@@ -1,6 +1,7 @@
 //! What a zone has mounted, for the tables of `/proc`.
 
-use super::{ST_RDONLY, open_row, row_of, stat_of};
+use super::rows::row_of;
+use super::{ST_RDONLY, open_row, stat_of};
 use crate::monitor::procfs::Mount as Line;
 use crate::monitor::view;
 use crate::monitor::zone::Zone;
