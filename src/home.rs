@@ -70,8 +70,10 @@ impl Home {
                 "set PICOZONE_HOME to a directory of your own",
             ));
         }
-        if found.mode() & 0o077 != 0 {
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))
+        // Others may pass where zones run as somebody else ([`crate::zone::runner`]), and see nothing.
+        if found.mode() & 0o066 != 0 {
+            let mode = found.mode() & 0o711;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode))
                 .doing("close to other users", dir.display())?;
         }
         Ok(Self { dir })

@@ -95,6 +95,12 @@ impl IdMap {
         found.next().unwrap_or(self.other)
     }
 
+    /// Whether an id of the host is anybody's in the zone, and not only everybody else's.
+    #[must_use]
+    pub fn has_host(&self, host: u32) -> bool {
+        self.is_closed == 0 || self.rows.iter().any(|row| row.to_zone(host).is_some())
+    }
+
     /// The host's id for one of the zone, by the last row that has it: the first one is who runs it.
     #[must_use]
     pub fn to_host(&self, zone: u32) -> Option<u32> {
@@ -153,6 +159,9 @@ mod tests {
             (2500, 7),
         ] {
             assert_eq!(map.to_zone(host), zone, "{host}");
+        }
+        for (host, has) in [(1001, true), (0, false), (2499, true), (2500, false)] {
+            assert_eq!(map.has_host(host), has, "{host}");
         }
         assert_eq!(map.to_host(0), Some(100_000));
         assert_eq!(map.to_host(999), Some(100_999));

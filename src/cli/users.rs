@@ -6,7 +6,7 @@ use crate::control::{Reply, Request, Running};
 use crate::error::{Doing, Result};
 use crate::home::Home;
 use crate::tree::within::Within;
-use crate::zone::{Name, Zone};
+use crate::zone::{Name, Zone, runner};
 use serde::Serialize;
 use std::path::Path;
 
@@ -55,7 +55,10 @@ impl Args {
         let within = Within::open(&root).doing("open", root.display())?;
         let passwd = within.read(Path::new("/etc/passwd")).unwrap_or_default();
         let passwd = String::from_utf8_lossy(&passwd);
-        let own = nix::unistd::geteuid().as_raw();
+        let own = match runner::of(&self.name, &config)? {
+            Some((uid, _)) => uid,
+            None => nix::unistd::geteuid().as_raw(),
+        };
         let map = config.users.map(IdKind::User, own);
         let is_mapped = map.is_closed == 1;
         let texts = |kind| config.users.ranges(kind).map(ToString::to_string).collect();

@@ -170,6 +170,25 @@ impl Users {
         map
     }
 
+    /// User and group of the host as whom a zone of the host's root runs: those whom the map has for the
+    /// zone's root. None where there is no map.
+    ///
+    /// # Errors
+    /// A sentence that says what the map lacks for that.
+    pub fn runner(&self) -> Result<Option<(u32, u32)>, String> {
+        if self.is_usual() {
+            return Ok(None);
+        }
+        let root_of = |kind| {
+            let mut rows = self.ranges(kind).map(|range| &range.0);
+            let row = rows.find(|row| row.zone == 0).map(|row| row.host);
+            row.filter(|host| *host != 0).ok_or_else(|| {
+                "the zone runs under the ids that its map has for its root, so that the kernel keeps it apart: the map must say a user and a group of the host for 0, and not the host's root".to_owned()
+            })
+        };
+        Ok(Some((root_of(IdKind::User)?, root_of(IdKind::Group)?)))
+    }
+
     /// Says what is wrong with the ranges, if anything is.
     ///
     /// # Errors
@@ -263,6 +282,24 @@ mod tests {
         both.gids = users(&["1000:9000"]).map;
         assert_eq!(both.check(), Ok(()));
         assert!(both.map(IdKind::Group, 1).has(1000) && !both.map(IdKind::User, 1).has(1000));
+    }
+
+    #[test]
+    fn a_zone_of_root_runs_as_whom_its_map_has_for_its_root() {
+        assert_eq!(Users::default().runner(), Ok(None));
+        let runner = |map: &[&str]| users(map).runner();
+        assert_eq!(
+            runner(&["33:1033", "0:100000:65536"]),
+            Ok(Some((100_000, 100_000)))
+        );
+        assert_eq!(runner(&["0:7000-7999"]), Ok(Some((7000, 7000))));
+        assert!(runner(&["1:100000:65536"]).is_err());
+        assert!(runner(&["0:0:65536"]).is_err());
+        let mut split = users(&["5:5"]);
+        (split.uids, split.gids) = (users(&["0:20"]).map, users(&["0:30"]).map);
+        assert_eq!(split.runner(), Ok(Some((20, 30))));
+        split.gids.clear();
+        assert!(split.runner().is_err());
     }
 
     #[test]

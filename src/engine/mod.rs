@@ -10,6 +10,7 @@ pub mod tracer;
 use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::monitor::start;
+use crate::zone::runner;
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
 };
@@ -32,6 +33,8 @@ pub struct Boot {
     pub config: Config,
     /// Number of its address.
     pub number: u16,
+    /// As whom it runs on the host, if not as who boots it.
+    pub runner: Option<runner::Ids>,
 }
 
 const CLAIMED: &str = "address claimed";
@@ -121,7 +124,11 @@ fn settle(boot: &Boot, keep: &OwnedFd) -> std::io::Result<()> {
 }
 
 fn guardian(boot: &Boot, writer: OwnedFd) -> ! {
-    if let Err(error) = settle(boot, &writer) {
+    let taken = boot.runner.map_or(Ok(()), runner::take_on);
+    if let Err(error) = taken
+        .map_err(Into::into)
+        .and_then(|()| settle(boot, &writer))
+    {
         let _ = write!(
             File::from(writer),
             "cannot boot zone {}: {error}",

@@ -22,6 +22,7 @@ use crate::error::{Doing, Result};
 use crate::ids::HostPid;
 use crate::rewrite::Rewritten;
 use cache::Cache;
+use nix::unistd::geteuid;
 use picozone_personality::libraries::{self, Library};
 use picozone_personality::mailbox::{Image, Segment};
 use picozone_personality::plans::{COPY_MAX, CopyName, FileId};
@@ -29,7 +30,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -189,6 +190,9 @@ impl Copies {
     pub fn open(zone_dir: &Path, run_dir: &Path, is_wanted: bool) -> Result<Copies> {
         // The home holds `zones/NAME`.
         let home = zone_dir.ancestors().nth(2).unwrap_or(zone_dir);
+        // A zone that runs as somebody else than its home's owner has copies of its own.
+        let is_own = fs::metadata(home).is_ok_and(|found| found.uid() == geteuid().as_raw());
+        let home = if is_own { home } else { zone_dir };
         let (cache, own) = (Cache::new(home), run_dir.join("rewritten"));
         let needed = if is_wanted {
             &[cache.dir(), own.as_path()][..]

@@ -181,12 +181,21 @@ impl Executables<'_> {
 
 /// What a program's file gives to who executes it.
 fn privileges_of(zone: &Zone, file: &File) -> Result<FilePrivileges, i32> {
-    let data = file.metadata().map_err(files::errno)?;
-    let owner = owners::in_zone(zone, file, &data);
+    let found = owners::found(zone, file)?;
+    let tables = zone.shared.tables();
+    let is_somebodys = found.is_kept
+        || tables.uids.has_host(found.host.uid) && tables.gids.has_host(found.host.gid);
+    // As the kernel: who is not in the map gives nothing by set-id bits.
+    let ignored = if is_somebodys {
+        0
+    } else {
+        libc::S_ISUID | libc::S_ISGID
+    };
+    let owner = found.owner;
     let mut privileges = FilePrivileges {
         uid: owner.uid,
         gid: owner.gid,
-        mode: owner.mode,
+        mode: owner.mode & !ignored,
         ..FilePrivileges::default()
     };
     if let Some(value) = xattrs::capabilities_of(zone, file) {

@@ -1,7 +1,7 @@
 //! Changes of a zone's configuration.
 
 use super::lifecycle::{Outcome, take};
-use super::{Name, Zone};
+use super::{Name, Zone, runner};
 use crate::config::{Config, IdKind};
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -42,7 +42,7 @@ pub fn set(home: &Home, name: &Name, changes: &[(String, String)]) -> Result<(Ou
 
 /// Whether the zone's files can have the users of the configuration.
 fn check_users(zone: &Zone, config: &Config, is_up: bool) -> Result<()> {
-    require_ordinary(zone.name(), config)?;
+    runner::of(zone.name(), config)?;
     if is_up {
         return Err(Error::refused(
             "change the users of",
@@ -83,22 +83,4 @@ fn check_users(zone: &Zone, config: &Config, is_up: bool) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Refuses a map of users to root.
-///
-/// # Errors
-/// We are root, and there is a map.
-pub(super) fn require_ordinary(name: &Name, config: &Config) -> Result<()> {
-    if config.users.is_usual() || !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    Err(Error::refused(
-        "map the users of",
-        format_args!("zone {name}"),
-        "programs of root's zones would have to run under the ids of the map, so that the kernel keeps them apart; all of a zone run under one id yet, and a map that only seems to separate is worse than none",
-        format_args!(
-            "make the zone as an ordinary user of the host; or do without, by `zone config {name} set users.map=`"
-        ),
-    ))
 }

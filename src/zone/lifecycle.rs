@@ -5,7 +5,7 @@
 
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
-use super::{Name, Zone, channel::Channel, claim, configure, liveness, registry, setup};
+use super::{Name, Zone, channel::Channel, claim, liveness, registry, runner, setup};
 use crate::config::{Bind, Config, Cow, Mount, Origin, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
@@ -268,12 +268,14 @@ pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
 
 /// Boots a zone that does not run and whose lock the caller holds.
 pub(super) fn start(home: &Home, zone: &Zone, config: &mut Config) -> Result<()> {
-    configure::require_ordinary(zone.name(), config)?;
+    let runner = runner::of(zone.name(), config)?;
     tree::check(config, zone.dir(), home.dir())?;
     for _ in 0..ADDRESS_TRIES {
         readdress(home, zone, config)?;
         tree::prepare(config, zone.dir())?;
+        runner::give(home, zone, runner)?;
         let boot = engine::Boot {
+            runner,
             name: zone.name().to_string(),
             zone_dir: zone.dir().to_owned(),
             config: config.clone(),

@@ -19,6 +19,7 @@ pub mod lock;
 pub mod name;
 mod record_lock;
 pub mod registry;
+pub mod runner;
 mod setup;
 pub mod state;
 

@@ -2,7 +2,7 @@
 //! administrator set them, and they last.
 
 use crate::harness::{Home, Role, Zone, am_root, eventually, in_each_role, program, skip};
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 
 in_each_role!(
     tools_give_files_away,
@@ -11,6 +11,7 @@ in_each_role!(
     accounts_are_the_zones,
     owners_outlive_the_monitor,
     users_are_mapped,
+    zones_of_root_run_as_their_map_says,
     configurations_are_changed,
     stores_are_checked
 );
@@ -368,20 +369,6 @@ fn share(home: &Home, owners: &[u32]) -> std::path::PathBuf {
 }
 
 fn users_are_mapped(home: &Home) {
-    if home.role() == Role::Root {
-        home.create("mapped");
-        let told = home
-            .zone(&["config", "mapped", "set", "users.map=0:100000:1000"])
-            .fails(125);
-        assert!(told.contains("under the ids of the map"), "{told}");
-        assert!(
-            !home
-                .zone(&["config", "mapped", "show"])
-                .ok()
-                .contains("100000")
-        );
-        return;
-    }
     if !am_root() {
         return skip("mapped users", "only root gives files to others");
     }
@@ -473,6 +460,84 @@ os.setgroups([5, 999]); os.setresgid(999, 33, 999); os.setresuid(5000, 33, 5000)
     let one = home.started("one");
     assert_eq!(one.sh("stat -c %u:%g /srv/own"), "999:999\n");
     assert_eq!(one.sh("stat -c %u /srv/share/100033"), "4242\n");
+}
+
+/// User and group of a process of the host, and its capabilities.
+fn status_of(pid: i32) -> (String, String, String) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let of = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        line.expect("there")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    (of("Uid:"), of("Gid:"), of("CapPrm:"))
+}
+
+/// What files of a zone belong to on the host, but for those of its monitor's run.
+fn owners_on_host(zone: &Zone<'_>) -> Vec<(u32, u32)> {
+    fn below(dir: &std::path::Path, found: &mut std::collections::BTreeSet<(u32, u32)>) {
+        for entry in std::fs::read_dir(dir).expect("ours").flatten() {
+            let data = entry.metadata().expect("there");
+            found.insert((data.uid(), data.gid()));
+            if data.is_dir() {
+                below(&entry.path(), found);
+            }
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    below(&zone.root(), &mut found);
+    found.into_iter().collect()
+}
+
+/// A zone of the host's root that has a map runs as whom the map has for its root.
+fn zones_of_root_run_as_their_map_says(home: &Home) {
+    if home.role() != Role::Root {
+        return skip("zones of root", "this is not root");
+    }
+    home.create("mapped");
+    let set = |map: &str| home.zone(&["config", "mapped", "set", &format!("users.map={map}")]);
+    for wrong in ["1:100000:1000", "0:0:1000", "33:33"] {
+        let told = set(wrong).fails(125);
+        assert!(told.contains("ids that its map has for its root"), "{told}");
+    }
+    let zone = home.started("mapped");
+    zone.sh("useradd joe && echo text >/srv/file && ln /srv/file /srv/second && chown joe:joe /srv/file && chmod 4750 /srv/file");
+    home.zone(&["halt", "mapped"]).ok();
+    assert_eq!(owners_on_host(&zone), [(0, 0)]);
+    for base in [100_000, 300_000] {
+        set(&format!("0:{base}:65536,0:0-0")).ok();
+        let zone = home.started("mapped");
+        let sleeper = home.start(&["login", "mapped", "-u", "joe", "--", "sleep", "1000"]);
+        eventually("the sleeper runs", || {
+            let found = zone.sh("ps -eo args | grep -c '^sleep 1000'");
+            (found.trim() == "1").then_some(())
+        });
+        let four = format!("{base} {base} {base} {base}");
+        let of_monitor = status_of(zone.monitor());
+        assert_eq!(of_monitor, (four.clone(), four.clone(), "0".repeat(16)));
+        let children = format!("/proc/{0}/task/{0}/children", zone.monitor());
+        let init = std::fs::read_to_string(children).expect("it runs");
+        let init = init.split_whitespace().next().expect("it has init");
+        assert_eq!(status_of(init.parse().expect("a number")), of_monitor);
+        assert_eq!(owners_on_host(&zone), [(base, base)]);
+        let look = "id -u; stat -c '%U:%G %a %h' /srv/file /srv/second /etc/passwd; cat /srv/file";
+        assert_eq!(
+            zone.sh(look),
+            "0\njoe:joe 4750 2\njoe:joe 4750 2\nroot:root 644 1\ntext\n"
+        );
+        zone.sh("su joe -c 'cat /srv/file; ! touch /etc/passwd 2>&1'; cp -a /srv/file /srv/copy; echo more >>/etc/hosts; mkdir -p /srv/d; chown joe /srv/d; su joe -c 'touch /srv/d/own'; touch /dev/shm/x /tmp/x /run/x");
+        assert_eq!(zone.sh("stat -c %U /srv/d/own /srv/copy"), "joe\njoe\n");
+        drop(sleeper);
+        home.zone(&["halt", "mapped"]).ok();
+        assert_eq!(owners_on_host(&zone), [(base, base)]);
+    }
+    home.zone(&["config", "mapped", "set", "users.map="]).ok();
+    let zone = home.started("mapped");
+    assert_eq!(status_of(zone.monitor()).0, "0 0 0 0");
+    assert_eq!(owners_on_host(&zone), [(0, 0)]);
+    assert_eq!(zone.sh("stat -c %U /srv/d/own /srv/copy"), "joe\njoe\n");
 }
 
 fn configurations_are_changed(home: &Home) {

@@ -7,6 +7,7 @@ use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory;
+use crate::monitor::tables;
 use crate::path::{self, Named, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
@@ -91,6 +92,10 @@ pub fn program(thread: &Thread, fd: u64, id: &FileId) -> Option<FilePrivileges> 
     }
     let found = id_in(&st);
     stat_to_zone(fd, &mut st);
+    // Whether its owner is in the zone's map, the monitor looks.
+    if st.st_mode & 0o6000 != 0 && tables().uids.is_closed != 0 {
+        return None;
+    }
     let is_program = found == *id && st.st_mode & S_IFMT == 0o100_000 && permits(thread, &st, 1);
     is_program.then_some(FilePrivileges {
         uid: st.st_uid,
