@@ -7,8 +7,10 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// How many notes there are.
-const NOTES: usize = 1 << 14;
+/// How many lines of notes there are.
+const LINES: usize = 1 << 12;
+/// How many of a line's notes one can be: all that one look at memory brings.
+const WAYS: usize = 8;
 
 /// One attribute of one file at one ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,26 +31,33 @@ impl Attribute {
     }
 }
 
+/// Notes that are looked at together.
+#[repr(C, align(64))]
+struct Line([AtomicU64; WAYS]);
+
 /// The notes.
 #[repr(C)]
-pub struct Absent([AtomicU64; NOTES]);
+pub struct Absent([Line; LINES]);
 
 impl Absent {
-    fn slot(&self, attribute: Attribute) -> Option<&AtomicU64> {
-        self.0.get((attribute.0 >> 40) as usize % NOTES)
+    fn line(&self, attribute: Attribute) -> &[AtomicU64] {
+        let line = self.0.get((attribute.0 >> 40) as usize % LINES);
+        line.map_or(&[], |line| &line.0)
     }
 
     /// Whether the file is known not to have the attribute.
     #[must_use]
     pub fn has(&self, attribute: Attribute) -> bool {
-        self.slot(attribute)
-            .is_some_and(|slot| slot.load(Relaxed) == attribute.0)
+        let mut line = self.line(attribute).iter();
+        line.any(|note| note.load(Relaxed) == attribute.0)
     }
 
-    /// Notes that it has not.
+    /// Notes that it has not, over another note where there is no room.
     pub fn note(&self, attribute: Attribute) {
-        if let Some(slot) = self.slot(attribute) {
-            slot.store(attribute.0, Relaxed);
+        let line = self.line(attribute);
+        let free = line.iter().find(|note| note.load(Relaxed) == 0);
+        if let Some(note) = free.or_else(|| line.get((attribute.0 >> 8) as usize % WAYS)) {
+            note.store(attribute.0, Relaxed);
         }
     }
 }
@@ -57,10 +66,14 @@ impl Absent {
 mod tests {
     use super::*;
 
+    fn absent() -> Box<Absent> {
+        // SAFETY: zeroed memory is no note.
+        unsafe { Box::<Absent>::new_zeroed().assume_init() }
+    }
+
     #[test]
     fn a_note_is_of_one_attribute_of_one_file_at_one_time() {
-        // SAFETY: zeroed memory is no note.
-        let absent = unsafe { Box::<Absent>::new_zeroed().assume_init() };
+        let absent = absent();
         let noted = Attribute::new([1, 2, 3, 4], b"security.selinux");
         assert!(!absent.has(noted));
         absent.note(noted);
@@ -68,5 +81,18 @@ mod tests {
         assert!(!absent.has(Attribute::new([1, 2, 3, 5], b"security.selinux")));
         assert!(!absent.has(Attribute::new([2, 1, 3, 4], b"security.selinux")));
         assert!(!absent.has(Attribute::new([1, 2, 3, 4], b"security.capability")));
+    }
+
+    #[test]
+    fn notes_of_many_files_stay() {
+        let absent = absent();
+        let all = || (0..10_000).map(|inode| Attribute::new([1, inode, 3, 4], b"security.selinux"));
+        all().for_each(|attribute| absent.note(attribute));
+        let kept = all().filter(|attribute| absent.has(*attribute)).count();
+        assert!(kept > 9_950, "{kept}");
+        all().for_each(|attribute| {
+            absent.note(attribute);
+            assert!(absent.has(attribute));
+        });
     }
 }

@@ -11,8 +11,13 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// How many names there are.
-pub const NAMES_MAX: usize = 1 << 15;
-/// How many of these a name can be.
+pub const NAMES_MAX: usize = NEAR_MAX + FAR_MAX;
+/// How many lie close together: a process that looks up few names touches few pages for them. Those
+/// that were wanted first.
+const NEAR_MAX: usize = 1 << 10;
+/// How many lie apart.
+const FAR_MAX: usize = 1 << 15;
+/// How many of either a name can be.
 const WAYS: usize = 4;
 /// How many names are remembered that were missing.
 pub const MISSED_MAX: usize = 256;
@@ -144,7 +149,8 @@ impl Names {
     #[inline]
     pub fn find(&self, name: &Packed) -> Option<Vetted<'_>> {
         let replaced = self.replaced.load(Acquire);
-        let slot = self.ways(name).iter().find(|slot| slot.holds(name))?;
+        let near = self.near(name).iter().find(|slot| slot.holds(name));
+        let slot = near.or_else(|| self.far(name).iter().find(|slot| slot.holds(name)))?;
         Some(Vetted {
             names: self,
             slot,
@@ -153,21 +159,27 @@ impl Names {
     }
 
     #[inline]
-    fn ways(&self, name: &Packed) -> &[Slot] {
-        let first = name.hash() & (NAMES_MAX - WAYS);
+    fn near(&self, name: &Packed) -> &[Slot] {
+        let first = name.hash() & (NEAR_MAX - WAYS);
+        self.slots.get(first..first + WAYS).unwrap_or(&[])
+    }
+
+    #[inline]
+    fn far(&self, name: &Packed) -> &[Slot] {
+        let first = NEAR_MAX + (name.hash() & (FAR_MAX - WAYS));
         self.slots.get(first..first + WAYS).unwrap_or(&[])
     }
 
     /// Writes a name in. There must be one writer at a time.
     pub fn add(&self, name: &Packed) {
-        let ways = self.ways(name);
-        if ways.iter().any(|slot| slot.holds(name)) {
+        let (near, far) = (self.near(name), self.far(name));
+        if near.iter().chain(far).any(|slot| slot.holds(name)) {
             return;
         }
-        let free = ways.iter().find(|slot| slot.is_empty());
+        let free = near.iter().chain(far).find(|slot| slot.is_empty());
         let slot = free.or_else(|| {
             let number = self.replaced.fetch_add(1, AcqRel) as usize;
-            ways.get(number % WAYS)
+            far.get(number % WAYS)
         });
         if let Some(slot) = slot {
             slot.set(name);
@@ -260,6 +272,10 @@ mod tests {
         unsafe { Box::<Names>::new_zeroed().assume_init() }
     }
 
+    fn near_end(names: &Names) -> u64 {
+        &raw const names.slots[NEAR_MAX] as u64
+    }
+
     #[test]
     fn only_single_components_are_packed() {
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b", &[b'x'; 64]] {
@@ -278,14 +294,27 @@ mod tests {
         let name = Packed::new(b"passwd").expect("a name");
         assert!(names.find(&name).is_none());
         names.add(&name);
+        let near = names.find(&name).expect("it was added").address();
+        assert!(near < near_end(&names));
+        let mut numbers = (0u32..).map(|number| number.to_string());
+        let mut other = || {
+            let number = numbers.next().expect("there are enough");
+            Packed::new(number.as_bytes()).expect("a name")
+        };
+        // Those that were first keep their places; who comes later has one among the others.
+        let name = loop {
+            let name = other();
+            names.add(&name);
+            if names.find(&name).expect("it was added").address() >= near_end(&names) {
+                break name;
+            }
+        };
         let vetted = names.find(&name).expect("it was added");
         assert!(vetted.is_same());
         let address = vetted.address() - &raw const names.slots as u64;
         assert_eq!(address % 64, 0);
-        let mut number = 0u32;
         while names.find(&name).is_some() {
-            number += 1;
-            let other = Packed::new(number.to_string().as_bytes()).expect("a name");
+            let other = other();
             names.add(&other);
             assert!(names.find(&other).is_some());
         }

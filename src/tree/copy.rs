@@ -183,7 +183,11 @@ impl<'a> Copier<'a> {
             return Ok(());
         }
         let to = self.to.join(path);
-        write(&to, &content, mode_on_host(found.mode(), false)).doing("write", to.display())?;
+        let written = write(&to, &content, mode_on_host(found.mode(), false));
+        // Caches of what a file holds know it by its time, as Python's of its modules do.
+        written
+            .and_then(|file| file.set_modified(found.modified()?))
+            .doing("write", to.display())?;
         self.report.entries += 1;
         self.report.bytes += content.len() as u64;
         self.own(path, found.uid(), found.gid(), found.mode(), false);
@@ -216,7 +220,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<File> {
     let mut file: File = OpenOptions::new()
         .write(true)
         .create(true)
@@ -224,7 +228,8 @@ fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .mode(mode)
         .open(path)?;
     file.write_all(content)?;
-    file.set_permissions(fs::Permissions::from_mode(mode))
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    Ok(file)
 }
 
 /// Whether a file holds a private key in a text form.

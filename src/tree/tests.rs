@@ -120,6 +120,12 @@ fn a_sparse_tree_has_what_services_need_and_no_secrets() {
         assert!(!root.join(gone).exists(), "{gone}");
     }
     assert!(root.join("var/log/apache2").is_dir());
+    let modified = |at: &Path| fs::metadata(at).and_then(|found| found.modified());
+    let copied = "etc/readonly.conf";
+    assert_eq!(
+        modified(&root.join(copied)).expect("there"),
+        modified(&from.join(copied)).expect("there")
+    );
     assert_eq!(
         fs::read_link(root.join("bin")).expect("a link"),
         Path::new("usr/bin")

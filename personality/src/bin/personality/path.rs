@@ -7,6 +7,7 @@
 
 mod calls;
 mod layer;
+mod link;
 mod made;
 mod mounting;
 mod names;

@@ -6,6 +6,7 @@
 
 use crate::arch::syscall4;
 use crate::thread::Thread;
+use crate::{Errno, Result};
 use linux_raw_sys::general::{__NR_prlimit64, RLIMIT_NOFILE};
 use picozone_personality::limits::Limit;
 use picozone_syscalls::{Kind, Outcome, row};
@@ -44,12 +45,14 @@ pub fn lower(soft: u64) {
     });
 }
 
-/// Runs `f` where the process may have a descriptor of that number.
-pub fn with_numbers_above<T>(number: u64, f: impl FnOnce() -> T) -> T {
-    let limit = get();
-    if number < limit.cur {
-        return f();
+/// Runs `f`, and where it is told that there is no such number (EBADF), once more with the process
+/// being allowed a descriptor of that number.
+pub fn with_number<T>(number: u64, f: impl Fn() -> Result<T>) -> Result<T> {
+    match f() {
+        Err(Errno::EBADF) => {}
+        other => return other,
     }
+    let limit = get();
     let more = (number + 1).min(limit.max);
     set(Limit { cur: more, ..limit });
     let result = f();

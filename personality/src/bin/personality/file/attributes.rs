@@ -177,7 +177,7 @@ pub(super) fn stat_named(
     let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, NOFOLLOW) };
     match checked(got) {
         Ok(_) => {}
-        Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+        Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
         Err(_) => return None,
     }
     let mut st = unsafe { st.assume_init() };
@@ -257,7 +257,7 @@ pub fn statx(
         let place = Place::of(named);
         let mut x = match ask(place) {
             Ok(x) => x,
-            Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+            Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
             Err(_) => return None,
         };
         let dev = makedev(x.stx_dev_major, x.stx_dev_minor);

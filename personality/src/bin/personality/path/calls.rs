@@ -504,6 +504,9 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
             read(dirfd)
         };
     }
+    if is_top(thread, path) {
+        return Err(Errno::EINVAL);
+    }
     // What a link of a copy-on-write layer stands for is no link.
     if !has_layers()
         && let Some(named) = named(thread, dirfd, path)?
@@ -536,6 +539,13 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
     Err(Errno::ELOOP)
 }
 
+/// Whether a path is by its text that of a mount's top, for the zone's root.
+fn is_top(thread: &Thread, path: &CStr) -> bool {
+    let text = path.to_bytes();
+    let is_absolute = text.first() == Some(&b'/');
+    is_absolute && root(thread).is_empty() && goes_anywhere(thread) && mounts().top(text).is_some()
+}
+
 /// The same by the quick way.
 fn readlink_named(thread: &Thread, named: &Named, to: u64, size: usize) -> Option<Result<u64>> {
     let mut buffer = core::mem::MaybeUninit::<[u8; 4096]>::uninit();
@@ -546,7 +556,10 @@ fn readlink_named(thread: &Thread, named: &Named, to: u64, size: usize) -> Optio
     }
     let length = match got {
         Ok(length) => length as usize,
-        Err(Errno::ENOENT) if named.is_missing(thread) => return Some(Err(Errno::ENOENT)),
+        // Also of what is no link: programs ask so of each directory on a path.
+        Err(errno @ (Errno::ENOENT | Errno::EINVAL)) if named.is_kernels(thread) => {
+            return Some(Err(errno));
+        }
         Err(_) => return None,
     };
     let text = unsafe { core::slice::from_raw_parts(room as *const u8, length) };

@@ -13,7 +13,8 @@ use super::reach::open_in_mount;
 use super::root::root;
 use super::walk::zone_path_of;
 use super::{
-    AT_CWD, BENEATH, PATH_FLAGS, close, from_error, how_to_resolve, mount_rows, mounts, openat2_raw,
+    AT_CWD, BENEATH, PATH_FLAGS, close, from_error, how, how_to_resolve, mount_rows, mounts,
+    openat2_raw,
 };
 use crate::arch::syscall3;
 use crate::dispatch::checked;
@@ -268,7 +269,7 @@ fn open(thread: &Thread, front: &[u8], number: usize) -> Result<()> {
         openat2_raw(AT_CWD as u64, room.set(front)?.as_ptr() as u64, how)?
     };
     let to = u64::from(FD_PARENTS) + number as u64;
-    let placed = room::with_numbers_above(to, || {
+    let placed = room::with_number(to, || {
         checked(unsafe { syscall3(__NR_dup3, fd, to, 0) }).map(drop)
     });
     close(fd);
@@ -291,6 +292,9 @@ fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
     if tables().names.is_watched(place_hash(mount, rest)) {
         return Ok(());
     }
+    // The monitor is not asked about what is not there, which programs look for at each start.
+    let how = how(thread, PATH_FLAGS | u64::from(O_DIRECTORY), 0)?;
+    close(open_in_mount(mount, rest, how)?);
     thread
         .ask_about(Request::Watched, rest, &[mount as u64])
         .map(drop)

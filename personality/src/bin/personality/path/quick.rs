@@ -43,9 +43,9 @@ impl Named {
         self.name.is_same() && self.at.is_same()
     }
 
-    /// Whether that nothing has the name is the last word: the monitor's directories hold more than
-    /// the kernel finds in them.
-    pub fn is_missing(&self, thread: &Thread) -> bool {
+    /// Whether what the kernel says of the name is the last word, though it be that nothing has it: the
+    /// monitor's directories hold more and other things than the kernel finds in them.
+    pub fn is_kernels(&self, thread: &Thread) -> bool {
         !(self.is_guests && is_served(thread, self.at.fd))
     }
 }

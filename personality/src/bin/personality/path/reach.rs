@@ -1,6 +1,7 @@
 //! Reaching what a path names: by one confined open, by a walk, or by the monitor.
 
 use super::layer::{self, LOOKS, has_layers};
+use super::link::open_linked;
 use super::protected::may_follow;
 use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
@@ -34,7 +35,7 @@ pub(super) fn open_in_mount(mount: usize, rest: &[u8], how: u64) -> Result<u64> 
 
 /// Opens what [`Mounts::find`] left of `path` beneath the mount. No copy where the kernel can be
 /// given the guest's text itself: an alias mostly stands for a link by the same name.
-fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Result<u64> {
+pub(super) fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Result<u64> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     let text = path.to_bytes();
     let before = text.len() - rest.len();
@@ -253,6 +254,9 @@ pub(super) fn open_unjudged(
         && let Some(fd) = layer::open_at_once(thread, dirfd, path, flags)?
     {
         return Ok(Opened::Descriptor(fd));
+    }
+    if let Some(opened) = open_linked(thread, path, flags, mode) {
+        return opened.map(Opened::Descriptor);
     }
     open_walked(thread, dirfd, path, (flags, mode), zone)
 }
