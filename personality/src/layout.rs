@@ -42,7 +42,7 @@ pub const THREAD_BIAS: u32 = 1 << 22;
 /// First reserved descriptor. The default soft limit of descriptors lies just below it.
 pub const FD_BASE: u32 = 1024;
 /// How many descriptors are reserved; all of them are always open.
-pub const FD_COUNT: u32 = 40;
+pub const FD_COUNT: u32 = 48;
 /// The personality's sealed memfd, executed by every exec.
 pub const FD_PERSONALITY: u32 = FD_BASE;
 /// The tables, opened read-only.
@@ -62,7 +62,7 @@ pub const MOUNTS_MAX: usize = (FD_PARENTS - FD_MOUNT0) as usize;
 /// So they are the only ones that it may replace.
 pub const FD_PARENTS: u32 = FD_BASE + 32;
 /// How many of these there are.
-pub const PARENTS_MAX: u32 = 8;
+pub const PARENTS_MAX: u32 = 16;
 /// Rows of the mount table: mounts, and aliases of directories in them.
 pub const MOUNT_ROWS_MAX: usize = MOUNTS_MAX + 16;
 /// How many mounts a zone can make itself.

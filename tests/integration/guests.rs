@@ -13,6 +13,7 @@ in_each_role!(
     edges,
     files,
     filters,
+    followed,
     ipc,
     keys,
     lists,
@@ -440,6 +441,10 @@ fn quick(home: &Home) {
 }
 
 const RESOLVES: &[&str] = &["arguments", "ways", "makes"];
+
+fn followed(home: &Home) {
+    sections(home, "followed", &["chains", "ends", "made", "asked"]);
+}
 
 fn resolves(home: &Home) {
     sections(home, "resolves", RESOLVES);

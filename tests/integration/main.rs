@@ -6,6 +6,7 @@
 //! on standard error.
 
 mod apache;
+mod counts;
 mod doctor;
 mod escape;
 mod execs;

@@ -1,13 +1,11 @@
 //! Zones whose programs are rewritten: system calls enter the personality by a jump.
 
+use crate::counts::{self, counted};
 use crate::harness::{self, Home, LIMIT, Zone, in_each_role};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Stdio;
 
 in_each_role!(
     calls_enter_by_a_jump,
@@ -29,21 +27,10 @@ pub fn is_possible() -> bool {
     has_it
 }
 
-fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
+pub fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
     let zone = home.create_with(name, &["--rewrite", "on"]);
     home.zone(&["boot", name]).ok();
     zone
-}
-
-/// What `zone stat` has counted, by name.
-fn counted(zone: &Zone, what: &str) -> BTreeMap<String, u64> {
-    let stat = zone.home().json(&["stat", zone.name(), "--json"]);
-    let rows = stat[what].as_array().expect("an array").iter();
-    rows.map(|row| {
-        let name = row[0].as_str().expect("a name").to_owned();
-        (name, row[1].as_u64().expect("a number"))
-    })
-    .collect()
 }
 
 /// The kernel enters the personality, and the personality asks the monitor, as often for many rounds
@@ -164,7 +151,7 @@ fn registers_and_flags_are_kept(home: &Home) {
 }
 
 /// What each operation of the guest is for the kernel, once it is warm.
-const COSTS: [(&str, &[&str]); 21] = [
+const COSTS: [(&str, &[&str]); 24] = [
     ("open, close", &["openat2", "close"]),
     ("open, close of what is shared", &["openat2", "close"]),
     ("stat", &["newfstatat"]),
@@ -173,6 +160,20 @@ const COSTS: [(&str, &[&str]); 21] = [
     ("lstat of a link", &["newfstatat"]),
     ("access", &["newfstatat"]),
     ("readlink", &["readlinkat"]),
+    ("readlink of what is none", &["readlinkat"]),
+    ("readlink of a mount's top", &[]),
+    (
+        "open, close by an absolute link",
+        // Not beneath the mount, the link, its text, what it leads to.
+        &[
+            "openat2",
+            "openat2",
+            "readlinkat",
+            "close",
+            "openat2",
+            "close",
+        ],
+    ),
     ("getcwd", &["getcwd"]),
     ("uname", &[]),
     ("an attribute that is not there", &["newfstatat"]),
@@ -194,44 +195,15 @@ const COSTS: [(&str, &[&str]); 21] = [
 /// The host's strace sees the personality's own calls, and no signal.
 fn warm_operations_cost_few_calls_of_the_kernel(home: &Home) {
     let what = "what operations cost";
-    let Some(strace) = harness::program(what, "strace") else {
-        return;
-    };
     if !is_possible() || harness::are_all_traced(what) {
         return;
     }
     let zone = boot_with_jumps(home, "costs");
-    let row = home.listed("costs").expect("it is listed");
-    let monitor = row["monitor_pid"].as_i64().expect("it runs");
-    let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
-    let init = children
-        .expect("the kernel tells children")
-        .trim()
-        .to_owned();
-    let (calls, said) = (home.dir().join("calls"), home.dir().join("said"));
-    let mut tracer = home
-        .host(&strace)
-        .args(["-f", "-p", &init, "-o"])
-        .arg(&calls)
-        .stderr(Stdio::from(fs::File::create(&said).expect("a file")))
-        .spawn()
-        .expect("strace");
-    let is_attached = harness::eventually("strace has attached itself or cannot", || {
-        let said = fs::read_to_string(&said).unwrap_or_default();
-        match tracer.try_wait() {
-            Ok(None) => said.contains("attached").then_some(true),
-            _ => Some(false),
-        }
-    });
-    if !is_attached {
-        return harness::skip(what, "the host lets nobody trace");
-    }
-    zone.sh("cd /srv/w && /shared/jumps operations");
-    let pid = i32::try_from(tracer.id()).expect("a pid");
-    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
-    tracer.wait().expect("it ends");
-
-    let calls = fs::read_to_string(&calls).expect("what strace has seen");
+    let Some(calls) = counts::traced(home, "costs", what, || {
+        zone.sh("cd /srv/w && /shared/jumps operations");
+    }) else {
+        return;
+    };
     let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut current = None;
     for line in calls.lines() {

@@ -234,6 +234,15 @@ fn once() {
         libc::access(FILE.as_ptr(), libc::R_OK);
         mark("readlink");
         libc::readlink(LINK.as_ptr(), room, text.len());
+        mark("readlink of what is none");
+        libc::readlink(FILE.as_ptr(), room, text.len());
+        mark("readlink of a mount's top");
+        libc::readlink(c"/usr".as_ptr(), room, text.len());
+        mark("open, close by an absolute link");
+        libc::close(libc::open(
+            c"/srv/w/link".as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        ));
         mark("getcwd");
         libc::getcwd(room, text.len());
         mark("uname");

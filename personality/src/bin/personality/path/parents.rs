@@ -31,6 +31,8 @@ use picozone_personality::mailbox::Request;
 use picozone_personality::names::place_hash;
 
 const COUNT: usize = PARENTS_MAX as usize;
+/// Of how many places a directory has one.
+const WAYS: usize = 2;
 /// Longest path of a directory at hand.
 const TEXT_MAX: usize = 104;
 
@@ -121,6 +123,19 @@ impl Parents {
         }
     }
 
+    /// Which of the places from one on another directory gets: one whose own is not at hand, or the
+    /// one that has had fewer.
+    fn least(&self, first: usize, moves: u32) -> usize {
+        let is_free = |parent: &Parent| parent.state != State::Open || parent.moves != moves;
+        let ways = self.known.get(first..first + WAYS).unwrap_or(&[]);
+        let found = ways.iter().position(is_free).or_else(|| {
+            let places = ways.iter().enumerate();
+            let least = places.min_by_key(|(_, parent)| parent.seq.load(Relaxed));
+            least.map(|(way, _)| way)
+        });
+        first + found.unwrap_or(0)
+    }
+
     /// The working directory is another one.
     pub fn note_chdir(&self) {
         self.chdirs.fetch_add(1, AcqRel);
@@ -132,6 +147,7 @@ pub fn note_moves() {
     commons().moves.fetch_add(1, AcqRel);
 }
 
+/// The first place of a path.
 fn hash(text: &[u8]) -> usize {
     let mut hash = text.len() as u64;
     let (chunks, rest) = text.as_chunks();
@@ -142,7 +158,7 @@ fn hash(text: &[u8]) -> usize {
     for &byte in rest {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
-    (hash >> 40) as usize % COUNT
+    (hash >> 40) as usize % COUNT / WAYS * WAYS
 }
 
 /// The directory that the front of a path leads to, which ends in a slash, from the zone's root or
@@ -155,15 +171,18 @@ pub(super) fn directory(thread: &Thread, front: &[u8]) -> Option<At> {
     let parents = &mut thread.process().parents;
     let moves = commons().moves.load(Acquire);
     let chdirs = parents.chdirs.load(Acquire);
-    let number = hash(front);
-    let parent = &parents.known[number];
-    let seq = parent.seq.load(Acquire);
-    let is_it = seq & 1 == 0
-        && parent.len as usize == front.len()
-        && parent.moves == moves
-        && (front[0] == b'/' || parent.chdirs == chdirs)
-        && is_same_text(&parent.text, front);
-    if is_it {
+    let first = hash(front);
+    for number in first..first + WAYS {
+        let parent = &parents.known[number];
+        let seq = parent.seq.load(Acquire);
+        let is_it = seq & 1 == 0
+            && parent.len as usize == front.len()
+            && parent.moves == moves
+            && (front[0] == b'/' || parent.chdirs == chdirs)
+            && is_same_text(&parent.text, front);
+        if !is_it {
+            continue;
+        }
         match parent.state {
             State::Open => {
                 return Some(At {
@@ -172,10 +191,13 @@ pub(super) fn directory(thread: &Thread, front: &[u8]) -> Option<At> {
                 });
             }
             State::Closed => return None,
-            State::Unused | State::Noted => {}
+            State::Unused | State::Noted => {
+                return keep(thread, front, number, true, [moves, chdirs]);
+            }
         }
     }
-    keep(thread, front, number, is_it, [moves, chdirs])
+    let number = parents.least(first, moves);
+    keep(thread, front, number, false, [moves, chdirs])
 }
 
 /// Whether a text begins with another, which is not empty: eight bytes at a time.

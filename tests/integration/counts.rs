@@ -1,0 +1,190 @@
+//! What whole programs cost in a zone beside what they cost natively: requests to the monitor, entries
+//! by SIGSYS, calls of the kernel. Such counts are the same on every machine, as times are not.
+
+use crate::harness::{self, Home, LIMIT, Zone, in_each_role, program, run};
+use crate::rewrite::{boot, is_possible};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Stdio;
+
+in_each_role!(
+    a_python_start_asks_nobody,
+    make_asks_nobody,
+    who_lists_files_asks_for_few,
+    programs_cost_few_more_calls_of_the_kernel,
+);
+
+/// What `zone stat` has counted, by name.
+pub fn counted(zone: &Zone, what: &str) -> BTreeMap<String, u64> {
+    let stat = zone.home().json(&["stat", zone.name(), "--json"]);
+    let rows = stat[what].as_array().expect("an array").iter();
+    rows.map(|row| {
+        let name = row[0].as_str().expect("a name").to_owned();
+        (name, row[1].as_u64().expect("a number"))
+    })
+    .collect()
+}
+
+/// Requests and entries by SIGSYS of a script, without those of a shell that does nothing.
+fn cost(zone: &Zone, script: &str) -> [u64; 2] {
+    let sums = || ["requests", "entered"].map(|what| counted(zone, what).values().sum::<u64>());
+    let of = |script: &str| {
+        let before = sums();
+        zone.sh(script);
+        let after = sums();
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let (nothing, all) = (of(":"), of(script));
+    [0, 1].map(|at| all[at].saturating_sub(nothing[at]))
+}
+
+/// As soon as copies are made and names are known, which happens in the background.
+fn costs_at_most(zone: &Zone, script: &str, most: [u64; 2]) {
+    let mut last = [u64::MAX; 2];
+    harness::eventually(&format!("at most {most:?}: {script}"), || {
+        last = cost(zone, script);
+        (last[0] <= most[0] && last[1] <= most[1]).then_some(())
+    });
+}
+
+fn a_python_start_asks_nobody(home: &Home) {
+    if program("the cost of python", "python3").is_none() || !is_possible() {
+        return;
+    }
+    let zone = boot(home, "python");
+    // The shell's vfork for each.
+    costs_at_most(&zone, "for i in 1 2 3 4; do python3 -c pass; done", [0, 8]);
+}
+
+fn make_asks_nobody(home: &Home) {
+    let is_here = ["make", "gcc"].map(|name| program("the cost of make", name).is_some());
+    if is_here.contains(&false) || !is_possible() {
+        return;
+    }
+    let zone = boot(home, "make");
+    zone.sh(
+        "mkdir /srv/m && cd /srv/m && for f in 1 2 3 4; do echo \"int f$f;\" >$f.c; done
+         echo 'all: 1.o 2.o 3.o 4.o' >Makefile",
+    );
+    // The births of processes by vfork(2) and clone3(2), and make's waiting.
+    let script = "cd /srv/m && rm -f *.o && make -s -j2";
+    costs_at_most(&zone, script, [2, 40]);
+}
+
+/// The host's files: links alone are asked for, since what they have the zone keeps.
+fn who_lists_files_asks_for_few(home: &Home) {
+    if !is_possible() {
+        return;
+    }
+    let zone = boot(home, "lists");
+    let directory = "/usr/share/zoneinfo";
+    let count = |kind: &str| {
+        let text = zone.sh(&format!("find {directory} {kind} | wc -l"));
+        text.trim().parse::<u64>().expect("a number")
+    };
+    let (all, links) = (count(""), count("-type l"));
+    if all < 500 {
+        return harness::skip("the cost of lists", "the host has no time zones");
+    }
+    let few = all / 20;
+    costs_at_most(&zone, &format!("find {directory} -size +9k"), [few, 8]);
+    let list = format!("ls -lR {directory}");
+    costs_at_most(&zone, &list, [links + few, 8]);
+}
+
+/// The calls of the kernel in a zone while `f` runs, as the host's strace sees them; `None` if it can
+/// see nothing, which is said.
+pub fn traced(home: &Home, zone: &str, what: &str, f: impl FnOnce()) -> Option<String> {
+    let strace = program(what, "strace")?;
+    let row = home.listed(zone).expect("it is listed");
+    let monitor = row["monitor_pid"].as_i64().expect("it runs");
+    let children = fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children"));
+    let init = children
+        .expect("the kernel tells children")
+        .trim()
+        .to_owned();
+    let (calls, said) = (home.dir().join("calls"), home.dir().join("said"));
+    let mut tracer = home
+        .host(&strace)
+        .args(["-f", "-p", &init, "-o"])
+        .arg(&calls)
+        .stderr(Stdio::from(fs::File::create(&said).expect("a file")))
+        .spawn()
+        .expect("strace");
+    let is_attached = harness::eventually("strace has attached itself or cannot", || {
+        let said = fs::read_to_string(&said).unwrap_or_default();
+        match tracer.try_wait() {
+            Ok(None) => said.contains("attached").then_some(true),
+            _ => Some(false),
+        }
+    });
+    if !is_attached {
+        harness::skip(what, "the host lets nobody trace");
+        return None;
+    }
+    f();
+    let pid = i32::try_from(tracer.id()).expect("a pid");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    tracer.wait().expect("it ends");
+    Some(fs::read_to_string(&calls).expect("what strace has seen"))
+}
+
+/// How many calls a trace has.
+fn number_of_calls(trace: &str) -> usize {
+    let is_call = |line: &&str| line.contains('(') && !line.contains(" resumed>");
+    trace.lines().filter(is_call).count()
+}
+
+/// An exec costs some sixty calls more than natively, a program that looks up names few for each.
+fn programs_cost_few_more_calls_of_the_kernel(home: &Home) {
+    let what = "calls of whole programs";
+    let Some(strace) = program(what, "strace") else {
+        return;
+    };
+    if !is_possible() {
+        return;
+    }
+    let zone = boot(home, "calls");
+    const SOURCE: &str = "#include <stdio.h>\nint main(void) { return puts(\"x\"); }\n";
+    let source = home.place().work().join("source.c");
+    fs::write(&source, SOURCE).expect("written");
+    fs::write(zone.root().join("srv/source.c"), SOURCE).expect("written");
+    let compile = format!("gcc -fsyntax-only {}", source.display());
+    for (needed, native, guest, percent, births) in [
+        ("true", "true", "true", 100, 1),
+        ("python3", "python3 -c pass", "python3 -c pass", 120, 1),
+        (
+            "find",
+            "find /usr/share/zoneinfo",
+            "find /usr/share/zoneinfo",
+            105,
+            1,
+        ),
+        ("gcc", &compile, "gcc -fsyntax-only /srv/source.c", 150, 2),
+    ] {
+        if program(what, needed).is_none() {
+            continue;
+        }
+        let out = home.dir().join("native");
+        let mut command = home.host(&strace);
+        let words = native.split(' ');
+        run(command.args(["-f", "-o"]).arg(&out).args(words), LIMIT).ok();
+        let natively = number_of_calls(&fs::read_to_string(&out).expect("a trace"));
+        let most = natively * percent / 100 + 90 * births;
+        // As soon as names are known and copies made.
+        harness::eventually(
+            &format!("{guest}: at most {most} calls, {natively} natively"),
+            || {
+                let words: Vec<&str> = guest.split(' ').collect();
+                let calls = traced(home, "calls", what, || {
+                    zone.run(&words).ok();
+                });
+                calls
+                    .is_none_or(|calls| number_of_calls(&calls) <= most)
+                    .then_some(())
+            },
+        );
+    }
+}
