@@ -261,6 +261,7 @@ pub enum Edge {
 }
 
 /// Classifies where a thread is in the personality. `None`: at none of these places.
+#[unsafe(link_section = ".text.rare")]
 pub fn edge(registers: &Registers) -> Option<Edge> {
     let at = |p: *const u8| p as u64;
     let switch = at(&raw const pz_jump_switch);
@@ -330,6 +331,7 @@ pub fn brief_and_last(thread: &Thread, nr: u32, args: [u64; 4]) -> i64 {
 }
 
 /// The guest's registers right behind a call that has given 0, in place of ours.
+#[unsafe(link_section = ".text.rare")]
 pub fn end_call(thread: &Thread, registers: &mut Registers) {
     let call = unsafe { &*registers_of(thread) };
     *registers = Registers {
