@@ -366,12 +366,12 @@ table! {
     425 io_uring_setup(entries: Count, p: StructInOut) -> Fd = Refused(Errno::ENOSYS, "bypasses the filter");
     426 io_uring_enter(fd: Fd, to_submit: Count, min_complete: Count, flags: Flags, sig: SigsetIn, size: Size) -> Count = Refused(Errno::ENOSYS, "bypasses the filter");
     427 io_uring_register(fd: Fd, opcode: Command, arg: Argument, nr_args: Count) -> Int = Refused(Errno::ENOSYS, "bypasses the filter");
-    428 open_tree(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    428 open_tree(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Emulated(NEVER);
     429 move_mount(from_dirfd: DirFd, from_pathname: Path, to_dirfd: DirFd, to_pathname: Path, flags: Flags) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     430 fsopen(fsname: Text, flags: Flags) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
     431 fsconfig(fd: Fd, cmd: Command, key: Text, value: Argument, aux: Int) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     432 fsmount(fsfd: Fd, flags: Flags, attr_flags: Flags) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
-    433 fspick(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    433 fspick(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Emulated(NEVER);
     434 pidfd_open(pid: Tgid, flags: Flags) -> Fd = Emulated(NEVER);
     435 clone3(cl_args: CloneArgs, size: Size) -> Tgid = Emulated(NEVER);
     436 close_range(first: Fd, last: Fd, flags: Flags) -> Zero = Split(CLOSE_RANGE_SHARED, CLOSE_RANGE);

@@ -331,6 +331,7 @@ fn mounts(home: &Home) {
             "served",
             "flags",
             "users",
+            "trees",
         ],
     );
 }

@@ -229,6 +229,7 @@ handlers! {
         statfs => path::statfs(thread, a[0], a[1]),
         mount => path::mount(thread, [a[0], a[1], a[2], a[3], a[4]]),
         umount2 => path::umount(thread, a[0], a[1]),
+        open_tree | fspick => path::open_tree(thread, nr, a[0], a[1], a[2]),
 
         // Memory: of rewritten linkers only.
         mmap => library::mmap(thread, a),
@@ -340,7 +341,7 @@ handlers! {
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
         // As the kernel tells those without CAP_SYS_PTRACE.
-        userfaultfd => refusals::unsupported(Errno::EPERM),
+        userfaultfd => itself::userfaultfd(thread, a[0]),
     }
 }
 

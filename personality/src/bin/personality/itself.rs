@@ -155,3 +155,13 @@ pub fn syslog(thread: &Thread, action: u64, buffer: u64, length: u64) -> Result<
         _ => Err(Errno::EINVAL),
     }
 }
+
+/// userfaultfd(2): who may trace may also wait for the kernel's own accesses, natively. Here those of
+/// the kernel fail, as for everybody else.
+pub fn userfaultfd(thread: &Thread, flags: u64) -> Result<u64> {
+    const USER_MODE_ONLY: u64 = 1;
+    if !has(thread, Power::Trace) {
+        return Err(Errno::EPERM);
+    }
+    checked(unsafe { syscall1(__NR_userfaultfd, flags | USER_MODE_ONLY) })
+}

@@ -26,6 +26,7 @@ fn main() {
         ("served", served),
         ("flags", flags),
         ("users", users),
+        ("trees", trees),
     ]);
 }
 
@@ -389,4 +390,60 @@ fn users() {
     .wait();
     see("end", end == Ok(End::Exited(0)));
     see("exists", Path::new("e").exists());
+}
+
+/// open_tree(2) without a copy, and what it and fspick(2) refuse; what a read-only mount leaves to be
+/// written; kinds of propagation.
+fn trees() {
+    const OPEN_TREE: i64 = 428;
+    const FSPICK: i64 = 433;
+    tree();
+    let at = |nr: i64, path: &str, flags: u64| picozone_guests::at(nr, path, &[flags]);
+    let path_flags = |fd: u64| call(libc::SYS_fcntl, &[fd, 3]).map(|flags| flags & 0x20_0000);
+    for (path, flags) in [("d", 0), ("d/file", 0x8_0000), ("", 0x1000), ("d", 0x900)] {
+        let fd = at(OPEN_TREE, path, flags);
+        let kept = fd.and_then(|fd| call(libc::SYS_fcntl, &[fd, 1]));
+        see("opened", (path, fd.is_ok(), kept, fd.map(path_flags)));
+        fd.map(picozone_guests::close).expect("it is open");
+    }
+    for (path, flags) in [
+        ("d", 0x8000),
+        ("d", 1 << 30),
+        ("none", 0),
+        ("", 0),
+        ("d/file/x", 0),
+    ] {
+        see("not opened", (path, flags, at(OPEN_TREE, path, flags)));
+    }
+    for (path, flags) in [("d", 0x10), ("none", 0), ("", 0)] {
+        see("not picked", (path, flags, at(FSPICK, path, flags)));
+    }
+    for nr in [OPEN_TREE, FSPICK] {
+        see("no directory", call(nr, &[77, c"d".as_ptr() as u64, 0]));
+        see("no path", call(nr, &[77, NOWHERE, 0]));
+    }
+    let fifo = CString::new("d/fifo").expect("no NUL");
+    call(libc::SYS_mknod, &[text(&fifo), 0o010_644, 0]).expect("made");
+    mount("d", "e", "", libc::MS_BIND, "").expect("mounted");
+    let read_only = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
+    mount("", "e", "", read_only, "").expect("read-only");
+    for path in ["e", "e/file", "e/sub", "e/fifo", "d/file"] {
+        see(
+            "access",
+            (path, picozone_guests::at(libc::SYS_faccessat, path, &[2])),
+        );
+    }
+    let fifo = OpenOptions::new().read(true).write(true).open("e/fifo");
+    see("a FIFO there", errno(fifo));
+    see(
+        "a file there",
+        errno(OpenOptions::new().write(true).open("e/file")),
+    );
+    for flags in [
+        libc::MS_SHARED | libc::MS_PRIVATE,
+        libc::MS_PRIVATE | libc::MS_NOSUID,
+    ] {
+        see("two at once", mount("", "e", "", flags, ""));
+    }
+    umount("e", 0).expect("unmounted");
 }

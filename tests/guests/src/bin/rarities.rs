@@ -309,6 +309,8 @@ fn log() {
 
 /// What only root does natively.
 fn by_root() {
+    see("userfaultfd", call(libc::SYS_userfaultfd, &[0]).is_ok());
+    see("no such flag", call(libc::SYS_userfaultfd, &[2]));
     let done = child(|| {
         let session = call(libc::SYS_setsid, &[]);
         see("alone", session.is_ok());

@@ -117,7 +117,10 @@ fn access_now(
             if mode & 2 != 0 {
                 must_not_have(fd, IMMUTABLE)?;
             }
-            if mode & 2 != 0 && path::is_read_only(thread, fd) {
+            let is_plain = matches!(st.st_mode & S_IFMT, 0o100_000 | 0o040_000);
+            let by_path =
+                || path::leads_to_read_only(thread, dirfd, pathname, flags & NOFOLLOW != 0);
+            if mode & 2 != 0 && is_plain && (path::is_read_only(thread, fd) || by_path()) {
                 return Err(Errno::EROFS);
             }
             if mode & 2 != 0 && st.st_mode & S_IFMT != 0o120_000 {

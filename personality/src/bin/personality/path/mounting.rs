@@ -6,7 +6,7 @@
 use super::reach::{Opened, open_confined};
 use super::walk::{walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, close, mount_rows, mounts};
-use crate::arch::syscall2;
+use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::file::{self, Power};
 use crate::memory::{self, PathRoom};
@@ -51,6 +51,14 @@ pub fn mount(thread: &mut Thread, [source, target, fstype, flags, data]: [u64; 5
     }
     if !file::has(thread, Power::Administer) {
         return Err(Errno::EPERM);
+    }
+    // One kind, and nothing but that it is for what lies below too (flags_to_propagation_type()).
+    const MS_REC: u64 = 1 << 14;
+    const MS_SILENT: u64 = 1 << 15;
+    let kind = flags & !(MS_REC | MS_SILENT);
+    let changes = flags & (MS_REMOUNT | MS_BIND) == 0 && flags & CHANGES != 0;
+    if changes && (kind & !CHANGES != 0 || !kind.is_power_of_two()) {
+        return Err(Errno::EINVAL);
     }
     let texts = &mut thread.mailbox().b;
     let mut used = 0;
@@ -223,8 +231,94 @@ fn look_whether_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -
     match found.exists {
         true if is_exclusive => Err(Errno::EEXIST),
         true if !writes => Ok(()),
+        // What is written to is not the file system.
+        true if is_special(thread, dirfd, path) => Ok(()),
         _ => Err(Errno::EROFS),
     }
+}
+
+/// Whether a path names a FIFO, a socket or a device.
+fn is_special(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
+    let opened = open_confined(thread, dirfd, path, PATH_FLAGS, 0, &mut None);
+    let Ok(Opened::Descriptor(fd)) = opened else {
+        return false;
+    };
+    let st = file::stat_of(fd);
+    close(fd);
+    st.is_ok_and(|st| !matches!(st.st_mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK))
+}
+
+/// Whether the zone has mounted read-only what a path names, by which mount it leads there.
+pub fn leads_to_read_only(thread: &Thread, dirfd: u64, pathname: u64, is_nofollow: bool) -> bool {
+    tables().read_only_added.load(Relaxed) != 0
+        && mount_of(thread, dirfd, pathname, is_nofollow)
+            .is_ok_and(|row| row.is_some_and(|row| row.is_added() && row.is_read_only()))
+}
+
+/// open_tree(2), fspick(2): what there is is looked at, but nothing is to be had of it for a mount of
+/// its own. Without `OPEN_TREE_CLONE`, open_tree is an open.
+#[inline(never)]
+pub fn open_tree(
+    thread: &mut Thread,
+    nr: u32,
+    dirfd: u64,
+    pathname: u64,
+    flags: u64,
+) -> Result<u64> {
+    const CLONE: u64 = 1;
+    const RECURSIVE: u64 = 0x8000;
+    const PICK: u64 = 0xf;
+    let flags = u64::from(flags as u32);
+    let lookup = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+    let tree = CLONE | RECURSIVE | u64::from(O_CLOEXEC | lookup);
+    let is_pick = nr == __NR_fspick;
+    let known = if is_pick { PICK } else { tree };
+    let copies = is_pick || flags & CLONE != 0;
+    if flags & !known != 0 || (!copies && flags & RECURSIVE != 0) {
+        return Err(Errno::EINVAL);
+    }
+    if copies && !file::has(thread, Power::Administer) {
+        return Err(Errno::EPERM);
+    }
+    // FSPICK_SYMLINK_NOFOLLOW, FSPICK_EMPTY_PATH.
+    let (nofollow, empty) = if is_pick {
+        (flags & 2 != 0, flags & 8 != 0)
+    } else {
+        (
+            flags & u64::from(AT_SYMLINK_NOFOLLOW) != 0,
+            flags & u64::from(AT_EMPTY_PATH) != 0,
+        )
+    };
+    let mut how = u64::from(O_PATH | if nofollow { O_NOFOLLOW } else { 0 });
+    if copies || flags & u64::from(O_CLOEXEC) != 0 {
+        how |= u64::from(O_CLOEXEC);
+    }
+    let mut room = PathRoom::new();
+    let path = room.read(pathname)?;
+    let fd = match path.is_empty() {
+        false => super::open(thread, dirfd, pathname, how, 0)?,
+        true if !empty => return Err(Errno::ENOENT),
+        true if dirfd as i32 == AT_FDCWD => super::open_text(thread, c".", how)?,
+        true => {
+            const F_DUPFD: u32 = 0;
+            let close_on_exec = how & u64::from(O_CLOEXEC) != 0;
+            let command = if close_on_exec {
+                F_DUPFD_CLOEXEC
+            } else {
+                F_DUPFD
+            };
+            if file::is_reserved(dirfd) {
+                return Err(Errno::EBADF);
+            }
+            checked(unsafe { syscall3(__NR_fcntl, dirfd, u64::from(command), 0) })?
+        }
+    };
+    if copies {
+        close(fd);
+        let _ = crate::dispatch::refuse(nr);
+        return Err(Errno::EPERM);
+    }
+    Ok(fd)
 }
 
 /// Where type and flags stand in `struct statfs`.
