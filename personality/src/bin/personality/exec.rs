@@ -220,7 +220,10 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
     let empty = tables().empty.as_ptr() as u64;
     // A message of another personality would end the process as long as it has no handlers.
     set_kernel_mask(BLOCK_ALL | 1 << (SIGSYS - 1), 0);
-    let had_no_cores = identity::leave_cores(me());
+    let had_no_cores = me().process().core_limit.is_some();
+    if had_no_cores {
+        identity::leave_cores(me());
+    }
     let result = checked(unsafe {
         syscall5(
             __NR_execveat,

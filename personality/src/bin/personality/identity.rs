@@ -184,19 +184,10 @@ pub fn set_dumpable(thread: &Thread, value: u32) {
     }
 }
 
-/// Gives the kernel back the limit of core files for the program that is to be executed. Whether it did
-/// not have it.
-pub fn leave_cores(thread: &Thread) -> bool {
-    let had_none = thread.process().core_limit.is_some();
-    if had_none {
-        restore_core_limit(thread);
-    }
-    had_none
-}
-
+/// Gives the kernel back the limit of core files, for the program that is to be executed.
 #[cold]
 #[inline(never)]
-fn restore_core_limit(thread: &Thread) {
+pub fn leave_cores(thread: &Thread) {
     core_limit(thread.process().core_limit.take());
 }
 

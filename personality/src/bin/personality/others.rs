@@ -76,6 +76,7 @@ pub fn priority(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 }
 
 /// The sched_* calls that name a thread.
+#[inline(never)]
 pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let pid = args[0] as i32;
     if pid < 0 && !matches!(nr, __NR_sched_getaffinity | __NR_sched_setaffinity) {
@@ -241,6 +242,7 @@ fn looked_into(thread: &Thread, id: u64) -> Result<u64> {
 }
 
 /// process_vm_readv(2), process_vm_writev(2), get_robust_list(2), migrate_pages(2), move_pages(2).
+#[inline(never)]
 pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let mut native = args;
     let is_copy = matches!(nr, __NR_process_vm_readv | __NR_process_vm_writev);

@@ -133,15 +133,16 @@ pub fn group_to_host(zone: u32) -> Result<u32> {
 }
 
 /// A thread by its zone id.
+#[inline(never)]
 pub fn thread_to_host(zone: u32) -> Result<u32> {
     if zone >= THREAD_BIAS {
-        Ok(zone - THREAD_BIAS).and_then(|t| {
-            if t < PID_LIMIT {
-                Ok(t)
-            } else {
-                Err(Errno::ESRCH)
-            }
-        })
+        let host = zone - THREAD_BIAS;
+        // Init has no name but its own.
+        if host < PID_LIMIT && to_host(1) != Ok(host) {
+            Ok(host)
+        } else {
+            Err(Errno::ESRCH)
+        }
     } else {
         to_host(zone)
     }

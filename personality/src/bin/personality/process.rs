@@ -574,6 +574,7 @@ fn kill_group_of_many(thread: &Thread, group: u32, signal: u64) -> Option<Result
 }
 
 /// Whether the thread may send a signal to a process, by the zone's own users (kill(2)).
+#[inline(never)]
 pub fn may_signal(thread: &Thread, zone_pid: u32, signal: u64) -> Result<()> {
     let [real, effective, ..] = thread.credentials.uid;
     if has(thread, Power::Kill) || zone_pid == thread.process().zone_pid {
@@ -604,6 +605,7 @@ pub fn to_init(signal: u64) -> Result<u64> {
     }
 }
 
+#[inline(never)]
 fn kill_all(signal: u64) -> Result<u64> {
     let own = me().process().zone_pid;
     let mut hit = false;
@@ -667,6 +669,7 @@ pub fn tgkill(thread: &Thread, tgid: u64, tid: u64, signal: u64) -> Result<u64> 
 }
 
 /// tkill(2).
+#[inline(never)]
 pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
     let tid = tid as i32;
     if tid <= 0 {
@@ -697,6 +700,7 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
 ///
 /// EPERM for what poses as the kernel or as tgkill(2), as the kernel has it; the sender is put into
 /// the host's terms, from which the receiver takes it back.
+#[inline(never)]
 pub fn queue(
     thread: &Thread,
     tgid: u64,

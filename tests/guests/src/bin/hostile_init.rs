@@ -11,15 +11,29 @@
 
 use picozone_guests::attempts::{attempt, inside, ptr, raw};
 use picozone_personality::commons::Commons;
-use picozone_personality::layout::COMMONS_BASE;
+use picozone_personality::layout::{COMMONS_BASE, PERSONALITY_BASE, THREAD_BIAS};
 use std::sync::atomic::Ordering::Relaxed;
 
 const KILL: u64 = libc::SIGKILL as u64;
 const STOP: u64 = libc::SIGSTOP as u64;
 
+/// Init, by its host's number.
+fn init() -> u64 {
+    let commons = unsafe { &*(COMMONS_BASE as *const Commons) };
+    u64::from(commons.processes[1].host.load(Relaxed))
+}
+
 /// Everything that sends a signal, and pretends to succeed as for init of a name space.
 fn signals() {
+    // As if it were a thread of some process.
+    let thread = init() + u64::from(THREAD_BIAS);
     for signal in [KILL, STOP] {
+        for number in [thread, init()] {
+            raw(libc::SYS_kill, [number, signal, 0, 0, 0, 0]);
+            raw(libc::SYS_tkill, [number, signal, 0, 0, 0, 0]);
+            raw(libc::SYS_tgkill, [1, number, signal, 0, 0, 0]);
+            raw(libc::SYS_tgkill, [number, number, signal, 0, 0, 0]);
+        }
         let mut info = [0_u64; 16];
         (info[0], info[1]) = (signal, u64::from(u32::MAX));
         raw(libc::SYS_kill, [1, signal, 0, 0, 0, 0]);
@@ -84,16 +98,22 @@ fn events() {
 fn looks() {
     let word = [0_u64; 2];
     let part = [ptr(&word), 8];
-    let image = [picozone_personality::layout::PERSONALITY_BASE, 8];
+    let image = [PERSONALITY_BASE, 8];
     for (name, request) in [("PTRACE_ATTACH", 16), ("PTRACE_SEIZE", 0x4206)] {
-        attempt(name, || raw(libc::SYS_ptrace, [request, 1, 0, 0, 0, 0]));
+        for number in [1, init() + u64::from(THREAD_BIAS)] {
+            attempt(name, || {
+                raw(libc::SYS_ptrace, [request, number, 0, 0, 0, 0])
+            });
+        }
     }
-    attempt("process_vm_writev", || {
-        raw(
-            libc::SYS_process_vm_writev,
-            [1, ptr(&part), 1, ptr(&image), 1, 0],
-        )
-    });
+    for number in [1, init() + u64::from(THREAD_BIAS)] {
+        attempt("process_vm_writev", || {
+            raw(
+                libc::SYS_process_vm_writev,
+                [number, ptr(&part), 1, ptr(&image), 1, 0],
+            )
+        });
+    }
     for fd in [0, 3, 1030] {
         attempt("pidfd_getfd", || {
             let init = raw(libc::SYS_pidfd_open, [1, 0, 0, 0, 0, 0]) as u64;
@@ -113,9 +133,7 @@ fn main() {
             println!("still runs");
         }
         Some("kills") => {
-            let commons = unsafe { &*(COMMONS_BASE as *const Commons) };
-            let init = u64::from(commons.processes[1].host.load(Relaxed));
-            inside(libc::SYS_kill, [init, KILL, 0, 0, 0, 0]);
+            inside(libc::SYS_kill, [init(), KILL, 0, 0, 0, 0]);
             loop {
                 unsafe { libc::pause() };
             }
