@@ -114,10 +114,14 @@ pub fn verdict(layout: &FilterLayout, call: &Call) -> Verdict {
         };
     }
     let Some(row) = row(call.nr) else {
-        return if call.nr < REPORTED_END && !is_ours {
-            Verdict::Trap
-        } else {
+        return if call.nr >= REPORTED_END {
             Verdict::Errno(ENOSYS)
+        } else if is_judged {
+            Verdict::Errno(JUDGED)
+        } else if is_ours {
+            Verdict::Errno(ENOSYS)
+        } else {
+            Verdict::Trap
         };
     };
     let fits = |form: crate::Form| {
