@@ -752,7 +752,7 @@ fn deaths() {
         "no signal",
         (prctl(SET, 65), prctl(SET, 64), set(), prctl(SET, 0)),
     );
-    let told = pipe().expect("a pipe");
+    let [seen, told] = [pipe(), pipe()].map(|pipe| pipe.expect("a pipe"));
     let dies = child(|| {
         let (ready, own) = (pipe().expect("a pipe"), pid());
         child(|| {
@@ -767,6 +767,7 @@ fn deaths() {
             let got = unsafe { libc::sigwaitinfo(&raw const signals, &raw mut info) };
             // SAFETY: such a signal has this member.
             let sender = unsafe { info.si_pid() };
+            seen.hear();
             see("told", (got, info.si_code, sender == own, set()));
             told.tell();
             0
@@ -775,6 +776,7 @@ fn deaths() {
         0
     });
     see("ends", dies.wait());
+    seen.tell();
     told.hear();
     // Kept by an exec.
     let keeps = child(|| {
