@@ -62,7 +62,7 @@ fn refusals_are_told_with_their_callers(home: &Home) {
         ),
         ("ioctl(0x4b4a)", 1, "perl", "not offered in this form"),
         (
-            "mount of sysfs",
+            "mount(sysfs)",
             1,
             "perl",
             "file systems of the kernel are the host's",

@@ -12,6 +12,8 @@ use picozone_fsmap::{MountRow, Mounts};
 
 /// `PROC_SUPER_MAGIC`.
 const PROC: u64 = 0x9fa0;
+/// Most bytes of a file system's name in the report of what is not offered.
+const FSTYPE_SHOWN: usize = 64;
 
 /// `MS_BIND`, perhaps with `MS_REC`.
 pub(super) fn bind(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<(), i32> {
@@ -135,7 +137,9 @@ pub(super) fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]
         let (kind, name) = line.split_at(line.iter().position(|&byte| byte == b'\t')?);
         (name.get(1..) == Some(fstype)).then_some(kind.is_empty())
     });
-    let what = format!("mount of {}", fstype.escape_ascii());
+    // By the name before the parenthesis such calls are counted where there are too many.
+    let shown = fstype.get(..FSTYPE_SHOWN).unwrap_or(fstype);
+    let what = format!("mount({})", shown.escape_ascii());
     zone.refusals.note_as(
         zone,
         caller,
