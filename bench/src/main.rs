@@ -7,18 +7,25 @@
 
 #![forbid(unsafe_code)]
 
+mod limited;
+mod measure;
 mod memory;
+mod plot;
 mod report;
 mod services;
 mod side;
+mod start;
+mod web;
 mod workloads;
 mod zone;
 
 use clap::Parser;
-use report::{Measure, NATIVE, Report, Unit, ZONE};
+use limited::number;
+use measure::{Goal, Measure, NATIVE, Unit, ZONE};
+use report::Report;
 use side::Side;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use zone::{Rewrite, Zone};
 
 /// What can go wrong, as text for the person who runs this.
@@ -34,20 +41,30 @@ struct Options {
     #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// Zones with rewritten programs, without, or both (services are measured in the first)
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "on")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "on,off")]
     rewrite: Vec<Rewrite>,
     /// Only the measures whose names hold this text
     #[arg(long, default_value = "")]
     only: String,
-    /// Also write figures and raw runs to this file, as JSON
+    /// Only single calls
+    #[arg(long)]
+    micro: bool,
+    /// Only these peers of those that the host has (`none`: without any)
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// Also write figures and tables to files of this name: .json, .md, .tsv, .svg
     #[arg(long)]
     keep: Option<PathBuf>,
 }
 
-/// Operations of bench-guest: name, count of one run, highest ratio that the project aims at.
-const OPERATIONS: [(&str, u32, Option<f64>); 25] = [
-    ("null", 300_000, Some(1.25)),
-    ("read", 200_000, None),
+/// Operations of bench-guest: name, count of one run, and the ratio that the project aims at.
+const OPERATIONS: [(&str, u32, Option<f64>); 29] = [
+    ("null", 300_000, Some(1.2)),
+    ("read", 200_000, Some(1.05)),
+    ("write", 200_000, Some(1.05)),
+    ("mmap+munmap", 100_000, Some(1.05)),
+    ("epoll_wait", 200_000, Some(1.05)),
+    ("futex", 200_000, Some(1.05)),
     ("getpid", 100_000, Some(0.2)),
     ("getuid", 100_000, Some(0.2)),
     ("gettid", 100_000, Some(0.2)),
@@ -79,69 +96,93 @@ fn main() -> Result<()> {
     let zones: Vec<Zone> = zones
         .map(|rewrite| Zone::boot(&options.zone, *rewrite))
         .collect::<Result<_>>()?;
-    let sides = Side::all(&zones)?;
+    let sides = Side::all(&zones, &options.peers)?;
     let guest = std::env::current_exe()?.with_file_name("bench-guest");
-    let guests: Vec<PathBuf> = sides
-        .iter()
-        .map(|side| side.put(&guest))
-        .collect::<Result<_>>()?;
     let mut report = Report::default();
-    for (name, count, promise) in OPERATIONS {
-        if !name.contains(&options.only) {
-            continue;
+    operations(&options, &guest, &sides, &mut report)?;
+    floors(&options, &guest, &mut report);
+    let (only, rounds) = (options.only.as_str(), options.rounds);
+    if !options.micro {
+        start::run(only, rounds, &sides, &mut report);
+        workloads::run(only, rounds, &sides, &mut report);
+        web::pgbench(only, rounds, &sides, &mut report);
+        if let Some(zone) = zones.first() {
+            web::run(only, rounds, zone, &mut report);
+            for service in [services::apache, services::redis] {
+                if let Err(error) = service(only, rounds, zone, &mut report) {
+                    eprintln!("{error}");
+                }
+            }
         }
+        report.memory = memory::measure(&options.zone)?;
+    }
+    print!("{}", report.to_markdown());
+    if let Some(path) = &options.keep {
+        report.keep(path)?;
+    }
+    if report.is_whole() {
+        Ok(())
+    } else {
+        Err("a zone or the host itself failed, as is said above".into())
+    }
+}
+
+/// Single calls, on each side in turns.
+fn operations(
+    options: &Options,
+    guest: &Path,
+    sides: &[Side<'_>],
+    report: &mut Report,
+) -> Result<()> {
+    let wanted = OPERATIONS
+        .iter()
+        .filter(|(name, ..)| name.contains(&options.only));
+    let guests: Vec<String> = sides
+        .iter()
+        .map(|side| side.put(guest, "bench-guest"))
+        .collect::<Result<_>>()?;
+    for (side, guest) in sides.iter().zip(&guests) {
+        if let Some(zone) = side.zone() {
+            zone.warm(guest)?;
+        }
+    }
+    for (name, count, goal) in wanted {
         let count = count.to_string();
-        let mut measure = Measure::new(name, Unit::Nanoseconds, promise);
+        let goal = goal.map_or(Goal::None, Goal::Ratio);
+        let mut measure = Measure::new(name, Unit::Nanoseconds, goal);
         for _ in 0..options.rounds {
             for (side, guest) in sides.iter().zip(&guests) {
-                let guest = guest.to_str().ok_or("a path that is no text")?;
-                let figure = number(&mut side.command(&[guest, name, &count]))?;
-                measure.push(side.name(), figure);
+                // Where files are made, in the side's own directory.
+                let script = format!("exec {guest} '{name}' {count} </dev/zero");
+                measure.take(side.name(), || number(&mut side.script(&script)));
             }
         }
         report.add(measure);
     }
-    floor(&options, &guest, &mut report)?;
-    workloads::run(&options.only, options.rounds, &sides, &mut report)?;
-    if let Some(zone) = zones.first() {
-        services::apache(&options.only, options.rounds, zone, &mut report)?;
-        services::redis(&options.only, options.rounds, zone, &mut report)?;
-    }
-    // A zone that has just been booted, with nothing run in it.
-    report.memory = memory::idle(&options.zone)?;
-    report.print();
-    if let Some(path) = &options.keep {
-        std::fs::write(path, report.to_json())?;
-    }
     Ok(())
 }
 
-/// What the kernel takes for any filter at all: `null` outside of zones, without one and under the
-/// smallest there is. No zone can be below it.
-fn floor(options: &Options, guest: &Path, report: &mut Report) -> Result<()> {
-    let name = "null, smallest filter, no zone";
-    if !name.contains(&options.only) {
-        return Ok(());
+/// What the kernel takes for any filter at all, outside of zones: a call without one, under the
+/// smallest there is, and under the smallest that looks at an argument. No zone can be below that.
+fn floors(options: &Options, guest: &Path, report: &mut Report) {
+    for (name, call, kind) in [
+        ("null, smallest filter, no zone", "null", "filtered"),
+        (
+            "fcntl, filter of one argument, no zone",
+            "fcntl",
+            "looked-at",
+        ),
+    ] {
+        if !name.contains(&options.only) {
+            continue;
+        }
+        let mut measure = Measure::new(name, Unit::Nanoseconds, Goal::None);
+        for _ in 0..options.rounds {
+            let mut command = Command::new(guest);
+            command.args([call, "300000"]);
+            measure.take(NATIVE, || number(&mut command));
+            measure.take(ZONE, || number(command.arg(kind)));
+        }
+        report.add(measure);
     }
-    let mut measure = Measure::new(name, Unit::Nanoseconds, None);
-    for _ in 0..options.rounds {
-        let mut command = Command::new(guest);
-        measure.push(NATIVE, number(command.args(["null", "300000"]))?);
-        measure.push(ZONE, number(command.arg("filtered"))?);
-    }
-    report.add(measure);
-    Ok(())
-}
-
-/// Runs a command that prints one number.
-fn number(command: &mut Command) -> Result<f64> {
-    let zero = std::fs::File::open("/dev/zero")?;
-    let output = command.stdin(zero).stderr(Stdio::inherit()).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    Ok(text.trim().parse().map_err(|_| {
-        format!(
-            "{command:?} printed {text:?} and ended with {}",
-            output.status
-        )
-    })?)
 }

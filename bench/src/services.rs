@@ -1,20 +1,33 @@
 //! Debian's apache2 and redis-server under load, natively and in the zone.
 
 use crate::Result;
-use crate::report::{Measure, NATIVE, Report, Unit, ZONE};
+use crate::limited::output;
+use crate::measure::{Goal, Measure, NATIVE, Unit, ZONE};
+use crate::report::Report;
 use crate::zone::Zone;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 const PAGE: &str = "a page of the benchmark\n";
+/// How long a server may take to listen.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A program of the host that ends with this.
-struct Native(Child);
+/// A server that ends with this.
+pub(crate) struct Server(pub(crate) Child);
 
-impl Drop for Native {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
@@ -27,33 +40,40 @@ fn is_here(program: &str) -> bool {
     found
 }
 
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
         .local_addr()?
         .port())
 }
 
-/// Waits until somebody accepts, at most as long as connecting refuses quickly: 5 s.
-fn wait_for(place: &str) -> Result<()> {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while TcpStream::connect(place).is_err() {
-        if std::time::Instant::now() > end {
-            return Err(format!("nobody listens at {place}").into());
+/// Tries until it succeeds, or the last error.
+fn eventually<T>(attempt: impl Fn() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+            done => return done,
         }
-        std::thread::yield_now();
     }
-    Ok(())
+}
+
+/// Waits until somebody accepts.
+pub(crate) fn wait_for(place: &str) -> Result<()> {
+    eventually(|| Ok(TcpStream::connect(place).map(drop)?))
+        .map_err(|error| format!("nobody listens at {place}: {error}").into())
+}
+
+/// Waits until something listens on a port of the zone; where the host reaches it.
+pub(crate) fn wait_in_zone(zone: &Zone, port: u64) -> Result<String> {
+    let place = eventually(|| zone.place(port))?;
+    wait_for(&place)?;
+    Ok(place)
 }
 
 /// Requests in a second that ab(1) reports.
-fn ab(place: &str, flags: &[&str]) -> Result<f64> {
+pub(crate) fn ab(place: &str, flags: &[&str]) -> Result<f64> {
     let url = format!("http://{place}/bench.html");
-    let output = Command::new("ab")
-        .arg("-q")
-        .args(flags)
-        .arg(&url)
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = output(Command::new("ab").arg("-q").args(flags).arg(&url))?;
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse::<f64>().ok()
@@ -66,11 +86,11 @@ fn ab(place: &str, flags: &[&str]) -> Result<f64> {
 
 /// Keep-alive and new connections, through the port map.
 pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
-    const KINDS: [(&str, &[&str]); 2] = [
-        ("apache keep-alive", &["-k", "-n", "10000", "-c", "8"]),
-        ("apache new connection", &["-n", "4000", "-c", "8"]),
+    const KINDS: [(&str, &[&str], f64); 2] = [
+        ("apache keep-alive", &["-k", "-n", "10000", "-c", "8"], 0.97),
+        ("apache new connection", &["-n", "4000", "-c", "8"], 0.94),
     ];
-    let kinds = KINDS.iter().filter(|(name, _)| name.contains(only));
+    let kinds = KINDS.iter().filter(|(name, ..)| name.contains(only));
     if kinds.clone().count() == 0 || !is_here("/usr/sbin/apache2") || !is_here("/usr/bin/ab") {
         return Ok(());
     }
@@ -87,23 +107,39 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
     );
     wait_for(&outside)?;
     wait_for(&in_zone)?;
-    for (name, flags) in kinds {
-        let mut measure = Measure::new(name, Unit::PerSecond, Some(0.75));
-        for place in [&outside, &in_zone] {
-            ab(place, flags)?;
-        }
-        for _ in 0..rounds {
-            measure.push(NATIVE, ab(&outside, flags)?);
-            measure.push(ZONE, ab(&in_zone, flags)?);
-        }
-        report.add(measure);
+    for (name, flags, goal) in kinds {
+        compare(name, *goal, rounds, report, [&outside, &in_zone], |place| {
+            ab(place, flags)
+        });
     }
     zone.shell("apachectl stop")?;
     Ok(())
 }
 
+/// Rates at a server outside and at one in the zone, in turns.
+pub(crate) fn compare(
+    name: &str,
+    goal: f64,
+    rounds: usize,
+    report: &mut Report,
+    places: [&str; 2],
+    rate: impl Fn(&str) -> Result<f64>,
+) {
+    let mut measure = Measure::new(name, Unit::PerSecond, Goal::Ratio(goal));
+    for round in 0..=rounds {
+        for (side, place) in [NATIVE, ZONE].into_iter().zip(places) {
+            if round == 0 {
+                measure.prepare(side, || rate(place).map(drop));
+            } else {
+                measure.take(side, || rate(place));
+            }
+        }
+    }
+    report.add(measure);
+}
+
 /// The same configuration as in the zone, but for the directories and the port.
-fn native_apache(directory: &Path, port: u16) -> Result<Native> {
+fn native_apache(directory: &Path, port: u16) -> Result<Server> {
     let text = directory
         .to_str()
         .ok_or("a temporary directory that is no text")?;
@@ -127,7 +163,7 @@ fn native_apache(directory: &Path, port: u16) -> Result<Native> {
         .env("APACHE_LOG_DIR", format!("{text}/log"))
         .stdin(Stdio::null())
         .spawn()?;
-    Ok(Native(child))
+    Ok(Server(child))
 }
 
 /// GET and SET of redis-benchmark(1).
@@ -142,7 +178,7 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
     }
     let port = free_port()?;
     let directory = tempfile::tempdir()?;
-    let _native = Native(
+    let _native = Server(
         Command::new("/usr/bin/redis-server")
             .args([
                 "--port",
@@ -157,21 +193,12 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
             .spawn()?,
     );
     zone.shell("cd /tmp && redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --daemonize yes --logfile /tmp/redis.log >/dev/null")?;
-    let (outside, mut in_zone) = (format!("127.0.0.1:{port}"), Err("never asked".into()));
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while in_zone.is_err() && std::time::Instant::now() < end {
-        in_zone = zone.place(6379);
-    }
-    let in_zone = in_zone?;
+    let (outside, in_zone) = (format!("127.0.0.1:{port}"), wait_in_zone(zone, 6379)?);
     wait_for(&outside)?;
-    wait_for(&in_zone)?;
     for (name, test) in wanted {
-        let mut measure = Measure::new(name, Unit::PerSecond, Some(0.95));
-        for _ in 0..rounds {
-            measure.push(NATIVE, redis_benchmark(&outside, test)?);
-            measure.push(ZONE, redis_benchmark(&in_zone, test)?);
-        }
-        report.add(measure);
+        compare(name, 0.97, rounds, report, [&outside, &in_zone], |place| {
+            redis_benchmark(place, test)
+        });
     }
     zone.shell("redis-cli -p 6379 shutdown nosave || true")?;
     Ok(())
@@ -179,12 +206,9 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
 
 fn redis_benchmark(place: &str, test: &str) -> Result<f64> {
     let (host, port) = place.split_once(':').ok_or("an address without port")?;
-    let output = Command::new("/usr/bin/redis-benchmark")
-        .args([
-            "-h", host, "-p", port, "-t", test, "-n", "50000", "-c", "20", "--csv",
-        ])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = output(Command::new("/usr/bin/redis-benchmark").args([
+        "-h", host, "-p", port, "-t", test, "-n", "50000", "-c", "20", "--csv",
+    ]))?;
     let row = text
         .lines()
         .find(|line| line.to_lowercase().starts_with(&format!("\"{test}\"")));

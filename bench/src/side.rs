@@ -2,9 +2,11 @@
 //! compared with.
 
 use crate::Result;
+use crate::limited::{self, output};
+use crate::measure::NATIVE;
 use crate::zone::Zone;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// One of the places that a measure goes through in turns.
 pub(crate) struct Side<'a> {
@@ -16,13 +18,14 @@ enum How<'a> {
     /// Behind these words of a command line, in the host's files.
     Behind {
         words: &'static [&'static str],
-        directory: tempfile::TempDir,
+        directory: PathBuf,
     },
     In(&'a Zone),
 }
 
-/// Tools that run a program on the host's own files.
-const PEERS: [(&str, &[&str]); 2] = [
+/// Tools that run a program on the host's own files: name, the words before the program's. What of
+/// them a host has and lets this user use is measured.
+const PEERS: [(&str, &[&str]); 6] = [
     (
         "bubblewrap",
         &[
@@ -36,28 +39,64 @@ const PEERS: [(&str, &[&str]); 2] = [
         ],
     ),
     ("proot", &["proot"]),
+    ("strace", &["strace", "-f", "-o", "/dev/null"]),
+    (
+        "gVisor",
+        &[
+            "runsc",
+            "--rootless",
+            "--network=host",
+            "do",
+            "--force-overlay=false",
+        ],
+    ),
+    ("pasta", &["pasta", "--config-net", "--"]),
+    (
+        "podman",
+        &[
+            "podman",
+            "run",
+            "--rm",
+            "-i",
+            "--network=host",
+            "--volume=/tmp:/tmp",
+            "--rootfs",
+            "/:O",
+        ],
+    ),
 ];
 
 impl<'a> Side<'a> {
-    /// Native, these zones, and each peer that this host has.
-    pub(crate) fn all(zones: &'a [Zone]) -> Result<Vec<Side<'a>>> {
-        let mut sides = vec![Side::behind("native", &[])?];
+    /// Native, these zones, and each peer of those names (all, if there is none) that this host has.
+    pub(crate) fn all(zones: &'a [Zone], peers: &[String]) -> Result<Vec<Side<'a>>> {
+        let first = zones.first().ok_or("no zone to measure")?;
+        let mut sides = vec![Side::behind(NATIVE, &[], first)?];
         sides.extend(zones.iter().map(|zone| Side {
             name: zone.title(),
             how: How::In(zone),
         }));
         for (name, words) in PEERS {
-            if has(words[0]) {
-                sides.push(Side::behind(name, words)?);
-            } else {
+            if !peers.is_empty() && !peers.iter().any(|peer| peer == name) {
+                continue;
+            }
+            if !has(words[0]) {
                 eprintln!("skipped: there is no {} on this host", words[0]);
+                continue;
+            }
+            let peer = Side::behind(name, words, first)?;
+            match output(&mut peer.command(&["/bin/true"])) {
+                Ok(_) => sides.push(peer),
+                Err(error) => eprintln!("skipped: {name} does not run here: {error}"),
             }
         }
         Ok(sides)
     }
 
-    fn behind(name: &'static str, words: &'static [&'static str]) -> Result<Side<'a>> {
-        let directory = tempfile::tempdir()?;
+    /// All work in one directory of the host: what a file system takes to make files depends on what
+    /// else was made and removed near them.
+    fn behind(name: &'static str, words: &'static [&'static str], zone: &Zone) -> Result<Side<'a>> {
+        let directory = zone.root().join("srv").join(name);
+        std::fs::create_dir(&directory)?;
         Ok(Side {
             name,
             how: How::Behind { words, directory },
@@ -67,6 +106,14 @@ impl<'a> Side<'a> {
     /// As the report calls it.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The zone that it is.
+    pub(crate) fn zone(&self) -> Option<&'a Zone> {
+        match self.how {
+            How::In(zone) => Some(zone),
+            How::Behind { .. } => None,
+        }
     }
 
     /// The command that runs a program there.
@@ -83,35 +130,74 @@ impl<'a> Side<'a> {
     }
 
     /// The path there of a program of the host, put there if need be.
-    pub(crate) fn put(&self, file: &Path) -> Result<PathBuf> {
+    pub(crate) fn put(&self, file: &Path, name: &str) -> Result<String> {
         match &self.how {
             How::In(zone) => {
-                zone.put(file, "bench-guest")?;
-                Ok(PathBuf::from("/bench-guest"))
+                std::fs::copy(file, zone.root().join(name))?;
+                Ok(format!("/{name}"))
             }
-            How::Behind { .. } => Ok(file.to_owned()),
+            How::Behind { .. } => Ok(file.display().to_string()),
         }
     }
 
-    /// Runs a shell script in a directory of the side's own; what it printed.
-    pub(crate) fn shell(&self, script: &str) -> Result<String> {
-        let directory = match &self.how {
-            How::In(_) => Path::new("/srv"),
-            How::Behind { directory, .. } => directory.path(),
-        };
-        let script = format!("cd {} && {script}", directory.display());
-        let mut command = self.command(&["sh", "-c", &script]);
-        let output = command.stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("{} {script}: {message}", self.name).into());
+    /// The directory of the side's own, by its path there.
+    pub(crate) fn directory(&self) -> &Path {
+        match &self.how {
+            How::In(_) => Path::new("/srv/zone"),
+            How::Behind { directory, .. } => directory,
         }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The command that runs a shell script in that directory.
+    pub(crate) fn script(&self, script: &str) -> Command {
+        let script = format!("cd {} && {script}", self.directory().display());
+        self.command(&["sh", "-c", &script])
+    }
+
+    /// Runs a shell script there; what it printed.
+    pub(crate) fn shell(&self, script: &str) -> Result<String> {
+        limited::output(&mut self.script(script))
     }
 }
 
 /// Whether the host has a program of that name.
 pub(crate) fn has(program: &str) -> bool {
+    find(program).is_some()
+}
+
+/// Where the host has a program of that name.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).exists())
+    let mut found = std::env::split_paths(&path).map(|dir| dir.join(program));
+    found.find(|path| path.exists())
+}
+
+/// Whether this runs as the host's root.
+pub(crate) fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .any(|line| line.starts_with("Uid:") && line.split_whitespace().nth(2) == Some("0"))
+}
+
+/// The first line that each peer on this host says of its version.
+pub(crate) fn versions() -> Vec<String> {
+    let peers = PEERS.iter().filter(|(_, words)| has(words[0]));
+    peers
+        .filter_map(|(name, words)| {
+            let text = output(Command::new(words[0]).arg("--version")).ok()?;
+            let version = text.split_whitespace().find(|word| {
+                let word = word.trim_start_matches('v');
+                word.starts_with(|first: char| first.is_ascii_digit())
+            });
+            Some(format!(
+                "{name} {}",
+                version.unwrap_or("of unknown version")
+            ))
+        })
+        .chain(std::iter::once(format!(
+            "picozone {}",
+            env!("CARGO_PKG_VERSION")
+        )))
+        .collect()
 }

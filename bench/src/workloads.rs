@@ -1,7 +1,8 @@
 //! Whole programs: each a shell script that is timed where it runs.
 
-use crate::Result;
-use crate::report::{Measure, Report, Unit};
+use crate::limited;
+use crate::measure::{Goal, Measure, Unit};
+use crate::report::Report;
 use crate::side::{Side, has};
 
 /// What is timed is `run`; `prepare` comes once on each side, `before` each time.
@@ -109,37 +110,30 @@ const WORKLOADS: [Workload; 10] = [
 ];
 
 /// Nanoseconds of each on each side, in turns.
-pub(crate) fn run(
-    only: &str,
-    rounds: usize,
-    sides: &[Side<'_>],
-    report: &mut Report,
-) -> Result<()> {
+pub(crate) fn run(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Report) {
     for workload in WORKLOADS.iter().filter(|w| w.name.contains(only)) {
         if !has(workload.needs) {
             eprintln!("skipped: there is no {} on this host", workload.needs);
             continue;
         }
-        for side in sides {
-            side.shell(workload.prepare)?;
-        }
+        let mut measure =
+            Measure::new(workload.name, Unit::Nanoseconds, Goal::Ratio(workload.goal));
         let Workload { before, run, .. } = workload;
         let script =
             format!("{before}; s=$(date +%s%N); {run} || exit 1; e=$(date +%s%N); echo $((e - s))");
-        let mut measure = Measure::new(workload.name, Unit::Nanoseconds, Some(workload.goal));
-        // Once for nothing: what is cold on each side.
-        for round in 0..=rounds {
+        let once = |side: &Side<'_>| limited::number(&mut side.script(&script));
+        for side in sides {
+            measure.prepare(side.name(), || {
+                side.shell(workload.prepare)?;
+                // Once for nothing: what is cold on each side.
+                once(side).map(drop)
+            });
+        }
+        for _ in 0..rounds {
             for side in sides {
-                let text = side.shell(&script)?;
-                let last = text.lines().next_back().unwrap_or_default();
-                let figure = last.parse::<f64>();
-                let figure = figure.map_err(|_| format!("{} prints {text:?}", workload.name))?;
-                if round > 0 {
-                    measure.push(side.name(), figure);
-                }
+                measure.take(side.name(), || once(side));
             }
         }
         report.add(measure);
     }
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! The zone that is measured: a home of its own, gone with it.
 
 use crate::Result;
-use crate::report::ZONE;
+use crate::limited::output;
+use crate::measure::ZONE;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const NAME: &str = "bench";
 
@@ -19,6 +20,7 @@ pub(crate) enum Rewrite {
 /// A running zone.
 pub(crate) struct Zone {
     title: &'static str,
+    rewrite: Rewrite,
     program: PathBuf,
     home: tempfile::TempDir,
 }
@@ -32,6 +34,7 @@ impl Zone {
         };
         let zone = Zone {
             title,
+            rewrite,
             program: program.canonicalize().map_err(|error| {
                 format!(
                     "{}: {error}; build it first: cargo build --release",
@@ -42,6 +45,7 @@ impl Zone {
         };
         zone.ask(&["create", NAME, "--rewrite", switch])?;
         zone.ask(&["boot", NAME])?;
+        std::fs::create_dir(zone.root().join("srv/zone"))?;
         Ok(zone)
     }
 
@@ -52,15 +56,35 @@ impl Zone {
 
     /// Runs a subcommand; what it printed.
     pub(crate) fn ask(&self, args: &[&str]) -> Result<String> {
-        let output = self.tool().args(args).stdin(Stdio::null()).output()?;
-        if !output.status.success() {
-            let message = String::from_utf8_lossy(&output.stderr).into_owned();
-            return Err(format!("zone {}: {message}", args.join(" ")).into());
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        output(self.tool().args(args))
+            .map_err(|error| format!("zone {}: {error}", args.join(" ")).into())
     }
 
-    fn tool(&self) -> Command {
+    /// Waits until programs are rewritten, which happens in the background: until a thousand calls of
+    /// `guest` hardly come by SIGSYS any more.
+    pub(crate) fn warm(&self, guest: &str) -> Result<()> {
+        if self.rewrite == Rewrite::Off {
+            return Ok(());
+        }
+        let entered = || -> Result<u64> {
+            let stat: serde_json::Value =
+                serde_json::from_str(&self.ask(&["stat", NAME, "--json"])?)?;
+            let rows = stat["entered"].as_array().ok_or("no counters")?;
+            Ok(rows.iter().filter_map(|row| row[1].as_u64()).sum())
+        };
+        for _ in 0..100 {
+            let before = entered()?;
+            output(&mut self.command(&[guest, "getpid", "1000"]))?;
+            if entered()? - before < 500 {
+                return Ok(());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Err("the zone's programs are not rewritten in time".into())
+    }
+
+    /// The command `zone`, for this home.
+    pub(crate) fn tool(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.env("PICOZONE_HOME", self.home.path());
         command
@@ -78,11 +102,9 @@ impl Zone {
         self.ask(&["login", NAME, "--", "sh", "-c", script])
     }
 
-    /// Copies a program of the host into the zone's root directory.
-    pub(crate) fn put(&self, file: &Path, name: &str) -> Result<()> {
-        let root = self.home.path().join("zones").join(NAME).join("root");
-        std::fs::copy(file, root.join(name))?;
-        Ok(())
+    /// The zone's root directory on the host.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.home.path().join("zones").join(NAME).join("root")
     }
 
     /// Where the host reaches a port of the zone.

@@ -77,7 +77,7 @@ pub(super) fn fcntl() {
 }
 
 pub(super) fn mkdir_rmdir() {
-    let name = c"/tmp/bench-directory";
+    let name = c"bench-directory";
     // SAFETY: the path ends with a NUL.
     check(unsafe { libc::mkdir(name.as_ptr(), 0o755) }.into(), "mkdir");
     // SAFETY: as above.
@@ -85,7 +85,7 @@ pub(super) fn mkdir_rmdir() {
 }
 
 pub(super) fn create_unlink() {
-    let name = c"/tmp/bench-file";
+    let name = c"bench-file";
     // SAFETY: the path ends with a NUL.
     let fd = check(unsafe { libc::creat(name.as_ptr(), 0o644) }.into(), "creat");
     // SAFETY: just opened.

@@ -1,11 +1,13 @@
 //! Runs one operation many times and prints the nanoseconds that each took.
 //!
 //! The same binary runs natively and in a zone: `bench-guest OPERATION COUNT`. With `filtered` behind
-//! it puts the smallest seccomp filter on itself first, which allows everything.
+//! it puts the smallest seccomp filter on itself first, which allows everything; with `looked-at` one
+//! that looks at an argument of fcntl(2) before.
 
 mod files;
 mod network;
 mod own;
+mod plain;
 
 use std::ffi::CStr;
 use std::time::Instant;
@@ -20,6 +22,10 @@ fn main() {
         "null" => null,
         "getpid" => getpid,
         "read" => read,
+        "write" => plain::write,
+        "mmap+munmap" => plain::mmap,
+        "epoll_wait" => plain::epoll_wait,
+        "futex" => plain::futex,
         "getuid" => own::getuid,
         "gettid" => own::gettid,
         "uname" => own::uname,
@@ -47,8 +53,10 @@ fn main() {
             std::process::exit(2);
         }
     };
-    if args.next().as_deref() == Some("filtered") {
-        filter();
+    match args.next().as_deref() {
+        Some("filtered") => filter(&mut [ALLOW]),
+        Some("looked-at") => filter(&mut LOOKS.clone()),
+        _ => {}
     }
     let warm: u64 = count;
     for _ in 0..warm / 10 + 1 {
@@ -72,16 +80,50 @@ fn check(result: i64, what: &str) -> i32 {
 }
 
 /// One instruction: allow. Any filter costs at least that.
-fn filter() {
-    const ALLOW: libc::sock_filter = libc::sock_filter {
-        code: 0x06,
+const ALLOW: libc::sock_filter = libc::sock_filter {
+    code: 0x06,
+    jt: 0,
+    jf: 0,
+    k: libc::SECCOMP_RET_ALLOW,
+};
+
+/// Number of fcntl(2), as it stands in `struct seccomp_data`.
+const FCNTL: u32 = 72;
+const _: () = assert!(libc::SYS_fcntl == 72);
+
+/// Whether it is fcntl(2), then whether a word of its second argument is zero; allowed whatever it is.
+/// No verdict of such a number can be kept by the kernel.
+const LOOKS: [libc::sock_filter; 5] = [
+    load(0),
+    libc::sock_filter {
+        code: 0x15,
+        jt: 0,
+        jf: 2,
+        k: FCNTL,
+    },
+    load(24),
+    libc::sock_filter {
+        code: 0x15,
         jt: 0,
         jf: 0,
-        k: libc::SECCOMP_RET_ALLOW,
-    };
-    let mut program = [ALLOW];
+        k: 0,
+    },
+    ALLOW,
+];
+
+/// Loads a word of `struct seccomp_data`.
+const fn load(offset: u32) -> libc::sock_filter {
+    libc::sock_filter {
+        code: 0x20,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    }
+}
+
+fn filter(program: &mut [libc::sock_filter]) {
     let program = libc::sock_fprog {
-        len: 1,
+        len: u16::try_from(program.len()).expect("it is short"),
         filter: program.as_mut_ptr(),
     };
     // SAFETY: takes numbers.

@@ -1,0 +1,150 @@
+//! Servers of their own kind each: nginx, a program of Go's runtime, one of the JVM's; and
+//! PostgreSQL by its own benchmark.
+
+use crate::Result;
+use crate::limited::{number, output};
+use crate::measure::{Goal, Measure, Unit};
+use crate::report::Report;
+use crate::services::{Server, ab, compare, free_port, wait_for, wait_in_zone};
+use crate::side::{Side, find, has};
+use crate::zone::Zone;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// What answers any path with a short page.
+struct Kind {
+    name: &'static str,
+    /// Programs of the host.
+    needs: &'static [&'static str],
+    /// Makes it in a directory.
+    make: &'static str,
+    /// Runs it there, at `$BIND` and `$PORT`.
+    run: &'static str,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "nginx keep-alive",
+        needs: &["nginx"],
+        make: "mkdir -p html && echo page >html/bench.html",
+        run: r#"user=; [ "$(id -u)" = 0 ] && user='user root;'
+            printf '%s\n' "$user daemon off; worker_processes 1; pid $PWD/pid; error_log /dev/null;" \
+                'events { }' 'http { access_log off;' \
+                "client_body_temp_path $PWD/a; proxy_temp_path $PWD/b; fastcgi_temp_path $PWD/c;" \
+                "uwsgi_temp_path $PWD/d; scgi_temp_path $PWD/e; keepalive_requests 1000000;" \
+                "server { listen $BIND:$PORT; root $PWD/html; } }" >conf
+            exec nginx -p "$PWD" -c "$PWD/conf" -e /dev/null"#,
+    },
+    Kind {
+        name: "Go web server, keep-alive",
+        needs: &["go"],
+        make: r#"printf '%s\n' 'package main' 'import ("net/http"; "os")' \
+            'func page(w http.ResponseWriter, r *http.Request) { w.Write([]byte("a page\n")) }' \
+            'func main() { http.ListenAndServe(os.Getenv("BIND") + ":" + os.Getenv("PORT"), http.HandlerFunc(page)) }' \
+            >server.go && CGO_ENABLED=0 GO111MODULE=off GOCACHE="$PWD/cache" go build -o server server.go &&
+            rm -r cache"#,
+        run: "exec ./server",
+    },
+    Kind {
+        name: "JVM web server, keep-alive",
+        needs: &["java", "javac"],
+        make: r#"printf '%s\n' 'import com.sun.net.httpserver.HttpServer; import java.net.InetSocketAddress;' \
+            'class Server { public static void main(String[] a) throws Exception {' \
+            '  var at = new InetSocketAddress(System.getenv("BIND"), Integer.parseInt(System.getenv("PORT")));' \
+            '  var server = HttpServer.create(at, 0); byte[] page = "a page\n".getBytes();' \
+            '  server.setExecutor(java.util.concurrent.Executors.newFixedThreadPool(8));' \
+            '  server.createContext("/", e -> { e.sendResponseHeaders(200, page.length);' \
+            '    e.getResponseBody().write(page); e.close(); }); server.start(); } }' >Server.java &&
+            javac Server.java"#,
+        run: "exec java -Dsun.net.httpserver.nodelay=true -cp . Server",
+    },
+];
+
+/// Rates of each, as far as the host has it.
+pub(crate) fn run(only: &str, rounds: usize, zone: &Zone, report: &mut Report) {
+    for (kind, port) in KINDS.iter().zip(8001..) {
+        if !kind.name.contains(only) {
+            continue;
+        }
+        if let Some(missing) = kind.needs.iter().chain(&["ab"]).find(|name| !has(name)) {
+            eprintln!("skipped: there is no {missing} on this host");
+        } else if let Err(error) = one(kind, port, rounds, zone, report) {
+            eprintln!("{}: {error}", kind.name);
+        }
+    }
+}
+
+fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let at = directory.path().display();
+    let in_zone = format!("served-{port}");
+    let there = zone.root().join("srv").join(&in_zone);
+    let make = format!("cd {at} && {} && cp -r . {}", kind.make, there.display());
+    output(Command::new("sh").args(["-c", &make]))?;
+    let outside = free_port()?;
+    let script = |at: &str, bind: &str, port: u64| {
+        format!("cd {at} && export BIND={bind} PORT={port} && {}", kind.run)
+    };
+    let native = script(&at.to_string(), "127.0.0.1", u64::from(outside));
+    let _native = start(Command::new("sh").args(["-c", &native]))?;
+    let guest = script(&format!("/srv/{in_zone}"), "0.0.0.0", port);
+    let _guest = start(&mut zone.command(&["sh", "-c", &guest]))?;
+    let (outside, inside) = (format!("127.0.0.1:{outside}"), wait_in_zone(zone, port)?);
+    wait_for(&outside)?;
+    compare(
+        kind.name,
+        0.97,
+        rounds,
+        report,
+        [&outside, &inside],
+        |place| ab(place, &["-k", "-n", "10000", "-c", "8"]),
+    );
+    Ok(())
+}
+
+fn start(command: &mut Command) -> Result<Server> {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Server(quiet.stderr(Stdio::null()).spawn()?))
+}
+
+/// Transactions in a second that pgbench(1) reports, over a unix socket, on each side.
+pub(crate) fn pgbench(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Report) {
+    let name = "pgbench";
+    if !name.contains(only) {
+        return;
+    }
+    let Some(programs) = find_postgresql() else {
+        eprintln!("skipped: there is no PostgreSQL on this host");
+        return;
+    };
+    // The host's directory need not be open to the server's user.
+    let script = format!(
+        r#"d=$(mktemp -d) && chmod 711 $d && as=
+        if [ "$(id -u)" = 0 ]; then chown postgres $d; as='runuser -u postgres --'; fi
+        cd $d; PATH={}:$PATH; end() {{ $as pg_ctl -D $d/data -m immediate -w stop >&2; cd /; rm -r $d; }}
+        {{ $as initdb -D $d/data --no-sync -U bench && trap end EXIT &&
+          $as pg_ctl -D $d/data -l $d/log -w -o "-k $d -h '' -c fsync=off" start &&
+          $as pgbench -h $d -U bench -i -q -s 1 postgres; }} >&2
+        $as pgbench -h $d -U bench -n -c 4 -T 3 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'"#,
+        programs.display()
+    );
+    let mut measure = Measure::new(name, Unit::PerSecond, Goal::Ratio(0.97));
+    for _ in 0..rounds {
+        for side in sides {
+            measure.take(side.name(), || {
+                number(&mut side.command(&["bash", "-c", &script]))
+            });
+        }
+    }
+    report.add(measure);
+}
+
+/// Where the server's own programs are, which Debian has in no directory of `PATH`.
+fn find_postgresql() -> Option<std::path::PathBuf> {
+    if let Some(initdb) = find("initdb") {
+        return initdb.parent().map(Path::to_owned);
+    }
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut found = versions.flatten().map(|entry| entry.path().join("bin"));
+    found.find(|programs| programs.join("initdb").exists())
+}
