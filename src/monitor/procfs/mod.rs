@@ -7,7 +7,8 @@
 //!
 //! Neighbours: [`crate::monitor::devfs`] serves `/dev` with the same types; [`skeleton`] gives
 //! directories a real descriptor. Deliberately absent: `syscall`, `stack`,
-//! `map_files`, and every way to write except `comm` and the zone's own settings.
+//! `map_files`, and every way to write except `comm`, `oom_score_adj`, `coredump_filter` and the zone's own
+//! settings.
 //!
 //! A process may die at any time: then a path is ENOENT, or its content ESRCH. No locks.
 

@@ -86,7 +86,7 @@ static ROWS: &[ProcessRow] = &[
     only(PlaceOf::Task, made("children", children)),
     passed("cmdline", 0o444),
     passed("comm", 0o644),
-    private(only(PlaceOf::Process, same!("coredump_filter")), 0o400),
+    only(PlaceOf::Process, passed("coredump_filter", 0o644)),
     made("cpuset", text!(b"/\n")),
     private(same!("environ"), 0o400),
     made("gid_map", |view, _, _| {

@@ -132,6 +132,13 @@ fn information(fd: u64, mask: u64, size: u64) -> (Result<u64>, [u32; 16]) {
 
 /// What the descriptor of a process tells.
 fn told() {
+    let filter = || fs::read_to_string("/proc/self/coredump_filter").ok();
+    let before = filter().expect("it is there");
+    let set = |value: &str| fs::write("/proc/self/coredump_filter", value).is_ok();
+    see("dumped", (set("0x11"), filter(), set("none"), filter()));
+    let inherited = child(|| i32::from(filter().as_deref() != Some("00000011\n")));
+    see("by a child", inherited.wait());
+    set(&format!("0x{before}"));
     let held = pipe().expect("a pipe");
     let other = child(|| {
         held.hear();
