@@ -3,10 +3,13 @@
 //! Zones of an ordinary user run as that user. A zone of the host's root runs as root without
 //! capabilities, or, where it has a map of users, as the user whom the map has for the zone's root:
 //! guardian, monitor, guests and files. So the kernel keeps it from the host's root and from zones with
-//! other maps, even if its monitor is not what it should be.
+//! other maps.
+//!
+//! What root believes of the zone stays root's: its configuration and its state. They lie beside the rest
+//! in a directory of root's where that user may make files and remove its own only.
 //!
 //! Who changes a map changes the owner of the zone's files, at the next boot. That begins anew after any
-//! crash: what tells is the owner of the zone's directory, which is changed last.
+//! crash: what tells is the owner of the zone's tree, which is changed last.
 
 use super::{Name, Zone};
 use crate::config::Config;
@@ -18,7 +21,7 @@ use nix::sys::prctl;
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use nix::unistd::{Gid, Uid, fchownat, setgroups, setresgid, setresuid};
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
@@ -29,6 +32,10 @@ pub type Ids = (u32, u32);
 
 /// The host's root.
 const ROOT: Ids = (0, 0);
+/// The zone's tree in its directory.
+const TREE: &str = "root";
+/// What stays root's there.
+const ROOTS: [&CStr; 3] = [c"zone.toml", c"state", c"lock"];
 
 /// As whom the zone runs, if not as who boots it.
 ///
@@ -76,26 +83,38 @@ pub fn take_on(ids: Ids) -> nix::Result<()> {
 /// # Errors
 /// The file system refuses something, or that user cannot get to the zone's directory.
 pub fn give(home: &Home, zone: &Zone, runner: Option<Ids>) -> Result<()> {
-    let dir = zone.dir();
-    let found = fs::metadata(dir).doing("look at", dir.display())?;
-    let now = (found.uid(), found.gid());
-    if !nix::unistd::geteuid().is_root() || (runner.is_none() && now == ROOT) {
+    let (dir, tree) = (zone.dir(), zone.dir().join(TREE));
+    // A tree that is used in place is not there.
+    if !nix::unistd::geteuid().is_root() || !tree.exists() {
         return Ok(());
     }
-    let to = runner.unwrap_or(ROOT);
+    let now = fs::metadata(&tree).doing("look at", tree.display())?.uid();
+    if runner.is_none() && now == ROOT.0 {
+        return Ok(());
+    }
+    let (to, mode) = match runner {
+        Some(ids) => (ids, 0o1770),
+        None => (ROOT, 0o700),
+    };
     if runner.is_some() {
         open_way(home, dir, to)?;
     }
+    lchown(dir, Some(ROOT.0), Some(to.1)).doing("give away", dir.display())?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(mode)).doing("open", dir.display())?;
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut giver = Giver {
-        from: [ROOT.0, now.0],
+        from: [ROOT.0, now],
         to,
         names: HashMap::new(),
     };
     Dir::open(dir, flags, Mode::empty())
-        .and_then(|top| giver.below(top))
-        .doing("give away the files in", dir.display())?;
-    lchown(dir, Some(to.0), Some(to.1)).doing("give away", dir.display())
+        .and_then(|mut top| {
+            let mut names = names_in(&mut top)?;
+            names.retain(|name| !ROOTS.contains(&name.as_c_str()));
+            names.sort_by_key(|name| name.to_bytes() == TREE.as_bytes());
+            giver.all(&top, names)
+        })
+        .doing("give away the files in", dir.display())
 }
 
 /// Lets others pass to the zones' directories, which are closed themselves.
@@ -130,23 +149,18 @@ struct Giver {
 }
 
 impl Giver {
-    fn below(&mut self, mut dir: Dir) -> nix::Result<()> {
-        let mut names = Vec::new();
-        for entry in dir.iter() {
-            let name = entry?.file_name().to_owned();
-            if !matches!(name.to_bytes(), b"." | b"..") {
-                names.push(name);
-            }
-        }
+    /// What these names in a directory stand for, with all that is below; directories themselves last.
+    fn all(&mut self, dir: &Dir, names: Vec<CString>) -> nix::Result<()> {
         for name in names {
-            let found = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+            let found = fstatat(dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
             if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
                 let flags =
                     OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let below = openat(&dir, name.as_c_str(), flags, Mode::empty())?;
-                self.below(Dir::from_fd(below)?)?;
+                let mut below = Dir::from_fd(openat(dir, name.as_c_str(), flags, Mode::empty())?)?;
+                let names = names_in(&mut below)?;
+                self.all(&below, names)?;
             }
-            self.one(&dir, &name, &found)?;
+            self.one(dir, &name, &found)?;
         }
         Ok(())
     }
@@ -173,4 +187,16 @@ impl Giver {
             AtFlags::AT_SYMLINK_NOFOLLOW,
         )
     }
+}
+
+/// What is in a directory.
+fn names_in(dir: &mut Dir) -> nix::Result<Vec<CString>> {
+    let mut names = Vec::new();
+    for entry in dir.iter() {
+        let name = entry?.file_name().to_owned();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    Ok(names)
 }
