@@ -204,6 +204,7 @@ fn rules(home: &Home) {
         "deep",
         "file_attributes",
         "capabilities_go",
+        "wrong_links",
     ];
     sections(home, "rules", &all);
 }

@@ -108,7 +108,7 @@ fn lists_last_and_are_copied(home: &Home) {
     let zone = home.boot("lists");
     zone.sh("
         groupadd staffx && useradd -m joe && useradd -m ann
-        mkdir -p /srv/work/dir && cd /srv/work && umask 077
+        mkdir -p /srv/work/dir && cd /srv/work && umask 077 && chmod o= dir
         setfacl -m u:joe:rwx,d:u:joe:rw,d:g:staffx:r,d:m::rwx dir
         echo secret >dir/file && mkdir dir/below && touch dir/below/file
         echo mine >own && setfacl -m u:ann:r own && mkfifo fifo && setfacl -m g:staffx:rw fifo");
@@ -123,7 +123,7 @@ fn lists_last_and_are_copied(home: &Home) {
     }
     assert_eq!(
         zone.sh("cd /srv/work && stat -c %a dir/file dir/below fifo"),
-        "664\n775\n660\n"
+        "660\n770\n660\n"
     );
     let reads = |user: &str, path: &str| {
         let command = format!("cat /srv/work/{path} >/dev/null 2>&1 && echo yes || echo no");

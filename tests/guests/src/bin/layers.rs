@@ -282,6 +282,15 @@ fn opens() {
         "named",
         call(SYS_linkat, &[CWD, text(&from), CWD, text(&to), flags]),
     );
+    // A file that nobody has changed, by a descriptor.
+    let open = File::open("e/a/x").expect("open");
+    let from = CString::new(format!("/proc/self/fd/{}", open.as_raw_fd())).expect("no NUL");
+    let to = CString::new("d/sub/linked").expect("no NUL");
+    see(
+        "linked",
+        call(SYS_linkat, &[CWD, text(&from), CWD, text(&to), flags]),
+    );
+    see("same", id("d/sub/linked") == id("e/a/x"));
     see_tree("d");
 }
 

@@ -26,6 +26,7 @@ fn main() {
         ("deep", deep),
         ("file_attributes", file_attributes),
         ("capabilities_go", capabilities_go),
+        ("wrong_links", wrong_links),
     ]);
 }
 
@@ -910,4 +911,66 @@ fn capabilities_go() {
         as_user(USER, || see("written", write(path, libc::O_WRONLY)));
     });
     see("another", left("another"));
+}
+
+/// Of two paths that are wrong, which is told.
+fn wrong_links() {
+    make("file", 0o644);
+    mkdir("dir", 0o755);
+    mkdir("shut", 0o755);
+    chown("shut", OTHER, OTHER).expect("root may");
+    chmod("shut", 0o700).expect("root may");
+    let symlink = |to: &CStr, path: &CStr| call(libc::SYS_symlinkat, &[text(to), CWD, text(path)]);
+    symlink(c"missing", c"dangling").expect("new");
+    symlink(c"loop", c"loop").expect("new");
+    let sources = [
+        "file",
+        "file/",
+        "missing",
+        "missing/x",
+        "file/x",
+        "dir",
+        "dir/",
+        "dir/..",
+        "dangling",
+        "loop",
+        "loop/x",
+        "",
+        "shut/x",
+        "/",
+        ".",
+    ];
+    let targets = [
+        "file",
+        "file/",
+        "missing/x",
+        "file/x",
+        "dir",
+        "new/",
+        "new",
+        "",
+        "loop/x",
+        "shut/x",
+        "/",
+        ".",
+    ];
+    let all = || {
+        for source in sources {
+            for target in targets {
+                let (from, to) = (name(source), name(target));
+                let link = |flags: i32| {
+                    let args = [CWD, text(&from), CWD, text(&to), signed(flags)];
+                    let linked = call(libc::SYS_linkat, &args);
+                    if linked.is_ok() {
+                        at(libc::SYS_unlinkat, target, &[0]).expect("just made");
+                    }
+                    linked
+                };
+                see(source, (target, link(0), link(libc::AT_SYMLINK_FOLLOW)));
+            }
+        }
+    };
+    all();
+    chmod(".", 0o777).expect("own");
+    as_user(USER, all);
 }

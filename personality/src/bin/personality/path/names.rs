@@ -1,10 +1,10 @@
 //! Changes of names: made on a parent descriptor and one name.
 
-use super::layer::{Fate, settle};
+use super::layer::{Fate, has_layers, raised, settle};
 use super::made::New;
 use super::parents::note_moves;
 use super::reach::open_anywhere;
-use super::rights::{may_link, may_link_entry, may_make, may_remove, may_rename};
+use super::rights::{instead_of_link, may_link, may_link_entry, may_make, may_remove, may_rename};
 use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
@@ -47,6 +47,12 @@ impl Parent {
     /// Whether it names the directory itself or its parent.
     pub(super) fn is_dots(&self) -> bool {
         self.name.starts_with(b".\0") || self.name.starts_with(b"..\0")
+    }
+
+    /// Whether the name must be a directory's.
+    pub(super) fn ends_in_slash(&self) -> bool {
+        let end = self.name.iter().position(|&byte| byte == 0);
+        end.is_some_and(|end| end > 0 && self.name.get(end - 1) == Some(&b'/'))
     }
 
     pub(super) fn name(&self) -> u64 {
@@ -395,7 +401,11 @@ pub fn link(
     }
     let path = room.read(from)?;
     may_search(thread, from_dir, path)?;
-    let to = parent(thread, to_dir, other.read(to)?, Purpose::Make)?;
+    let to = match parent(thread, to_dir, other.read(to)?, Purpose::Make) {
+        // What is wrong with the first path is said first.
+        Err(errno) => return Err(missing(thread, from_dir, path, flags).unwrap_or(errno)),
+        Ok(to) => to,
+    };
     let by_descriptor = if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
         Some(from_dir)
     } else {
@@ -405,16 +415,12 @@ pub fn link(
         file::must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         may_link(thread, || file::stat_of(fd).map(Some), &to)?;
         let empty = tables().empty.as_ptr() as u64;
-        return checked(unsafe {
-            syscall5(
-                __NR_linkat,
-                fd,
-                empty,
-                to.fd,
-                to.name(),
-                u64::from(AT_EMPTY_PATH),
-            )
-        });
+        let flags = u64::from(AT_EMPTY_PATH);
+        let linked = checked(unsafe { syscall5(__NR_linkat, fd, empty, to.fd, to.name(), flags) });
+        return match linked {
+            Err(Errno::EXDEV) if has_layers() => link_raised(thread, fd, &to),
+            other => other,
+        };
     }
     if flags & u64::from(AT_SYMLINK_FOLLOW) != 0 {
         let mut at = PathBuf::new();
@@ -423,18 +429,78 @@ pub fn link(
             return Err(Errno::EXDEV);
         }
         let _in_zone = InZone::enter(thread);
-        let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
-        may_link_entry(thread, &from, &to)?;
-        settle(thread, &from, Fate::Moved)?;
-        return checked(unsafe {
-            syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0)
-        });
+        let from = parent_of_source(thread, AT_CWD as u64, at.as_c_str(), &to)?;
+        return link_entry(thread, &from, &to);
     }
-    let from = parent(thread, from_dir, path, Purpose::LinkFrom)?;
+    let from = parent_of_source(thread, from_dir, path, &to)?;
     must_be_one_mount(&from, &to)?;
-    may_link_entry(thread, &from, &to)?;
-    settle(thread, &from, Fate::Moved)?;
-    checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) })
+    link_entry(thread, &from, &to)
+}
+
+/// The parent of what is to be linked; of a root, which never is, what is wrong with the other path is told.
+fn parent_of_source(thread: &Thread, dirfd: u64, path: &CStr, to: &Parent) -> Result<Parent> {
+    parent(thread, dirfd, path, Purpose::LinkFrom).map_err(|errno| match errno {
+        Errno::EPERM => instead_of_link(thread, to),
+        errno => errno,
+    })
+}
+
+fn link_entry(thread: &Thread, from: &Parent, to: &Parent) -> Result<u64> {
+    may_link_entry(thread, from, to)?;
+    settle(thread, from, Fate::Moved)?;
+    let linked =
+        checked(unsafe { syscall5(__NR_linkat, from.fd, from.name(), to.fd, to.name(), 0) });
+    match linked {
+        Err(Errno::EXDEV | Errno::EACCES) if is_directory(thread, from) => Err(Errno::EPERM),
+        other => other,
+    }
+}
+
+/// Whether an entry is a directory. Landlock refuses to link one before the kernel says why it would.
+#[cold]
+fn is_directory(thread: &Thread, entry: &Parent) -> bool {
+    let opened = how(thread, PATH_FLAGS | NOFOLLOW, 0)
+        .and_then(|how| openat2_raw(entry.fd, entry.name(), how));
+    opened.is_ok_and(|fd| {
+        let kind = file::kind_of(fd);
+        close(fd);
+        kind == Some(S_IFDIR)
+    })
+}
+
+/// What is wrong with the path to what is to be linked, if anything is.
+#[cold]
+#[inline(never)]
+fn missing(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Option<Errno> {
+    if path.is_empty() && flags & u64::from(AT_EMPTY_PATH) != 0 {
+        return None;
+    }
+    let nofollow = if flags & u64::from(AT_SYMLINK_FOLLOW) == 0 {
+        NOFOLLOW
+    } else {
+        0
+    };
+    match open_anywhere(thread, dirfd, path, PATH_FLAGS | nofollow, 0, &mut None) {
+        Ok(fd) => {
+            close(fd);
+            None
+        }
+        Err(errno) => Some(errno),
+    }
+}
+
+/// Links a file that lies below a copy-on-write layer, by the name of what stands for it there.
+#[cold]
+#[inline(never)]
+fn link_raised(thread: &Thread, fd: u64, to: &Parent) -> Result<u64> {
+    let raised = raised(thread, fd)?;
+    let mut at = PathBuf::new();
+    let found = zone_path_of(thread, raised, &mut at);
+    close(raised);
+    found?;
+    let _in_zone = InZone::enter(thread);
+    let from = parent(thread, AT_CWD as u64, at.as_c_str(), Purpose::LinkFrom)?;
+    link_entry(thread, &from, to)
 }
 
 /// symlink(2), symlinkat(2).

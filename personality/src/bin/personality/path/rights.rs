@@ -210,10 +210,21 @@ pub(super) fn may_link(
         || from.st_uid == thread.credentials.uid[3]
         || file::has(thread, Power::Owner)
         || is_harmless(thread, &from);
-    if !is_free && !matches!(entry(thread, to), Ok(Some(_))) {
-        return Err(Errno::EPERM);
+    if !is_free {
+        return Err(instead_of_link(thread, to));
     }
     may_make(thread, to)
+}
+
+/// What is said to who must not make a link: what is wrong with its place comes first.
+#[cold]
+pub(super) fn instead_of_link(thread: &Thread, to: &Parent) -> Errno {
+    match entry(thread, to) {
+        Ok(Some(_)) | Err(Errno::ENOTDIR) => Errno::EEXIST,
+        Ok(None) if to.ends_in_slash() => Errno::ENOENT,
+        Err(Errno::EACCES) => Errno::EACCES,
+        _ => Errno::EPERM,
+    }
 }
 
 /// The same by its name.
