@@ -13,6 +13,30 @@ pub const MAILBOX_STRIDE: u64 = 16384;
 /// Length of the two text fields, terminating NUL included (the kernel's `PATH_MAX`).
 pub const TEXT_MAX: usize = 4096;
 
+/// What a netlink socket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum NetlinkKind {
+    /// It gets no answers.
+    Silent = 0,
+    /// `NETLINK_ROUTE`: dumps of interfaces and routes.
+    Route = 1,
+    /// `NETLINK_SOCK_DIAG`: dumps of sockets.
+    Diag = 2,
+}
+
+impl NetlinkKind {
+    /// The one of this number; of another, [`Silent`](Self::Silent).
+    #[must_use]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Route,
+            2 => Self::Diag,
+            _ => Self::Silent,
+        }
+    }
+}
+
 /// `SO_PRIORITY` (which has no meaning for them) of a unix `SOCK_SEQPACKET` socket that stands for a
 /// netlink socket.
 pub const NETLINK: u32 = 6;
@@ -264,8 +288,7 @@ requests! {
     /// Ends a wait: args = the errno that is given if nothing came of it. Else the result.
     EndWait = 22;
     /// Makes a socket that stands for one of netlink: args = zone pid that asks for it,
-    /// `SOCK_CLOEXEC | SOCK_NONBLOCK`, 1 if it is one of `NETLINK_ROUTE`, others get no answers. The
-    /// value is the new descriptor.
+    /// `SOCK_CLOEXEC | SOCK_NONBLOCK`, a [`NetlinkKind`]. The value is the new descriptor.
     Netlink = 23;
     /// Extended attribute of a file: args = descriptor, operation (see [`xattr`]), ..; a = name.
     Xattr = 24;

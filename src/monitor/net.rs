@@ -1,5 +1,5 @@
 //! Sockets of a zone: [`inet`] for TCP and UDP, [`unix`] for what is named by a path, [`netlink`] for
-//! dumps of interfaces and routes.
+//! dumps of interfaces, routes and sockets.
 //!
 //! A guest hands its socket over; what it names is put into the host's terms here and bound or
 //! connected on the same open file description. Nothing here waits for a guest.
@@ -24,10 +24,12 @@ use nix::errno::Errno;
 use options::Options;
 use picozone_personality::capabilities::Power;
 use picozone_personality::commons::Process;
+use picozone_personality::mailbox::NetlinkKind;
 use picozone_personality::net::Proto;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use unix::{Credentials, Unix};
@@ -161,8 +163,12 @@ impl Net {
             .map_err(number)
     }
 
-    /// Makes a socket that stands for a netlink socket of the zone's process `wanted`; `is_route`: one that is
-    /// answered.
+    /// The zone is complete: its sockets can be told.
+    pub fn show(&self, zone: Weak<Zone>) {
+        self.netlink.show(zone);
+    }
+
+    /// Makes a socket that stands for a netlink socket of the zone's process `wanted`.
     ///
     /// # Errors
     /// Those of socket(2).
@@ -170,10 +176,10 @@ impl Net {
         &self,
         wanted: u32,
         is_nonblocking: bool,
-        is_route: bool,
+        kind: NetlinkKind,
     ) -> std::result::Result<OwnedFd, i32> {
         self.netlink
-            .socket(wanted, is_nonblocking, is_route)
+            .socket(wanted, is_nonblocking, kind)
             .map_err(number)
     }
 
@@ -341,6 +347,13 @@ impl unix::Caller for Caller<'_> {
         umask
             .and_then(|umask| u32::from_str_radix(&umask, 8).ok())
             .unwrap_or(0o077)
+    }
+
+    fn mode_of(&self, socket: &OwnedFd) -> u32 {
+        let known = identify(socket)
+            .ok()
+            .and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id));
+        known.map_or(0o777, |owner| owner.mode)
     }
 
     fn may_connect(&self, inode: &OwnedFd) -> bool {

@@ -13,7 +13,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{
-    ELSEWHERE, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
+    ELSEWHERE, NetlinkKind, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
 };
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
@@ -140,9 +140,8 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             let flags = files::low_int(args[1]);
             let wanted = u32::try_from(args[0]).map_err(|_| libc::EINVAL)?;
             let is_nonblocking = flags & libc::SOCK_NONBLOCK != 0;
-            let socket = zone
-                .net
-                .netlink_socket(wanted, is_nonblocking, args[2] == 1)?;
+            let kind = NetlinkKind::from_number(args[2]);
+            let socket = zone.net.netlink_socket(wanted, is_nonblocking, kind)?;
             let is_cloexec = flags & libc::SOCK_CLOEXEC != 0;
             listener
                 .add(call, socket.as_fd(), is_cloexec)

@@ -174,6 +174,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         refusals: Refusals::default(),
         booted: SystemTime::now(),
     });
+    zone.net.show(Arc::downgrade(&zone));
     let listener = Arc::new(Listener::new(listener));
     for _ in 0..SERVERS {
         let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));

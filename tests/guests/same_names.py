@@ -33,6 +33,8 @@ for family, kind, address in [
     (socket.AF_INET6, socket.SOCK_DGRAM, ("::1", 53)),
 ]:
     one = socket.socket(family, kind)
+    if kind == socket.SOCK_STREAM:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     one.bind(address)

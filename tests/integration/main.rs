@@ -21,6 +21,7 @@ mod neighbours;
 mod packages;
 mod proc;
 mod programs;
+mod reached;
 mod redis;
 mod rewrite;
 mod runtimes;

@@ -14,6 +14,7 @@ in_each_role!(
     no_descriptor_passes_over_what_two_zones_are_handed,
     the_hosts_sockets_are_reached_where_they_are_shown,
     sockets_that_are_replaced_lead_nowhere,
+    names_are_looked_up_by_each_zones_own_files,
 );
 
 /// A program of `tests/guests` that runs in a zone until it is told to go on.
@@ -214,4 +215,39 @@ fn sockets_that_are_replaced_lead_nowhere(home: &Home) {
             ..output
         });
     });
+}
+
+/// One zone asks a server of its own, the other one that of the first by its address.
+fn names_are_looked_up_by_each_zones_own_files(home: &Home) {
+    if !has_python() {
+        return;
+    }
+    let [one, two] = ["one", "two"].map(|name| home.boot(name));
+    let address = one.address();
+    for (zone, server, number) in [(&one, "127.0.0.1", 1), (&two, &address[..], 2)] {
+        let etc = zone.root().join("etc");
+        let write = |name: &str, text: String| fs::write(etc.join(name), text).expect("written");
+        write("resolv.conf", format!("nameserver {server}\n"));
+        write("nsswitch.conf", "hosts: files dns\n".to_owned());
+        write(
+            "hosts",
+            format!("127.0.0.1 localhost\n192.0.2.{number} mine.example\n"),
+        );
+    }
+    let server = one.root().join("srv/dns.py");
+    fs::copy(harness::script("dns.py"), server).expect("copied");
+    let _server =
+        harness::start(&mut one.command(&["sh", "-c", "exec python3 /srv/dns.py >/srv/log"]));
+    eventually("the server is there", || {
+        let said = fs::read_to_string(one.root().join("srv/log")).unwrap_or_default();
+        (said == "ready\n").then_some(())
+    });
+    let ask = "
+import socket
+for name in ['mine.example', 'other.example']:
+    print(sorted({row[4][0] for row in socket.getaddrinfo(name, 80, socket.AF_INET)}))";
+    for (zone, number) in [(&one, 1), (&two, 2)] {
+        let said = zone.run(&["python3", "-c", ask]).ok();
+        assert_eq!(said, format!("['192.0.2.{number}']\n['192.0.2.77']\n"));
+    }
 }

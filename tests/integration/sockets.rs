@@ -12,6 +12,7 @@ in_each_role!(
     unix_datagrams_are_as_natively,
     unix_datagrams_stay_in_their_zone,
     the_edges_of_what_is_bound_are_as_natively,
+    what_shares_a_port_is_as_natively,
     what_the_host_does_not_give_is_recorded,
     two_zones_talk_and_nobody_outside_is_the_loopback,
     interfaces_are_the_zones,
@@ -29,6 +30,10 @@ fn unix_datagrams_are_as_natively(home: &Home) {
 
 fn the_edges_of_what_is_bound_are_as_natively(home: &Home) {
     is_as_natively(home, "inet_edges.py");
+}
+
+fn what_shares_a_port_is_as_natively(home: &Home) {
+    is_as_natively(home, "inet_pairs.py");
 }
 
 /// As to root natively, which the user of the host is not.

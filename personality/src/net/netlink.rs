@@ -48,6 +48,14 @@ pub fn name(low: [u8; 2], port: u32, end: End) -> [u8; NAME_LEN] {
     name
 }
 
+/// Whether what `/proc/net/unix` shows is the name of such a socket.
+#[must_use]
+pub fn is_shown(text: &[u8]) -> bool {
+    let [_, front @ ..] = FRONT else { return false };
+    text.strip_prefix(b"@")
+        .is_some_and(|rest| rest.starts_with(front))
+}
+
 /// The netlink address that a name of this zone stands for.
 #[must_use]
 pub fn address(low: [u8; 2], name: &[u8]) -> Option<[u8; ADDRESS_LEN]> {

@@ -1,15 +1,18 @@
-//! Netlink sockets of a zone: dumps of interfaces and routes, and events of devices, of which there are
-//! none.
+//! Netlink sockets of a zone: dumps of interfaces and routes, of sockets, and events of devices, of which
+//! there are none.
 //!
 //! A netlink socket proper shows the interfaces of the host. A guest gets one end of a pair of packet
 //! sockets instead, whose names stand for netlink addresses ([`picozone_personality::net::netlink`]);
-//! the other end is answered here, by what the zone is to see ([`answer`]). One thread for the zone,
+//! the other end is answered here, by what the zone is to see ([`answer`], [`diag`]). One thread for the zone,
 //! from the first socket on. It never waits for a guest: an answer that has no room is lost, which
 //! natively is `ENOBUFS`.
 
 mod answer;
+mod diag;
+mod message;
 mod notice;
 
+use crate::monitor::zone::Zone;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -17,7 +20,7 @@ use nix::sys::socket::{
     socketpair, sockopt::Priority,
 };
 use notice::Notice;
-use picozone_personality::mailbox::NETLINK;
+use picozone_personality::mailbox::{NETLINK, NetlinkKind};
 use picozone_personality::net::ZoneNet;
 use picozone_personality::net::netlink::{End, name};
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -25,7 +28,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
 
 /// Most netlink sockets of a zone.
 const SOCKETS_MAX: usize = 256;
@@ -40,6 +43,8 @@ pub(super) struct Netlink {
     /// Tells our ends apart.
     next: AtomicU32,
     server: Mutex<Option<Server>>,
+    /// Whose sockets are shown; until it is known, nobody's.
+    zone: OnceLock<Weak<Zone>>,
 }
 
 struct Server {
@@ -60,8 +65,7 @@ struct Socket {
     fd: OwnedFd,
     /// The guest's `nl_pid`.
     port: u32,
-    /// Others stay silent.
-    is_route: bool,
+    kind: NetlinkKind,
 }
 
 impl Netlink {
@@ -70,10 +74,16 @@ impl Netlink {
             net: ZoneNet::new(number),
             next: AtomicU32::new(0),
             server: Mutex::default(),
+            zone: OnceLock::new(),
         }
     }
 
-    /// Makes a socket for the process `wanted` of the zone; `is_route`: of `NETLINK_ROUTE`.
+    /// The zone is complete.
+    pub(super) fn show(&self, zone: Weak<Zone>) {
+        let _ = self.zone.set(zone);
+    }
+
+    /// Makes a socket for the process `wanted` of the zone.
     ///
     /// # Errors
     /// Those of socket(2).
@@ -81,7 +91,7 @@ impl Netlink {
         &self,
         wanted: u32,
         is_nonblocking: bool,
-        is_route: bool,
+        kind: NetlinkKind,
     ) -> Result<OwnedFd, Errno> {
         let flags = SockFlag::SOCK_CLOEXEC;
         let (guest, own) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
@@ -110,7 +120,7 @@ impl Netlink {
         self.tell(Arrival::Socket(Socket {
             fd: own,
             port,
-            is_route,
+            kind,
         }))?;
         Ok(guest)
     }
@@ -118,7 +128,8 @@ impl Netlink {
     fn tell(&self, arrival: Arrival) -> Result<(), Errno> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
-            *server = Some(start(self.net)?);
+            let zone = self.zone.get().cloned().unwrap_or_default();
+            *server = Some(start(self.net, zone)?);
         }
         let server = server.as_mut().ok_or(Errno::ENOBUFS)?;
         server.new.send(arrival).map_err(|_| Errno::ENOBUFS)?;
@@ -132,19 +143,19 @@ fn join(socket: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     bind(socket.as_raw_fd(), &UnixAddr::new_abstract(own)?)
 }
 
-fn start(net: ZoneNet) -> Result<Server, Errno> {
+fn start(net: ZoneNet, zone: Weak<Zone>) -> Result<Server, Errno> {
     let errno = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO));
     let (woken, wake) = std::io::pipe().map_err(errno)?;
     let (new, arrivals) = channel();
     std::thread::Builder::new()
         .name("netlink".into())
-        .spawn(move || run(&net, &arrivals, woken))
+        .spawn(move || run(&net, &zone, &arrivals, woken))
         .map_err(errno)?;
     Ok(Server { new, wake })
 }
 
 /// The thread.
-fn run(net: &ZoneNet, arrivals: &Receiver<Arrival>, mut woken: PipeReader) {
+fn run(net: &ZoneNet, zone: &Weak<Zone>, arrivals: &Receiver<Arrival>, mut woken: PipeReader) {
     let mut sockets: Vec<Socket> = Vec::new();
     let mut notices: Vec<Notice> = Vec::new();
     let mut buffer = vec![0; REQUEST_MAX];
@@ -164,7 +175,7 @@ fn run(net: &ZoneNet, arrivals: &Receiver<Arrival>, mut woken: PipeReader) {
             let events = fds.first().and_then(PollFd::revents);
             events.is_some_and(|events| !events.is_empty())
         };
-        sockets.retain(|socket| socket.serve(net, &mut buffer));
+        sockets.retain(|socket| socket.serve(net, zone, &mut buffer));
         notices.retain(|notice| notice.serve(&sockets));
         if is_woken {
             match woken.read(&mut [0; 64]) {
@@ -191,13 +202,19 @@ fn run(net: &ZoneNet, arrivals: &Receiver<Arrival>, mut woken: PipeReader) {
 
 impl Socket {
     /// Answers one datagram, if there is one; false once the guest's end is closed.
-    fn serve(&self, net: &ZoneNet, buffer: &mut [u8]) -> bool {
+    fn serve(&self, net: &ZoneNet, zone: &Weak<Zone>, buffer: &mut [u8]) -> bool {
         match recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(0) => false,
-            Ok(_) if !self.is_route => true,
             Ok(length) => {
                 let request = buffer.get(..length).unwrap_or_default();
-                for datagram in answer::to(net, self.port, request) {
+                let answer = match self.kind {
+                    NetlinkKind::Route => answer::to(net, self.port, request),
+                    NetlinkKind::Diag => zone
+                        .upgrade()
+                        .map_or_else(Vec::new, |zone| diag::to(zone.as_ref(), self.port, request)),
+                    NetlinkKind::Silent => Vec::new(),
+                };
+                for datagram in answer {
                     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                     if send(self.fd.as_raw_fd(), &datagram, flags).is_err() {
                         break;

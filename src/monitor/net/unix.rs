@@ -38,6 +38,7 @@ use crate::monitor::descriptors::set_mode;
 use crate::ownership::identify;
 use crate::zone::address;
 use briefly::briefly;
+pub(super) use diag::peer_of;
 use messengers::Aliases;
 use name::{FAMILY, Name, split};
 use nix::errno::Errno;
@@ -105,6 +106,10 @@ pub trait Caller {
     fn may_write(&self, directory: &OwnedFd) -> bool;
     /// The process' umask.
     fn umask(&self) -> u32;
+    /// The mode of a socket itself (fchmod(2)), which a name that it is bound to takes over.
+    fn mode_of(&self, _socket: &OwnedFd) -> u32 {
+        0o777
+    }
     /// Whether the mode of a socket's inode lets it connect.
     fn may_connect(&self, inode: &OwnedFd) -> bool;
     /// Records owner and mode of a socket's inode that it has just made for a directory.
@@ -271,7 +276,7 @@ impl Unix {
         let own = [&self.mark[..], self.unique().to_string().as_bytes()].concat();
         bind_in(socket, directory, &own)?;
         self.note(socket, told);
-        let mode = 0o777 & !caller.umask();
+        let mode = caller.mode_of(socket) & 0o777 & !caller.umask();
         // The guest may have put something else in its place by now, a link to where it likes too.
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         if let Ok(inode) = nix::fcntl::openat(directory, &own[..], flags, Mode::empty())

@@ -34,6 +34,7 @@ mod tests;
 pub use links::{UNREACHABLE, content_name};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
 pub use place::{lookup, stat};
+pub use sockets::{ListedInet, ListedUnix, listed_inet, listed_unix};
 pub use view::{Credentials, Mount, Protocol, View};
 
 pub(super) use stat_line::StatLine;

@@ -5,6 +5,7 @@ use super::subject::Subject;
 use super::system::read;
 use super::{Errno, Protocol, View};
 use crate::ids::ZonePid;
+use picozone_personality::net::netlink;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -215,35 +216,139 @@ pub(super) fn table(view: &dyn View, protocol: Protocol, is_v6: bool) -> Result<
     Ok(out)
 }
 
+/// A socket as the kernel would tell it by numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedInet {
+    /// Its own address, in the zone's terms.
+    pub local: SocketAddr,
+    /// The other end's.
+    pub peer: SocketAddr,
+    /// `TCP_ESTABLISHED` and others.
+    pub state: u8,
+    /// Which timer runs.
+    pub timer: u8,
+    /// How often something was sent again.
+    pub retransmissions: u8,
+    /// Bytes received and not read, and sent and not acknowledged.
+    pub queues: [u32; 2],
+    /// The zone's user.
+    pub uid: u32,
+    /// Number of the socket.
+    pub inode: u32,
+}
+
+/// The sockets of one of the tables.
+pub fn listed_inet(view: &dyn View, protocol: Protocol, is_v6: bool) -> Vec<ListedInet> {
+    let pair = |text: &str| -> Option<[u32; 2]> {
+        let (one, two) = text.split_once(':')?;
+        let number = |text| u32::from_str_radix(text, 16).ok();
+        Some([number(one)?, number(two)?])
+    };
+    let listed = |(row, holder): &(Row, ZonePid)| {
+        let [state, queues, timer, retransmissions] = row.before.as_slice() else {
+            return None;
+        };
+        let [unsent, waiting] = pair(queues)?;
+        Some(ListedInet {
+            local: row.local,
+            peer: row.peer,
+            state: u8::from_str_radix(state, 16).ok()?,
+            timer: u8::try_from(pair(timer)?[0]).ok()?,
+            retransmissions: u8::from_str_radix(retransmissions, 16).unwrap_or(u8::MAX),
+            queues: [waiting, unsent],
+            uid: view.credentials(*holder).uid[1],
+            inode: u32::try_from(row.inode).ok()?,
+        })
+    };
+    let rows = rows(view, protocol, is_v6, &held(view));
+    rows.iter().filter_map(listed).collect()
+}
+
+/// A unix socket as the kernel would tell it by numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedUnix {
+    /// `SOCK_STREAM` and others.
+    pub kind: u8,
+    /// `TCP_LISTEN`, `TCP_ESTABLISHED` or `TCP_CLOSE`.
+    pub state: u8,
+    /// Number of the socket.
+    pub inode: u32,
+    /// Its name; an abstract one begins with NUL.
+    pub name: Option<Vec<u8>>,
+}
+
+/// The unix sockets of the zone.
+pub fn listed_unix(view: &dyn View) -> Vec<ListedUnix> {
+    const ACCEPTS: &str = "00010000";
+    const CONNECTED: &str = "03";
+    const TCP_ESTABLISHED: u8 = 1;
+    const TCP_CLOSE: u8 = 7;
+    const TCP_LISTEN: u8 = 10;
+    let listed = |row: UnixRow| {
+        let text = String::from_utf8_lossy(&row.fields).into_owned();
+        let mut fields = text.split_ascii_whitespace().skip(3);
+        let (flags, kind, state) = (fields.next()?, fields.next()?, fields.next()?);
+        let mut name = row.name;
+        if let Some(first @ b'@') = name.as_mut().and_then(|name| name.first_mut()) {
+            *first = 0;
+        }
+        Some(ListedUnix {
+            kind: u8::from_str_radix(kind, 16).ok()?,
+            state: match state {
+                _ if flags == ACCEPTS => TCP_LISTEN,
+                CONNECTED => TCP_ESTABLISHED,
+                _ => TCP_CLOSE,
+            },
+            inode: u32::try_from(row.inode).ok()?,
+            name,
+        })
+    };
+    let rows = unix_rows(view).unwrap_or_default();
+    rows.into_iter().filter_map(listed).collect()
+}
+
+/// A row of `unix`.
+struct UnixRow {
+    /// From the colon behind the kernel's address on, up to the inode number.
+    fields: Vec<u8>,
+    inode: u64,
+    name: Option<Vec<u8>>,
+}
+
+/// The rows of the zone.
+fn unix_rows(view: &dyn View) -> Result<Vec<UnixRow>, Errno> {
+    let held = held(view);
+    let host = read("/proc/net/unix")?;
+    let row = |line: &[u8]| {
+        let (inode, name_at) = unix_inode(line)?;
+        held.contains_key(&inode).then_some(())?;
+        let (fields, name) = line.split_at(name_at);
+        // What stands for a netlink socket is none of these.
+        (!netlink::is_shown(name)).then_some(())?;
+        let fields = fields.trim_ascii_end();
+        let colon = fields.iter().position(|&byte| byte == b':').unwrap_or(0);
+        Some(UnixRow {
+            fields: fields.get(colon..)?.to_vec(),
+            inode,
+            name: (!name.is_empty())
+                .then(|| view.unix_to_zone(name))
+                .flatten(),
+        })
+    };
+    let lines = host.split(|&byte| byte == b'\n').skip(1);
+    Ok(lines.filter_map(row).collect())
+}
+
 /// `unix`: `Num RefCount Protocol Flags Type St Inode Path`.
 ///
 /// # Errors
 /// What the kernel says of the host's file.
 pub(super) fn unix(view: &dyn View) -> Result<Vec<u8>, Errno> {
-    let held = held(view);
-    let host = read("/proc/net/unix")?;
     let mut out = header("/proc/net/unix", 1);
-    for line in host.split(|&byte| byte == b'\n').skip(1) {
-        let Some((inode, name_at)) = unix_inode(line) else {
-            continue;
-        };
-        if !held.contains_key(&inode) {
-            continue;
-        }
-        let name = &line[name_at..];
-        let fields = line[..name_at].trim_ascii_end();
-        // The first field is an address of the kernel's.
-        let fields = fields
-            .iter()
-            .position(|&byte| byte == b':')
-            .map_or(fields, |colon| &fields[colon..]);
+    for row in unix_rows(view)? {
         out.extend_from_slice(b"0000000000000000");
-        out.extend_from_slice(fields);
-        let name = match name.first() {
-            None => None,
-            Some(_) => view.unix_to_zone(name),
-        };
-        if let Some(name) = name {
+        out.extend_from_slice(&row.fields);
+        if let Some(name) = row.name {
             out.push(b' ');
             out.extend(name);
         }

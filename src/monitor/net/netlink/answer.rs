@@ -1,11 +1,8 @@
 //! What rtnetlink(7) answers in a zone. Pure; requests are hostile input.
 
+use super::message::{Header, Message, NLM_F_DUMP, NLM_F_MULTI, NLMSG_DONE, each, half, word};
 use picozone_personality::net::{Interface, Route, ZoneNet};
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// Below are the messages of netlink itself.
-const NLMSG_MIN_TYPE: u16 = 16;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
@@ -17,16 +14,9 @@ const RTM_NEWRULE: u16 = 32;
 const RTM_GETRULE: u16 = 34;
 /// The highest message that is known.
 const RTM_MAX: u16 = 123;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_MULTI: u16 = 2;
-const NLM_F_ACK: u16 = 4;
-const NLM_F_DUMP: u16 = 0x300;
-const HEADER: usize = 16;
 /// `sizeof(struct ifinfomsg)`.
 const LINK_FIXED: usize = 16;
 const IFLA_IFNAME: u16 = 3;
-/// Most messages of one datagram that are looked at.
-const MESSAGES_MAX: usize = 64;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const PERMANENT: u8 = 0x80;
@@ -34,106 +24,17 @@ const SCOPE_LINK: u8 = 253;
 const SCOPE_HOST: u8 = 254;
 const TABLE_MAIN: u8 = 254;
 
-/// `struct nlmsghdr`.
-#[derive(Clone, Copy)]
-struct Header {
-    length: u32,
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-}
-
-fn half(bytes: &[u8], at: usize) -> u16 {
-    let found = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    found.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
-}
-
-fn word(bytes: &[u8], at: usize) -> u32 {
-    let found = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    found.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
-}
-
 /// The datagrams that answer one, for the socket with this `nl_pid`.
 pub(super) fn to(net: &ZoneNet, port: u32, datagram: &[u8]) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut rest = datagram;
-    for _ in 0..MESSAGES_MAX {
-        let header = Header {
-            length: word(rest, 0),
-            kind: half(rest, 4),
-            flags: half(rest, 6),
-            sequence: word(rest, 8),
+    each(port, datagram, |header, body, all| {
+        let answer = Answer {
+            net,
+            port,
+            header,
+            body,
         };
-        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
-        let Some(message) = rest.get(..length).filter(|message| message.len() >= HEADER) else {
-            break;
-        };
-        let result = if header.flags & NLM_F_REQUEST != 0 && header.kind >= NLMSG_MIN_TYPE {
-            let answer = Answer {
-                net,
-                port,
-                header,
-                body: message.get(HEADER..).unwrap_or_default(),
-            };
-            answer.make(&mut all)
-        } else {
-            Ok(())
-        };
-        if result.is_err() || header.flags & NLM_F_ACK != 0 {
-            all.push(acknowledge(
-                port,
-                message,
-                header,
-                result.err().unwrap_or(0),
-            ));
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    all
-}
-
-/// `struct nlmsgerr`, with the whole request where it failed.
-fn acknowledge(port: u32, message: &[u8], header: Header, errno: i32) -> Vec<u8> {
-    let mut out = Message::new(NLMSG_ERROR, 0, header.sequence, port);
-    out.put(&(-errno).to_ne_bytes());
-    let kept = if errno == 0 { HEADER } else { message.len() };
-    out.put(message.get(..kept).unwrap_or_default());
-    out.finish()
-}
-
-/// A message being made.
-struct Message(Vec<u8>);
-
-impl Message {
-    fn new(kind: u16, flags: u16, sequence: u32, port: u32) -> Self {
-        let mut message = Self(vec![0; 4]);
-        message.put(&kind.to_ne_bytes());
-        message.put(&flags.to_ne_bytes());
-        message.put(&sequence.to_ne_bytes());
-        message.put(&port.to_ne_bytes());
-        message
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
-    }
-
-    /// `struct rtattr` and its value.
-    fn attribute(&mut self, kind: u16, value: &[u8]) {
-        let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
-        self.put(&length.to_ne_bytes());
-        self.put(&kind.to_ne_bytes());
-        self.put(value);
-        self.0.resize(self.0.len().next_multiple_of(4), 0);
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        for (to, from) in self.0.iter_mut().zip(length.to_ne_bytes()) {
-            *to = from;
-        }
-        self.0
-    }
+        answer.make(all)
+    })
 }
 
 /// One request.
@@ -448,6 +349,7 @@ impl Answer<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::{HEADER, MESSAGES_MAX, NLM_F_ACK, NLM_F_REQUEST, NLMSG_ERROR};
     use super::*;
 
     fn request(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {

@@ -32,7 +32,7 @@ pub(super) struct Bound {
 }
 
 /// The inode of a unix socket's peer.
-pub(super) fn peer_of(inode: u64) -> Result<Option<u64>, Errno> {
+pub(in crate::monitor::net) fn peer_of(inode: u64) -> Result<Option<u64>, Errno> {
     let inode = u32::try_from(inode).map_err(|_| Errno::ENOENT)?;
     let diag = ask(NLM_F_REQUEST, inode, UDIAG_SHOW_PEER)?;
     let mut answer = [0; 512];

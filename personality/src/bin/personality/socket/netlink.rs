@@ -7,26 +7,33 @@ use crate::dispatch::refuse;
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result};
-use picozone_personality::mailbox::{NETLINK, Request};
+use picozone_personality::mailbox::{NETLINK, NetlinkKind, Request};
 use picozone_personality::net::AF_UNIX;
 use picozone_personality::net::netlink::{self, ADDRESS_LEN, AF_NETLINK};
 
-/// socket(2). EPROTONOSUPPORT for all but `NETLINK_ROUTE` and `NETLINK_KOBJECT_UEVENT`: what they tell and
-/// change is the host's. A zone has no events of devices, so that the latter stays silent.
+/// socket(2). EPROTONOSUPPORT for all but `NETLINK_ROUTE`, `NETLINK_SOCK_DIAG` and
+/// `NETLINK_KOBJECT_UEVENT`: what they tell and change is the host's. A zone has no events of devices, so
+/// that the last stays silent.
 pub(super) fn socket(thread: &Thread, nr: u32, kind: u64, protocol: u64) -> Result<u64> {
     const NETLINK_ROUTE: u32 = 0;
+    const NETLINK_SOCK_DIAG: u32 = 4;
     const NETLINK_KOBJECT_UEVENT: u32 = 15;
     const ESOCKTNOSUPPORT: Errno = Errno::from_raw(94);
     if !matches!(kind & SOCK_TYPE_MASK, SOCK_RAW | SOCK_DGRAM) {
         return Err(ESOCKTNOSUPPORT);
     }
-    if !matches!(protocol as u32, NETLINK_ROUTE | NETLINK_KOBJECT_UEVENT) {
-        let _ = refuse(nr);
-        return Err(Errno::EPROTONOSUPPORT);
-    }
+    let wanted = match protocol as u32 {
+        NETLINK_ROUTE => NetlinkKind::Route,
+        NETLINK_SOCK_DIAG => NetlinkKind::Diag,
+        NETLINK_KOBJECT_UEVENT => NetlinkKind::Silent,
+        _ => {
+            let _ = refuse(nr);
+            return Err(Errno::EPROTONOSUPPORT);
+        }
+    };
     let own = u64::from(thread.process().zone_pid);
-    let is_route = u64::from(protocol as u32 == NETLINK_ROUTE);
-    thread.ask(Request::Netlink, &[own, kind & !SOCK_TYPE_MASK, is_route])
+    let args = [own, kind & !SOCK_TYPE_MASK, wanted as u64];
+    thread.ask(Request::Netlink, &args)
 }
 
 /// Whether a socket stands for one of netlink. A guest can mark others so, which only shows.
