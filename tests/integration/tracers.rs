@@ -266,6 +266,8 @@ fn gdb_of_the_host(home: &Home) {
     gdb.args(["-p", &watched.pid.to_string()]);
     let go = format!("shell printf x >{}", watched.fifo.display());
     let commands = [
+        // Calls that are not rewritten come to the personality so.
+        "handle SIGSYS nostop noprint pass",
         "thread apply all bt",
         "info threads",
         "set follow-fork-mode child",

@@ -22,7 +22,9 @@ mod filters;
 #[path = "hostile/names.rs"]
 mod names;
 
-use picozone_guests::attempts::{DOORBELL, MAILBOXES, asked, attempt, both, inside, ptr, raw};
+use picozone_guests::attempts::{
+    DOORBELL, MAILBOXES, VICTIM, asked, attempt, both, inside, ptr, raw,
+};
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
 use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, xattr as of};
@@ -1417,7 +1419,8 @@ fn untraced() {
 
 fn main() {
     let mut args = std::env::args().skip(1);
-    let pid = args.next().and_then(|pid| pid.parse().ok()).unwrap_or(1);
+    let pid: u64 = args.next().and_then(|pid| pid.parse().ok()).unwrap_or(1);
+    VICTIM.store(pid as u32, Relaxed);
     let socket = args.next().unwrap_or_default();
     controls();
     foreign_calls();
