@@ -120,8 +120,13 @@ fn describe(dir: &Path, listed: &str) -> String {
     for line in listed.lines() {
         let mut fields = line.split(' ');
         let (name, kind) = (fields.next().unwrap_or(""), fields.next());
+        let mode = fields
+            .next()
+            .and_then(|mode| u32::from_str_radix(mode, 8).ok());
         let _ = writeln!(text, "{line}");
-        if kind == Some("f") {
+        // What its owner may not read, the host's file of it lets read: the zone's mode is not its own.
+        let is_readable = super::am_root() || mode.is_some_and(|mode| mode & 0o400 != 0);
+        if kind == Some("f") && is_readable {
             let bytes = std::fs::read(dir.join(name)).unwrap_or_default();
             let _ = writeln!(text, "  {}", bytes.escape_ascii());
         }
