@@ -124,7 +124,7 @@ pub(crate) fn pgbench(only: &str, rounds: usize, sides: &[Side<'_>], report: &mu
         cd $d; PATH={}:$PATH; end() {{ $as pg_ctl -D $d/data -m immediate -w stop >&2; cd /; rm -r $d; }}
         {{ $as initdb -D $d/data --no-sync -U bench && trap end EXIT &&
           $as pg_ctl -D $d/data -l $d/log -w -o "-k $d -h '' -c fsync=off" start &&
-          $as pgbench -h $d -U bench -i -q -s 1 postgres; }} >&2
+          $as pgbench -h $d -U bench -i -q -s 1 postgres; }} >&2 || exit 1
         $as pgbench -h $d -U bench -n -c 4 -T 3 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'"#,
         programs.display()
     );
