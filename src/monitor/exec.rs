@@ -99,7 +99,7 @@ impl Files for Executables<'_> {
             .metadata()
             .map_err(|error| LoadError(files::errno(error)))?;
         let is_barred = !super::mounting::may_execute(self.zone, &resolved);
-        if is_barred || !data.is_file() || !self.may_execute(&file, &data) {
+        if is_barred || !data.is_file() || !self.may_execute(&file) {
             return Err(LoadError::EACCES);
         }
         if running::is_written(&file) {
@@ -165,15 +165,15 @@ impl Executables<'_> {
         std::str::from_utf8(rest).ok()?.parse().ok()
     }
 
-    fn may_execute(&self, file: &File, data: &std::fs::Metadata) -> bool {
-        let owner = owners::in_zone(self.zone, file, data);
+    fn may_execute(&self, file: &File) -> bool {
+        let Ok(owners::Found { id, owner, .. }) = owners::found(self.zone, file) else {
+            return false;
+        };
         let (user, is_member) = (&self.user, |gid| self.user.gids.contains(&gid));
         let listed = if user.overrides {
             None
         } else {
-            owners::identify(file)
-                .ok()
-                .and_then(|(id, _)| lists::permits(self.zone, id, owner, 1, user.uid, is_member))
+            lists::permits(self.zone, id, owner, 1, user.uid, is_member)
         };
         listed.unwrap_or_else(|| user.may_execute(owner))
     }

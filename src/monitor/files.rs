@@ -6,6 +6,7 @@ use super::owners::{self, Found, Owner, identify};
 use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
+use crate::ownership::mode_on_host;
 use nix::errno::Errno;
 use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW};
 use std::ffi::CString;
@@ -97,7 +98,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
     if old & libc::S_IFMT == libc::S_IFLNK {
         return Err(libc::EOPNOTSUPP);
     }
-    let host = mode & 0o777 | if is_dir { 0o700 } else { 0o600 };
+    let host = mode_on_host(mode & 0o777, is_dir);
     if how != CHMOD_QUIET || old & 0o777 != host {
         set_mode(&file, host).map_err(|errno| errno as i32)?;
     }

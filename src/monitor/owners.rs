@@ -12,7 +12,6 @@ use crate::ownership::{Journal, Store, identify_in_full};
 use picozone_personality::tables::{
     APPEND_ONLY, HAS_DEFAULT_LIST, IMMUTABLE, IS_CAPABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
 };
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,25 +46,6 @@ impl Gathered {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Owner, group and mode of an own descriptor's file, in the zone's terms.
-#[must_use]
-pub fn in_zone(zone: &Zone, file: &std::fs::File, data: &std::fs::Metadata) -> Owner {
-    let tables = zone.shared.tables();
-    let kept = if tables.may_have_owner(data.dev(), data.ino()) {
-        identify(file)
-            .ok()
-            .and_then(|(id, _)| zone.owners.get(&zone.shared, id))
-    } else {
-        None
-    };
-    kept.unwrap_or_else(|| Owner {
-        uid: tables.uids.to_zone(data.uid()),
-        gid: tables.gids.to_zone(data.gid()),
-        mode: data.mode(),
-        rdev: data.rdev(),
-    })
 }
 
 /// Identity of an own descriptor's file, its owner in the zone's terms, and whether the table has it.

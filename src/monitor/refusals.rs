@@ -104,10 +104,7 @@ impl Refusals {
                 reason: row.reason.to_owned(),
             })
             .collect();
-        report.sort_by(|a, b| {
-            let key = |row: &Refusal| (u64::MAX - row.count, row.call.clone(), row.caller.clone());
-            key(a).cmp(&key(b))
-        });
+        report.sort_by(|a, b| (b.count, &a.call, &a.caller).cmp(&(a.count, &b.call, &b.caller)));
         report
     }
 

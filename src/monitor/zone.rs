@@ -114,18 +114,9 @@ impl Zone {
     /// Whether a host path lies where the zone may change things.
     #[must_use]
     pub fn is_writable(&self, host: &[u8]) -> bool {
-        let mut best: Option<&MountRow> = None;
-        // What has two names is as the first of them is. What was unmounted leaves an unused row, whose
-        // empty path would be in front of all.
-        let is_first = |row: &&MountRow| row.is_used() && row.is_second == 0;
-        for row in self.rows().iter().filter(is_first) {
-            let is_in = host
-                .strip_prefix(row.host())
-                .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'));
-            if is_in && best.is_none_or(|other| other.host_len < row.host_len) {
-                best = Some(row);
-            }
-        }
-        best.is_some_and(|row| row.read_only == 0 && !row.is_monitor())
+        // What has two names is as the first of them is.
+        let mounts = Mounts(self.rows());
+        let found = mounts.find_host(host);
+        found.is_some_and(|(row, _)| row.is_second == 0 && row.read_only == 0 && !row.is_monitor())
     }
 }

@@ -14,6 +14,26 @@ pub struct Insn {
     pub k: u32,
 }
 
+impl Insn {
+    /// One instruction.
+    #[must_use]
+    pub const fn new(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
+        Insn { code, jt, jf, k }
+    }
+}
+
+/// Where a program finds what it judges (`struct seccomp_data`), as operands of [`LOAD`].
+pub mod data {
+    /// The call's number.
+    pub const NUMBER: u32 = 0;
+    /// Its architecture.
+    pub const ARCH: u32 = 4;
+    /// The low half of the instruction pointer; the high one follows.
+    pub const POINTER: u32 = 8;
+    /// The low half of the first argument, eight bytes before that of the second.
+    pub const ARGS: u32 = 16;
+}
+
 /// BPF_LD | BPF_W | BPF_ABS.
 pub const LOAD: u16 = 0x20;
 /// BPF_JMP | BPF_JA.

@@ -8,9 +8,6 @@ use std::vec::Vec;
 
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
-const OFFSET_ARCH: u32 = 4;
-const OFFSET_IP: u32 = 8;
-const OFFSET_ARGS: u32 = 16;
 
 /// What stands at the end of a branch of the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,7 +25,7 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
         layout,
         leaves: Vec::new(),
     };
-    code.put(LOAD, 0, 0, OFFSET_ARCH);
+    code.put(LOAD, 0, 0, data::ARCH);
     code.put(JEQ, 1, 0, ARCH);
     code.put(RETURN, 0, 0, KILL);
     code.put(LOAD, 0, 0, 0);
@@ -107,7 +104,7 @@ enum To {
 )]
 impl Code<'_> {
     fn put(&mut self, code: u16, jt: u8, jf: u8, k: u32) {
-        self.out.push(Insn { code, jt, jf, k });
+        self.out.push(Insn::new(code, jt, jf, k));
     }
 
     /// A jump to be aimed later.
@@ -205,9 +202,9 @@ impl Code<'_> {
             range.end as u32,
             (range.start >> 32) as u32,
         );
-        self.put(LOAD, 0, 0, OFFSET_IP + 4);
+        self.put(LOAD, 0, 0, data::POINTER + 4);
         self.put(JEQ, 0, 4, high);
-        self.put(LOAD, 0, 0, OFFSET_IP);
+        self.put(LOAD, 0, 0, data::POINTER);
         self.put(JGE, 0, 2, start);
         self.put(JEQ, 2, 0, self.layout.judge as u32);
         self.put(JGE, 0, 2, end);
@@ -234,7 +231,7 @@ impl Code<'_> {
     /// Code whose last instructions skip exactly the one behind it (a jump) where the test passes.
     fn test(&mut self, test: &Test) {
         let mut local: Vec<(u16, u32, To, To)> = Vec::new();
-        let low = |i: u8| OFFSET_ARGS + 8 * u32::from(i);
+        let low = |i: u8| data::ARGS + 8 * u32::from(i);
         let high = |i: u8| low(i) + 4;
         let load = |at: u32, local: &mut Vec<_>| local.push((LOAD, at, To::On, To::On));
         let region = (self.layout.personality.start >> 32) as u32;

@@ -60,7 +60,7 @@ pub(super) fn bind(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Resul
     Ok(())
 }
 
-pub(super) fn add_bind(
+fn add_bind(
     zone: &Zone,
     state: &mut State,
     target: &[u8],
@@ -103,7 +103,7 @@ pub(super) fn add_bind(
     add(zone, state, target, row, added)
 }
 
-pub(super) fn is_placeholder(zone: &Zone, place: &Place) -> bool {
+fn is_placeholder(zone: &Zone, place: &Place) -> bool {
     open_place(zone, place).is_ok_and(|node| {
         nix::sys::stat::fstat(&node).is_ok_and(|found| {
             found.st_mode & libc::S_IFMT == libc::S_IFLNK
@@ -131,7 +131,7 @@ pub(super) fn new(
 
 /// Why a file system of the kernel's is not mounted: as the kernel says it to those who name no
 /// device, and EPERM, since what it holds would be the host's.
-pub(super) fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]) -> i32 {
+fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]) -> i32 {
     let known = std::fs::read("/proc/filesystems").unwrap_or_default();
     let line = known.split(|&byte| byte == b'\n').find_map(|line| {
         let (kind, name) = line.split_at(line.iter().position(|&byte| byte == b'\t')?);
@@ -162,7 +162,7 @@ pub(super) fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]
     }
 }
 
-pub(super) fn new_served(
+fn new_served(
     zone: &Zone,
     state: &mut State,
     wanted: &Wanted<'_>,
@@ -222,11 +222,7 @@ pub(super) fn options(data: &[u8]) -> Result<Options, i32> {
     Ok(found)
 }
 
-pub(super) fn new_temporary(
-    zone: &Zone,
-    state: &mut State,
-    wanted: &Wanted<'_>,
-) -> Result<(), i32> {
+fn new_temporary(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<(), i32> {
     let options = options(wanted.data)?;
     must_fit(zone, wanted.target, true)?;
     let store = &zone.mounting.store;

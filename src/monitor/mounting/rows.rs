@@ -61,7 +61,7 @@ pub(super) fn settle(zone: &Zone, state: &State) {
 }
 
 /// Whether what a row shows is found in the zone by another one too.
-pub(super) fn has_other_name(rows: &[MountRow], row: &MountRow) -> bool {
+fn has_other_name(rows: &[MountRow], row: &MountRow) -> bool {
     let others: Vec<MountRow> = rows
         .iter()
         .map(|other| match other.order == row.order {
@@ -90,7 +90,7 @@ pub(super) fn free_slot(state: &State) -> Result<usize, i32> {
 
 /// Makes room at a mount point, and tells the row what it covers. Rows that show what goes out of the
 /// way follow it.
-pub(super) fn make_room(
+fn make_room(
     zone: &Zone,
     state: &mut State,
     target: &[u8],
@@ -136,7 +136,7 @@ pub(super) fn give_back(zone: &Zone, state: &State, target: &[u8], cover: &Cover
 }
 
 /// The name beneath a row's descriptor.
-pub(super) fn beneath(row: &MountRow, rel: &[u8]) -> Vec<u8> {
+fn beneath(row: &MountRow, rel: &[u8]) -> Vec<u8> {
     match (row.sub(), rel) {
         (b"", rel) => rel.to_vec(),
         (sub, b"") => sub.to_vec(),
@@ -145,13 +145,7 @@ pub(super) fn beneath(row: &MountRow, rel: &[u8]) -> Vec<u8> {
 }
 
 /// Rows that show something at or beneath a host path show it in the store now, under a name there.
-pub(super) fn follow(
-    zone: &Zone,
-    state: &State,
-    from: &[u8],
-    kept: &[u8],
-    new: Option<&mut MountRow>,
-) {
+fn follow(zone: &Zone, state: &State, from: &[u8], kept: &[u8], new: Option<&mut MountRow>) {
     let store = zone.mounting.store_row();
     relocate_rows(zone, state, from, &store, kept);
     if let Some(row) = new {
@@ -159,7 +153,7 @@ pub(super) fn follow(
     }
 }
 
-pub(super) fn relocate_rows(zone: &Zone, state: &State, from: &[u8], to: &MountRow, name: &[u8]) {
+fn relocate_rows(zone: &Zone, state: &State, from: &[u8], to: &MountRow, name: &[u8]) {
     for added in &state.added {
         let mut row = row_of(zone, added);
         if moved(&mut row, from, to, name) {
@@ -169,7 +163,7 @@ pub(super) fn relocate_rows(zone: &Zone, state: &State, from: &[u8], to: &MountR
 }
 
 /// Puts a row that shows something at or beneath `from` to the same beneath `to`/`name`.
-pub(super) fn moved(row: &mut MountRow, from: &[u8], to: &MountRow, name: &[u8]) -> bool {
+fn moved(row: &mut MountRow, from: &[u8], to: &MountRow, name: &[u8]) -> bool {
     if !row.is_added() || row.is_monitor() {
         return false;
     }

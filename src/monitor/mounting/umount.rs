@@ -80,7 +80,7 @@ pub(super) fn take_away(zone: &Zone, state: &mut State, order: u32) {
 }
 
 /// Whether a process of the zone has something open at or beneath a host path, or works there.
-pub(super) fn is_used(zone: &Zone, host: &[u8]) -> bool {
+fn is_used(zone: &Zone, host: &[u8]) -> bool {
     any_link(zone, |text, _| lies_in(text, host))
 }
 
@@ -101,7 +101,7 @@ pub(super) fn is_written(zone: &Zone, host: &[u8]) -> bool {
 }
 
 /// Whether a link of a process of the zone is such: its working directory, its descriptors.
-pub(super) fn any_link(zone: &Zone, is_such: impl Fn(&[u8], Option<&Path>) -> bool) -> bool {
+fn any_link(zone: &Zone, is_such: impl Fn(&[u8], Option<&Path>) -> bool) -> bool {
     guests::all(&zone.shared, zone.init_pid())
         .into_iter()
         .any(|(_, pid)| {

@@ -9,7 +9,7 @@
 
 mod answer;
 mod diag;
-mod message;
+pub(super) mod message;
 mod notice;
 
 use crate::monitor::zone::Zone;

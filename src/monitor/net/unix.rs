@@ -35,7 +35,7 @@ mod tests;
 use super::inet::socket_option as option;
 use crate::error::Doing;
 use crate::monitor::descriptors::set_mode;
-use crate::ownership::identify;
+use crate::ownership::{identify, mode_on_host};
 use crate::zone::address;
 use briefly::briefly;
 pub(super) use diag::peer_of;
@@ -284,7 +284,7 @@ impl Unix {
             && found & libc::S_IFMT == libc::S_IFSOCK
         {
             // The host's user keeps what it needs to serve the zone.
-            set_mode(&inode, mode | 0o600)?;
+            set_mode(&inode, mode_on_host(mode, false))?;
             caller.made(&parent, &inode, mode);
             if is_near {
                 self.known.keep(id);

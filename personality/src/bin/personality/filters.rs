@@ -29,7 +29,7 @@ use linux_raw_sys::general::*;
 use picozone_personality::capabilities::STRICT;
 use picozone_personality::layout::{JUDGE_END, PERSONALITY_BASE, PERSONALITY_SIZE, THREAD_BIAS};
 use picozone_syscalls::bpf::{
-    ALLOW, ERRNO, Insn, JEQ, JGE, JUDGED, JUMP, KILL, LOAD, NOTIFY, OURS, RETURN, TRACE, TRAP,
+    ALLOW, ERRNO, Insn, JEQ, JGE, JUDGED, JUMP, KILL, LOAD, NOTIFY, OURS, RETURN, TRACE, TRAP, data,
 };
 
 global_asm!(
@@ -63,7 +63,7 @@ const MODE_FILTER: u32 = 2;
 const SET_MODE_STRICT: u32 = 0;
 const SET_MODE_FILTER: u32 = 1;
 const GET_ACTION_AVAIL: u32 = 2;
-const TSYNC: u32 = 1;
+pub const TSYNC: u32 = 1;
 const LOG: u32 = 1 << 1;
 const SPEC_ALLOW: u32 = 1 << 2;
 const NEW_LISTENER: u32 = 1 << 3;
@@ -186,35 +186,38 @@ struct Program {
 const PREFIX: [Insn; 7] = {
     const _: () = assert!(PERSONALITY_BASE as u32 == 0 && PERSONALITY_SIZE >> 32 == 0);
     [
-        insn(LOAD, 0, 0, IP + 4),
-        insn(JEQ, 0, 4, (PERSONALITY_BASE >> 32) as u32),
-        insn(LOAD, 0, 0, IP),
-        insn(JEQ, 2, 0, JUDGE_END as u32),
-        insn(JGE, 1, 0, PERSONALITY_SIZE as u32),
-        insn(RETURN, 0, 0, ALLOW),
+        Insn::new(LOAD, 0, 0, data::POINTER + 4),
+        Insn::new(JEQ, 0, 4, (PERSONALITY_BASE >> 32) as u32),
+        Insn::new(LOAD, 0, 0, data::POINTER),
+        Insn::new(JEQ, 2, 0, JUDGE_END as u32),
+        Insn::new(JGE, 1, 0, PERSONALITY_SIZE as u32),
+        Insn::new(RETURN, 0, 0, ALLOW),
         // BPF_LD | BPF_IMM: it begins with 0.
-        insn(0, 0, 0, 0),
+        Insn::new(0, 0, 0, 0),
     ]
 };
 
 /// Before a return of what only somebody else could turn into a result.
 const ANSWER: [Insn; 5] = [
-    insn(LOAD, 0, 0, IP + 4),
-    insn(JEQ, 0, 3, (PERSONALITY_BASE >> 32) as u32),
-    insn(LOAD, 0, 0, IP),
-    insn(JEQ, 0, 1, JUDGE_END as u32),
-    insn(RETURN, 0, 0, ERRNO | ELSEWHERE),
+    Insn::new(LOAD, 0, 0, data::POINTER + 4),
+    Insn::new(JEQ, 0, 3, (PERSONALITY_BASE >> 32) as u32),
+    Insn::new(LOAD, 0, 0, data::POINTER),
+    Insn::new(JEQ, 0, 1, JUDGE_END as u32),
+    Insn::new(RETURN, 0, 0, ERRNO | ELSEWHERE),
 ];
-/// Where a filter finds the instruction pointer.
-const IP: u32 = 8;
 /// Classes of instructions, in the low bits of their operation.
 const CLASS_JUMP: u16 = 5;
 const CLASS_RETURN: u16 = 6;
 /// `SECCOMP_RET_ACTION_FULL`.
 const ACTION: u32 = 0xffff_0000;
 
-const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
-    Insn { code, jt, jf, k }
+/// Has the kernel put a program on the thread, with flags of seccomp(2): 0, an errno, or a thread that
+/// does not go along.
+pub fn install(program: &[Insn], flags: u64) -> i64 {
+    // struct sock_fprog.
+    let program = [program.len() as u64, program.as_ptr() as u64];
+    let (operation, program) = (u64::from(SET_MODE_FILTER), &raw const program as u64);
+    unsafe { syscall3(__NR_seccomp, operation, flags, program) }
 }
 
 impl Program {
@@ -262,7 +265,7 @@ impl Program {
                 return Err(Errno::EINVAL);
             }
             if code == RETURN && matches!(k & ACTION, TRACE | NOTIFY) {
-                *own = insn(JUMP, 0, 0, (self.len - first - at - 1) as u32);
+                *own = Insn::new(JUMP, 0, 0, (self.len - first - at - 1) as u32);
                 self.answer(k)?;
             }
         }
@@ -277,26 +280,17 @@ impl Program {
         for insn in ANSWER {
             self.put(insn);
         }
-        self.put(insn(RETURN, 0, 0, k));
+        self.put(Insn::new(RETURN, 0, 0, k));
         Ok(())
     }
 
     /// Has the kernel put it on the thread, and counts it.
     fn put_on(&self, thread: &mut Thread, flags: u32, counted: u32) -> Result<u64> {
-        #[repr(C)]
-        struct Fprog {
-            len: u16,
-            filter: *const Insn,
-        }
-        let fprog = Fprog {
-            len: self.len as u16,
-            filter: self.at,
-        };
         let process = thread.process();
         // Before: from its first moment it judges what other threads call, too.
         process.filters.fetch_add(1, Relaxed);
-        let (operation, flags) = (u64::from(SET_MODE_FILTER), u64::from(flags));
-        let result = unsafe { syscall3(__NR_seccomp, operation, flags, &raw const fprog as u64) };
+        let program = unsafe { core::slice::from_raw_parts(self.at, self.len) };
+        let result = install(program, flags.into());
         if result != 0 {
             process.filters.fetch_sub(1, Relaxed);
             let failed = checked(result)? as u32;
@@ -307,7 +301,7 @@ impl Program {
         }
         let old = thread.credentials;
         thread.credentials.capabilities.filters = counted;
-        if flags as u32 & TSYNC != 0 {
+        if flags & TSYNC != 0 {
             let and = no_new_privs(thread) * NO_NEW_PRIVS;
             process.filters_of_all.store(counted | and, Relaxed);
         }
@@ -329,12 +323,12 @@ fn set_strict(thread: &mut Thread) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let mut program = Program::new()?;
-    program.put(insn(LOAD, 0, 0, 0));
+    program.put(Insn::new(LOAD, 0, 0, data::NUMBER));
     for (at, nr) in CALLS.iter().enumerate() {
-        program.put(insn(JEQ, (CALLS.len() - at) as u8, 0, *nr));
+        program.put(Insn::new(JEQ, (CALLS.len() - at) as u8, 0, *nr));
     }
-    program.put(insn(RETURN, 0, 0, TRAP | ENDED));
-    program.put(insn(RETURN, 0, 0, ALLOW));
+    program.put(Insn::new(RETURN, 0, 0, TRAP | ENDED));
+    program.put(Insn::new(RETURN, 0, 0, ALLOW));
     program.put_on(thread, 0, STRICT)
 }
 

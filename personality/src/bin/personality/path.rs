@@ -115,6 +115,24 @@ pub fn open_copy(thread: &Thread, name: &CStr, flags: u64) -> Result<u64> {
     checked(unsafe { syscall4(__NR_openat2, directory, name, how, 24) })
 }
 
+/// Whether an open makes a file, and opens none that is there.
+const fn is_exclusive(flags: u64) -> bool {
+    const BOTH: u64 = (O_CREAT | O_EXCL) as u64;
+    flags & BOTH == BOTH
+}
+
+/// Whether an open follows a link at the end of its path.
+const fn follows(flags: u64) -> bool {
+    flags & NOFOLLOW == 0 && !is_exclusive(flags)
+}
+
+/// Where the link leads that an `O_PATH` descriptor names, cut to the length of `to`. ENOENT: it is none.
+fn read_link(fd: u64, to: &mut [u8]) -> Result<usize> {
+    let empty = tables().empty.as_ptr() as u64;
+    let (at, size) = (to.as_mut_ptr() as u64, to.len() as u64);
+    checked(unsafe { syscall4(__NR_readlinkat, fd, empty, at, size) }).map(|length| length as usize)
+}
+
 fn from_error(error: Error) -> Errno {
     Errno::from_raw(error.0)
 }

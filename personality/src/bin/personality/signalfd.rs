@@ -5,9 +5,10 @@
 //! what the process forks and executes, the descriptor as well. Which numbers have one stands in the
 //! commons; a descriptor that arrives in a message tells the host's numbers.
 
-use crate::arch::{self, syscall3, syscall4, syscall6};
+use crate::arch::{self, syscall4, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::file::is_reserved;
+use crate::filters::{self, TSYNC};
 use crate::process::is_from;
 use crate::signal::HELD;
 use crate::thread::Thread;
@@ -16,7 +17,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{JUDGE_END, PERSONALITY_BASE, PERSONALITY_SIZE};
 use picozone_personality::mailbox::Request;
-use picozone_syscalls::bpf::{ALLOW, ERRNO, Insn, JEQ, JGE, JUDGED, LOAD, OURS, RETURN, TRAP};
+use picozone_syscalls::bpf::{
+    ALLOW, ERRNO, Insn, JEQ, JGE, JUDGED, LOAD, OURS, RETURN, TRAP, data,
+};
 
 /// Numbers from this one on share one filter.
 const MANY: u32 = 63;
@@ -106,13 +109,8 @@ fn watch(thread: &Thread, fd: u32) {
 }
 
 fn install(number: u32) -> bool {
-    // Offsets in struct seccomp_data: number, instruction pointer, first and second argument.
-    const NUMBER: u32 = 0;
-    const POINTER: u32 = 8;
-    const FIRST: u32 = 16;
-    const SECOND: u32 = 24;
-    const SET_MODE_FILTER: u64 = 1;
-    const FOR_ALL_THREADS: u64 = 1;
+    use data::{ARGS, NUMBER, POINTER};
+    let step = Insn::new;
     let (start, end) = (PERSONALITY_BASE, PERSONALITY_BASE + PERSONALITY_SIZE);
     let is_meant = if number == MANY { JGE } else { JEQ };
     let steps = [
@@ -123,10 +121,10 @@ fn install(number: u32) -> bool {
         step(JEQ, 5, 0, __NR_dup2),
         step(JEQ, 4, 0, __NR_dup3),
         step(JEQ, 0, 12, __NR_fcntl),
-        step(LOAD, 0, 0, SECOND),
+        step(LOAD, 0, 0, ARGS + 8),
         step(JEQ, 1, 0, F_DUPFD),
         step(JEQ, 0, 9, F_DUPFD_CLOEXEC),
-        step(LOAD, 0, 0, FIRST),
+        step(LOAD, 0, 0, ARGS),
         step(is_meant, 0, 7, number),
         // The personality's own reads are not to come back to it, and what it only asks about is not
         // to be made.
@@ -140,16 +138,6 @@ fn install(number: u32) -> bool {
         step(RETURN, 0, 0, ALLOW),
         step(RETURN, 0, 0, ERRNO | JUDGED),
     ];
-    // struct sock_fprog.
-    let program = [steps.len() as u64, steps.as_ptr() as u64];
-    let seccomp = |flags: u64| unsafe {
-        let program = &raw const program as u64;
-        syscall3(__NR_seccomp, SET_MODE_FILTER, flags, program)
-    };
     // Threads whose filters differ cannot be joined: then for this one.
-    seccomp(FOR_ALL_THREADS) == 0 || seccomp(0) == 0
-}
-
-const fn step(code: u16, jt: u8, jf: u8, k: u32) -> Insn {
-    Insn { code, jt, jf, k }
+    filters::install(&steps, TSYNC.into()) == 0 || filters::install(&steps, 0) == 0
 }

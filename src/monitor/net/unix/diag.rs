@@ -1,26 +1,23 @@
 //! What the kernel tells of unix sockets (sock_diag(7)).
 
+use crate::monitor::net::netlink::message::{
+    HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, first, half, word,
+};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
 };
 use std::os::fd::{AsRawFd, OwnedFd};
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 1;
-const NLM_F_DUMP: u16 = 0x300;
 const UDIAG_SHOW_NAME: u32 = 1;
 const UDIAG_SHOW_VFS: u32 = 2;
 const UDIAG_SHOW_PEER: u32 = 4;
 const UNIX_DIAG_NAME: u16 = 0;
 const UNIX_DIAG_VFS: u16 = 1;
 const UNIX_DIAG_PEER: u16 = 2;
-/// `struct nlmsghdr`.
-const HEADER: usize = 16;
-/// `struct unix_diag_msg`, behind which attributes stand.
-const MESSAGE: usize = 16;
+/// Where attributes stand: behind headers and `struct unix_diag_msg`.
+const ATTRIBUTES: usize = HEADER + 16;
 
 /// A socket that is bound to a path.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,11 +34,10 @@ pub(in crate::monitor::net) fn peer_of(inode: u64) -> Result<Option<u64>, Errno>
     let diag = ask(NLM_F_REQUEST, inode, UDIAG_SHOW_PEER)?;
     let mut answer = [0; 512];
     let length = recv(diag.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
-    let message = answer.get(..length).and_then(|bytes| next(bytes));
-    Ok(message.and_then(|(kind, body, _)| {
-        let value = (kind == SOCK_DIAG_BY_FAMILY).then(|| attribute(body, UNIX_DIAG_PEER))??;
-        Some(u64::from(word(value, 0)?))
-    }))
+    let found = answer.get(..length).and_then(|bytes| first(bytes));
+    let found = found.filter(|(header, ..)| header.kind == SOCK_DIAG_BY_FAMILY);
+    let value = found.and_then(|(_, message, _)| attribute(message, UNIX_DIAG_PEER));
+    Ok(value.map(|value| u64::from(word(value, 0))))
 }
 
 /// The sockets whose path is an inode of that number, of which the kernel tells the low word.
@@ -58,17 +54,17 @@ pub(super) fn bound_to(inode: u64) -> Result<Vec<Bound>, Errno> {
         if rest.is_empty() {
             return Err(Errno::EIO);
         }
-        while let Some((kind, body, more)) = next(rest) {
-            match kind {
+        while let Some((header, message, more)) = first(rest) {
+            match header.kind {
                 NLMSG_DONE => return Ok(found),
                 NLMSG_ERROR => return Err(Errno::EOPNOTSUPP),
                 _ => {}
             }
-            if let Some(place) = attribute(body, UNIX_DIAG_VFS)
-                && word(place, 0) == Some(low)
-                && let Some(device) = word(place, 4)
-                && let Some(name) = attribute(body, UNIX_DIAG_NAME)
+            if let Some(place) = attribute(message, UNIX_DIAG_VFS)
+                && word(place, 0) == low
+                && let Some(name) = attribute(message, UNIX_DIAG_NAME)
             {
+                let device = word(place, 4);
                 found.push(Bound {
                     device: libc::makedev(device >> 20, device & 0xf_ffff),
                     name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
@@ -88,55 +84,28 @@ fn ask(flags: u16, inode: u32, show: u32) -> Result<OwnedFd, Errno> {
         SockProtocol::NetlinkSockDiag,
     )?;
     let family = u32::try_from(libc::AF_UNIX).map_err(|_| Errno::EINVAL)?;
-    // struct nlmsghdr and struct unix_diag_req (linux/unix_diag.h); a cookie of ones is none.
-    let [length, sequence, port] = [40u32, 1, 0];
-    let kinds = u32::from(SOCK_DIAG_BY_FAMILY) | u32::from(flags) << 16;
-    let words = [
-        length,
-        kinds,
-        sequence,
-        port,
-        family,
-        u32::MAX,
-        inode,
-        show,
-        u32::MAX,
-        u32::MAX,
-    ];
-    let request = words.map(u32::to_ne_bytes);
+    let mut request = Message::new(SOCK_DIAG_BY_FAMILY, flags, 1, 0);
+    // struct unix_diag_req (linux/unix_diag.h); a cookie of ones is none.
+    for word in [family, u32::MAX, inode, show, u32::MAX, u32::MAX] {
+        request.put(&word.to_ne_bytes());
+    }
     let kernel = NetlinkAddr::new(0, 0);
     sendto(
         diag.as_raw_fd(),
-        request.as_flattened(),
+        &request.finish(),
         &kernel,
         MsgFlags::empty(),
     )?;
     Ok(diag)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// The kind and the body of the first message, and the messages behind it.
-fn next(messages: &[u8]) -> Option<(u16, &[u8], &[u8])> {
-    let length = usize::try_from(word(messages, 0)?).ok()?;
-    let body = messages.get(HEADER..length)?;
-    let more = messages.get(length.next_multiple_of(4)..);
-    Some((half(messages, 4)?, body, more.unwrap_or_default()))
-}
-
 /// An attribute of a socket.
-fn attribute(body: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut rest = body.get(MESSAGE..)?;
+fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = message.get(ATTRIBUTES..)?;
     loop {
-        let length = usize::from(half(rest, 0)?);
+        let length = usize::from(half(rest, 0));
         let value = rest.get(4..length)?;
-        if half(rest, 2)? == wanted {
+        if half(rest, 2) == wanted {
             return Some(value);
         }
         rest = rest.get(length.next_multiple_of(4)..)?;

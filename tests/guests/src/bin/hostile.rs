@@ -1328,6 +1328,22 @@ fn trace(request: u64, pid: i32, addr: u64, data: u64) -> i64 {
     raw(libc::SYS_ptrace, [request, pid as u64, addr, data, 0, 0])
 }
 
+/// Makes unshare(2) of the call that a stopped tracee is about to make, and gives its result; -1 where
+/// the filter trapped it (the result is then the number).
+fn exchanged(pid: i32) -> i64 {
+    trace(6, pid, 15 * 8, libc::SYS_unshare as u64); // orig_rax
+    trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
+    trace(24, pid, 0, 0);
+    stop(pid);
+    let mut result = 0i64;
+    trace(3, pid, 10 * 8, &raw mut result as u64);
+    if result == libc::SYS_unshare {
+        -1
+    } else {
+        result
+    }
+}
+
 /// Makes a child and stops it as its tracer.
 fn traced(options: u64, child: fn() -> i64) -> i32 {
     let pid = unsafe { libc::fork() };
@@ -1382,19 +1398,7 @@ fn tracing() {
         // To the entry, another number, to the end.
         trace(24, pid, 0, 0);
         stop(pid);
-        let orig_rax = 15 * 8;
-        trace(6, pid, orig_rax, libc::SYS_unshare as u64);
-        trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
-        trace(24, pid, 0, 0);
-        stop(pid);
-        let mut result = 0i64;
-        trace(3, pid, 10 * 8, &raw mut result as u64);
-        // Either an errno, or the number where the filter trapped.
-        if result == libc::SYS_unshare {
-            -1
-        } else {
-            result
-        }
+        exchanged(pid)
     });
 }
 

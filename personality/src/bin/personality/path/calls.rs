@@ -13,7 +13,9 @@ use super::rights::{may_change, may_make, may_open};
 use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
 use super::walk::{is_monitors, walk, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, Room, close, mount_rows, mounts, own_exe, text_of};
+use super::{
+    AT_CWD, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe, read_link, text_of,
+};
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
 use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
@@ -78,8 +80,8 @@ pub(super) fn open_path(
         return Err(Errno::EINVAL);
     }
     must_be_writable(thread, dirfd, path, flags)?;
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    if flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0 && flags & exclusive != exclusive {
+    let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
+    if writes && !is_exclusive(flags) {
         must_not_run(thread, dirfd, path, flags)?;
     }
     if file::has_marks() {
@@ -102,7 +104,6 @@ pub(super) fn open_path(
     };
     match result {
         Ok(Opened::Descriptor(fd)) => {
-            let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
             if writes && tables().capable.load(Relaxed) != 0 {
                 file::drop_capabilities(thread, fd);
             }
@@ -484,15 +485,12 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
         memory::write_bytes(to, &exe[..n])?;
         return Ok(n as u64);
     }
-    let empty = tables().empty.as_ptr() as u64;
     let read = |fd: u64| {
         let mut buffer = [0u8; 4096];
-        let got = match checked(unsafe {
-            syscall4(__NR_readlinkat, fd, empty, buffer.as_mut_ptr() as u64, 4096)
-        }) {
+        let got = match read_link(fd, &mut buffer) {
             Err(Errno::ENOENT) => Err(Errno::EINVAL),
             other => other,
-        }? as usize;
+        }?;
         let n = got.min(size);
         memory::write_bytes(to, &buffer[..n])?;
         Ok(n as u64)

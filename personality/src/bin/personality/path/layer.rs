@@ -11,8 +11,8 @@ use super::names::Parent;
 use super::reach::open_in_mount;
 use super::root::root;
 use super::walk::zone_path_of;
-use super::{NOFOLLOW, PATH_FLAGS, close, how, mount_rows, mounts, openat2_raw};
-use crate::arch::{syscall2, syscall4};
+use super::{NOFOLLOW, PATH_FLAGS, close, how, mount_rows, mounts, openat2_raw, read_link};
+use crate::arch::syscall2;
 use crate::file::{self, Power};
 use crate::memory::PathRoom;
 use crate::monitor::tables;
@@ -48,9 +48,8 @@ impl Below {
     #[inline(never)]
     fn of(node: u64, name: &[u8]) -> Option<Below> {
         let mut text = [0u8; PATH_MAX];
-        let (empty, to) = (tables().empty.as_ptr() as u64, text.as_mut_ptr() as u64);
-        let got = unsafe { syscall4(__NR_readlinkat, node, empty, to, PATH_MAX as u64) };
-        let said = StandIn::parse(text.get(..usize::try_from(got).ok()?)?)?;
+        let length = read_link(node, &mut text).ok()?;
+        let said = StandIn::parse(text.get(..length)?)?;
         let tree = mounts().below(said.mount)?.fd as u64;
         let mut path = PathBuf::new();
         said.path(name, &mut path).ok()?;

@@ -7,15 +7,11 @@ use super::layer::has_layers;
 use super::reach::open_found;
 use super::root::root;
 use super::search::goes_anywhere;
-use super::{NOFOLLOW, PATH_FLAGS, close, how, mount_rows, mounts};
-use crate::arch::syscall4;
-use crate::dispatch::checked;
+use super::{NOFOLLOW, PATH_FLAGS, close, follows, how, mount_rows, mounts, read_link};
 use crate::memory::PathRoom;
-use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use core::ffi::CStr;
-use linux_raw_sys::general::*;
 use picozone_personality::layout::PLACEHOLDER;
 
 /// How many links are followed one after the other; the walk follows more.
@@ -31,12 +27,8 @@ pub(super) fn open_linked(
     flags: u64,
     mode: u64,
 ) -> Option<Result<u64>> {
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    let is_fit = flags & NOFOLLOW == 0
-        && flags & exclusive != exclusive
-        && !has_layers()
-        && goes_anywhere(thread)
-        && root(thread).is_empty();
+    let is_fit =
+        follows(flags) && !has_layers() && goes_anywhere(thread) && root(thread).is_empty();
     if !is_fit {
         return None;
     }
@@ -72,11 +64,9 @@ fn open_fit(path: &CStr, how: u64) -> Option<Result<u64>> {
 
 /// Where a link leads, unless a mount stands at it.
 fn target(link: u64, room: &mut PathRoom) -> Option<&CStr> {
-    let empty = tables().empty.as_ptr() as u64;
     let bytes = room.all();
-    let (to, size) = (bytes.as_mut_ptr() as u64, bytes.len() as u64);
-    let length = checked(unsafe { syscall4(__NR_readlinkat, link, empty, to, size) }).ok()?;
-    *bytes.get_mut(length as usize)? = 0;
+    let length = read_link(link, bytes).ok()?;
+    *bytes.get_mut(length)? = 0;
     let text = CStr::from_bytes_until_nul(bytes).ok()?;
     (text.to_bytes() != PLACEHOLDER.as_bytes()).then_some(text)
 }

@@ -5,7 +5,7 @@
 
 use super::reach::{Opened, open_confined};
 use super::walk::{walk, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, close, mount_rows, mounts};
+use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows, mounts};
 use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::file::{self, Power};
@@ -227,9 +227,8 @@ fn look_whether_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -
         return Ok(());
     }
     let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
-    let is_exclusive = flags & u64::from(O_CREAT | O_EXCL) == u64::from(O_CREAT | O_EXCL);
     match found.exists {
-        true if is_exclusive => Err(Errno::EEXIST),
+        true if is_exclusive(flags) => Err(Errno::EEXIST),
         true if !writes => Ok(()),
         // What is written to is not the file system.
         true if is_special(thread, dirfd, path) => Ok(()),

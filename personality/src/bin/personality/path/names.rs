@@ -55,6 +55,11 @@ impl Parent {
         end.is_some_and(|end| end > 0 && self.name.get(end - 1) == Some(&b'/'))
     }
 
+    /// A descriptor of the entry itself, be it a link, as the kernel finds it.
+    pub(super) fn look(&self, thread: &Thread) -> Result<u64> {
+        openat2_raw(self.fd, self.name(), how(thread, PATH_FLAGS | NOFOLLOW, 0)?)
+    }
+
     pub(super) fn name(&self) -> u64 {
         self.name.as_ptr() as u64
     }
@@ -252,8 +257,7 @@ fn finish(thread: &Thread, parent: &Parent, new: &New) {
 
 /// Runs `f` on a descriptor of what was just made.
 fn on_new(thread: &Thread, parent: &Parent, f: impl FnOnce(u64) -> Result<()>) -> Result<()> {
-    let how = how(thread, PATH_FLAGS | NOFOLLOW, 0)?;
-    let fd = openat2_raw(parent.fd, parent.name(), how)?;
+    let fd = parent.look(thread)?;
     thread.beside.set(parent.fd.wrapping_add(1));
     let result = f(fd);
     thread.beside.set(0);
@@ -320,8 +324,7 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
     }
     // Landlock refuses before the kernel looks at what it is.
     if result == Err(Errno::EACCES)
-        && let Ok(how) = how(thread, PATH_FLAGS | NOFOLLOW, 0)
-        && let Ok(fd) = openat2_raw(parent.fd, parent.name(), how)
+        && let Ok(fd) = parent.look(thread)
     {
         let found = file::stat_of(fd);
         close(fd);
@@ -459,9 +462,7 @@ fn link_entry(thread: &Thread, from: &Parent, to: &Parent) -> Result<u64> {
 /// Whether an entry is a directory. Landlock refuses to link one before the kernel says why it would.
 #[cold]
 fn is_directory(thread: &Thread, entry: &Parent) -> bool {
-    let opened = how(thread, PATH_FLAGS | NOFOLLOW, 0)
-        .and_then(|how| openat2_raw(entry.fd, entry.name(), how));
-    opened.is_ok_and(|fd| {
+    entry.look(thread).is_ok_and(|fd| {
         let kind = file::kind_of(fd);
         close(fd);
         kind == Some(S_IFDIR)

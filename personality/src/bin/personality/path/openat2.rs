@@ -7,7 +7,7 @@ use super::calls::{OPEN_FLAGS, TEMPORARY, open_path};
 use super::reach::{Told, ask_served};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
-use super::{AT_CWD, from_error, own_descriptor, own_exe};
+use super::{AT_CWD, from_error, is_exclusive, own_descriptor, own_exe};
 use crate::memory::{self, PathRoom, ZonePath};
 use crate::thread::Thread;
 use crate::{Errno, Result};
@@ -103,8 +103,7 @@ fn open_within(
         has_no_links: resolve & NO_LINKS != 0,
         is_in_one_mount: resolve & NO_XDEV != 0,
     };
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    let last = if is_nofollow || flags & exclusive == exclusive {
+    let last = if is_nofollow || is_exclusive(flags) {
         Last::NoFollow
     } else {
         Last::Follow

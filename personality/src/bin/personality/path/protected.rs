@@ -8,9 +8,7 @@
 use super::names::{Purpose, parent};
 use super::reach::{Opened, open_unjudged};
 use super::rights::stat_directory;
-use super::{NOFOLLOW, PATH_FLAGS, close};
-use crate::arch::syscall4;
-use crate::dispatch::checked;
+use super::{NOFOLLOW, PATH_FLAGS, close, read_link};
 use crate::file;
 use crate::memory::PathRoom;
 use crate::monitor::tables;
@@ -102,12 +100,6 @@ fn follow(
         _held = Some(parent);
     }
     Ok(())
-}
-
-fn read_link(fd: u64, to: &mut [u8; 4096]) -> Result<usize> {
-    let empty = tables().empty.as_ptr() as u64;
-    let got = unsafe { syscall4(__NR_readlinkat, fd, empty, to.as_mut_ptr() as u64, 4096) };
-    checked(got).map(|length| length as usize)
 }
 
 /// EACCES for what an open that would make a file must not open (`may_create_in_sticky`).

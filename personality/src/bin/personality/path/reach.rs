@@ -7,8 +7,8 @@ use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, open_walked};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, from_error, how, mount_rows, mounts, openat2_raw,
-    own_exe, text_of,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, mount_rows, mounts,
+    openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
 use crate::file::{Power, has};
@@ -158,8 +158,7 @@ pub(super) fn open_confined(
     mode: u64,
     zone: &mut Room,
 ) -> Result<Opened> {
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    if flags & NOFOLLOW == 0 && flags & exclusive != exclusive {
+    if follows(flags) {
         may_follow(thread, dirfd, path)?;
     }
     if !goes_anywhere(thread)
@@ -181,9 +180,8 @@ fn open_as_user(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Option<Opened>> {
-    let exclusive = u64::from(O_CREAT | O_EXCL);
     may_search(thread, dirfd, path)?;
-    if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
+    if !follows(flags) {
         return Ok(None);
     }
     let ends_in_slash = path.to_bytes().last() == Some(&b'/');

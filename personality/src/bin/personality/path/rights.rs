@@ -2,7 +2,7 @@
 
 use super::names::Parent;
 use super::reach::{Opened, open_confined};
-use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close, how, openat2_raw};
+use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
 use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::monitor::tables;
 use crate::thread::Thread;
@@ -74,9 +74,7 @@ fn stands_there(thread: &Thread, parent: &Parent) -> bool {
     if !directory.is_ok_and(|st| file::permits(thread, &st, 1)) {
         return false;
     }
-    let found = how(thread, PATH_FLAGS | NOFOLLOW, 0)
-        .and_then(|how| openat2_raw(parent.fd, parent.name(), how));
-    found.map(close).is_ok()
+    parent.look(thread).map(close).is_ok()
 }
 
 /// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the

@@ -5,10 +5,10 @@ use super::reach::{Opened, open_in_mount};
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, mount_rows, mounts,
-    openat2_raw, to_error,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, follows, from_error, how, mount_rows, mounts,
+    openat2_raw, read_link, to_error,
 };
-use crate::arch::{syscall2, syscall4};
+use crate::arch::syscall2;
 use crate::dispatch::checked;
 use crate::memory::ZonePath;
 use crate::monitor::tables;
@@ -49,22 +49,10 @@ impl Tree for Kernel<'_> {
         Err(Error::ENOENT)
     }
     fn readlink(&mut self, node: &u64, to: &mut [u8]) -> core::result::Result<usize, Error> {
-        let empty = tables().empty.as_ptr() as u64;
-        let got = unsafe {
-            syscall4(
-                __NR_readlinkat,
-                *node,
-                empty,
-                to.as_mut_ptr() as u64,
-                to.len() as u64,
-            )
-        };
-        match checked(got) {
-            Ok(length) => Ok(length as usize),
-            // readlinkat answers ENOENT for an empty name on what is no link.
-            Err(Errno::ENOENT) => Err(Error::EINVAL),
-            Err(errno) => Err(to_error(errno)),
-        }
+        read_link(*node, to).map_err(|errno| match errno {
+            Errno::ENOENT => Error::EINVAL,
+            errno => to_error(errno),
+        })
     }
     fn is_dir(&mut self, node: &u64) -> core::result::Result<bool, Error> {
         let st = file::stat_of(*node).map_err(to_error)?;
@@ -172,11 +160,10 @@ pub(super) fn open_walked(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Opened> {
-    let exclusive = u64::from(O_CREAT | O_EXCL);
-    let last = if flags & NOFOLLOW != 0 || flags & exclusive == exclusive {
-        Last::NoFollow
-    } else {
+    let last = if follows(flags) {
         Last::Follow
+    } else {
+        Last::NoFollow
     };
     let at = zone.get_or_insert_with(ZonePath::new);
     for _ in 0..TRIES {

@@ -1,7 +1,9 @@
 //! Seccomp filters of a guest's own, which must take nothing from the zone's; and the place where calls
 //! are only judged.
 
-use super::{DOORBELL, HOWS, attempt, both, inside, may_trace, ptr, raw, stop, trace, traced};
+use super::{
+    DOORBELL, HOWS, attempt, both, exchanged, inside, may_trace, ptr, raw, stop, trace, traced,
+};
 use picozone_personality::layout::{FD_MOUNT0, JUDGE_END};
 use std::arch::asm;
 
@@ -137,17 +139,7 @@ pub fn filters() {
             });
             trace(7, pid, 0, 0);
             stop(pid);
-            trace(6, pid, 15 * 8, libc::SYS_unshare as u64);
-            trace(6, pid, 14 * 8, libc::CLONE_NEWUSER as u64);
-            trace(24, pid, 0, 0);
-            stop(pid);
-            let mut result = 0i64;
-            trace(3, pid, 10 * 8, &raw mut result as u64);
-            if result == libc::SYS_unshare {
-                -1
-            } else {
-                result
-            }
+            exchanged(pid)
         },
     );
 }
