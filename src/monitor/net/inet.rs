@@ -68,6 +68,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// The internet side of a running zone.
 pub struct Inet {
@@ -83,6 +84,7 @@ impl Inet {
     pub fn new(number: u16, rows: Box<dyn Rows>, run_dir: &Path) -> Self {
         let state = State {
             number,
+            began: Instant::now(),
             first_port: first_port(),
             rows,
             bound: Vec::new(),

@@ -4,6 +4,7 @@ use crate::control::Protocol;
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::{Duration, Instant};
 
 /// `TCP_LISTEN`, in the column `st`.
 const LISTEN: &str = "0A";
@@ -65,8 +66,9 @@ impl Snapshot {
     }
 }
 
-/// Whether a socket has that very place that does not listen there, but is or was connected.
-pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4) -> bool {
+/// Whether a socket has that very place that does not listen there, but is or was connected, since
+/// `began`. What an earlier zone with the same addresses has left in `TIME_WAIT` does not count.
+pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4, began: Instant) -> bool {
     /// `TCP_ESTABLISHED`, which UDP has, too.
     const CONNECTED: &str = "01";
     let files = match protocol {
@@ -81,10 +83,27 @@ pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4) -> bool {
         let text = fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
         text.lines().skip(1).any(|line| {
             let mut columns = line.split_ascii_whitespace().skip(1);
-            let (local, state) = (columns.next(), columns.nth(1));
-            local.and_then(place) == Some(at) && state.is_some_and(is_client)
+            let (local, state, timer) = (columns.next(), columns.nth(1), columns.nth(1));
+            let is_of_before = || {
+                timer
+                    .and_then(over_for)
+                    .is_some_and(|age| age > began.elapsed())
+            };
+            local.and_then(place) == Some(at) && state.is_some_and(is_client) && !is_of_before()
         })
     })
+}
+
+/// Reads the column `tr tm->when` of a connection in `TIME_WAIT`, `03:00001770`: the longest time for
+/// which it can have been so. What is left of it is in hundredths of a second
+/// (`get_timewait4_sock` of net/ipv4/tcp_ipv4.c), counted in the kernel's ticks.
+fn over_for(timer: &str) -> Option<Duration> {
+    /// `TCP_TIMEWAIT_LEN` of net/tcp.h.
+    const WHOLE: Duration = Duration::from_mins(1);
+    /// A hundredth and the longest tick.
+    const ROUNDED: Duration = Duration::from_millis(20);
+    let left = u64::from_str_radix(timer.strip_prefix("03:")?, 16).ok()?;
+    Some(WHOLE.saturating_sub(Duration::from_millis(left.saturating_mul(10))) + ROUNDED)
 }
 
 /// Reads `0200007F:0050`, or the longer form of a v4-mapped address or `::`: words in the machine's
@@ -120,6 +139,15 @@ mod tests {
         );
         assert_eq!(place("00000000000000000000000001000000:0016"), None);
         assert_eq!(place("nonsense"), None);
+    }
+
+    #[test]
+    fn what_is_over_is_as_old_as_its_timer_says() {
+        let millis = |text| over_for(text).map(|age| age.as_millis());
+        assert_eq!(millis("03:00001770"), Some(20));
+        assert_eq!(millis("03:000003E8"), Some(50_020));
+        assert_eq!(millis("03:00000000"), Some(60_020));
+        assert_eq!(millis("01:000003E8"), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::control::{Port, Protocol};
 use crate::zone::address;
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Instant;
 
 /// Where substitutes begin.
 const SUBSTITUTE: u16 = 20_000;
@@ -22,6 +23,8 @@ pub(super) const EPHEMERAL: u16 = 49_152;
 /// What the lock holds.
 pub(super) struct State {
     pub(super) number: u16,
+    /// Since when the addresses are this zone's.
+    pub(super) began: Instant,
     pub(super) first_port: u16,
     pub(super) rows: Box<dyn Rows>,
     /// By slot of the shared table.
@@ -123,7 +126,8 @@ impl State {
                 Ok(()) => return Ok(at),
                 // Who connects has a port, too: natively that is taken.
                 Err(Errno::EADDRINUSE)
-                    if at.port() == plan.zone_port && kernel::has_client(guest.protocol, at) =>
+                    if at.port() == plan.zone_port
+                        && kernel::has_client(guest.protocol, at, self.began) =>
                 {
                     return Err(Errno::EADDRINUSE);
                 }
@@ -149,7 +153,7 @@ impl State {
         for covers in single.into_iter().filter(|one| plan.covers.meets(*one)) {
             let at = SocketAddrV4::new(natural_ip(self.number, covers), plan.zone_port);
             if guest.would_join(at) == Err(Errno::EADDRINUSE)
-                && kernel::has_client(guest.protocol, at)
+                && kernel::has_client(guest.protocol, at, self.began)
             {
                 return Err(Errno::EADDRINUSE);
             }

@@ -286,6 +286,31 @@ fn addresses_in_use_as_the_zone_sees_them() {
 }
 
 #[test]
+fn connections_that_are_over_are_in_the_way_of_their_own_zone_only() {
+    const NUMBER: u16 = 65_014;
+    let before = zone(NUMBER);
+    before.inet.lock().began -= std::time::Duration::from_secs(1);
+    // What closes its connection first, without SO_REUSEADDR, keeps its port for a minute.
+    let port = free_port(address::host_loopback_v4(NUMBER));
+    let [loopback, any] = ["127.0.0.1", "0.0.0.0"].map(|ip| format!("{ip}:{port}"));
+    let listener = listen(bind(&before.inet, &loopback).expect("bound"));
+    let host = name(&listener);
+    let client = TcpStream::connect(host).expect("connected");
+    drop((listener.accept().expect("a connection"), listener));
+    drop(client);
+    for wanted in [&loopback, &any] {
+        eventually(|| bind_server(&before.inet, wanted).err() == Some(Errno::EADDRINUSE));
+    }
+    drop(before);
+    // It is booted again, or its number is given to another.
+    for wanted in [&loopback, &any] {
+        let after = zone(NUMBER);
+        let server = bind_server(&after.inet, wanted).expect("bound");
+        assert_ne!(name(&server), host);
+    }
+}
+
+#[test]
 fn sharing_a_port_is_for_the_zone_alone() {
     let zone = zone(65_004);
     let shared = |at: &str| {
