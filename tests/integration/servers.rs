@@ -264,7 +264,7 @@ fn haproxy_before_the_other_zone(home: &Home) {
             other.address()
         );
         write(zone, "/srv/haproxy.cfg", &conf);
-        until(zone, "haproxy -f /srv/haproxy.cfg -p /srv/pid");
+        zone.sh("haproxy -f /srv/haproxy.cfg -p /srv/pid");
         let page = format!("{}\n", other.name());
         assert_eq!(until(zone, "curl -sSf localhost/"), page);
         load(zone, "-n 300 -c 4", "http://127.0.0.1/");
