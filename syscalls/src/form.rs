@@ -327,8 +327,8 @@ pub(crate) const SETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 34, 35, 37,
-                41, 42, 46, 47, 60, 63, 64, 65, 66, 67,
+                2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 34, 35, 37, 40,
+                41, 42, 43, 45, 46, 47, 49, 60, 61, 63, 64, 65, 66, 67, 72, 73, 74, 75, 82,
             ],
         ),
     ],
@@ -342,10 +342,10 @@ pub(crate) const SETSOCKOPT_OWN: Form = &[
     &[EqLow(1, 6), EqLow(2, 13)],
     &[EqLow(1, 41)],
 ];
-/// The same and SO_MARK; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
+/// The same; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
 /// stands for a netlink socket.
 pub(crate) const SOCKET_KIND: Form = &[
-    &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 36, 38, 39])],
+    &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 38, 39])],
     &[EqLow(1, 6), EqLow(2, 13)],
 ];
 /// Options of TCP but TCP_CONGESTION.
@@ -367,8 +367,9 @@ pub(crate) const GETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                1, 2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35,
-                37, 41, 42, 46, 47, 49, 55, 56, 57, 60, 63, 64, 65, 66, 67,
+                2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35, 37,
+                40, 41, 42, 43, 45, 46, 47, 48, 49, 55, 56, 57, 60, 61, 63, 64, 65, 66, 67, 72, 73,
+                74, 75, 82,
             ],
         ),
     ],

@@ -19,6 +19,7 @@ in_each_role!(
     lists,
     many,
     mounts,
+    options,
     others,
     permissions,
     powers,
@@ -33,7 +34,8 @@ in_each_role!(
     signals,
     storms,
     threads,
-    told
+    told,
+    tracees,
 );
 
 /// Natively it takes root to have some attributes.
@@ -159,6 +161,19 @@ fn told(home: &Home) {
     sections(home, "told", TOLD);
 }
 
+/// Where a tracer delivers the calls, guests have none.
+fn tracees(home: &Home) {
+    if !harness::are_all_traced("tracees") {
+        sections(home, "tracees", &["by_a_thread", "by_many"]);
+    }
+}
+
+fn options(home: &Home) {
+    sections(home, "options", OPTIONS);
+}
+
+const OPTIONS: &[&str] = &["words", "devices"];
+
 fn files(home: &Home) {
     sections(home, "files", FILES);
 }
@@ -176,6 +191,7 @@ fn by_an_ordinary_user(home: &Home) {
         ("files", FILES),
         ("ipc", IPC),
         ("many", MANY),
+        ("options", OPTIONS),
         ("others", OTHERS),
         ("processes", PROCESSES),
         ("quick", QUICK),

@@ -19,6 +19,11 @@ pub fn take_role(command: &mut Command, role: Role, account: Option<(u32, u32)>)
     let enter = move || {
         // SAFETY: umask(2) takes no pointer.
         unsafe { libc::umask(0o022) };
+        // Who started the tests in the background of a script has them ignored.
+        for ignored in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+            // SAFETY: the default action is no handler of ours.
+            unsafe { libc::signal(ignored, libc::SIG_DFL) };
+        }
         if let Some((uid, gid)) = account {
             // SAFETY: no group is read from the null pointer.
             check(unsafe { libc::setgroups(0, std::ptr::null()) })?;

@@ -154,7 +154,9 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
             )
         };
     }
-    forget(tracee(thread.host_tid)?);
+    let tracee = tracee(thread.host_tid)?;
+    forget(tracee);
+    tracee.flags.store(stops::BY_ITSELF, Relaxed);
     let result = if thread.is_vfork {
         // A stop before the exec would be for good: the tracer waits for the exec itself.
         thread.is_traced_from_exec = true;

@@ -24,6 +24,9 @@ pub const STEPPING: u32 = 2;
 /// Flag: its calls come by SIGSYS, as far as it could come by a jump.
 const SLOW: u32 = 4;
 
+/// Flag: it asked its parent to trace it, which may not have heard of it yet.
+pub const BY_ITSELF: u32 = 8;
+
 /// What is still to be shown of an exec: `PTRACE_EVENT_EXEC`.
 const EXEC_EVENT: u32 = 1;
 /// The SIGTRAP that a tracer gets without that option.
@@ -89,13 +92,21 @@ pub fn is_inside(ip: u64) -> bool {
 
 /// Judges what wait4(2) gave; the status may become another one. False if the tracee went on.
 pub fn is_shown(host: u32, status: &mut i32) -> bool {
-    if !me().process().is_tracer || *status == 0xffff {
+    let (is_tracer, is_stop) = (me().process().is_tracer, *status & 0x7f == 0x7f);
+    if !(is_tracer || is_stop) || *status == 0xffff {
         return true;
     }
     let Ok(tracee) = tracee(host) else {
         return true;
     };
-    if *status & 0x7f != 0x7f {
+    if !is_tracer {
+        if tracee.flags.load(Relaxed) & BY_ITSELF == 0 {
+            return true;
+        }
+        // The message about it waits for another thread, or for this one.
+        signal::watch_children(me());
+    }
+    if !is_stop {
         forget(tracee);
         return true;
     }
@@ -142,6 +153,10 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
     let before = tracee.shown.load(Relaxed);
     if before != 0 {
         *status = before as i32;
+        return true;
+    }
+    if word(host, RIP).is_none() {
+        // Traced by another thread of this process, which judges when it waits.
         return true;
     }
     if tracee.flags.load(Relaxed) & SLOW == 0 && change_jumps(host, MAY_JUMP, 0) {

@@ -16,11 +16,17 @@ use picozone_personality::mailbox::Request;
 use picozone_personality::net::netlink::AF_NETLINK;
 use picozone_personality::net::{AF_INET6, AF_UNIX, Proto};
 
+/// Words that only `CAP_NET_ADMIN` sets, and that are recorded.
+const SO_DEBUG: u64 = 1;
+const SO_MARK: u64 = 36;
+const PREFER_BUSY_POLL: u64 = 69;
+
 const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
 const SO_RCVBUF: u64 = 8;
 const SO_PEERCRED: u64 = 17;
-const SO_MARK: u64 = 36;
+const SO_BINDTODEVICE: u64 = 25;
+const SO_BINDTOIFINDEX: u64 = 62;
 const SOL_TCP: u64 = 6;
 const TCP_CONGESTION: u64 = 13;
 
@@ -28,7 +34,6 @@ const TCP_CONGESTION: u64 = 13;
 /// sockets, which have none of another level, else ENOPROTOOPT.
 pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     const SOL_NETLINK: u64 = 270;
-    const SO_BINDTODEVICE: u64 = 25;
     const SO_DETACH_FILTER: u64 = 27;
     const SO_SNDBUFFORCE: u64 = 32;
     const SO_RCVBUFFORCE: u64 = 33;
@@ -42,25 +47,43 @@ pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     match (u64::from(level as u32), u64::from(name as u32)) {
         // Groups that stay silent, and what a failure is told with.
         (SOL_NETLINK, _) if netlink::is_netlink(fd) => Ok(0),
-        (SOL_SOCKET, SO_BINDTODEVICE) => bind_to_device(from, length),
+        (SOL_SOCKET, SO_BINDTODEVICE) => bind_to_device(thread, fd, from, length),
+        (SOL_SOCKET, SO_BINDTOIFINDEX) => {
+            must_be_word(length)?;
+            bind_to_index(thread, fd, memory::read(from)?)
+        }
         // There is none.
         (SOL_SOCKET, SO_DETACH_FILTER) => Err(Errno::ENOENT),
         (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => buffer(name, false),
         (SOL_SOCKET, SO_SNDBUFFORCE) => buffer(SO_SNDBUF, true),
         (SOL_SOCKET, SO_RCVBUFFORCE) => buffer(SO_RCVBUF, true),
-        (SOL_SOCKET, SO_MARK) => {
+        (SOL_SOCKET, name @ (SO_DEBUG | SO_MARK | PREFER_BUSY_POLL)) => {
             must_be_word(length)?;
-            let mark = memory::read::<u32>(from)?;
-            if !has(thread, Power::Network) {
-                return Err(Errno::EPERM);
+            let word = memory::read::<u32>(from)?;
+            let is_cleared = word == 0 && matches!(name, SO_DEBUG | PREFER_BUSY_POLL);
+            if !is_cleared && !has(thread, Power::Network) {
+                return Err(if name == SO_DEBUG {
+                    Errno::EACCES
+                } else {
+                    Errno::EPERM
+                });
             }
-            recorded::keep(thread, fd, SOL_SOCKET, SO_MARK, &mark.to_ne_bytes())?;
+            let word = if name == SO_MARK {
+                word
+            } else {
+                u32::from(word != 0)
+            };
+            recorded::keep(thread, fd, SOL_SOCKET, name, &word.to_ne_bytes())?;
             Ok(0)
         }
         (IPPROTO_IPV6, name) => set_v6(family, [fd, name, from, length as u64]),
         (SOL_TCP, TCP_CONGESTION) => set_congestion(thread, [fd, from, length as u64]),
         _ => {
             let _ = refuse(nr);
+            if level as u32 == SOL_SOCKET as u32 {
+                must_be_word(length)?;
+                memory::read::<u32>(from)?;
+            }
             if family == AF_UNIX && level as u32 != SOL_SOCKET as u32 {
                 return Err(Errno::EOPNOTSUPP);
             }
@@ -176,7 +199,18 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         SO_TYPE => kind(fd)?,
         SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
         SO_DOMAIN | SO_PROTOCOL => option(fd, SOL_SOCKET, name)?,
-        SO_SNDBUF | SO_RCVBUF | SO_MARK => match recorded::tell(thread, fd, level, name)? {
+        SO_DEBUG | SO_MARK | PREFER_BUSY_POLL | SO_BINDTOIFINDEX => {
+            recorded::tell(thread, fd, level, name)?.map_or(0, |told| told.as_word())
+        }
+        SO_BINDTODEVICE => {
+            // Without a device, any room will do (sock_getbindtodevice of net/core/sock.c).
+            let (device, length) = device_of(thread, fd)?;
+            if length != 0 && memory::read::<i32>(room)? < IFNAMSIZ as i32 {
+                return Err(Errno::EINVAL);
+            }
+            return write(&device[..length], to, room);
+        }
+        SO_SNDBUF | SO_RCVBUF => match recorded::tell(thread, fd, level, name)? {
             Some(told) => told.as_word(),
             None => option(fd, SOL_SOCKET, name)?,
         },
@@ -209,18 +243,54 @@ const ENOPROTOOPT: u16 = 92;
 
 /// ENODEV: not an interface of the zone. All of the zone's lie on one of the host, so that there is
 /// nothing to choose.
-fn bind_to_device(from: u64, length: usize) -> Result<u64> {
-    const IFNAMSIZ: usize = 16;
+/// `SO_BINDTODEVICE`: the name is recorded; the zone has but one interface and the loopback.
+fn bind_to_device(thread: &Thread, fd: u64, from: u64, length: usize) -> Result<u64> {
     let mut name = [0; IFNAMSIZ];
     let room = &mut name[..length.min(IFNAMSIZ - 1)];
     memory::read_bytes(from, room)?;
     let end = room.iter().position(|byte| *byte == 0);
     let name = &room[..end.unwrap_or(room.len())];
-    let all = tables().net.interfaces();
-    if name.is_empty() || all.iter().any(|known| known.name.as_bytes() == name) {
-        return Ok(0);
+    if name.is_empty() {
+        return bind_to_index(thread, fd, 0);
     }
-    Err(Errno::from_raw(ENODEV))
+    let all = tables().net.interfaces();
+    match all.iter().find(|known| known.name.as_bytes() == name) {
+        Some(known) => bind_to_index(thread, fd, known.index.cast_signed()),
+        None => Err(Errno::from_raw(ENODEV)),
+    }
 }
 
+/// The same by number, which need not be that of any; none is 0. To change it takes `CAP_NET_RAW`.
+fn bind_to_index(thread: &Thread, fd: u64, index: i32) -> Result<u64> {
+    let before = recorded::tell(thread, fd, SOL_SOCKET, SO_BINDTOIFINDEX)?;
+    if before.is_some() && !has(thread, Power::Network) {
+        return Err(Errno::EPERM);
+    }
+    match index {
+        ..0 => return Err(Errno::EINVAL),
+        0 => recorded::forget(thread, fd, SOL_SOCKET, SO_BINDTOIFINDEX)?,
+        1.. => {
+            let word = index.to_ne_bytes();
+            recorded::keep(thread, fd, SOL_SOCKET, SO_BINDTOIFINDEX, &word)?;
+        }
+    }
+    Ok(0)
+}
+
+/// The interface that a socket was bound to, in 16 bytes; nothing if to none.
+fn device_of(thread: &Thread, fd: u64) -> Result<([u8; IFNAMSIZ], usize)> {
+    let mut name = [0; IFNAMSIZ];
+    let index =
+        recorded::tell(thread, fd, SOL_SOCKET, SO_BINDTOIFINDEX)?.map(|told| told.as_word());
+    let all = tables().net.interfaces();
+    let Some(known) = all.iter().find(|known| Some(known.index) == index) else {
+        return Ok((name, 0));
+    };
+    let bytes = known.name.as_bytes();
+    let length = bytes.len().min(IFNAMSIZ - 1);
+    name[..length].copy_from_slice(&bytes[..length]);
+    Ok((name, length + 1))
+}
+
+const IFNAMSIZ: usize = 16;
 const ENODEV: u16 = 19;

@@ -1,0 +1,66 @@
+//! Who is traced by a thread that is not its process' first.
+
+use picozone_guests::children::kill;
+use picozone_guests::{call, child, out, sections, see};
+
+fn main() {
+    sections(&[("by_a_thread", by_a_thread), ("by_many", by_many)]);
+}
+
+/// The stops of a child that raises SIGTRAP over and over, and how it ends: wait statuses, and the
+/// origin of the signal where it stopped.
+fn stops() -> Vec<(bool, i32, i32)> {
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        loop {
+            // SAFETY: takes a number.
+            unsafe { libc::raise(libc::SIGTRAP) };
+        }
+    });
+    let mut seen = Vec::new();
+    let wait = |seen: &mut Vec<_>| {
+        let (mut status, mut info) = (0, [0_i32; 32]);
+        // SAFETY: room for a status.
+        let got = unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
+        let pid = u64::from(traced.0.unsigned_abs());
+        let getsiginfo = u64::from(libc::PTRACE_GETSIGINFO);
+        let _ = call(libc::SYS_ptrace, &[getsiginfo, pid, 0, out(&mut info)]);
+        seen.push((got == traced.0, status, info[2]));
+    };
+    for _ in 0..5 {
+        wait(&mut seen);
+        // SAFETY: goes on without a signal.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, traced.0, 0, 0) };
+    }
+    let _ = kill(traced.0, libc::SIGKILL);
+    loop {
+        wait(&mut seen);
+        let (is_it, status, _) = seen.pop().expect("one was seen");
+        if !is_it || !libc::WIFSTOPPED(status) {
+            seen.push((is_it, status, 0));
+            return seen;
+        }
+    }
+}
+
+fn in_a_thread() -> Vec<(bool, i32, i32)> {
+    std::thread::spawn(stops).join().expect("no panic")
+}
+
+fn by_a_thread() {
+    for _ in 0..30 {
+        see("stops", in_a_thread());
+    }
+}
+
+/// Each sees its own.
+fn by_many() {
+    let threads: Vec<_> = (0..4)
+        .map(|_| std::thread::spawn(|| (0..5).map(|_| stops()).collect()))
+        .collect();
+    for thread in threads {
+        let all: Vec<_> = thread.join().expect("no panic");
+        see("stops", all);
+    }
+}
