@@ -97,7 +97,7 @@ fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) 
         rounds,
         report,
         [&outside, &inside],
-        |place| ab(place, &["-k", "-n", "10000", "-c", "8"]),
+        |place| ab(place, &["-k", "-n", "40000", "-c", "8"]),
     );
     Ok(())
 }

@@ -8,7 +8,8 @@
 //! what he could not read anyway.
 //!
 //! Analysing a file may take long, so a copy is made by a thread of its own ([`cache`]); until it is
-//! there, the file is mapped as it is.
+//! there, the file is mapped as it is. A server that started then would stay so to its end: what nearly
+//! all programs run through, the dynamic linker and libc, has copies when the zone is up.
 //!
 //! At the end of a copy stands where its tail lies ([`Tail`]). An empty copy says that there is
 //! nothing to rewrite.
@@ -16,6 +17,7 @@
 pub mod cache;
 
 use super::descriptors::{open_path, reopen};
+use super::paths::open_resolved;
 use super::plans::{self, Asked};
 use super::zone::Zone;
 use crate::error::{Doing, Result};
@@ -38,6 +40,11 @@ use std::sync::Mutex;
 const FORMAT: u32 = 4;
 /// Largest file that is rewritten, in bytes.
 const SIZE_MAX: i64 = 256 << 20;
+/// The dynamic linker of nearly all programs, and beside it the library through which they call.
+const LINKER: &[u8] = b"/lib64/ld-linux-x86-64.so.2";
+const LIBC: &[u8] = b"libc.so.6";
+/// Largest of them for whose copy a boot waits, in bytes.
+const AWAITED_MAX: i64 = 8 << 20;
 /// `HWCAP2_FSGSBASE` (arch/x86/include/uapi/asm/hwcap2.h).
 const FSGSBASE: u64 = 2;
 
@@ -279,6 +286,39 @@ impl Copies {
             }
             None => Found::Itself,
         }
+    }
+
+    /// Sees to it that linker and libc have copies before the first program starts. What fails here is
+    /// tried again when a program asks for it.
+    pub fn make_first(&self, zone: &Zone) {
+        if !self.is_on {
+            return;
+        }
+        let Some(linker) = self.make_now(zone, LINKER, Role::Linker) else {
+            return;
+        };
+        let directory = linker.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        let libc = [&linker[..directory], b"/", LIBC].concat();
+        self.make_now(zone, &libc, Role::Plain);
+    }
+
+    /// Makes the copy of a file, if it may have one and has none. The path without links to what is
+    /// there.
+    fn make_now(&self, zone: &Zone, path: &[u8], role: Role) -> Option<Vec<u8>> {
+        const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;
+        let asked = Asked::now(zone);
+        let (fd, resolved) = open_resolved(zone, b"", b"/", path, FLAGS).ok()?;
+        let file = File::from(fd);
+        let data = nix::sys::stat::fstat(&file).ok()?;
+        let is_fit = data.st_mode & libc::S_IFMT == libc::S_IFREG && data.st_size <= AWAITED_MAX;
+        let id = plans::identify(&file, asked)?;
+        if is_fit && shared_path(zone, &file).is_some() {
+            let name = name_of(&id, role);
+            if !self.has(&name) {
+                self.cache.make(&file, &id, role, &name);
+            }
+        }
+        Some(resolved)
     }
 
     /// A copy in the zone's directory, if it is not empty.

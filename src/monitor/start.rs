@@ -203,6 +203,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
             "look into run/log in the zone's directory",
         ));
     }
+    zone.copies.make_first(&zone);
     let socket = channel::listen(&run_dir).doing("make", "the control socket")?;
     static IS_HALTING: AtomicBool = AtomicBool::new(false);
     let (ended, name) = (halt.clone(), boot.name.clone());

@@ -166,6 +166,7 @@ fn a_warm_request_asks_nobody(home: &Home) {
     let kept = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
     let closed = "GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n";
     let mut stream = connect(&at);
+    assert_eq!(ask(&mut stream, kept), b"this is web\n");
     // Every thread of a fresh worker has its first request once.
     for _ in 0..200 {
         ask(&mut stream, kept);
@@ -252,13 +253,15 @@ fn requests(home: &Home) -> BTreeMap<String, u64> {
     .collect()
 }
 
-fn connect(at: &str) -> BufReader<TcpStream> {
-    let stream = TcpStream::connect(at).expect("apache listens");
+/// A connection to a server of HTTP.
+pub fn connect(at: &str) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(at).expect("it listens");
     stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
     BufReader::new(stream)
 }
 
-fn ask(stream: &mut BufReader<TcpStream>, request: &str) {
+/// Has a request answered with success; the body of the answer.
+pub fn ask(stream: &mut BufReader<TcpStream>, request: &str) -> Vec<u8> {
     stream
         .get_mut()
         .write_all(request.as_bytes())
@@ -279,7 +282,7 @@ fn ask(stream: &mut BufReader<TcpStream>, request: &str) {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).expect("the body");
-    assert_eq!(body, b"this is web\n");
+    body
 }
 
 fn is_here() -> bool {

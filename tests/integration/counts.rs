@@ -1,6 +1,7 @@
 //! What whole programs cost in a zone beside what they cost natively: requests to the monitor, entries
 //! by SIGSYS, calls of the kernel. Such counts are the same on every machine, as times are not.
 
+use crate::apache::{ask, connect};
 use crate::harness::{self, Home, LIMIT, Zone, in_each_role, program, run};
 use crate::rewrite::{boot, is_possible};
 use nix::sys::signal::{Signal, kill};
@@ -14,6 +15,7 @@ in_each_role!(
     make_asks_nobody,
     who_lists_files_asks_for_few,
     programs_cost_few_more_calls_of_the_kernel,
+    a_warm_request_of_nginx_costs_what_it_does_natively,
 );
 
 /// What `zone stat` has counted, by name.
@@ -187,4 +189,95 @@ fn programs_cost_few_more_calls_of_the_kernel(home: &Home) {
             },
         );
     }
+}
+
+/// Makes a server of one process that is started by `nginx -p DIRECTORY -c DIRECTORY/conf -e /dev/null`.
+fn configuration_of_nginx(directory: &str, listen: &str) -> String {
+    format!(
+        "mkdir -p {directory}/html && cd {directory} && echo page >html/page && cat >conf <<'END'
+         master_process off; pid {directory}/pid; error_log {directory}/errors;
+         events {{ }}
+         http {{
+           access_log off; keepalive_requests 100000;
+           client_body_temp_path {directory}/a; proxy_temp_path {directory}/b;
+           fastcgi_temp_path {directory}/c; uwsgi_temp_path {directory}/d; scgi_temp_path {directory}/e;
+           server {{ listen {listen}; root {directory}/html; }}
+         }}\nEND"
+    )
+}
+
+/// Has a page served some times, between two requests that a trace shows.
+fn ask_between_marks(at: &str) {
+    const TIMES: usize = 20;
+    let mut stream = connect(at);
+    let begin = std::iter::once("/page?begin");
+    let all = begin.chain(["/page"; TIMES]).chain(["/page?end"]);
+    for path in all {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: web\r\n\r\n");
+        assert_eq!(ask(&mut stream, &request), b"page\n");
+    }
+}
+
+/// The calls of a trace between those marks.
+fn calls_between_marks(trace: &str) -> usize {
+    let behind = trace.split_once("GET /page?begin").expect("a mark").1;
+    number_of_calls(behind.split_once("GET /page?end").expect("a mark").0)
+}
+
+fn a_warm_request_of_nginx_costs_what_it_does_natively(home: &Home) {
+    let what = "the cost of nginx";
+    if program(what, "nginx").is_none() || !is_possible() || harness::are_all_traced(what) {
+        return;
+    }
+    let zone = boot(home, "nginx");
+    let begin = |directory: &str, port: u16| {
+        zone.sh(&configuration_of_nginx(directory, &port.to_string()));
+        zone.sh(&format!(
+            "nginx -p {directory} -c {directory}/conf -e /dev/null"
+        ));
+        let at = zone.reached_at(port);
+        ask_between_marks(&at);
+        at
+    };
+    let at = begin("/srv/n", 8001);
+    let sums = || ["requests", "entered"].map(|what| counted(&zone, what).values().sum::<u64>());
+    let before = sums();
+    ask_between_marks(&at);
+    let [requests, entered] = [0, 1].map(|at| sums()[at] - before[at]);
+    // The connection is a new one.
+    assert!(requests == 0 && entered <= 4, "{requests}, {entered}");
+    // The host's strace sees what begins behind it.
+    let Some(trace) = traced(home, "nginx", what, || drop(begin("/srv/m", 8002))) else {
+        return;
+    };
+    let in_zone = calls_between_marks(&trace);
+    // The same from its start on, natively.
+    let directory = home.dir().join("n").display().to_string();
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let port = if home.role() == harness::Role::Root {
+        8003
+    } else {
+        8004
+    };
+    let at = format!("127.77.{high}.{low}:{port}");
+    let mut make = home.host("sh".as_ref());
+    let script = configuration_of_nginx(&directory, &at);
+    run(make.args(["-c", &script]), LIMIT).ok();
+    let out = format!("{directory}/trace");
+    let start = format!(
+        "strace -f -o {out} nginx -p {directory} -c {directory}/conf -e /dev/null -g 'daemon off;'"
+    );
+    let mut start_it = home.host("sh".as_ref());
+    let server = harness::start(start_it.args(["-c", &start]));
+    let pid = harness::eventually("nginx has begun", || {
+        let pid = fs::read_to_string(format!("{directory}/pid")).ok()?;
+        pid.trim().parse().ok()
+    });
+    harness::eventually("nginx listens", || std::net::TcpStream::connect(&at).ok());
+    ask_between_marks(&at);
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+    server.wait(LIMIT);
+    let trace = fs::read_to_string(out).expect("a trace");
+    let natively = calls_between_marks(&trace);
+    assert!(in_zone <= natively, "{in_zone}, natively {natively}");
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 in_each_role!(
     calls_enter_by_a_jump,
+    the_first_program_enters_by_a_jump,
     forks_and_execs_enter_by_a_jump,
     a_program_sees_its_own_files,
     a_library_goes_with_its_stubs,
@@ -57,6 +58,20 @@ fn many_cost_what_one_costs(home: &Home, name: &str, round: &str, many: u32) {
 fn calls_enter_by_a_jump(home: &Home) {
     let round = " os.getppid(); os.stat('/usr/bin/env'); os.close(os.open('/usr', 0)); os.access('/usr', 4)";
     many_cost_what_one_costs(home, "fast", round, 1000);
+}
+
+/// A server that is started right after the first boot ever would else come by SIGSYS to its end.
+fn the_first_program_enters_by_a_jump(home: &Home) {
+    if !is_possible() || harness::program("the first program", "python3").is_none() {
+        return;
+    }
+    // Not the copies of all tests.
+    fs::remove_file(home.dir().join("cache")).expect("a link");
+    let zone = boot(home, "first");
+    let script = "import os\nfor i in range(1000): os.stat('/usr'), os.getppid()";
+    zone.run(&["python3", "-c", script]).ok();
+    let entered = counted(&zone, "entered");
+    assert!(entered.values().sum::<u64>() < 100, "{entered:?}");
 }
 
 fn forks_and_execs_enter_by_a_jump(home: &Home) {

@@ -99,6 +99,19 @@ impl Cache {
         true
     }
 
+    /// Makes a copy at once. What fails is as if it had not been tried.
+    pub(super) fn make(&self, file: &File, id: &FileId, role: Role, name: &str) {
+        if let Ok(file) = file.try_clone() {
+            let job = Job {
+                file,
+                id: *id,
+                role,
+                name: name.to_owned(),
+            };
+            let _ = make(&job, &self.home, &self.dir, &self.dir.join(name));
+        }
+    }
+
     fn begin(&self) -> Sender<Job> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let (home, dir, ordered) = (self.home.clone(), self.dir.clone(), self.ordered.clone());
