@@ -13,6 +13,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::mailbox::Handover;
+use crate::makers::Makers;
 use crate::names::Missed;
 use crate::running::{Names, Program};
 use crate::scheduling;
@@ -165,6 +166,8 @@ pub struct Commons {
     pub pad: [AtomicU32; 7],
     /// Names of programs that run.
     pub running: Names,
+    /// Who makes files of which the ownership table is yet to be told.
+    pub makers: Makers,
     /// Who uses the handover area of that number: host pid of a process; 0 if it is free.
     pub handover_owners: [AtomicU32; HANDOVERS_MAX],
     /// Calls that entered the personality by SIGSYS, by number.

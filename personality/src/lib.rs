@@ -18,6 +18,7 @@ pub mod libraries;
 pub mod limits;
 pub mod listing;
 pub mod mailbox;
+pub mod makers;
 pub mod messages;
 pub mod names;
 pub mod net;

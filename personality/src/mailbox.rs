@@ -55,8 +55,6 @@ pub const WAIT: u64 = 1 << 33;
 
 /// [`Request::Chmod`] leaves the host's file alone where it has the mode already.
 pub const CHMOD_QUIET: u64 = 1;
-/// [`Request::Chown`] records the owner of a file just made, whose mode stays.
-pub const CHOWN_NEW: u64 = 1;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
 pub const CHOWN_CLEARS_SET_GID: u64 = 2;
 
@@ -242,7 +240,7 @@ requests! {
     /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`].
     Chmod = 7;
     /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
-    /// [`CHOWN_NEW`] or [`CHOWN_CLEARS_SET_GID`].
+    /// [`CHOWN_CLEARS_SET_GID`].
     Chown = 8;
     /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
     Utimens = 9;
@@ -353,9 +351,9 @@ requests! {
     /// directory, operation (see [`raise`]); a = name. For [`raise::DESCRIPTOR`] the first is that of
     /// a file below, and the value a descriptor of what stands for it in the layer now.
     Raise = 58;
-    /// Makes what was just made as the default list of its directory says: args = descriptor, the
-    /// directory's row of the ownership table, mode.
-    Inherit = 59;
+    /// What is to be said of a file just made: args = descriptor, uid, gid, mode that was asked for, and
+    /// one more than the row of its directory in the ownership table, if that has a default list; else 0.
+    Made = 80;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

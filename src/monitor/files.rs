@@ -8,7 +8,7 @@ use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;
-use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW};
+use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -138,11 +138,11 @@ pub fn chown(
     if gid != keep {
         owner.gid = u32::try_from(gid).map_err(|_| libc::EINVAL)?;
     }
-    if how != CHOWN_NEW && owner.mode & libc::S_IFMT != libc::S_IFDIR {
+    if owner.mode & libc::S_IFMT != libc::S_IFDIR {
         let clears = how == CHOWN_CLEARS_SET_GID || owner.mode & libc::S_IXGRP != 0;
         owner.mode &= !(libc::S_ISUID | if clears { libc::S_ISGID } else { 0 });
     }
-    if how != CHOWN_NEW && owner.mode & libc::S_IFMT == libc::S_IFREG {
+    if owner.mode & libc::S_IFMT == libc::S_IFREG {
         xattrs::drop_capabilities(zone, file);
     }
     if matches!(target, Target::Nameless(_)) {
@@ -152,10 +152,8 @@ pub fn chown(
     if owner != found.owner {
         zone.owners.set(&zone.shared, found.id, owner);
     }
-    if how != CHOWN_NEW {
-        let same = |wanted: u64, id: u32| if wanted == keep { u32::MAX } else { id };
-        renew(file, same(uid, found.host.uid), same(gid, found.host.gid));
-    }
+    let same = |wanted: u64, id: u32| if wanted == keep { u32::MAX } else { id };
+    renew(file, same(uid, found.host.uid), same(gid, found.host.gid));
     Ok(0)
 }
 

@@ -5,10 +5,9 @@
 //! ([`acl`](picozone_personality::acl)).
 
 use super::descriptors::set_mode;
-use super::files::{Target, changeable, renew};
+use super::files::{Target, renew};
 use super::owners::{self, FileId, Found, Owner};
 use super::zone::Zone;
-use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use picozone_personality::acl::{self, Kind};
 use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST};
@@ -95,7 +94,7 @@ pub(super) fn set(
 }
 
 /// Gives the host's file the mode that it needs where the zone sees this one.
-fn put_mode(file: &OwnedFd, found: &Found, owner: Owner) -> Result<(), i32> {
+pub(super) fn put_mode(file: &OwnedFd, found: &Found, owner: Owner) -> Result<(), i32> {
     let host = mode_on_host(owner.mode & 0o777, is_directory(owner));
     if found.host.mode & 0o777 == host {
         return Ok(());
@@ -144,25 +143,15 @@ pub fn of_row(zone: &Zone, row: u64) -> Result<Vec<u8>, i32> {
     get(zone, id, Kind::Access).ok_or(libc::ENODATA)
 }
 
-fn file_of(zone: &Zone, row: u64) -> Result<FileId, i32> {
+/// Which file has this row of the ownership table.
+pub(super) fn file_of(zone: &Zone, row: u64) -> Result<FileId, i32> {
     let row = usize::try_from(row).ok();
     row.and_then(|row| zone.owners.file_of(&zone.shared, row))
         .ok_or(libc::ENODATA)
 }
 
-/// What [`Request::Inherit`](picozone_personality::mailbox::Request::Inherit) asks for.
-///
-/// # Errors
-/// Those of a descriptor that is not of what the zone may change.
-pub fn inherit(zone: &Zone, caller: HostPid, fd: u64, row: u64, mode: u64) -> Result<i64, i32> {
-    let directory = file_of(zone, row)?;
-    let file = changeable(zone, caller, fd)?;
-    let mode = u32::try_from(mode & 0o7777).unwrap_or(0);
-    inherit_from(zone, directory, &file, mode).map(|()| 0)
-}
-
-/// Gives a file just made what the default list of its directory says, if that has one: `mode` is the one
-/// that was asked for.
+/// Gives a file just made what the default list of its directory says: `mode` is the one that was asked
+/// for, `owner` whose it is to be. Whether the directory has such a list.
 ///
 /// # Errors
 /// As [`set`].
@@ -170,32 +159,27 @@ pub(super) fn inherit_from(
     zone: &Zone,
     directory: FileId,
     file: &OwnedFd,
+    found: &Found,
+    owner: Owner,
     mode: u32,
-) -> Result<(), i32> {
+) -> Result<bool, i32> {
     let Some(default) = kept(zone, directory, Kind::Default) else {
-        return Ok(());
+        return Ok(false);
     };
-    let found = owners::found(zone, file)?;
     let mut own = default.clone();
-    let kind = found.owner.mode & libc::S_IFMT;
+    let kind = owner.mode & libc::S_IFMT;
     let owner = Owner {
         mode: kind | acl::inherit(&mut own, mode),
-        ..found.owner
+        ..owner
     };
-    put_mode(file, &found, owner)?;
-    let is_kept = !acl::is_plain(&own);
-    keep(
-        zone,
-        &found,
-        owner,
-        Kind::Access,
-        is_kept.then_some(&own[..]),
-    )?;
+    put_mode(file, found, owner)?;
+    let own = (!acl::is_plain(&own)).then_some(&own[..]);
+    keep(zone, found, owner, Kind::Access, own)?;
     if kind == libc::S_IFDIR {
-        let found = Found { owner, ..found };
+        let found = Found { owner, ..*found };
         keep(zone, &found, owner, Kind::Default, Some(&default[..]))?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether a file's list lets somebody who does not own it do `want` (4 read, 2 write, 1 search or

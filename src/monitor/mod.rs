@@ -19,6 +19,7 @@ pub mod keys;
 pub mod layers;
 pub mod leases;
 pub mod lists;
+pub mod made;
 pub mod marks;
 pub mod mounting;
 pub mod mounts;

@@ -395,8 +395,8 @@ impl unix::Caller for Caller<'_> {
             self.zone.owners.set(&self.zone.shared, id, owner);
         }
         // As where the zone has no room for lists: the socket is there.
-        if let Some(parent) = parent {
-            let _ = lists::inherit_from(self.zone, parent.id, inode, mode);
+        if let (Some(parent), Ok(found)) = (parent, owners::found(self.zone, inode)) {
+            let _ = lists::inherit_from(self.zone, parent.id, inode, &found, owner, mode);
         }
     }
 

@@ -4,8 +4,8 @@ use super::notify::{Call, Listener};
 use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
-    exec, files, ipc, keys, leases, lists, marks, mounting, processes, roots, running, settings,
-    watches, xattrs,
+    exec, files, ipc, keys, leases, lists, made, marks, mounting, processes, roots, running,
+    settings, watches, xattrs,
 };
 use crate::ids::HostPid;
 use nix::errno::Errno;
@@ -96,7 +96,10 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         }
         Request::Mark => marks::set(zone, caller, args[0], args[1], args[2]),
         Request::List => put(&lists::of_row(zone, args[0])?),
-        Request::Inherit => lists::inherit(zone, caller, args[0], args[1], args[2]),
+        Request::Made => {
+            let [fd, uid, gid, mode, list, ..] = args;
+            made::record(zone, caller, fd, [uid, gid], mode, list)
+        }
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
         Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
         Request::Bind | Request::ConnectUnix | Request::Messenger | Request::SendUnix => {

@@ -17,6 +17,7 @@ in_each_role!(
     ipc,
     keys,
     lists,
+    makers,
     many,
     mounts,
     options,
@@ -120,6 +121,22 @@ fn cores(home: &Home) {
     }
     harness::skip("whose core files are", "the zone's root has all of them");
     sections(home, "cores", &all[..2]);
+}
+
+/// Who makes something is an ordinary user on both sides: what is root's needs no record.
+fn makers(home: &Home) {
+    let user = || Account::ordinary().unwrap_or_else(Account::own);
+    let all = [
+        "shared_directories",
+        "nested_directories",
+        "looks",
+        "opened",
+        "made_again",
+        "renamed_over",
+        "crowd",
+        "killed",
+    ];
+    compare_by(&home.boot("makers"), user, "makers", &all);
 }
 
 const MANY: &[&str] = &[

@@ -140,6 +140,15 @@ fn postgresql(zone: &Zone<'_>, bin: &Path) {
     sql(
         "pgbench -i -q -s 1 >/dev/null 2>&1; pgbench -n -c 4 -j 2 -t 50 2>/dev/null | grep -q 200/200",
     );
+    // Workers make one directory of their own at the same time.
+    for _ in 0..10 {
+        let workers = "set min_parallel_table_scan_size = 0; set max_parallel_maintenance_workers = 4; \
+                       set maintenance_work_mem = '256MB'";
+        let index = "create index i on pgbench_accounts (abalance, aid); drop index i";
+        sql(&format!(
+            "psql -qv ON_ERROR_STOP=1 -c \"{workers}; {index}\" 2>&1"
+        ));
+    }
     // Its children notice, and what was committed is there again.
     sql("kill -9 $(head -1 d/postmaster.pid)");
     until(zone, "! pgrep postgres");

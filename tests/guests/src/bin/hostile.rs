@@ -19,6 +19,8 @@
 mod datagrams;
 #[path = "hostile/filters.rs"]
 mod filters;
+#[path = "hostile/makers.rs"]
+mod makers;
 #[path = "hostile/names.rs"]
 mod names;
 
@@ -1432,6 +1434,7 @@ fn main() {
     memory();
     files();
     names::names();
+    makers::makers();
     filters::filters();
     others(pid, &socket);
     datagrams::attempts(&format!("{socket}.datagrams"));

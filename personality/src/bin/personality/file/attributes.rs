@@ -2,7 +2,7 @@
 
 use super::lists::{self, Lists};
 use super::marks::{self, APPEND_ONLY, IMMUTABLE};
-use super::owners::{Place, ids_to_zone, origin_of, owner_of};
+use super::owners::{Place, Replaced, ids_to_zone, origin_of, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
 use crate::arch::{syscall2, syscall4, syscall5};
 use crate::dispatch::checked;
@@ -20,12 +20,16 @@ use picozone_personality::plans::FileId;
 use picozone_personality::tables::mount_id;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
-    place_to_zone(Place::of_descriptor(fd), st);
+    // A descriptor's file is not replaced.
+    let _ = place_to_zone(Place::of_descriptor(fd), st);
 }
 
 #[inline]
-fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
-    if let Some(owner) = owner_of(place, st.st_dev, st.st_ino) {
+fn place_to_zone(
+    place: Place,
+    st: &mut linux_raw_sys::general::stat,
+) -> core::result::Result<(), Replaced> {
+    if let Some(owner) = owner_of(place, st.st_dev, st.st_ino)? {
         st.st_uid = owner.uid;
         st.st_gid = owner.gid;
         st.st_mode = owner.mode;
@@ -40,6 +44,7 @@ fn place_to_zone(place: Place, st: &mut linux_raw_sys::general::stat) {
         (st.st_dev, st.st_ino) = (origin.dev, origin.ino);
         st.st_nlink = origin.count(st.st_nlink);
     }
+    Ok(())
 }
 
 /// fstat(2).
@@ -184,7 +189,7 @@ pub(super) fn stat_named(
     if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
         return None;
     }
-    place_to_zone(Place::of(named), &mut st);
+    place_to_zone(Place::of(named), &mut st).ok()?;
     Some(Ok(st))
 }
 
@@ -250,7 +255,8 @@ pub fn statx(
                 return Ok(x);
             }
         }
-        statx_to_zone(place, &mut x);
+        // A descriptor's file is not replaced.
+        let _ = statx_to_zone(place, &mut x);
         Ok(x)
     };
     let quick = |thread: &mut Thread, named: &Named| {
@@ -264,7 +270,7 @@ pub fn statx(
         if is_for_the_long_way(u32::from(x.stx_mode), flags, dev, x.stx_ino) {
             return None;
         }
-        statx_to_zone(place, &mut x);
+        statx_to_zone(place, &mut x).ok()?;
         Some(Ok(x))
     };
     let mut x = if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
@@ -285,9 +291,12 @@ pub fn statx(
     Ok(0)
 }
 
-fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
+fn statx_to_zone(
+    place: Place,
+    x: &mut linux_raw_sys::general::statx,
+) -> core::result::Result<(), Replaced> {
     let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-    if let Some(owner) = owner_of(place, dev, x.stx_ino) {
+    if let Some(owner) = owner_of(place, dev, x.stx_ino)? {
         x.stx_uid = owner.uid;
         x.stx_gid = owner.gid;
         x.stx_mode = owner.mode as u16;
@@ -305,6 +314,7 @@ fn statx_to_zone(place: Place, x: &mut linux_raw_sys::general::statx) {
         x.stx_nlink = origin.count(u64::from(x.stx_nlink)) as u32;
     }
     x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
+    Ok(())
 }
 
 /// Puts in the zone's mount in place of the host's, if it was asked for, and whether it begins here.

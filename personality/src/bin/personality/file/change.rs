@@ -11,9 +11,7 @@ use crate::path::{CHANGES, must_be_changeable};
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{
-    CHMOD_QUIET, CHOWN_CLEARS_SET_GID, CHOWN_NEW, Request, xattr as of,
-};
+use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, xattr as of};
 use picozone_personality::tables::IS_CAPABLE;
 
 const SET_GID: u64 = 0o2000;
@@ -116,13 +114,13 @@ fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     result
 }
 
-/// Records owner and group of a file just made.
-pub fn own_new(thread: &Thread, fd: u64, uid: u32, gid: u32) {
-    if (uid, gid) != (0, 0) {
-        let ids = [u64::from(uid), u64::from(gid), CHOWN_NEW];
-        // As where the zone's owner table has no room: the file is there.
-        let _ = change_fd(thread, fd, Request::Chown, &ids);
-    }
+/// Records what is to be said of a file just made, `list` being where its directory's default list is
+/// found.
+pub fn record(thread: &Thread, fd: u64, ids: [u32; 2], mode: u32, list: Option<u64>) {
+    let list = list.map_or(0, |row| row + 1);
+    let args = [fd, ids[0].into(), ids[1].into(), mode.into(), list];
+    // As where the zone's owner table has no room: the file is there.
+    let _ = thread.ask(Request::Made, &args);
 }
 
 /// Gives a file the mode that the host's file cannot have, unnoticed by who watches it.

@@ -72,13 +72,6 @@ fn by_list(thread: &Thread, st: &stat, want: u32) -> Option<bool> {
     Some(acl::permits(list, want, is_user, owns_group, is_member))
 }
 
-/// Makes what was just made as a directory's default list says.
-#[cold]
-pub fn inherit(thread: &Thread, fd: u64, list: u64, mode: u64) {
-    // As where the zone has no room for lists: the file is there.
-    let _ = thread.ask(Request::Inherit, &[fd, list, mode]);
-}
-
 /// Gives a guest attributes.
 pub(super) fn write(to: u64, mut st: stat) -> Result<()> {
     st.__pad0 = 0;

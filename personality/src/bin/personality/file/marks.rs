@@ -53,7 +53,10 @@ pub fn marks_of(fd: u64) -> u32 {
         return 0;
     }
     let dev = super::attributes::makedev(x.stx_dev_major, x.stx_dev_minor);
-    owner_of(Place::of_descriptor(fd), dev, x.stx_ino).map_or(0, |owner| owner.marks)
+    match owner_of(Place::of_descriptor(fd), dev, x.stx_ino) {
+        Ok(Some(owner)) => owner.marks,
+        _ => 0,
+    }
 }
 
 /// EPERM for what has one of these marks.

@@ -1,8 +1,9 @@
 //! Whose a file is, by the ownership table or the host's ids.
 
+use super::makers::settled_owner_of;
 use super::{EMPTY_PATH, NOFOLLOW};
 use crate::arch::syscall5;
-use crate::monitor::tables;
+use crate::monitor::{commons, tables};
 use crate::path::Named;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
@@ -51,26 +52,47 @@ impl Place {
             flags: NOFOLLOW,
         }
     }
+
+    /// What is said of a file that is not found there any more.
+    pub(super) fn not_found(self) -> Result<Option<Owner>, Replaced> {
+        if self.flags == NOFOLLOW {
+            Err(Replaced)
+        } else {
+            Ok(None)
+        }
+    }
 }
+
+/// Another file has the name by now: the file is to be asked by a descriptor. Of a descriptor's file
+/// nothing but the last word is said.
+pub(super) struct Replaced;
 
 /// What the ownership table says about a file. The birth time tells an inode number used again.
 #[inline]
-pub(super) fn owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
-    if tables().may_have_owner(dev, ino) {
+pub(super) fn owner_of(place: Place, dev: u64, ino: u64) -> Result<Option<Owner>, Replaced> {
+    // Before the table: see `Makers::are_there`.
+    let is_last_word = !commons().makers.are_there();
+    let known = if tables().may_have_owner(dev, ino) {
         known_owner_of(place, dev, ino)
     } else {
-        None
+        Ok(None)
+    };
+    match known {
+        Ok(None) if !is_last_word => settled_owner_of(place, dev, ino),
+        known => known,
     }
 }
 
 #[inline(never)]
-fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
+pub(super) fn known_owner_of(place: Place, dev: u64, ino: u64) -> Result<Option<Owner>, Replaced> {
     let mut at = owner_slot(dev, ino);
     for _ in 0..OWNERS_MAX {
-        let row = tables().owners.get(at)?;
+        let Some(row) = tables().owners.get(at) else {
+            break;
+        };
         let seq = row.seq.load(Acquire);
         if seq == 0 {
-            return None;
+            break;
         }
         if row.ino.load(Relaxed) == ino && row.dev.load(Relaxed) == dev {
             loop {
@@ -90,28 +112,34 @@ fn known_owner_of(place: Place, dev: u64, ino: u64) -> Option<Owner> {
                     core::hint::spin_loop();
                     continue;
                 }
-                return (owner.mode != 0 && btime == birth_time(place, ino)).then_some(owner);
+                return match birth_time(place, ino) {
+                    Some(born) if owner.mode != 0 && btime == born => Ok(Some(owner)),
+                    // Also where the number is used again, perhaps since the name was looked at.
+                    _ => place.not_found(),
+                };
             }
         }
         at = (at + 1) & (OWNERS_MAX - 1);
     }
-    None
+    Ok(None)
 }
 
 /// What a file of a copy-on-write layer was below, if it was something there.
 #[cold]
 #[inline(never)]
 pub(super) fn origin_of(place: Place, dev: u64, ino: u64) -> Option<Origin> {
-    tables().origins.get(dev, ino, || birth_time(place, ino))
+    tables()
+        .origins
+        .get(dev, ino, || birth_time(place, ino).unwrap_or(0))
 }
 
 /// The birth time of the file that a descriptor names.
 pub fn birth_time_of(fd: u64, ino: u64) -> u64 {
-    birth_time(Place::of_descriptor(fd), ino)
+    birth_time(Place::of_descriptor(fd), ino).unwrap_or(0)
 }
 
-/// The birth time of a file in nanoseconds; 0 if another one has its name now.
-fn birth_time(place: Place, ino: u64) -> u64 {
+/// The birth time of a file in nanoseconds; nothing if another one has its name now.
+fn birth_time(place: Place, ino: u64) -> Option<u64> {
     let mut buffer = unsafe { core::mem::zeroed::<statx>() };
     let got = unsafe {
         syscall5(
@@ -123,11 +151,9 @@ fn birth_time(place: Place, ino: u64) -> u64 {
             &raw mut buffer as u64,
         )
     };
-    if got < 0 || buffer.stx_ino != ino {
-        0
-    } else {
+    (got == 0 && buffer.stx_ino == ino).then(|| {
         (buffer.stx_btime.tv_sec as u64)
             .wrapping_mul(1_000_000_000)
             .wrapping_add(u64::from(buffer.stx_btime.tv_nsec))
-    }
+    })
 }

@@ -323,6 +323,7 @@ fn make_file(
     let parent = parent(thread, dirfd, path, Purpose::Make)?;
     let new = New::within(thread, parent.fd, 0o100_000 | mode as u32 & 0o7777)?;
     may_make(thread, &parent)?;
+    let _making = new.begin(thread);
     // The file gets the lowest number that is free.
     drop(parent);
     let opened = open_confined(thread, dirfd, path, flags, new.host_mode(), zone)?;

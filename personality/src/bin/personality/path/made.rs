@@ -4,9 +4,9 @@
 //! mode with less, and set-id bits, are the ownership store's.
 
 use super::rights::stat_directory;
-use crate::file;
+use crate::file::{self, Making};
 use crate::thread::Thread;
-use crate::{Result, arch::syscall2, monitor::tables};
+use crate::{Result, monitor::tables};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 
@@ -73,22 +73,16 @@ impl New {
             && self.mode & needed == needed
     }
 
-    /// Says the rest of it: `fd` is the file just made.
+    /// Has others wait for that rest, from before the file is there.
+    pub(super) fn begin(&self, thread: &Thread) -> Option<Making> {
+        (!self.is_plain()).then(|| Making::begin(thread))
+    }
+
+    /// Says the rest of it, if there is any: `fd` is the file just made.
     #[cold]
     pub(super) fn finish(&self, thread: &Thread, fd: u64) {
-        file::own_new(thread, fd, self.uid, self.gid);
-        if let Some(list) = self.list {
-            return file::inherit(thread, fd, list, u64::from(self.mode & 0o7777));
-        }
-        let needed = self.needed();
-        if self.mode & 0o7000 == 0 && self.mode & needed == needed {
-            return;
-        }
-        let mut st = unsafe { core::mem::zeroed::<stat>() };
-        if unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) } == 0 {
-            // What the umask left of the mode.
-            let left = st.st_mode & self.mode & 0o777;
-            file::set_mode(thread, fd, u64::from(left | self.mode & 0o7000));
+        if !self.is_plain() {
+            file::record(thread, fd, [self.uid, self.gid], self.mode, self.list);
         }
     }
 }

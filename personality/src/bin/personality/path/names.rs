@@ -14,7 +14,7 @@ use super::{
 };
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
-use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
+use crate::file::{APPEND_ONLY, IMMUTABLE, Making, Power};
 use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
@@ -226,6 +226,11 @@ pub fn make(
         return Err(Errno::EPERM);
     }
     let new = New::within(thread, parent.fd, asked)?;
+    let _making = if is_device {
+        Some(Making::begin(thread))
+    } else {
+        new.begin(thread)
+    };
     let result = if nr == __NR_mkdirat {
         let mode = new.host_mode() | u64::from(asked) & 0o1000;
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode) })
@@ -517,6 +522,8 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
     }
     let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
     may_make(thread, &parent)?;
+    let new = New::within(thread, parent.fd, 0o120_777)?;
+    let _making = new.begin(thread);
     let result = checked(unsafe {
         syscall3(
             __NR_symlinkat,
@@ -527,7 +534,6 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
     });
     note_links();
     result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
-    let new = New::within(thread, parent.fd, 0o120_777)?;
     if !new.is_plain() {
         finish(thread, &parent, &new);
     }
