@@ -207,7 +207,7 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
 fn redis_benchmark(place: &str, test: &str) -> Result<f64> {
     let (host, port) = place.split_once(':').ok_or("an address without port")?;
     let text = output(Command::new("/usr/bin/redis-benchmark").args([
-        "-h", host, "-p", port, "-t", test, "-n", "50000", "-c", "20", "--csv",
+        "-h", host, "-p", port, "-t", test, "-n", "200000", "-c", "20", "--csv",
     ]))?;
     let row = text
         .lines()
