@@ -392,13 +392,23 @@ fn through_descriptors() {
 fn temporary() {
     let mut room = [0u64; 15];
     let to = room.as_mut_ptr() as u64;
-    see("by path", call(libc::SYS_statfs, &[text(c"/dev/shm"), to]));
-    see("type", format!("{:x}", room[0]));
-    let fd = open("/dev/shm", libc::O_RDONLY).expect("it is there");
-    room = [0; 15];
-    let to = room.as_mut_ptr() as u64;
-    see("by descriptor", call(libc::SYS_fstatfs, &[fd, to]));
-    see("type", format!("{:x}", room[0]));
+    for path in [
+        c"/dev/shm",
+        c"/dev",
+        c"/dev/null",
+        c"/dev/pts",
+        c"/proc",
+        c"/proc/self/status",
+    ] {
+        see("by path", call(libc::SYS_statfs, &[text(path), to]));
+        see("type", (path, format!("{:x}", room[0])));
+        let flags = signed(libc::O_RDONLY);
+        let fd = call(libc::SYS_open, &[text(path), flags]).expect("it is there");
+        room = [0; 15];
+        see("by descriptor", call(libc::SYS_fstatfs, &[fd, to]));
+        see("type", format!("{:x}", room[0]));
+        close(fd);
+    }
 }
 
 /// As a program of its own: runs until its input ends.

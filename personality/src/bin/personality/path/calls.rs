@@ -635,22 +635,16 @@ pub fn statfs(thread: &mut Thread, pathname: u64, to: u64) -> Result<u64> {
     let path = own_exe(thread, room.read(pathname)?);
     let mut zone = None;
     let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut zone)?;
-    let result = match served_magic(fd, text_of(&zone)) {
-        None => checked(unsafe { syscall2(__NR_fstatfs, fd, to) })
-            .and_then(|_| show(thread, AT_CWD as u64, path, to)),
-        Some(magic) => {
-            // struct statfs: type, block size, then nothing but the longest name.
-            let mut words = [0u64; 15];
-            (words[0], words[1], words[8]) = (magic, 4096, 255);
-            memory::write(to, &words).map(|()| 0)
-        }
-    };
+    let result = write_served(fd, text_of(&zone), to).unwrap_or_else(|| {
+        checked(unsafe { syscall2(__NR_fstatfs, fd, to) })
+            .and_then(|_| show(thread, AT_CWD as u64, path, to))
+    });
     close(fd);
     result
 }
 
-/// The file system type of a node of the monitor's mounts, found by this zone path.
-fn served_magic(fd: u64, zone: &[u8]) -> Option<u64> {
+/// What statfs(2) tells of a node of the monitor's mounts, found by this zone path.
+pub(super) fn write_served(fd: u64, zone: &[u8], to: u64) -> Option<Result<u64>> {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
     let got = unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
     // A link of the monitor's may have led to a directory of the zone.
@@ -661,11 +655,15 @@ fn served_magic(fd: u64, zone: &[u8]) -> Option<u64> {
     const PROC: u64 = 0x9fa0;
     const DEVPTS: u64 = 0x1cd1;
     const TMPFS: u64 = 0x0102_1994;
-    Some(if zone.starts_with(b"/proc") {
+    let magic = if zone.starts_with(b"/proc") {
         PROC
     } else if zone.starts_with(b"/dev/pts") {
         DEVPTS
     } else {
         TMPFS
-    })
+    };
+    // struct statfs: type, block size, then nothing but the longest name.
+    let mut words = [0u64; 15];
+    (words[0], words[1], words[8]) = (magic, 4096, 255);
+    Some(memory::write(to, &words).map(|()| 0))
 }

@@ -3,6 +3,7 @@
 //! To the kernel all of it is directories of trees that the zone may change. So what is read-only is
 //! kept here, by paths and by what a descriptor's path tells.
 
+use super::calls::write_served;
 use super::reach::{Opened, open_confined};
 use super::walk::{walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows, mounts};
@@ -345,6 +346,13 @@ pub(super) fn show(thread: &Thread, dirfd: u64, path: &CStr, to: u64) -> Result<
 
 /// fstatfs(2).
 pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
+    let mut at = PathBuf::new();
+    let has_path = zone_path_of(thread, fd, &mut at).is_ok();
+    if has_path && let Some(result) = write_served(fd, at.as_bytes(), to) {
+        return result;
+    }
     checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
-    row_of(thread, fd).map_or(Ok(0), |row| write_shown(row, to))
+    let row = mount_rows().get(mounts().find(at.as_bytes()).0);
+    row.filter(|_| has_path)
+        .map_or(Ok(0), |row| write_shown(row, to))
 }
