@@ -59,6 +59,7 @@ pub(super) fn write(kind: Kind, word: u64, out: &mut impl Write) -> Result {
             0 => out.write_str("SIGRTMIN"),
             above => write!(out, "SIGRT_{above}"),
         },
+        Kind::Signal if word == 0 => out.write_str("0"),
         Kind::Signal => one(SIGNALS, word, out),
         _ => write!(out, "{word:#x}"),
     }

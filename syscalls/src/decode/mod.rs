@@ -4,9 +4,12 @@
 //! Follows the table's kinds; what a kind does not tell is printed as a number or an address.
 
 mod constants;
+mod sockaddr;
 mod text;
 
-use crate::kind::{Direction, Kind, Outcome};
+pub use sockaddr::write as write_socket_address;
+
+use crate::kind::{Arg, Direction, Kind, Outcome};
 use crate::{Class, Errno, row};
 use core::fmt::{Result, Write};
 
@@ -14,6 +17,26 @@ use core::fmt::{Result, Write};
 pub trait Memory {
     /// Copies bytes from an address; how many could be read, from the start of `to`.
     fn read(&self, address: u64, to: &mut [u8]) -> usize;
+
+    /// Prints what something of a zone's is on the host, behind ` -> `; nothing where that is not
+    /// known, or the same.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn host(&self, _of: Own, _out: &mut impl Write) -> Result {
+        Ok(())
+    }
+}
+
+/// What a zone may call otherwise than the host does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// The path at this address.
+    Path(u64),
+    /// This process, thread or group.
+    Pid(u32),
+    /// The call's socket address.
+    Address,
 }
 
 /// Longest string of bytes that is printed, as strace's `-s`.
@@ -39,22 +62,18 @@ pub fn decode(
             write!(out, "{}{arg:#x}", if i == 0 { "" } else { ", " })?;
         }
         out.write_str(")")?;
-        return outcome(Outcome::Int, result, out);
+        return outcome(Outcome::Int, result, memory, out);
     };
     write!(out, "{}(", row.name)?;
     let mut printer = Printer {
         args,
-        kinds: row.args.iter().map(|arg| arg.kind),
+        row: row.args,
         result: result.filter(|word| !is_error(*word)),
         memory,
         out,
     };
     for (i, arg) in row.args.iter().enumerate() {
-        if printer.is_left_out(
-            row.args.get(i.wrapping_sub(1)).map(|arg| arg.kind),
-            arg.kind,
-            i,
-        ) {
+        if printer.is_left_out(arg.kind, i) {
             break;
         }
         if i > 0 {
@@ -63,7 +82,43 @@ pub fn decode(
         printer.argument(i, arg.kind)?;
     }
     out.write_str(")")?;
-    outcome(row.result, result, out)
+    outcome(row.result, result, memory, out)
+}
+
+/// Prints one argument as [`decode`] does. Whether the call has it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn decode_argument(
+    (nr, i): (u32, usize),
+    args: [u64; 6],
+    result: Option<i64>,
+    memory: &impl Memory,
+    out: &mut impl Write,
+) -> core::result::Result<bool, core::fmt::Error> {
+    let Some(row) = row(nr) else {
+        return Ok(false);
+    };
+    let mut printer = Printer {
+        args,
+        row: row.args,
+        result: result.filter(|word| !is_error(*word)),
+        memory,
+        out,
+    };
+    match row.args.get(i) {
+        Some(arg) if !printer.is_left_out(arg.kind, i) => {
+            printer.argument(i, arg.kind).map(|()| true)
+        }
+        _ => Ok(false),
+    }
+}
+
+/// The errno that a result word says.
+#[must_use]
+pub fn errno_of(result: i64) -> Option<Errno> {
+    let raw = u16::try_from(result.unsigned_abs()).ok()?;
+    is_error(result).then(|| Errno::from_raw(raw))
 }
 
 /// Prints what a call was to do, by numbers that mean the same in every process: its name, and of a call
@@ -100,7 +155,12 @@ const fn is_error(word: i64) -> bool {
     word < 0 && word >= -4095
 }
 
-fn outcome(kind: Outcome, result: Option<i64>, out: &mut impl Write) -> Result {
+fn outcome(
+    kind: Outcome,
+    result: Option<i64>,
+    memory: &impl Memory,
+    out: &mut impl Write,
+) -> Result {
     let Some(word) = result else { return Ok(()) };
     if is_error(word) {
         let errno = Errno::from_raw(u16::try_from(word.unsigned_abs()).unwrap_or(0));
@@ -114,13 +174,25 @@ fn outcome(kind: Outcome, result: Option<i64>, out: &mut impl Write) -> Result {
         Outcome::Addr => write!(out, " = {word:#x}"),
         Outcome::Mode if word == 0 => out.write_str(" = 0"),
         Outcome::Mode => write!(out, " = 0{word:o}"),
+        Outcome::Tgid | Outcome::Tid | Outcome::Pgid => {
+            write!(out, " = {word}")?;
+            own_pid(word, memory, out)
+        }
         _ => write!(out, " = {word}"),
     }
 }
 
-struct Printer<'a, I, M, W> {
+/// What a process, thread or group (or the negative of one) is on the host.
+fn own_pid(number: i64, memory: &impl Memory, out: &mut impl Write) -> Result {
+    match u32::try_from(number.unsigned_abs()) {
+        Ok(pid) if pid != 0 && number != -1 => memory.host(Own::Pid(pid), out),
+        _ => Ok(()),
+    }
+}
+
+struct Printer<'a, M, W> {
     args: [u64; 6],
-    kinds: I,
+    row: &'static [Arg],
     /// Of a call that succeeded.
     result: Option<i64>,
     memory: &'a M,
@@ -136,15 +208,16 @@ const fn int(word: u64) -> i32 {
     (word as u32).cast_signed()
 }
 
-impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W> {
+impl<M: Memory, W: Write> Printer<'_, M, W> {
     fn word(&self, i: usize) -> u64 {
         self.args.get(i).copied().unwrap_or(0)
     }
 
     /// The mode of an open that makes no file is not there.
-    fn is_left_out(&self, before: Option<Kind>, kind: Kind, i: usize) -> bool {
+    fn is_left_out(&self, kind: Kind, i: usize) -> bool {
         const O_CREAT: u64 = 0o100;
         const O_TMPFILE: u64 = 0o20_000_000;
+        let before = self.row.get(i.wrapping_sub(1)).map(|arg| arg.kind);
         before == Some(Kind::OpenFlags)
             && kind == Kind::Mode
             && self.word(i.wrapping_sub(1)) & (O_CREAT | O_TMPFILE) == 0
@@ -161,14 +234,13 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
             | Kind::DirFd
             | Kind::Int
             | Kind::TimeoutMs
-            | Kind::Tgid
-            | Kind::Tid
-            | Kind::Pgid
-            | Kind::PidOrPgrp
-            | Kind::Who
             | Kind::IpcId
             | Kind::Uid
             | Kind::Gid => self.number(kind, word),
+            Kind::Tgid | Kind::Tid | Kind::Pgid | Kind::PidOrPgrp | Kind::Who => {
+                self.number(kind, word)?;
+                own_pid(int(word).into(), self.memory, self.out)
+            }
             Kind::Size | Kind::Count => write!(self.out, "{word}"),
             Kind::Offset => write!(self.out, "{}", word.cast_signed()),
             Kind::Mode => match word & 0xffff_ffff {
@@ -196,9 +268,20 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
             | Kind::EpollOp
             | Kind::Clock
             | Kind::Signal => constants::write(kind, word, self.out),
-            Kind::Path | Kind::Text | Kind::IpcName => {
-                text::string(self.memory, word, crate::decode::text::PATH_MAX, self.out)
+            Kind::Path => {
+                text::string(self.memory, word, text::PATH_MAX, self.out)?;
+                self.memory.host(Own::Path(word), self.out)
             }
+            Kind::Text | Kind::IpcName => text::string(self.memory, word, text::PATH_MAX, self.out),
+            Kind::SockAddr => self.socket_address(word, self.word(i + 1)),
+            Kind::SockAddrOut => {
+                let length = self.read_int(self.word(i + 1)).map_or(0, i32::unsigned_abs);
+                self.socket_address(word, length.into())
+            }
+            Kind::SizeInOut => match self.read_int(word) {
+                Some(size) => write!(self.out, "[{size}]"),
+                None => self.address(word),
+            },
             Kind::Buf => self.bytes(word, self.word(i + 1)),
             Kind::BufOut => {
                 let length = self.result.map_or(0, i64::unsigned_abs);
@@ -221,7 +304,6 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
             | Kind::DirentsOut
             | Kind::StatOut
             | Kind::StatfsOut
-            | Kind::SizeInOut
             | Kind::StructIn
             | Kind::StructOut
             | Kind::StructInOut
@@ -237,8 +319,6 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
             | Kind::GidOut
             | Kind::Gids
             | Kind::GidsOut
-            | Kind::SockAddr
-            | Kind::SockAddrOut
             | Kind::Msghdr
             | Kind::MsghdrOut
             | Kind::UtsnameOut
@@ -288,14 +368,18 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
         if list == 0 || self.read_word(list).is_none() {
             return self.address(list);
         }
-        let earlier = self.kinds.clone().take(i);
-        if earlier.into_iter().any(|kind| kind == Kind::Strings) {
+        if self.row.iter().take(i).any(|arg| arg.kind == Kind::Strings) {
             let mut count = 0;
-            while count < 0x10_0000 && self.read_word(list + 8 * count).is_some_and(|at| at != 0) {
-                count += 1;
-            }
+            let end = loop {
+                match self.read_word(list + 8 * count) {
+                    Some(at) if at != 0 && count < 0x10_0000 => count += 1,
+                    end => break end,
+                }
+            };
             let plural = if count == 1 { "" } else { "s" };
-            return write!(self.out, "{list:#x} /* {count} var{plural} */");
+            let is_whole = end == Some(0);
+            let more = if is_whole { "" } else { ", unterminated" };
+            return write!(self.out, "{list:#x} /* {count} var{plural}{more} */");
         }
         self.out.write_str("[")?;
         for at in 0..=LIST_MAX {
@@ -312,6 +396,18 @@ impl<I: Iterator<Item = Kind> + Clone, M: Memory, W: Write> Printer<'_, I, M, W>
             text::string(self.memory, pointer, STRING_MAX, self.out)?;
         }
         self.out.write_str("]")
+    }
+
+    fn socket_address(&mut self, address: u64, length: u64) -> Result {
+        let mut bytes = [0; sockaddr::LEN_MAX];
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let wanted = bytes.get_mut(..length).unwrap_or(&mut []);
+        let got = self.memory.read(address, wanted);
+        if address == 0 || got == 0 || got < length {
+            return self.address(address);
+        }
+        sockaddr::write(bytes.get(..got).unwrap_or(&[]), self.out)?;
+        self.memory.host(Own::Address, self.out)
     }
 
     fn pair(&mut self, address: u64) -> Result {

@@ -1,6 +1,6 @@
 //! Edges that real programs rarely meet; strace itself is the oracle in `tests/strace.rs`.
 
-use super::{Memory, decode, describe};
+use super::{Memory, Own, decode, decode_argument, describe};
 use crate::nr;
 use std::string::String;
 use std::vec::Vec;
@@ -123,6 +123,109 @@ fn lists_and_unknown_numbers() {
         print(b"", 5000, [1, 2, 3, 4, 5, 6], Some(-38)),
         "syscall_0x1388(0x1, 0x2, 0x3, 0x4, 0x5, 0x6) = -1 ENOSYS (Function not implemented)"
     );
+}
+
+#[test]
+fn socket_addresses() {
+    let v4 = [2, 0, 0, 80, 127, 111, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+    let args = [3, PAGE, 16, 0, 0, 0];
+    assert_eq!(
+        print(&v4, nr::bind, args, Some(0)),
+        "bind(3, 127.111.0.2:80, 16) = 0"
+    );
+    // Of what is not there to its end, the address is told.
+    assert_eq!(
+        print(&v4[..8], nr::bind, args, Some(0)),
+        "bind(3, 0x1000, 16) = 0"
+    );
+    let mut v6 = [0; 32];
+    (v6[0], v6[2], v6[3], v6[23]) = (10, 0x1f, 0x90, 1);
+    v6[28] = 28;
+    let args = [3, PAGE, PAGE + 28, 0, 0, 0];
+    assert_eq!(
+        print(&v6, nr::accept, args, Some(4)),
+        "accept(3, [::1]:8080, [28]) = 4"
+    );
+    assert_eq!(
+        print(&v6, nr::accept, args, Some(-11)),
+        "accept(3, 0x1000, [28]) = -1 EAGAIN (Resource temporarily unavailable)"
+    );
+    let args = |length: u64| [3, PAGE, length, 0, 0, 0];
+    let unix = b"\x01\0/run/s\0\0";
+    assert_eq!(
+        print(unix, nr::connect, args(10), Some(0)),
+        r#"connect(3, "/run/s", 10) = 0"#
+    );
+    let abstracted = b"\x01\0\0a\0";
+    assert_eq!(
+        print(abstracted, nr::connect, args(5), Some(0)),
+        r#"connect(3, @"a\0", 5) = 0"#
+    );
+    assert_eq!(
+        print(b"\0\0", nr::connect, args(2), Some(0)),
+        "connect(3, {AF_UNSPEC}, 2) = 0"
+    );
+}
+
+/// A zone's numbers are the host's plus 1000 here, and its paths lie elsewhere.
+struct Elsewhere(Page);
+
+impl Memory for Elsewhere {
+    fn read(&self, address: u64, to: &mut [u8]) -> usize {
+        self.0.read(address, to)
+    }
+
+    fn host(&self, of: Own, out: &mut impl core::fmt::Write) -> core::fmt::Result {
+        match of {
+            Own::Path(at) => write!(out, " -> zone:{at:#x}"),
+            Own::Pid(pid) => write!(out, " -> {}", pid + 1000),
+            Own::Address => write!(out, " -> elsewhere"),
+        }
+    }
+}
+
+#[test]
+fn what_is_otherwise_on_the_host_is_shown() {
+    let show = |memory: &[u8], nr: u32, args: [u64; 6], result: i64| {
+        let mut out = String::new();
+        let memory = Elsewhere(Page(memory.into()));
+        decode(nr, args, Some(result), &memory, &mut out).expect("a string takes all");
+        out
+    };
+    assert_eq!(
+        show(b"", nr::kill, [12, 15, 0, 0, 0, 0], 0),
+        "kill(12 -> 1012, SIGTERM) = 0"
+    );
+    // A group by its negative; nobody's own group, and all.
+    let kill = |pid: i64| show(b"", nr::kill, [pid.cast_unsigned(), 0, 0, 0, 0, 0], 0);
+    assert_eq!(kill(-12), "kill(-12 -> 1012, 0) = 0");
+    assert_eq!(kill(-1), "kill(-1, 0) = 0");
+    assert_eq!(kill(0), "kill(0, 0) = 0");
+    assert_eq!(show(b"", nr::fork, [0; 6], 9), "fork() = 9 -> 1009");
+    assert_eq!(
+        show(b"/etc\0", nr::chdir, [PAGE, 0, 0, 0, 0, 0], 0),
+        r#"chdir("/etc" -> zone:0x1000) = 0"#
+    );
+    let v4 = [2, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(
+        show(&v4, nr::bind, [3, PAGE, 16, 0, 0, 0], 0),
+        "bind(3, 0.0.0.0:80 -> elsewhere, 16) = 0"
+    );
+}
+
+#[test]
+fn arguments_one_by_one() {
+    let memory = Page(b"/etc\0".into());
+    let args = [0xffff_ff9c, PAGE, 0, 0, 0, 0];
+    let mut shown = Vec::new();
+    for i in 0..6 {
+        let mut out = String::new();
+        let has = decode_argument((nr::openat, i), args, Some(3), &memory, &mut out);
+        if has.expect("a string takes all") {
+            shown.push(out);
+        }
+    }
+    assert_eq!(shown, ["AT_FDCWD", "\"/etc\"", "O_RDONLY"]);
 }
 
 #[test]

@@ -92,6 +92,13 @@ pub(super) fn path_out(
     text.end("")
 }
 
+/// All of these bytes.
+pub(super) fn own(bytes: &[u8], out: &mut impl Write) -> Result {
+    let mut text = Quoted::new(out);
+    text.put(bytes, &[])?;
+    text.end("")
+}
+
 /// What is put here comes out in quotes.
 struct Quoted<'w, W> {
     out: &'w mut W,
