@@ -38,6 +38,11 @@ pub enum Request {
     Report,
     /// Who runs.
     Users,
+    /// Records the calls of the zone's guests, in the form of [`crate::trace::file`], into the
+    /// descriptor that the packet carries, until `Untrace`, the end of this connection or the zone's.
+    Trace,
+    /// Ends that. What was called until now is recorded.
+    Untrace,
 }
 
 /// A program to start in the zone.
@@ -115,11 +120,24 @@ pub enum Reply {
     },
     /// Answer to `Stat`.
     Stat(Stat),
+    /// Last answer to `Trace`, whose first is `Ok`: all is written.
+    Traced(Traced),
     /// Answer to `Users`.
     Users {
         /// One row a user, in the order of their ids.
         users: Vec<Running>,
     },
+}
+
+/// What came of a trace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traced {
+    /// Calls that were recorded.
+    pub calls: u64,
+    /// Calls that were not, since a thread's ring was full or it had none.
+    pub dropped: u64,
+    /// Calls that were recorded and not written, since writing was too slow.
+    pub skipped: u64,
 }
 
 /// Processes of one user of a zone.

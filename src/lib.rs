@@ -17,6 +17,7 @@ pub mod monitor;
 pub mod ownership;
 pub mod rewrite;
 pub mod terminal;
+pub mod trace;
 pub mod tree;
 pub mod wall;
 pub mod zone;

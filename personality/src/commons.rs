@@ -17,6 +17,7 @@ use crate::makers::Makers;
 use crate::names::Missed;
 use crate::running::{Names, Program};
 use crate::scheduling;
+use crate::trace::Rings;
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -185,6 +186,8 @@ pub struct Commons {
     pub tracees: [Tracee; crate::layout::PID_LIMIT as usize],
     /// Priorities by host thread id.
     pub scheduling: [scheduling::Row; crate::layout::PID_LIMIT as usize],
+    /// What is told of calls, where the zone is traced.
+    pub trace: Rings,
     /// Whose the lists of `many_groups` are, by zone pid; 0: nobody's.
     pub many_owners: [AtomicU32; LISTS_MAX],
     /// The groups of those that have many. Memory is used only for these.

@@ -30,4 +30,5 @@ pub mod scheduling;
 pub mod sequenced;
 pub mod spawn;
 pub mod tables;
+pub mod trace;
 pub mod users;

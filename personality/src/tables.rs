@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -157,6 +157,8 @@ pub struct Tables {
     /// How many settings the zone's guests have open for writing: what is written is taken over when the
     /// monitor is asked for anything.
     pub settings_open: AtomicU32,
+    /// Not 0 while calls are recorded: see [`trace`](crate::trace).
+    pub traced: AtomicU32,
     /// What is protected in directories that everybody writes.
     pub protected: Protected,
     /// Not 0 once a file of the zone had capabilities.

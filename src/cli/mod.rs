@@ -21,6 +21,7 @@ mod program;
 mod publish;
 mod run;
 mod stat;
+mod trace;
 mod users;
 
 use crate::control::Publish;
@@ -62,6 +63,7 @@ enum Command {
     Check(check::Args),
     Export(export::Args),
     Stat(stat::Args),
+    Trace(trace::Args),
     Diff(diff::Args),
     Halt(halt::Args),
     Delete(delete::Args),
@@ -120,6 +122,7 @@ impl Command {
             Self::Check(args) => args.run(home),
             Self::Export(args) => args.run(home),
             Self::Stat(args) => args.run(home),
+            Self::Trace(args) => args.run(home),
             Self::Diff(args) => args.run(home),
             Self::Halt(args) => args.run(home),
             Self::Delete(args) => args.run(home),
@@ -191,6 +194,11 @@ mod tests {
             "doctor",
             "doctor web1 --json",
             "stat web1 --json",
+            "trace web1",
+            "trace web1 --pid 12 -e failed -e latency>10ms --time --format json",
+            "trace web1 -o out.zt",
+            "trace read out.zt --format summary",
+            "run --trace=out.zt -- true",
             "users web1",
             "config web1 show",
             "config web1 get users.map",
@@ -215,6 +223,10 @@ mod tests {
             "config web1 set",
             "config web1 set hostname",
             "login",
+            "trace",
+            "trace web1 -e colour=red",
+            "trace web1 -o out.zt -e failed",
+            "trace read",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

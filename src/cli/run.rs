@@ -1,11 +1,13 @@
 //! `zone run`.
 
+use super::trace::record;
 use super::{complain, create, program};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::terminal::Signals;
 use crate::zone::lifecycle::{self, Outcome, Wanted};
 use crate::zone::{Name, Zone};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long processes that the program left behind have to end.
@@ -23,6 +25,9 @@ pub(super) struct Args {
     /// Delete the zone afterwards even if it existed before
     #[arg(long)]
     rm: bool,
+    /// Record the calls of the zone's programs into a file, which `zone trace read` shows
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     zone: create::Options,
     #[command(flatten)]
@@ -59,7 +64,16 @@ impl Args {
         let result = lifecycle::boot(home, &name).and_then(|outcome| {
             is_booted = outcome == Outcome::Done(());
             let zone = Zone::open(home, &name, "run a program in")?;
-            self.program.run(&zone, self.command, &signals)
+            let recording = self.trace.as_deref().map(|file| record(&zone, file));
+            let recording = recording.transpose()?;
+            let ended = self.program.run(&zone, self.command, &signals);
+            // The program's own end is what matters more.
+            let recorded = recording.map_or(Ok(()), |recording| recording.end());
+            let ended = ended?;
+            if let Err(error) = recorded {
+                complain(&error);
+            }
+            Ok(ended)
         });
         let mut cleaned = Ok(());
         if is_booted {

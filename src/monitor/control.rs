@@ -3,6 +3,7 @@
 use super::net::unix::take_no_rights;
 use super::procfs::View;
 use super::programs::{Event, Program};
+use super::tracing::follow;
 use super::zone::Zone;
 use super::{guests, paths};
 use crate::control::{Exec, Reply, Request, Running, Stat, Status};
@@ -46,8 +47,10 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                     .map_or(0, |since| since.as_secs()),
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
-            Request::Signal { .. } => Reply::Error {
-                message: "nothing to do it to; start a program on this connection first".into(),
+            Request::Trace => return follow(zone, channel, fds),
+            Request::Signal { .. } | Request::Untrace => Reply::Error {
+                message: "nothing to do it to; start a program or a trace on this connection first"
+                    .into(),
             },
             Request::Ports => Reply::Ports {
                 ports: zone.net.ports(),

@@ -42,6 +42,7 @@ pub mod shared;
 pub mod start;
 
 pub mod terminals;
+pub mod tracing;
 pub mod used;
 pub mod view;
 pub mod watches;

@@ -7,9 +7,11 @@ use picozone_personality::commons::Commons;
 use picozone_personality::layout::{COMMONS_SIZE, MAILBOXES_OFFSET, PID_LIMIT};
 use picozone_personality::mailbox::{Handover, MAILBOX_STRIDE, Mailbox, TEXT_MAX};
 use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
+use picozone_personality::trace::{RING_SIZE, Rings};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// One region: its descriptor and our mapping of it, which lasts as long as the process.
 struct Region {
@@ -277,9 +279,66 @@ impl Shared {
 
     /// Gives the memory of a thread's mailbox back to the system; it reads as zero then.
     pub fn forget(&self, host_tid: u32) {
-        let offset = mailbox_offset(host_tid);
-        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(MAILBOX_STRIDE))
-        else {
+        self.punch(mailbox_offset(host_tid), MAILBOX_STRIDE);
+    }
+
+    /// Copies what a ring of records holds, once: so many bytes from a position on that counts all that
+    /// was ever written.
+    #[must_use]
+    pub fn read_ring(&self, number: usize, from: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length.min(RING_SIZE)];
+        let Some(data) = self.commons().trace.data.get(number) else {
+            return Vec::new();
+        };
+        let data = data.0.get().cast::<u8>();
+        let at = usize::try_from(from % RING_SIZE as u64).unwrap_or(0);
+        let (front, rest) = bytes.split_at_mut(length.min(RING_SIZE - at));
+        // SAFETY: `at` lies in the ring.
+        let behind = unsafe { data.add(at) };
+        // SAFETY: the ring is as long from there; any byte is valid, and what the guest changes
+        // meanwhile may come either way: from here on the copy is what it says.
+        unsafe { std::ptr::copy_nonoverlapping(behind, front.as_mut_ptr(), front.len()) };
+        // SAFETY: as above; what is left is no longer than a ring.
+        unsafe { std::ptr::copy_nonoverlapping(data, rest.as_mut_ptr(), rest.len()) };
+        bytes
+    }
+
+    /// Gives the memory of a ring's bytes back to the system.
+    pub fn forget_ring(&self, number: usize) {
+        let data = std::mem::offset_of!(Commons, trace) + std::mem::offset_of!(Rings, data);
+        self.punch((data + number * RING_SIZE) as u64, RING_SIZE as u64);
+    }
+
+    /// Waits until guests ring for the monitor to read their rings, but not longer than that, and not
+    /// if they have since it looked.
+    pub fn wait_for_bell(&self, seen: u32, most: Duration) {
+        let most = libc::timespec {
+            tv_sec: i64::try_from(most.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: most.subsec_nanos().into(),
+        };
+        let bell = self.commons().trace.bell.as_ptr();
+        // SAFETY: the word is mapped for good, and the time outlives the call.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                bell,
+                libc::FUTEX_WAIT,
+                seen,
+                &raw const most,
+            )
+        };
+    }
+
+    /// Rings for whoever waits so.
+    pub fn ring_bell(&self) {
+        let bell = &self.commons().trace.bell;
+        bell.fetch_add(1, Ordering::Release);
+        // SAFETY: futex(2) looks at nothing but the address when it wakes.
+        unsafe { libc::syscall(libc::SYS_futex, bell.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    }
+
+    fn punch(&self, offset: u64, length: u64) {
+        let (Ok(offset), Ok(length)) = (i64::try_from(offset), i64::try_from(length)) else {
             return;
         };
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;

@@ -16,6 +16,7 @@ use super::served::Served;
 use super::settings::{self, Settings};
 use super::shared::Shared;
 use super::terminals::Terminals;
+use super::tracing::Tracing;
 use super::used::Used;
 use super::zone::Zone;
 use super::{control, ipc, requests};
@@ -172,6 +173,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         refusals: Refusals::default(),
+        tracing: Tracing::default(),
         booted: SystemTime::now(),
     });
     zone.net.show(Arc::downgrade(&zone));
@@ -224,6 +226,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     IS_HALTING.store(true, Ordering::Relaxed);
     alive.mark_halting();
     end_all(init, grace);
+    zone.tracing.end(&zone.shared);
     zone.net.end();
     if let Err(error) = zone.refusals.save(&run_dir) {
         eprintln!("zone {}: {error}", boot.name);

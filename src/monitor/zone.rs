@@ -16,6 +16,7 @@ use super::served::Served;
 use super::settings::Settings;
 use super::shared::Shared;
 use super::terminals::Terminals;
+use super::tracing::Tracing;
 use super::used::Used;
 use crate::ids::HostPid;
 use picozone_fsmap::{MountRow, Mounts, PathBuf};
@@ -76,6 +77,8 @@ pub struct Zone {
     pub counters: [AtomicU64; Request::NUMBERS],
     /// What guests called for in vain.
     pub refusals: Refusals,
+    /// Who follows the calls of its guests.
+    pub tracing: Tracing,
     /// When it was booted.
     pub booted: SystemTime,
 }

@@ -22,6 +22,7 @@ mod packages;
 mod proc;
 mod programs;
 mod reached;
+mod recorded;
 mod redis;
 mod rewrite;
 mod runtimes;

@@ -197,6 +197,19 @@ global_asm!(
     "pz_string_fault:",
     "mov rax, -1",
     "ret",
+    // pz_clock() -> the processor's clock, or 0 where the thread may not read it (PR_SET_TSC).
+    ".globl pz_clock",
+    "pz_clock:",
+    "xor eax, eax",
+    "xor edx, edx",
+    ".globl pz_clock_begin",
+    "pz_clock_begin:",
+    "rdtsc",
+    ".globl pz_clock_end",
+    "pz_clock_end:",
+    "shl rdx, 32",
+    "or rax, rdx",
+    "ret",
     // pz_replace(at, old, new): a word that is still `old` becomes `new`.
     ".globl pz_replace",
     "pz_replace:",
@@ -240,6 +253,7 @@ unsafe extern "C" {
     fn pz_copy(to: u64, from: u64, length: u64) -> u64;
     fn pz_string(to: u64, from: u64, room: u64) -> i64;
     fn pz_replace(at: u64, old: u32, new: u32);
+    fn pz_clock() -> u64;
     static pz_restore_end: u8;
     static pz_wait_begin: u8;
     static pz_wait_end: u8;
@@ -249,6 +263,8 @@ unsafe extern "C" {
     static pz_string_begin: u8;
     static pz_string_end: u8;
     static pz_string_fault: u8;
+    static pz_clock_begin: u8;
+    static pz_clock_end: u8;
     static pz_replace_begin: u8;
     static pz_replace_end: u8;
 }
@@ -325,6 +341,11 @@ pub fn replace_if_any(at: u64, old: u32, new: u32) {
     }
 }
 
+/// The processor's clock; 0 where the thread may not read it.
+pub fn clock() -> u64 {
+    unsafe { pz_clock() }
+}
+
 /// The base of fs: where libc has the block of the running thread.
 pub fn thread_pointer() -> u64 {
     let mut base = 0u64;
@@ -365,6 +386,8 @@ pub fn place(registers: &Registers) -> Place {
             Place::Access(at(&raw const pz_string_fault))
         } else if (at(&raw const pz_replace_begin)..at(&raw const pz_replace_end)).contains(&ip) {
             Place::Access(at(&raw const pz_replace_end))
+        } else if (at(&raw const pz_clock_begin)..at(&raw const pz_clock_end)).contains(&ip) {
+            Place::Access(at(&raw const pz_clock_end))
         } else if (pz_restore as *const () as u64..at(&raw const pz_restore_end)).contains(&ip) {
             Place::Restoring(pz_restore as *const () as u64)
         } else {

@@ -2,11 +2,12 @@
 
 use crate::arch::RESTART;
 use crate::file::File;
-use crate::monitor::commons;
+use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, exec, file, filters, identity, ipc, itself, keys, landlock,
-    library, namespaces, others, path, pidfd, process, refusals, room, signal, signalfd, socket,
+    library, namespaces, others, path, pidfd, process, recording, refusals, room, signal, signalfd,
+    socket,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -54,6 +55,7 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 /// Serves a call whose registers are all that it needs.
 pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     thread.call = nr;
+    let is_recorded = tables().traced.load(Relaxed) != 0 && recording::begin(thread, nr, a);
     let mut result = match nr {
         // Native, but for processes that have made a signalfd.
         __NR_read | __NR_readv => signalfd::read(thread, nr, a),
@@ -65,7 +67,7 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     if let Some(soft) = thread.soft_limit.take() {
         room::lower(soft);
     }
-    match result {
+    let result = match result {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => {
@@ -74,7 +76,11 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
             }
             errno.to_ret()
         }
+    };
+    if is_recorded {
+        recording::end(thread, result);
     }
+    result
 }
 
 /// Refuses by the table's row, and has it counted.

@@ -1,9 +1,9 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
-use crate::monitor::commons;
+use crate::monitor::{commons, tables};
 use crate::thread::{self, Thread, me};
-use crate::{die, handover, identity, init, keys, pids, ptrace, room, signal};
+use crate::{die, handover, identity, init, keys, pids, ptrace, recording, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
@@ -359,6 +359,9 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
             handover.comm.as_ptr() as u64,
         );
 
+        if tables().traced.load(Relaxed) != 0 {
+            recording::executed(thread);
+        }
         signal::ignore_held(thread, u64::from(handover.ignored));
         thread.held = handover.mask & signal::HELD;
         let mask = handover.mask & !signal::HELD;

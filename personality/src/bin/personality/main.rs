@@ -58,6 +58,7 @@ mod pids;
 mod plan;
 mod process;
 mod ptrace;
+mod recording;
 mod refusals;
 mod room;
 mod scheduling;

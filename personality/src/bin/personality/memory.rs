@@ -1,7 +1,7 @@
 //! The guest's memory, copied once per call.
 
 use crate::thread::me;
-use crate::{Errno, Result, arch};
+use crate::{Errno, Result, arch, recording};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
@@ -107,6 +107,9 @@ impl PathRoom {
     /// Copies a path of the guest in. EFAULT, or ENAMETOOLONG beyond 4095 bytes.
     pub fn read(&mut self, from: u64) -> Result<&CStr> {
         self.open();
+        if me().record.is_open() {
+            recording::follows(from);
+        }
         let length = arch::string_in(self.at as u64, PATH_MAX, from).ok_or(Errno::EFAULT)?;
         if length >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);

@@ -39,7 +39,7 @@ use crate::memory::ZonePath;
 use crate::monitor::tables;
 use crate::signal::HELD;
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, room};
+use crate::{Errno, Result, recording, room};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -97,6 +97,9 @@ fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
     const AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
     let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
     let thread = me();
+    if thread.record.is_open() {
+        recording::host_path(thread, dirfd, path);
+    }
     if flags & AT_ONCE != 0 {
         let open = || checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
         return match open() {

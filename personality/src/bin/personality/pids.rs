@@ -6,7 +6,7 @@ use crate::identity::{self, Credentials};
 use crate::keys;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
-use crate::{Errno, Result};
+use crate::{Errno, Result, recording};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use linux_raw_sys::general::__NR_kill;
 use picozone_personality::commons::{FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
@@ -69,8 +69,18 @@ pub fn own(thread: &Thread) -> &'static Process {
     all.get(number).unwrap_or(&all[0])
 }
 
+/// A number that a call names or gives, for the record of it. Gives the host's.
+#[inline(always)]
+fn seen(zone: u32, host: u32) -> u32 {
+    if me().record.is_open() {
+        recording::host_pid(zone, host);
+    }
+    host
+}
+
 /// Notes that `host` is `zone`.
 pub fn register(zone: u32, host: u32) {
+    seen(zone, host);
     if let (Some(process), Some(back)) = (entry(zone), commons().by_host.get(host as usize)) {
         process.host.store(host, Relaxed);
         back.store(zone, Release);
@@ -96,7 +106,10 @@ pub fn to_zone(host: u32) -> Option<u32> {
     commons()
         .entry(zone)
         .filter(|(_, of)| *of == host)
-        .map(|_| zone)
+        .map(|_| {
+            seen(zone, host);
+            zone
+        })
 }
 
 /// Zone id of a process that was told it, if it was told the truth.
@@ -119,7 +132,7 @@ pub fn to_host(zone: u32) -> Result<u32> {
     commons()
         .entry(zone)
         .filter(|(process, _)| process.state.load(Acquire) == state::LIVE)
-        .map(|(_, host)| host)
+        .map(|(_, host)| seen(zone, host))
         .ok_or(Errno::ESRCH)
 }
 
@@ -128,7 +141,7 @@ pub fn group_to_host(zone: u32) -> Result<u32> {
     commons()
         .entry(zone)
         .filter(|(process, _)| process.state.load(Acquire) != state::FREE)
-        .map(|(_, host)| host)
+        .map(|(_, host)| seen(zone, host))
         .ok_or(Errno::ESRCH)
 }
 
@@ -139,7 +152,7 @@ pub fn thread_to_host(zone: u32) -> Result<u32> {
         let host = zone - THREAD_BIAS;
         // Init has no name but its own.
         if host < PID_LIMIT && to_host(1) != Ok(host) {
-            Ok(host)
+            Ok(seen(zone, host))
         } else {
             Err(Errno::ESRCH)
         }

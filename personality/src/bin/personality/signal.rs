@@ -13,7 +13,7 @@ use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, 
 use crate::filters::{self, Verdict};
 use crate::thread::{Handlers, Pending, Thread, me};
 use crate::{Errno, Result, dispatch};
-use crate::{memory, ptrace};
+use crate::{memory, ptrace, recording};
 use linux_raw_sys::general::*;
 
 /// `struct kernel_sigaction`.
@@ -204,6 +204,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         // As if it had come a moment later.
         Place::Edge(Edge::Made) if thread.is_last && context.regs.rax == 0 => {
             thread.is_last = false;
+            recording::end_before_signal(thread);
             arch::jump::end_call(thread, &mut context.regs);
             Place::Guest
         }

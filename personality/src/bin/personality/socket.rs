@@ -16,7 +16,7 @@ use crate::dispatch::{checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, signal};
+use crate::{Errno, Result, memory, recording, signal};
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
 use messages::{Outgoing, Slot};
@@ -174,7 +174,15 @@ pub fn bind(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
             return Err(Errno::EACCES);
         }
     }
-    with_monitor(thread, Request::Bind, fd, &address)
+    let result = with_monitor(thread, Request::Bind, fd, &address);
+    if thread.record.is_open()
+        && family != AF_UNIX
+        && result.is_ok()
+        && let Ok(host) = host_end(__NR_getsockname, fd)
+    {
+        recording::host_address(host.as_bytes());
+    }
+    result
 }
 
 /// One end of a socket, as the kernel tells it.
@@ -299,6 +307,14 @@ fn to_host(
         thread.ask(Request::PeerPort, &[address.len as u64, proto as u64])?;
         host.copy_from_slice(&thread.mailbox().b[..LEN_MAX]);
     }
+    if thread.record.is_open() {
+        let length = if host.starts_with(&AF_INET.to_ne_bytes()) {
+            16
+        } else {
+            28
+        };
+        recording::host_address(&host[..length]);
+    }
     if target.is_mapped {
         // Fails on a bound socket, which the monitor has prepared.
         let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
@@ -384,6 +400,9 @@ enum End<'a> {
 /// An address that the kernel told, in the zone's terms.
 fn to_zone(thread: &Thread, fd: u64, host: Address, end: End<'_>) -> Result<Address> {
     let bytes = host.as_bytes();
+    if thread.record.is_open() {
+        recording::host_address(bytes);
+    }
     match host.family() {
         Some(AF_INET | AF_INET6) => {
             let (net, ports, proto) = (&tables().net, ports(), protocol(fd)?);

@@ -8,6 +8,7 @@ use crate::arch::jump::MAY_JUMP;
 use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
 use crate::path::{Parents, Searched};
+use crate::recording::Record;
 use crate::signal::Action;
 use core::cell::{Cell, UnsafeCell};
 use core::ops::{Index, IndexMut};
@@ -130,6 +131,8 @@ pub struct Thread {
     pub mapping: Option<crate::library::Mapping>,
     /// Number of the call being served.
     pub call: u32,
+    /// The record of it, where the zone is traced.
+    pub record: Record,
     /// The soft limit of descriptors, where [`crate::room`] was made for the call being served.
     pub soft_limit: Option<u64>,
     /// One more than a descriptor of the directory of the file that requests are about; 0: none is needed.
@@ -290,6 +293,8 @@ impl Thread {
     /// In a thread just made, whose block says who made it.
     pub fn learn_tid(&mut self) {
         let parent = self.host_tid;
+        // That of the parent's call is not ours.
+        self.record.leave();
         self.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
         crate::monitor::commons().inherit_scheduling(self.host_tid, parent, self.birth);
     }

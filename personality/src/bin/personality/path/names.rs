@@ -17,8 +17,8 @@ use crate::dispatch::checked;
 use crate::file::{APPEND_ONLY, IMMUTABLE, Making, Power};
 use crate::memory::PathRoom;
 use crate::monitor::{commons, tables};
-use crate::thread::Thread;
-use crate::{Errno, Result, file};
+use crate::thread::{Thread, me};
+use crate::{Errno, Result, file, recording};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -114,6 +114,9 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         name[last.len()] = b'/';
     }
     if start == 0 {
+        if thread.record.is_open() {
+            recording::no_host_path(me());
+        }
         return Ok(Parent {
             fd: dirfd,
             is_ours: false,
@@ -126,6 +129,9 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     // The kernel refuses to change what is the monitor's own.
     let fd = open_anywhere(thread, dirfd, directory, flags, 0, &mut None)?;
+    if thread.record.is_open() {
+        recording::host_path_of_name(me(), last);
+    }
     Ok(Parent {
         fd,
         is_ours: true,

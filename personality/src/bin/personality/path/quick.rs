@@ -10,10 +10,10 @@ use super::parents::{At, directory};
 use super::root::root;
 use super::search::may_search;
 use super::walk::is_served;
-use crate::Result;
 use crate::file::is_reserved;
 use crate::monitor::{commons, tables};
-use crate::thread::Thread;
+use crate::thread::{Thread, me};
+use crate::{Result, recording};
 use core::ffi::CStr;
 use picozone_personality::mailbox::Request;
 use picozone_personality::names::{Packed, Vetted};
@@ -89,6 +89,9 @@ pub fn named(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Option<Named>> 
         return Ok(None);
     };
     may_search(thread, dirfd, path)?;
+    if thread.record.is_open() {
+        recording::host_path_by_text(me(), path);
+    }
     Ok(Some(Named {
         at,
         name,

@@ -1,0 +1,555 @@
+//! Records of calls, where the zone is traced: see [`picozone_personality::trace`].
+//!
+//! [`begin`] puts what the call is given into the thread's ring, the places that translate add how the
+//! host has it (only while [`Record::is_open`]), and [`end`] adds what the call has filled and makes it
+//! all visible to the monitor by one store. Until then nothing of it is there for anybody: a call
+//! that is made again after a signal, a child that comes back from a fork with its parent's record,
+//! and a thread that dies leave nothing behind. There is no lock, and no call of the kernel but to wake
+//! the monitor when a good part of a ring is full.
+//!
+//! Nobody who is not traced comes here: [`dispatch::result_of`](crate::dispatch::result_of) looks at one
+//! word of the tables.
+
+use crate::arch::{self, syscall2, syscall3};
+use crate::monitor::{commons, tables};
+use crate::thread::{Thread, me};
+use core::ffi::CStr;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use linux_raw_sys::general::{__NR_futex, __NR_prctl, FUTEX_WAKE};
+use linux_raw_sys::prctl::PR_GET_NAME;
+use picozone_fsmap::Mounts;
+use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
+use picozone_personality::trace::{
+    ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
+    RING_SIZE, RINGS, Ring, TEXT_MAX, flags, kind,
+};
+use picozone_syscalls::{Direction, Kind, nr, row};
+
+/// The record that a thread is writing.
+#[repr(C)]
+pub struct Record {
+    /// Where its next part comes; 0: no record is open.
+    at: u64,
+    /// Where it begins.
+    start: u64,
+    /// Its last part that says where a path lies on the host; 0: there is none.
+    host_path: u64,
+    /// Address of the guest's path that is being followed.
+    path: u64,
+    begin: u64,
+    args: [u64; 6],
+    nr: u32,
+    flags: u32,
+    /// The thread's ring, if it has one.
+    ring: u32,
+    /// Whether the thread's name was told there.
+    is_named: bool,
+}
+
+const HEAD: u64 = size_of::<Head>() as u64;
+const PART: u64 = size_of::<PartHead>() as u64;
+/// Room that is kept for what the zone's side of a call fills, whatever the host's side took.
+const KEPT: u64 = 2 * TEXT_MAX as u64;
+
+impl Record {
+    /// Whether the call being served is recorded.
+    #[inline(always)]
+    pub fn is_open(&self) -> bool {
+        self.at != 0
+    }
+
+    /// Leaves it to whom it belongs: the thread is a copy of that one.
+    #[inline(always)]
+    pub fn leave(&mut self) {
+        self.at = 0;
+    }
+
+    fn end_of_room(&self) -> u64 {
+        self.start + RECORD_MAX as u64
+    }
+
+    /// Adds a part; its bytes, which begin where this says, are the caller's to write. `None`: no room.
+    fn part(&mut self, head: PartHead) -> Option<u64> {
+        let size = PART + u64::from(head.length).next_multiple_of(8);
+        if self.at + size > self.end_of_room() {
+            self.flags |= flags::CUT;
+            return None;
+        }
+        let at = self.at;
+        unsafe { (at as *mut PartHead).write(head) };
+        self.at += size;
+        Some(at + PART)
+    }
+
+    /// Adds a part with bytes of our own memory.
+    fn own(&mut self, mut head: PartHead, pieces: &[&[u8]]) -> bool {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        head.length = length.min(TEXT_MAX) as u16;
+        if length > TEXT_MAX || self.at + KEPT > self.end_of_room() {
+            self.flags |= flags::CUT;
+            return false;
+        }
+        let Some(mut to) = self.part(head) else {
+            return false;
+        };
+        for piece in pieces {
+            let from = piece.as_ptr();
+            unsafe { core::ptr::copy_nonoverlapping(from, to as *mut u8, piece.len()) };
+            to += piece.len() as u64;
+        }
+        true
+    }
+
+    /// Adds the thread's name.
+    fn name(&mut self) {
+        let mut name = [0u8; 16];
+        let got = unsafe { syscall2(__NR_prctl, PR_GET_NAME.into(), name.as_mut_ptr() as u64) };
+        if got == 0 {
+            let head = PartHead {
+                kind: kind::NAME,
+                ..PartHead::default()
+            };
+            let length = name.iter().position(|&byte| byte == 0);
+            self.own(head, &[&name[..length.unwrap_or(name.len())]]);
+        }
+    }
+
+    /// Adds bytes of the guest's memory, if they can be read.
+    fn bytes(&mut self, from: u64, length: usize) {
+        let before = self.at;
+        let head = PartHead {
+            kind: kind::MEMORY,
+            length: length as u16,
+            extra: 0,
+            value: from,
+        };
+        if from != 0
+            && length != 0
+            && let Some(to) = self.part(head)
+            && !arch::copy(to, from, length)
+        {
+            self.at = before;
+        }
+    }
+
+    /// Adds a text of the guest's up to its NUL, or as much of it as there is room for. Gives how
+    /// much that was.
+    fn text(&mut self, from: u64, most: usize) {
+        let start = self.at + PART;
+        let room = (most as u64).min(self.end_of_room().saturating_sub(start + 8));
+        if from == 0 || room == 0 {
+            return;
+        }
+        let Some(length) = arch::string_in(start, room as usize, from) else {
+            return;
+        };
+        // The NUL belongs to it where it came.
+        let all = (length as u64 + 1).min(room);
+        if length as u64 == room && room < most as u64 {
+            self.flags |= flags::CUT;
+        }
+        self.part(PartHead {
+            kind: kind::MEMORY,
+            length: all as u16,
+            extra: 0,
+            value: from,
+        });
+    }
+
+    /// Adds a list of pointers. Gives the words that were recorded.
+    fn pointers(&mut self, from: u64, most: usize) -> &'static [u64] {
+        let before = self.at;
+        let head = PartHead {
+            kind: kind::MEMORY,
+            length: ((most + 1) * 8) as u16,
+            extra: 0,
+            value: from,
+        };
+        let Some(to) = self.part(head).filter(|_| from != 0) else {
+            return &[];
+        };
+        let mut count = 0;
+        while count <= most as u64 {
+            if !arch::copy(to + 8 * count, from + 8 * count, 8) {
+                break;
+            }
+            count += 1;
+            if unsafe { ((to + 8 * (count - 1)) as *const u64).read() } == 0 {
+                break;
+            }
+        }
+        // What is not there needs no room.
+        let length = (8 * count) as u16;
+        unsafe { (before as *mut PartHead).write(PartHead { length, ..head }) };
+        self.at = before + PART + 8 * count;
+        unsafe { core::slice::from_raw_parts(to as *const u64, count as usize) }
+    }
+
+    /// Adds a list of texts: the first in full, a second one as far as it is counted.
+    fn texts(&mut self, from: u64, is_first: bool) {
+        let most = if is_first { LIST_MAX } else { POINTERS_MAX };
+        for &pointer in self.pointers(from, most) {
+            if is_first && pointer != 0 {
+                self.text(pointer, BYTES_MAX + 1);
+            }
+        }
+    }
+
+    /// Adds what arguments point at: what the call is given, or what it has filled.
+    fn capture(&mut self, result: Option<i64>) {
+        let Some(row) = row(self.nr) else { return };
+        let args = self.args;
+        let word = |i: usize| args.get(i).copied().unwrap_or(0);
+        let length_in = |i: usize, most: usize| {
+            usize::try_from(word(i + 1)).map_or(most, |length| length.min(most))
+        };
+        let mut has_list = false;
+        for (i, arg) in row.args.iter().enumerate() {
+            let at = word(i);
+            if result.is_some() != (arg.kind.direction() == Direction::Out) {
+                continue;
+            }
+            let got = result.map_or(0, |got| got.unsigned_abs() as usize);
+            match arg.kind {
+                Kind::Path | Kind::Text | Kind::IpcName => self.text(at, TEXT_MAX),
+                Kind::Buf | Kind::HostName => self.bytes(at, length_in(i, BYTES_MAX)),
+                Kind::SockAddr => self.bytes(at, length_in(i, ADDRESS_MAX)),
+                Kind::Strings => {
+                    self.texts(at, !has_list);
+                    has_list = true;
+                }
+                Kind::BufOut => self.bytes(at, got.min(BYTES_MAX)),
+                Kind::PathOut => self.bytes(at, got.min(TEXT_MAX)),
+                Kind::FdPairOut => self.bytes(at, 8),
+                Kind::WstatusOut if got != 0 => self.bytes(at, 4),
+                Kind::SockAddrOut if at != 0 => {
+                    let length = crate::memory::read::<u32>(word(i + 1)).unwrap_or(0);
+                    self.bytes(word(i + 1), 4);
+                    self.bytes(at, (length as usize).min(ADDRESS_MAX));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A thread's ring: the one that it has, or one that it claims.
+fn ring_of(thread: &mut Thread) -> Option<(&'static Ring, u64)> {
+    let all = &commons().trace;
+    let own = thread.host_tid;
+    let place = |number: usize| {
+        let ring = all.rings.get(number)?;
+        Some((ring, all.data.get(number)?.0.get() as u64))
+    };
+    let known = thread.record.ring as usize;
+    if let Some(found) = place(known)
+        && found.0.owner.load(Relaxed) == own
+    {
+        return Some(found);
+    }
+    for step in 0..RINGS {
+        let number = (own as usize + step) % RINGS;
+        let found = place(number)?;
+        let owner = &found.0.owner;
+        if owner.load(Relaxed) == own || owner.compare_exchange(0, own, Acquire, Relaxed).is_ok() {
+            thread.record.ring = number as u32;
+            thread.record.is_named = false;
+            return Some(found);
+        }
+    }
+    all.lost.fetch_add(1, Relaxed);
+    None
+}
+
+/// Makes room for a record, and begins it. Whether that is done.
+fn open(thread: &mut Thread) -> bool {
+    thread.record.at = 0;
+    let Some((ring, data)) = ring_of(thread) else {
+        return false;
+    };
+    let size = RING_SIZE as u64;
+    // Others may have written anything there.
+    let written = ring.written.load(Relaxed) & !7;
+    let at = written % size;
+    let padding = if size - at < RECORD_MAX as u64 {
+        size - at
+    } else {
+        0
+    };
+    let used = written.wrapping_sub(ring.read.load(Acquire));
+    if used > size || size - used < padding + RECORD_MAX as u64 {
+        ring.dropped.fetch_add(1, Relaxed);
+        wake();
+        return false;
+    }
+    let record = &mut thread.record;
+    record.start = data + at;
+    if padding != 0 {
+        unsafe { (record.start as *mut [u32; 2]).write([padding as u32, PADDING]) };
+        ring.written.store(written.wrapping_add(padding), Release);
+        record.start = data;
+    }
+    record.at = record.start + HEAD;
+    (record.host_path, record.path, record.flags) = (0, 0, 0);
+    if !record.is_named {
+        record.name();
+    }
+    true
+}
+
+fn wake() {
+    let bell = &commons().trace.bell;
+    bell.fetch_add(1, Release);
+    let at = core::ptr::from_ref(bell) as u64;
+    unsafe { syscall3(__NR_futex, at, u64::from(FUTEX_WAKE), 1) };
+}
+
+/// Makes what was written visible, if the ring is the thread's own.
+fn publish(thread: &mut Thread, result: i64, now: u64) {
+    let (own, zone_pid, zone_tid) = (
+        thread.host_tid,
+        thread.process().zone_pid,
+        thread.zone_tid(),
+    );
+    let came_by_jump = thread.came_by_jump();
+    let record = &mut thread.record;
+    let length = record.at - record.start;
+    record.at = 0;
+    let Some(ring) = commons().trace.rings.get(record.ring as usize) else {
+        return;
+    };
+    if ring.owner.load(Relaxed) != own {
+        return;
+    }
+    let by_signal = if came_by_jump { 0 } else { flags::BY_SIGNAL };
+    let head = Head {
+        length: length as u32,
+        nr: record.nr,
+        host_tid: own,
+        zone_pid,
+        zone_tid,
+        flags: record.flags | by_signal,
+        begin: record.begin,
+        end: now,
+        result,
+        args: record.args,
+    };
+    unsafe { (record.start as *mut Head).write(head) };
+    record.is_named = true;
+    let written = ring.written.load(Relaxed) & !7;
+    ring.written.store(written.wrapping_add(length), Release);
+    let before = written.wrapping_sub(ring.read.load(Relaxed));
+    if before < BELL_AT && before + length >= BELL_AT {
+        wake();
+    }
+}
+
+/// Whether a call may never return.
+fn is_last(number: u32) -> bool {
+    matches!(number, nr::execve | nr::execveat | nr::exit)
+}
+
+/// Begins the record of a call. Whether it has one.
+#[cold]
+#[inline(never)]
+pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6]) -> bool {
+    if !open(thread) {
+        return false;
+    }
+    let record = &mut thread.record;
+    (record.nr, record.args) = (number, args);
+    record.capture(None);
+    record.begin = arch::clock();
+    if is_last(number) {
+        record.flags |= flags::BEGUN;
+        publish(thread, 0, 0);
+    }
+    true
+}
+
+/// Ends it.
+#[cold]
+#[inline(never)]
+pub fn end(thread: &mut Thread, result: i64) {
+    let now = arch::clock();
+    if result == arch::RESTART {
+        // It is made again.
+        thread.record.at = 0;
+        return;
+    }
+    let number = thread.record.nr;
+    if is_last(number) {
+        let begin = thread.record.begin;
+        if !open(thread) {
+            return;
+        }
+        thread.record.begin = begin;
+        thread.record.flags = flags::ENDED;
+    } else if !thread.record.is_open() {
+        return;
+    } else if !(-4095..0).contains(&result) {
+        thread.record.capture(Some(result));
+    }
+    publish(thread, result, now);
+}
+
+/// Ends the record of a call whose return was taken from it: a signal of its own making came first.
+#[cold]
+#[inline(never)]
+pub fn end_before_signal(thread: &mut Thread) {
+    if thread.record.is_open() {
+        publish(thread, 0, arch::clock());
+    }
+}
+
+/// Tells that a program begins.
+#[cold]
+#[inline(never)]
+pub fn executed(thread: &mut Thread) {
+    if !open(thread) {
+        return;
+    }
+    let now = arch::clock();
+    let process = thread.process();
+    let exe = process.exe.get(..process.exe_len as usize).unwrap_or(b"");
+    let record = &mut thread.record;
+    if record.is_named {
+        record.name();
+    }
+    (record.nr, record.args, record.begin) = (nr::execve, [0; 6], now);
+    record.flags = flags::ENDED | flags::EXECUTED;
+    let head = PartHead {
+        kind: kind::MEMORY,
+        ..PartHead::default()
+    };
+    record.own(head, &[exe]);
+    publish(thread, 0, now);
+}
+
+/// The guest's path that is read now is what is being followed.
+#[cold]
+#[inline(never)]
+pub fn follows(from: u64) {
+    let record = &mut me().record;
+    (record.path, record.host_path) = (from, 0);
+}
+
+/// The path that is being followed is none of a mount's.
+#[cold]
+#[inline(never)]
+pub fn no_host_path(thread: &mut Thread) {
+    forget_host_path(&mut thread.record);
+}
+
+/// Nothing is known of where the path lies on the host that is being followed.
+fn forget_host_path(record: &mut Record) {
+    let at = core::mem::take(&mut record.host_path);
+    if at == 0 {
+        return;
+    }
+    let part = unsafe { &mut *(at as *mut PartHead) };
+    part.kind = kind::NONE;
+    if at + PART + u64::from(part.length).next_multiple_of(8) == record.at {
+        record.at = at;
+    }
+}
+
+/// The kernel is given a path beneath a descriptor: of the zone's mounts, or another one.
+#[cold]
+#[inline(never)]
+pub fn host_path(thread: &mut Thread, fd: u64, path: u64) {
+    let record = &mut thread.record;
+    forget_host_path(record);
+    let is_mount = (u64::from(FD_MOUNT0)..u64::from(FD_PARENTS)).contains(&fd);
+    if !is_mount || record.path == 0 {
+        return;
+    }
+    let text = unsafe { CStr::from_ptr(path as *const core::ffi::c_char) };
+    put_host_path(record, fd as u32, &[text.to_bytes()]);
+}
+
+fn put_host_path(record: &mut Record, fd: u32, pieces: &[&[u8]]) {
+    let at = record.at;
+    let head = PartHead {
+        kind: kind::HOST_PATH,
+        length: 0,
+        extra: fd,
+        value: record.path,
+    };
+    if record.own(head, pieces) {
+        record.host_path = at;
+    }
+}
+
+/// The path that is being followed is found by its text: nothing on the way is a link.
+#[cold]
+#[inline(never)]
+pub fn host_path_by_text(thread: &mut Thread, path: &CStr) {
+    let record = &mut thread.record;
+    forget_host_path(record);
+    let rows = tables().mount_rows();
+    let (mount, rest) = Mounts(rows).find(path.to_bytes());
+    let Some(row) = rows
+        .get(mount)
+        .filter(|row| !row.is_monitor() && !row.is_added())
+    else {
+        return;
+    };
+    if record.path == 0 || path.to_bytes().first() != Some(&b'/') {
+        return;
+    }
+    let sub = row.sub();
+    let slash: &[u8] = if sub.is_empty() || rest.is_empty() {
+        b""
+    } else {
+        b"/"
+    };
+    put_host_path(record, row.fd as u32, &[sub, slash, rest]);
+}
+
+/// What is being done is done to a name in the directory that was found.
+#[cold]
+#[inline(never)]
+pub fn host_path_of_name(thread: &mut Thread, name: &[u8]) {
+    let record = &mut thread.record;
+    if record.host_path == 0 {
+        return;
+    }
+    let part = unsafe { (record.host_path as *const PartHead).read() };
+    let mut directory = [0; 512];
+    let length = usize::from(part.length);
+    let from = (record.host_path + PART) as *const u8;
+    let Some(copy) = directory.get_mut(..length) else {
+        forget_host_path(record);
+        return;
+    };
+    unsafe { core::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), length) };
+    let copy = copy.strip_suffix(b"/").unwrap_or(copy);
+    let slash: &[u8] = if copy.is_empty() { b"" } else { b"/" };
+    forget_host_path(record);
+    put_host_path(record, part.extra, &[copy, slash, name]);
+}
+
+/// A socket address of the call, as the host has it.
+#[cold]
+#[inline(never)]
+pub fn host_address(bytes: &[u8]) {
+    let head = PartHead {
+        kind: kind::HOST_ADDRESS,
+        ..PartHead::default()
+    };
+    me().record.own(head, &[bytes]);
+}
+
+/// A process, thread or group that the call names.
+#[cold]
+#[inline(never)]
+pub fn host_pid(zone: u32, host: u32) {
+    let head = PartHead {
+        kind: kind::HOST_PID,
+        length: 0,
+        extra: zone,
+        value: host.into(),
+    };
+    me().record.own(head, &[]);
+}

@@ -1,0 +1,352 @@
+//! `zone trace`.
+
+use crate::control::{Reply, Request, Traced};
+use crate::error::{Doing, Error, Result};
+use crate::home::Home;
+use crate::terminal::{Signals, tell};
+use crate::trace::calls::{Calls, Event};
+use crate::trace::file::{Fault, Reader};
+use crate::trace::filter::Filter;
+use crate::trace::summary::Summary;
+use crate::trace::{json, text};
+use crate::zone::channel::Channel;
+use crate::zone::{Name, Zone};
+use clap::ValueEnum;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Follow the system calls of a running zone's programs, or show a recorded trace
+///
+/// Shown are the calls that zones translate (those about files, processes, users, sockets, signals and
+/// the like), in the zone's terms and where they differ in the host's:
+/// `openat(AT_FDCWD, "/etc/passwd" -> web1:etc/passwd, O_RDONLY) = 3`. Calls that need no translation,
+/// such as read, write, mmap, futex and exit_group, are the kernel's and are not seen: use strace for
+/// those. Programs need not be started anew, and run on as fast as before when it ends.
+///
+/// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses: call, comm and path
+/// with =, !=, ~ and !~ (~ takes a pattern: `*` within a component, `**` over components, `?`); pid,
+/// tid, result and latency (ns, us, ms, s) with =, !=, <, <=, >, >=; errno = ENOENT; failed; and the
+/// classes %file, %net, %process, %user, %signal, %ipc, %desc. For example
+/// `-e 'path ~ "/etc/**" and failed' -e 'latency > 10ms'`.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    recorded: Option<Recorded>,
+    /// Name of the zone
+    #[arg(value_parser = super::name, required = true)]
+    name: Option<Name>,
+    /// Show only the calls of this process of the zone
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
+    /// Record all calls into a file, for `zone trace read`
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time"])]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+#[derive(clap::Subcommand)]
+enum Recorded {
+    /// Show a trace that `zone trace -o` or `zone run --trace` has recorded
+    Read {
+        /// The trace
+        file: PathBuf,
+        #[command(flatten)]
+        shown: Shown,
+    },
+}
+
+/// What is shown, and how.
+#[derive(clap::Args)]
+struct Shown {
+    /// Show only calls that meet a condition; of several, any
+    #[arg(short = 'e', long = "filter", id = "filter", value_name = "FILTER", value_parser = filter)]
+    filters: Vec<Filter>,
+    /// How to show them
+    #[arg(long, value_enum, default_value_t = Format::Strace)]
+    format: Format,
+    /// Show the time of the day (UTC) at which a call began
+    #[arg(short, long)]
+    time: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line a call, as strace(1) does
+    Strace,
+    /// One JSON document a line; docs/TRACE.md has the schema
+    Json,
+    /// Counts, errors, times and the slowest calls, at the end
+    Summary,
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    text.parse()
+        .map_err(|mistake: crate::trace::filter::Mistake| mistake.to_string())
+}
+
+impl Args {
+    pub(super) fn run(self, home: &Home) -> Result<u8> {
+        if let Some(Recorded::Read { file, shown }) = self.recorded {
+            return read(&file, &shown);
+        }
+        let name = self.name.expect("clap has asked for it");
+        let zone = Zone::open(home, &name, "trace")?;
+        let mut shown = self.shown;
+        if let Some(pid) = self.pid {
+            shown.filters = match shown.filter() {
+                Some(filter) => vec![Filter::of_process(pid).and(filter)],
+                None => vec![Filter::of_process(pid)],
+            };
+        }
+        match self.output {
+            Some(file) => {
+                let signals = Signals::hold()?;
+                let recording = record(&zone, &file)?;
+                tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
+                recording.wait(&signals)
+            }
+            None => follow(&zone, &shown),
+        }
+        .map(|()| 0)
+    }
+}
+
+/// A trace that goes on, of which this is the end that ends it.
+pub(super) struct Recording<'a> {
+    zone: &'a Zone,
+    channel: Channel,
+}
+
+/// Has the monitor record all calls into a new file.
+pub(super) fn record<'a>(zone: &'a Zone, file: &Path) -> Result<Recording<'a>> {
+    let to = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(file)
+        .doing("write", file.display())?;
+    begin(zone, to.as_fd())
+}
+
+fn begin<'a>(zone: &'a Zone, to: BorrowedFd<'_>) -> Result<Recording<'a>> {
+    let object = || format!("the monitor of zone {}", zone.name());
+    let channel = zone.connect("trace")?;
+    channel
+        .send(&Request::Trace, &[to])
+        .doing("ask", object())?;
+    match channel.receive::<Reply>().doing("ask", object())? {
+        Some((Reply::Ok, _)) => {}
+        Some((Reply::Error { message }, _)) => return Err(Error::Monitor(message)),
+        Some((other, _)) => return Err(super::ports::unexpected(zone, &other)),
+        None => return Err(zone.ended("trace")),
+    }
+    channel.wait_for_ever().doing("wait for", object())?;
+    Ok(Recording { zone, channel })
+}
+
+impl Recording<'_> {
+    /// Ends it; what was called until now is recorded.
+    pub(super) fn end(self) -> Result<()> {
+        // The zone may have ended by itself, and all be there.
+        let _ = self.channel.send(&Request::Untrace, &[]);
+        self.ended()
+    }
+
+    /// Waits until the user or the zone ends it. A second time, the user does not wait for the rest.
+    fn wait(self, signals: &Signals) -> Result<()> {
+        for _ in 0..2 {
+            let signal = signals
+                .wait(self.channel.as_fd())
+                .doing("wait for", "a signal")?;
+            if signal.is_none() {
+                return self.ended();
+            }
+            let _ = self.channel.send(&Request::Untrace, &[]);
+        }
+        Ok(())
+    }
+
+    /// What the monitor says of it, once it has ended.
+    fn ended(&self) -> Result<()> {
+        let reply = self.channel.receive::<Reply>();
+        match reply.doing(
+            "ask",
+            format_args!("the monitor of zone {}", self.zone.name()),
+        )? {
+            Some((Reply::Traced(traced), _)) => {
+                tell(&format!("zone {}: {}", self.zone.name(), said(&traced)));
+                Ok(())
+            }
+            Some((Reply::Error { message }, _)) => Err(Error::Monitor(message)),
+            Some((other, _)) => Err(super::ports::unexpected(self.zone, &other)),
+            None => Err(self.zone.ended("trace")),
+        }
+    }
+}
+
+fn said(traced: &Traced) -> String {
+    let mut text = format!("{} calls were recorded", traced.calls);
+    if traced.dropped != 0 {
+        text += &format!(", {} were not since they came too fast", traced.dropped);
+    }
+    if traced.skipped != 0 {
+        text += &format!(", {} were and could not be written in time", traced.skipped);
+    }
+    text
+}
+
+/// Shows calls as they are made.
+fn follow(zone: &Zone, shown: &Shown) -> Result<()> {
+    let signals = Signals::hold()?;
+    let (from, to) = pipe2(OFlag::O_CLOEXEC).doing("make", "a pipe")?;
+    let recording = begin(zone, to.as_fd())?;
+    drop(to);
+    tell(&format!(
+        "zone {}: its calls are shown until Ctrl-C",
+        zone.name()
+    ));
+    std::thread::scope(|scope| {
+        let channel = &recording.channel;
+        let shower = scope.spawn(|| {
+            let result = shown.show(File::from(from));
+            if matches!(result, Err(Failure::Output(_))) {
+                // Nobody reads what we show: the trace is over.
+                channel.close();
+            }
+            result
+        });
+        let mut is_asked = false;
+        let ended = loop {
+            match signals
+                .wait(channel.as_fd())
+                .doing("wait for", "a signal")?
+            {
+                None => break recording.ended(),
+                // A second time, the user does not wait for the rest.
+                Some(_) if is_asked => std::process::exit(0),
+                Some(_) => {
+                    let _ = channel.send(&Request::Untrace, &[]);
+                    is_asked = true;
+                }
+            }
+        };
+        match shower.join() {
+            Ok(Ok(_)) => ended,
+            Ok(Err(failure)) => failure.told("show", format_args!("zone {}", zone.name())),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Shows a trace that was recorded.
+fn read(file: &Path, shown: &Shown) -> Result<u8> {
+    let from = File::open(file).doing("read", file.display())?;
+    match shown.show(BufReader::new(from)) {
+        Ok(None) => tell(&format!(
+            "zone: {} ends early: what wrote it was ended, or still writes",
+            file.display()
+        )),
+        Ok(Some(0)) => {}
+        Ok(Some(skipped)) => tell(&format!(
+            "zone: {skipped} calls are not there: they could not be written in time"
+        )),
+        Err(failure) => failure.told("read", file.display())?,
+    }
+    Ok(0)
+}
+
+/// Why no more is shown.
+enum Failure {
+    Trace(Fault),
+    Output(io::Error),
+}
+
+impl Failure {
+    fn told(self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
+        match self {
+            // Whoever reads what we show has seen enough.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Self::Output(error) | Self::Trace(Fault::Io(error)) => {
+                Err(error).doing(operation, object)
+            }
+            Self::Trace(fault @ (Fault::NoTrace | Fault::Version(_))) => Err(Error::refused(
+                operation,
+                object,
+                fault,
+                "`zone trace NAME -o FILE` and `zone run --trace=FILE` record one",
+            )),
+            Self::Trace(fault) => Err(Error::refused(
+                operation,
+                object,
+                fault,
+                "what stands before that was shown",
+            )),
+        }
+    }
+}
+
+impl Shown {
+    /// All filters in one.
+    fn filter(&self) -> Option<Filter> {
+        self.filters.iter().cloned().reduce(Filter::or)
+    }
+
+    /// Shows a trace to its end. Gives how many calls it says were skipped, if it ended in good order.
+    fn show(&self, from: impl Read) -> Result<Option<u64>, Failure> {
+        let mut reader = Reader::new(from).map_err(Failure::Trace)?;
+        let mut to = BufWriter::new(io::stdout().lock());
+        let (mut calls, mut summary) = (Calls::default(), Summary::default());
+        let filter = self.filter();
+        if self.format == Format::Json {
+            put(&mut to, &json::start(reader.start()))?;
+        }
+        let mut show = |events: Vec<Event>, to: &mut dyn Write| {
+            for event in &events {
+                if let (Some(filter), Event::Call { call, has_ended }) = (&filter, event)
+                    && !filter.holds(call, *has_ended)
+                {
+                    continue;
+                }
+                match self.format {
+                    Format::Summary => summary.take(event),
+                    Format::Json => put(to, &json::line(event))?,
+                    Format::Strace => put(to, &text::line(event, self.time))?,
+                }
+            }
+            Ok(())
+        };
+        let fault = loop {
+            if reader.is_at_end_of_block() {
+                to.flush().map_err(Failure::Output)?;
+            }
+            match reader.next_entry() {
+                Ok(Some(entry)) => show(calls.take(entry), &mut to)?,
+                Ok(None) => break None,
+                Err(fault) => break Some(fault),
+            }
+        };
+        show(calls.left(), &mut to)?;
+        match self.format {
+            Format::Summary => put(&mut to, &summary.text().trim_end())?,
+            Format::Json => put(&mut to, &json::end(calls.skipped()))?,
+            Format::Strace => {}
+        }
+        to.flush().map_err(Failure::Output)?;
+        match fault {
+            Some(fault) => Err(Failure::Trace(fault)),
+            None => Ok(calls.skipped()),
+        }
+    }
+}
+
+fn put(to: &mut dyn Write, line: &dyn std::fmt::Display) -> Result<(), Failure> {
+    writeln!(to, "{line}").map_err(Failure::Output)
+}

@@ -1,0 +1,107 @@
+//! Patterns of names: `?` is one character and `*` any number of them, both of one component; `**` goes
+//! over components too.
+
+/// A pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Glob(Vec<Piece>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece {
+    Byte(u8),
+    /// `?`
+    One,
+    /// `*`
+    Some,
+    /// `**`
+    All,
+}
+
+impl Glob {
+    /// A pattern of this text.
+    pub(super) fn new(text: &str) -> Self {
+        let mut pieces = Vec::new();
+        for byte in text.bytes() {
+            match (byte, pieces.last()) {
+                (b'*', Some(Piece::Some | Piece::All)) => {
+                    pieces.pop();
+                    pieces.push(Piece::All);
+                }
+                (b'*', _) => pieces.push(Piece::Some),
+                (b'?', _) => pieces.push(Piece::One),
+                (byte, _) => pieces.push(Piece::Byte(byte)),
+            }
+        }
+        Self(pieces)
+    }
+
+    /// The text itself, whatever stands in it.
+    pub(super) fn exact(text: &str) -> Self {
+        Self(text.bytes().map(Piece::Byte).collect())
+    }
+
+    /// Whether all of a text is so.
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        // Which beginnings of the pattern match what was seen: no way takes longer than both lengths
+        // multiplied.
+        let mut now = vec![false; self.0.len() + 1];
+        now[0] = true;
+        self.skip(&mut now);
+        for &byte in text {
+            let mut next = vec![false; self.0.len() + 1];
+            for (at, piece) in self.0.iter().enumerate().filter(|(at, _)| now[*at]) {
+                match piece {
+                    Piece::Byte(wanted) => next[at + 1] |= *wanted == byte,
+                    Piece::One => next[at + 1] |= byte != b'/',
+                    Piece::Some => next[at] |= byte != b'/',
+                    Piece::All => next[at] = true,
+                }
+            }
+            self.skip(&mut next);
+            now = next;
+        }
+        now[self.0.len()]
+    }
+
+    /// `*` may stand for nothing.
+    fn skip(&self, now: &mut [bool]) {
+        for (at, piece) in self.0.iter().enumerate() {
+            if now[at] && matches!(piece, Piece::Some | Piece::All) {
+                now[at + 1] = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Glob;
+
+    #[test]
+    fn stars_and_components() {
+        for (pattern, text, is) in [
+            ("/etc/**", "/etc/apache2/ports.conf", true),
+            ("/etc/**", "/etc", false),
+            ("/etc/*", "/etc/passwd", true),
+            ("/etc/*", "/etc/apache2/ports.conf", false),
+            ("**/*.conf", "/etc/apache2/ports.conf", true),
+            ("*.conf", "ports.conf", true),
+            ("?", "/", false),
+            ("a?c", "abc", true),
+            ("", "", true),
+            ("", "a", false),
+            ("**", "", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c", false),
+        ] {
+            assert_eq!(
+                Glob::new(pattern).matches(text.as_bytes()),
+                is,
+                "{pattern} {text}"
+            );
+        }
+        assert!(Glob::exact("a*").matches(b"a*") && !Glob::exact("a*").matches(b"ab"));
+        // No pattern takes for ever.
+        let long = [b'a'; 4096];
+        assert!(!Glob::new(&"*a".repeat(200)).matches(&[&long[..], b"b"].concat()));
+    }
+}

@@ -1,0 +1,203 @@
+//! A trace as lines of JSON. The schema stands in docs/TRACE.md; [`VERSION`] changes with whatever a
+//! reader of an earlier one would not understand.
+
+use super::calls::Event;
+use super::entry::{Call, Start};
+use super::show::{self, Argument};
+use picozone_personality::trace::flags;
+use picozone_syscalls::{Kind, errno_of};
+use serde_json::{Map, Value, json};
+
+/// Version of the schema.
+pub const VERSION: u32 = 1;
+
+/// The first line.
+#[must_use]
+pub fn start(start: &Start) -> Value {
+    json!({ "type": "trace", "version": VERSION, "zone": start.zone, "time_ns": start.time })
+}
+
+/// The last line; `skipped` calls were recorded and not written, none is known where the trace did not
+/// end in good order.
+#[must_use]
+pub fn end(skipped: Option<u64>) -> Value {
+    json!({ "type": "end", "whole": skipped.is_some(), "skipped": skipped })
+}
+
+/// The line of an event.
+#[must_use]
+pub fn line(event: &Event) -> Value {
+    match event {
+        Event::Call { call, has_ended } => {
+            let mut line = front("call", call);
+            let mut put = |key: &str, value: Value| line.insert(key.to_owned(), value);
+            put("call", show::name(call.nr).into());
+            put("nr", call.nr.into());
+            let args = show::arguments(call, *has_ended);
+            put("args", args.iter().map(argument).collect());
+            if picozone_syscalls::row(call.nr).is_none() {
+                put("words", call.args.to_vec().into());
+            }
+            put("ended", (*has_ended).into());
+            if *has_ended {
+                put("duration_ns", call.duration.into());
+                put("result", call.result.into());
+                if let Some(errno) = errno_of(call.result) {
+                    let name = errno.name().map_or(Value::Null, Into::into);
+                    put("errno", name);
+                }
+            }
+            put("cut", (call.flags & flags::CUT != 0).into());
+            let way = if call.flags & flags::BY_SIGNAL == 0 {
+                "jump"
+            } else {
+                "signal"
+            };
+            put("entered_by", way.into());
+            put("text", show::call(call, *has_ended).into());
+            line.into()
+        }
+        Event::Began { call, program } => {
+            let mut line = front("program", call);
+            line.insert("path".to_owned(), bytes(program));
+            line.into()
+        }
+        Event::Dropped { host_tid, count } => {
+            json!({ "type": "dropped", "host_tid": host_tid.0, "count": count })
+        }
+        Event::Garbled { host_tid } => json!({ "type": "garbled", "host_tid": host_tid.0 }),
+    }
+}
+
+fn front(what: &str, call: &Call) -> Map<String, Value> {
+    let front = json!({
+        "type": what,
+        "time_ns": call.time,
+        "pid": call.pid.0,
+        "tid": call.tid.0,
+        "host_tid": call.host_tid.0,
+        "comm": call.comm,
+    });
+    match front {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn argument(argument: &Argument) -> Value {
+    let mut value = Map::new();
+    value.insert("name".into(), argument.name.into());
+    value.insert("word".into(), argument.word.into());
+    value.insert("text".into(), argument.text.as_str().into());
+    if is_flags(argument.kind) {
+        let names = argument.text.split('|').filter(|name| *name != "0");
+        value.insert("flags".into(), names.collect());
+    }
+    if let Some(host) = &argument.host {
+        value.insert("host".into(), host.as_str().into());
+    }
+    value.into()
+}
+
+const fn is_flags(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::OpenFlags
+            | Kind::AtFlags
+            | Kind::AccessMode
+            | Kind::Prot
+            | Kind::MapFlags
+            | Kind::CloneFlags
+            | Kind::WaitOptions
+            | Kind::SocketType
+            | Kind::SocketFlags
+    )
+}
+
+/// Bytes as text, or where they are none in base64.
+fn bytes(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => json!({ "base64": base64(bytes) }),
+    }
+}
+
+/// RFC 4648.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let mut group = [0; 3];
+        group[..chunk.len()].copy_from_slice(chunk);
+        let [a, b, c] = group.map(usize::from);
+        let letters = [
+            a >> 2,
+            (a & 3) << 4 | b >> 4,
+            (b & 15) << 2 | c >> 6,
+            c & 63,
+        ];
+        for (i, letter) in letters.into_iter().enumerate() {
+            let letter = if i <= chunk.len() {
+                LETTERS[letter]
+            } else {
+                b'='
+            };
+            text.push(letter.into());
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::entry::tests::sample;
+
+    #[test]
+    fn a_call_has_its_arguments_as_data() {
+        let call = sample();
+        let event = Event::Call {
+            call,
+            has_ended: true,
+        };
+        let expected = json!({
+            "type": "call", "time_ns": 1_000_000_000u64, "pid": 7, "tid": 7, "host_tid": 48213,
+            "comm": "apache2", "call": "openat", "nr": 257,
+            "args": [
+                { "name": "dirfd", "word": 0xffff_ff9cu32, "text": "AT_FDCWD" },
+                { "name": "pathname", "word": 0x7000, "text": "\"/etc/passwd\"",
+                  "host": "web1:etc/passwd" },
+                { "name": "flags", "word": 0o2_000_000, "text": "O_RDONLY|O_CLOEXEC",
+                  "flags": ["O_RDONLY", "O_CLOEXEC"] },
+            ],
+            "ended": true, "duration_ns": 2500, "result": 3, "cut": false, "entered_by": "jump",
+            "text": "openat(AT_FDCWD, \"/etc/passwd\" -> web1:etc/passwd, O_RDONLY|O_CLOEXEC) = 3",
+        });
+        assert_eq!(line(&event), expected);
+        let failed = Event::Call {
+            call: Call {
+                result: -2,
+                ..sample()
+            },
+            has_ended: true,
+        };
+        assert_eq!(line(&failed)["errno"], "ENOENT");
+        let open = Event::Call {
+            call: sample(),
+            has_ended: false,
+        };
+        assert_eq!(line(&open)["result"], Value::Null);
+    }
+
+    #[test]
+    fn what_is_no_text_is_base64() {
+        assert_eq!(bytes(b"/usr/bin/env"), "/usr/bin/env");
+        for (from, to) in [
+            (&b"\xff"[..], "/w=="),
+            (b"\xff\xfe", "//4="),
+            (b"\xff\xfe\xfd", "//79"),
+        ] {
+            assert_eq!(bytes(from), json!({ "base64": to }));
+        }
+    }
+}

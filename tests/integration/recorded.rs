@@ -1,0 +1,371 @@
+//! `zone trace` and `zone run --trace`: what guests call is recorded and shown as it was.
+
+use crate::harness::{self, Home, LIMIT, Running, Zone, eventually, in_each_role, program, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+in_each_role!(
+    calls_come_in_their_order_with_their_results,
+    both_sides_are_shown,
+    a_running_program_is_followed_and_left,
+    lines_are_those_of_strace,
+    what_finds_no_room_is_counted,
+    a_guest_that_forges_records_harms_nobody,
+    a_file_that_is_no_trace_is_refused,
+);
+
+/// The lines that `zone trace read FILE --format json` and these words show.
+fn read(home: &Home, file: &Path, words: &[&str]) -> Vec<Value> {
+    let file = file.to_str().expect("text");
+    let mut all = vec!["trace", "read", file, "--format", "json"];
+    all.extend(words);
+    let text = home.zone(&all).ok();
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+    text.lines().map(line).collect()
+}
+
+/// Those of them that are calls of programs of this name.
+fn calls_of(lines: &[Value], comm: &str) -> Vec<Value> {
+    let of = |line: &&Value| line["type"] == "call" && line["comm"] == comm;
+    lines.iter().filter(of).cloned().collect()
+}
+
+fn text_of(call: &Value) -> &str {
+    call["text"].as_str().expect("each call has a text")
+}
+
+/// A zone with the guest in its `/w`.
+fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
+    let zone = home.boot(name);
+    harness::copy_program(&harness::guest("recorded"), &zone.root().join("recorded"));
+    zone.sh("mkdir /w");
+    zone
+}
+
+/// A trace of a zone into a file, which has begun.
+fn trace(zone: &Zone, file: &Path) -> Running {
+    let file = file.to_str().expect("text");
+    let running = zone.home().start(&["trace", zone.name(), "-o", file]);
+    if file != "/dev/null" {
+        eventually("the trace begins", || {
+            (fs::metadata(file).ok()?.len() > 12).then_some(())
+        });
+    }
+    running
+}
+
+/// Ends it as a user does; gives what is said of it.
+fn end(running: Running) -> String {
+    let pid = Pid::from_raw(running.id().cast_signed());
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let output = running.wait(LIMIT);
+    assert_eq!(output.status, 0, "{output:?}");
+    output.stderr
+}
+
+/// What the guest's calls came to, by itself.
+fn said(output: &str) -> Vec<(String, i64)> {
+    let of = |line: &str| {
+        let (name, result) = line.split_once(' ').expect("name and result");
+        (name.to_owned(), result.parse().expect("a number"))
+    };
+    output.lines().map(of).collect()
+}
+
+/// The calls of `recorded calls`, its first and last one included.
+fn between(calls: Vec<Value>) -> Vec<Value> {
+    let at = |name: &str| {
+        let is = |call: &Value| text_of(call).starts_with(&format!("access(\"{name}\""));
+        calls.iter().position(is).expect("it made that call")
+    };
+    calls[at("begin")..=at("end")].to_vec()
+}
+
+fn calls_come_in_their_order_with_their_results(home: &Home) {
+    let zone = boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let option = format!("--trace={}", file.display());
+    let words = ["run", "z", &option, "-w", "/w", "--", "/recorded", "calls"];
+    let said = said(&home.zone(&words).ok());
+    assert_eq!(said.len(), 23);
+    let lines = read(home, &file, &[]);
+    assert_eq!(
+        (&lines[0]["type"], &lines[0]["version"], &lines[0]["zone"]),
+        (&"trace".into(), &1.into(), &"z".into())
+    );
+    let last = lines.last().expect("an end");
+    assert_eq!(
+        (&last["type"], &last["whole"]),
+        (&"end".into(), &true.into())
+    );
+    let calls = between(calls_of(&lines, "recorded"));
+    let recorded: Vec<(String, i64)> = calls
+        .iter()
+        .map(|call| {
+            let result = call["result"].as_i64().expect("it ended");
+            (call["call"].as_str().expect("a name").to_owned(), result)
+        })
+        .collect();
+    assert_eq!(recorded, said);
+    // All were made by one thread, one after the other.
+    let pids: Vec<&Value> = calls.iter().map(|call| &call["pid"]).collect();
+    assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+    let times: Vec<u64> = calls
+        .iter()
+        .map(|call| call["time_ns"].as_u64().expect("a time"))
+        .collect();
+    assert!(times.is_sorted(), "{times:?}");
+    // A zone that is not traced any more gives the memory back, and goes on.
+    assert_eq!(zone.sh("echo well"), "well\n");
+    let summary = ["trace", "read", file.to_str().expect("text")];
+    let summary = home.zone(&[&summary[..], &["--format", "summary"]].concat());
+    assert!(summary.ok().contains("access ENOENT"));
+}
+
+fn both_sides_are_shown(home: &Home) {
+    let zone = boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let running = trace(&zone, &file);
+    zone.sh("cat /etc/passwd >/dev/null; sleep 1000 & kill $!; cd /w; mkdir /w/a; mv /w/a /w/b");
+    let python = program("addresses of both sides", "python3").is_some();
+    if python {
+        let script = "import socket; socket.socket().bind(('0.0.0.0', 8000))";
+        zone.run(&["python3", "-c", script]).ok();
+    }
+    end(running);
+    let lines = read(home, &file, &["-e", "not failed"]);
+    let texts: Vec<&str> = lines
+        .iter()
+        .filter(|line| line["type"] == "call")
+        .map(text_of)
+        .collect();
+    let has = |start: &str, part: &str| {
+        let is = |text: &&str| text.starts_with(start) && text.contains(part);
+        assert!(texts.iter().any(is), "{start}..{part}: {texts:#?}");
+    };
+    has(
+        "openat(AT_FDCWD, \"/etc/passwd\"",
+        " -> z:etc/passwd, O_RDONLY",
+    );
+    has("mkdir(\"/w/a\" -> z:w/a, 0777)", " = 0");
+    has("rename", "\"/w/a\" -> z:w/a");
+    has("rename", "\"/w/b\" -> z:w/b");
+    has("kill(", ", SIGTERM) = 0");
+    has(
+        "execve(\"/usr/bin/cat\", [\"cat\", \"/etc/passwd\"], ",
+        " = 0",
+    );
+    if python {
+        has("bind(", ", 0.0.0.0:8000 -> 127.");
+    }
+    // The number on the host is the one that the host shows.
+    let kill = lines.iter().find(|line| line["call"] == "kill");
+    let kill = &kill.expect("it was made")["args"][0];
+    let host: u32 = kill["host"].as_str().expect("both").parse().expect("a pid");
+    assert!(u64::from(host) != kill["word"].as_u64().expect("a word"));
+    let forks = lines.iter().filter_map(|line| line["text"].as_str());
+    let made = format!(" = {} -> {host}", kill["text"].as_str().expect("a text"));
+    assert!(
+        forks.into_iter().any(|text| text.ends_with(&made)),
+        "{made}"
+    );
+}
+
+/// A program that ran before, between two traces, and after.
+fn a_running_program_is_followed_and_left(home: &Home) {
+    let zone = boot(home, "z");
+    let script =
+        "mkfifo /w/go; while read name; do test -e /etc/$name; echo $name >>/w/said; done <>/w/go";
+    let command = format!("({script}) >/dev/null 2>&1 &");
+    zone.sh(&command);
+    let work = zone.root().join("w");
+    let tell = |name: &str| {
+        eventually("the program listens", || {
+            let go = fs::OpenOptions::new().write(true).open(work.join("go"));
+            go.ok()?.write_all(format!("{name}\n").as_bytes()).ok()
+        });
+        eventually("the program has heard", || {
+            let said = fs::read_to_string(work.join("said")).ok()?;
+            said.lines().any(|line| line == name).then_some(())
+        });
+    };
+    tell("zero");
+    let mut found = Vec::new();
+    for (during, after) in [("one", "two"), ("three", "four")] {
+        let file = home.dir().join(during);
+        let running = trace(&zone, &file);
+        tell(during);
+        end(running);
+        tell(after);
+        let lines = read(home, &file, &["-e", "path ~ \"/etc/*\""]);
+        let paths = lines.iter().filter_map(|line| line["text"].as_str());
+        let asked = paths.filter(|text| {
+            ["zero", "one", "two", "three", "four"]
+                .iter()
+                .any(|name| text.contains(&format!("\"/etc/{name}\"")))
+        });
+        found.push(asked.map(str::to_owned).collect::<Vec<_>>());
+    }
+    let [first, second] = &found[..] else {
+        panic!("two traces")
+    };
+    assert!(!first.is_empty() && first.iter().all(|text| text.contains("/etc/one")));
+    assert!(!second.is_empty() && second.iter().all(|text| text.contains("/etc/three")));
+}
+
+/// A line of ours without what things are on the host.
+fn without_host(text: &str) -> String {
+    let mut pieces = text.split(" -> ");
+    let mut line = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        line += &piece[piece.find([',', ')']).unwrap_or(piece.len())..];
+    }
+    line
+}
+
+/// The same program under strace on the host.
+fn lines_are_those_of_strace(home: &Home) {
+    let Some(strace) = program("the text of strace", "strace") else {
+        return;
+    };
+    boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let option = format!("--trace={}", file.display());
+    let words = ["run", "z", &option, "-w", "/w", "--", "/recorded", "calls"];
+    home.zone(&words).ok();
+    let lines = read(home, &file, &[]);
+    // What is known of the host stands on our side only.
+    let ours: Vec<String> = between(calls_of(&lines, "recorded"))
+        .iter()
+        .map(|call| without_host(text_of(call)))
+        .collect();
+    let work = home.dir().join("natively");
+    run(home.host(Path::new("/bin/mkdir")).arg(&work), LIMIT).ok();
+    let mut command = home.host(&strace);
+    command
+        .args(["-a", "1", "-o", "said"])
+        .arg(harness::guest("recorded"))
+        .arg("calls")
+        .current_dir(&work);
+    let output = run(&mut command, LIMIT);
+    if output.status != 0 && output.stdout.is_empty() {
+        harness::skip("the text of strace", "the host lets nobody trace");
+        return;
+    }
+    let text = fs::read_to_string(work.join("said")).expect("strace has written it");
+    let theirs: Vec<&str> = text.lines().collect();
+    let at = |start: &str| {
+        let mut lines = theirs.iter();
+        lines.position(|line| line.starts_with(start)).expect(start)
+    };
+    let theirs = &theirs[at("access(\"begin\"")..=at("access(\"end\"")];
+    assert_eq!(ours, theirs);
+}
+
+/// While nobody reads the rings they overflow: all calls are recorded, or counted as not.
+fn what_finds_no_room_is_counted(home: &Home) {
+    const CALLS: u64 = 20_000;
+    let zone = boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let running = trace(&zone, &file);
+    let script = format!("cd /w; exec /recorded flood {CALLS}");
+    let guest = harness::start(&mut zone.command(&["sh", "-c", &script]));
+    let work = zone.root().join("w");
+    let has_said = |what: &str| {
+        eventually(what, || {
+            let said = fs::read_to_string(work.join("said")).ok()?;
+            said.lines().any(|line| line == what).then_some(())
+        });
+    };
+    has_said("ready");
+    let monitor = Pid::from_raw(zone.monitor());
+    kill(monitor, Signal::SIGSTOP).expect("it runs");
+    let go = fs::OpenOptions::new().write(true).open(work.join("go"));
+    go.expect("it is there")
+        .write_all(b"go\n")
+        .expect("written");
+    has_said("done");
+    kill(monitor, Signal::SIGCONT).expect("it runs");
+    guest.wait(LIMIT).ok();
+    let said = end(running);
+    let lines = read(home, &file, &[]);
+    let pids = lines
+        .iter()
+        .filter(|line| line["call"] == "getpid" && line["comm"] == "recorded");
+    let recorded = pids.count() as u64;
+    let dropped = lines.iter().filter(|line| line["type"] == "dropped");
+    let dropped: u64 = dropped.filter_map(|line| line["count"].as_u64()).sum();
+    assert!(dropped > 0 && recorded > 1000, "{recorded} {dropped}");
+    // The guest may have asked for its pid before.
+    let all = recorded + dropped;
+    assert!((CALLS..CALLS + 200).contains(&all), "{recorded} {dropped}");
+    assert!(said.contains(&format!(", {dropped} were not")), "{said}");
+}
+
+fn a_guest_that_forges_records_harms_nobody(home: &Home) {
+    let (cage, other) = (home.boot("cage"), boot(home, "z"));
+    let place = cage.root().join("hostile_trace");
+    harness::copy_program(&harness::guest("hostile_trace"), &place);
+    let file = home.dir().join("out.zt");
+    let tracing = [trace(&cage, Path::new("/dev/null")), trace(&other, &file)];
+    let output = cage.run(&["/hostile_trace", "100000"]);
+    assert_eq!(output.ok(), "still runs\n");
+    let said = said(&other.run(&["sh", "-c", "cd /w; exec /recorded calls"]).ok());
+    // Its monitor serves on, and ends what was begun.
+    assert_eq!(cage.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+    for running in tracing {
+        assert!(end(running).contains("calls were recorded"));
+    }
+    let calls = between(calls_of(&read(home, &file, &[]), "recorded"));
+    let results: Vec<i64> = calls
+        .iter()
+        .filter_map(|call| call["result"].as_i64())
+        .collect();
+    assert_eq!(
+        results,
+        said.iter().map(|(_, result)| *result).collect::<Vec<_>>()
+    );
+    // And once more from the start, after all that.
+    let again = trace(&cage, &home.dir().join("again.zt"));
+    assert_eq!(cage.sh("test -e /etc/again; echo well"), "well\n");
+    end(again);
+    let lines = read(
+        home,
+        &home.dir().join("again.zt"),
+        &["-e", "path = \"/etc/again\""],
+    );
+    assert!(lines.iter().any(|line| line["type"] == "call"), "{lines:?}");
+}
+
+fn a_file_that_is_no_trace_is_refused(home: &Home) {
+    let place: PathBuf = home.dir().join("none.zt");
+    let mut shell = home.host(Path::new("/bin/sh"));
+    let write = |shell: &mut Command, text: &str| {
+        run(
+            shell
+                .args(["-c", "printf %s \"$1\" >\"$2\"", "sh", text])
+                .arg(&place),
+            LIMIT,
+        )
+        .ok();
+    };
+    write(&mut shell, "#!/bin/sh");
+    let file = place.to_str().expect("text");
+    let stderr = home.zone(&["trace", "read", file]).fails(125);
+    assert!(stderr.contains("it is no trace of a zone"), "{stderr}");
+    let stderr = home
+        .zone(&["trace", "read", file, "-e", "pid = x"])
+        .fails(125);
+    assert!(
+        stderr.contains("a number is missing, at column 7"),
+        "{stderr}"
+    );
+    home.create("down");
+    let stderr = home.zone(&["trace", "down"]).fails(125);
+    assert!(stderr.contains("it is installed, not running"), "{stderr}");
+}
