@@ -35,8 +35,8 @@ use picozone_personality::tables::TABLES_SIZE;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 /// Threads that serve guests.
@@ -464,17 +464,12 @@ fn become_init(
         return step("map the tables", &std::io::Error::last_os_error());
     }
     // A thread without the filter hands the listener over: behind it, sendmsg is not ours any more.
-    static LISTENER: AtomicI32 = AtomicI32::new(-1);
-    static SENT: AtomicI32 = AtomicI32::new(0);
+    // Both wait by futex(2), which no filter of zones stops: who spins takes the other's processor.
+    static LISTENER: OnceLock<i32> = OnceLock::new();
+    static IS_HANDED: OnceLock<bool> = OnceLock::new();
     let far = socket.as_raw_fd();
     let sender = std::thread::Builder::new().spawn(move || {
-        let fd = loop {
-            match LISTENER.load(Ordering::Acquire) {
-                -1 => std::thread::yield_now(),
-                fd => break fd,
-            }
-        };
-        let fds = [fd];
+        let fds = [*LISTENER.wait()];
         let rights = [nix::sys::socket::ControlMessage::ScmRights(&fds)];
         let part = [std::io::IoSlice::new(b"l")];
         let sent = nix::sys::socket::sendmsg::<()>(
@@ -486,12 +481,9 @@ fn become_init(
         );
         let mut word = [0u8; 2];
         let heard = nix::sys::socket::recv(far, &mut word, nix::sys::socket::MsgFlags::empty());
-        SENT.store(
-            if sent.is_ok() && heard == Ok(2) { 1 } else { 2 },
-            Ordering::Release,
-        );
+        let _ = IS_HANDED.set(sent.is_ok() && heard == Ok(2));
         loop {
-            std::thread::yield_now();
+            std::thread::park();
         }
     });
     if let Err(error) = sender {
@@ -502,16 +494,13 @@ fn become_init(
     let envp: [*const libc::c_char; 1] = [std::ptr::null()];
     let empty = picozone_personality::layout::TABLES_BASE
         + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
-    close_others(&[spawn.as_raw_fd(), socket.as_raw_fd()]);
+    close_others([spawn.as_raw_fd(), socket.as_raw_fd()]);
     let listener = match seccomp::install(trap) {
         Ok(listener) => std::mem::ManuallyDrop::new(listener),
         Err(error) => return step("install the filter", &error),
     };
-    LISTENER.store(listener.as_raw_fd(), Ordering::Release);
-    while SENT.load(Ordering::Acquire) == 0 {
-        std::hint::spin_loop();
-    }
-    if SENT.load(Ordering::Acquire) != 1 {
+    let _ = LISTENER.set(listener.as_raw_fd());
+    if !IS_HANDED.wait() {
         return "cannot hand the listener over".into();
     }
     // From here on only calls that the filter lets through from anybody: dup2 and execveat.
@@ -544,12 +533,18 @@ fn be_traced(socket: &OwnedFd) -> nix::Result<()> {
 }
 
 /// Everything but the standard descriptors, the reserved ones and these is closed.
-fn close_others(keep: &[i32]) {
-    for fd in 3..picozone_personality::layout::FD_BASE.cast_signed() {
-        if !keep.contains(&fd) {
+fn close_others(mut keep: [i32; 2]) {
+    keep.sort_unstable();
+    let mut first = 3;
+    for kept in keep
+        .into_iter()
+        .chain([picozone_personality::layout::FD_BASE.cast_signed()])
+    {
+        if first < kept {
             // SAFETY: these numbers belong to nobody who still runs here.
-            unsafe { libc::close(fd) };
+            unsafe { libc::syscall(libc::SYS_close_range, first, kept - 1, 0) };
         }
+        first = first.max(kept + 1);
     }
 }
 

@@ -320,6 +320,7 @@ fn fork(
     // The child inherits nothing that was sent to us, and may be sent something at once.
     let kept = core::mem::take(&mut thread.held_pending);
     thread.birth = commons().birth();
+    crate::socket::messages::be_forked();
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
     if result == 0 {
         // Only this thread lives on; what it knows of itself changes.

@@ -159,10 +159,11 @@ pub struct Thread {
     pub is_vfork: bool,
     /// Whether the exec is to begin with `PTRACE_TRACEME`.
     pub is_traced_from_exec: bool,
+    /// The handlers' block, where this thread began with handlers of its own. Before the long one: what
+    /// a fork writes lies in the region's first page.
+    pub own_handlers: Handlers,
     /// The process' block, where this thread began a process.
     pub own_process: Process,
-    /// The handlers' block, where this thread began with handlers of its own.
-    pub own_handlers: Handlers,
     /// Room for paths. Here, since few calls need what lies behind: each page costs every fork a fault.
     paths: Rooms,
     /// What [`Handlers::actions`] of `own_handlers` leads to.

@@ -282,13 +282,7 @@ fn open(thread: &Thread, front: &[u8], number: usize) -> Result<()> {
         must_be_told(thread, mount, rest)?;
         open_in_mount(mount, rest, how)?
     } else {
-        let mut at = PathBuf::new();
-        zone_path_of(thread, AT_CWD as u64, &mut at)?;
-        at.push(front).map_err(from_error)?;
-        let (mount, rest) = mounts().find_canonical(at.as_bytes());
-        must_be_told(thread, mount, rest)?;
-        let mut room = PathRoom::new();
-        openat2_raw(AT_CWD as u64, room.set(front)?.as_ptr() as u64, how)?
+        open_relative(thread, front, how)?
     };
     let to = u64::from(FD_PARENTS) + number as u64;
     let placed = room::with_number(to, || {
@@ -296,6 +290,18 @@ fn open(thread: &Thread, front: &[u8], number: usize) -> Result<()> {
     });
     close(fd);
     placed
+}
+
+/// Apart, so that the other way has no buffer on its stack.
+#[inline(never)]
+fn open_relative(thread: &Thread, front: &[u8], how: u64) -> Result<u64> {
+    let mut at = PathBuf::new();
+    zone_path_of(thread, AT_CWD as u64, &mut at)?;
+    at.push(front).map_err(from_error)?;
+    let (mount, rest) = mounts().find_canonical(at.as_bytes());
+    must_be_told(thread, mount, rest)?;
+    let mut room = PathRoom::new();
+    openat2_raw(AT_CWD as u64, room.set(front)?.as_ptr() as u64, how)
 }
 
 /// Whether whatever changes on the way to a directory is told by `Commons::moves`. A mount that the

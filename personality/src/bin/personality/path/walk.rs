@@ -223,6 +223,13 @@ pub(super) fn is_served(thread: &Thread, dirfd: u64) -> bool {
             return false;
         }
     }
+    is_served_by_path(thread, dirfd)
+}
+
+/// Apart, so that who asks has no buffer on its stack.
+#[cold]
+#[inline(never)]
+fn is_served_by_path(thread: &Thread, dirfd: u64) -> bool {
     let mut at = PathBuf::new();
     zone_path_of(thread, dirfd, &mut at).is_ok() && is_monitors(at.as_bytes())
 }

@@ -35,6 +35,11 @@ static mut AREA: [u8; messages::AREA_SIZE as usize] = [0; messages::AREA_SIZE as
 static TAKEN: AtomicU64 = AtomicU64::new(0);
 const LARGE_ONES: u64 = !0 << LARGE.start;
 
+/// Before a fork: looks where the child will look, whose page is then there already.
+pub fn be_forked() {
+    core::hint::black_box(TAKEN.load(Relaxed));
+}
+
 /// In the child of a fork: what other threads had taken is free.
 pub fn begin_process() {
     if TAKEN.load(Relaxed) != 0 {
