@@ -99,7 +99,7 @@ pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4, began: Instant) -
 /// (`get_timewait4_sock` of net/ipv4/tcp_ipv4.c), counted in the kernel's ticks.
 fn over_for(timer: &str) -> Option<Duration> {
     /// `TCP_TIMEWAIT_LEN` of net/tcp.h.
-    const WHOLE: Duration = Duration::from_mins(1);
+    const WHOLE: Duration = Duration::from_secs(60);
     /// A hundredth and the longest tick.
     const ROUNDED: Duration = Duration::from_millis(20);
     let left = u64::from_str_radix(timer.strip_prefix("03:")?, 16).ok()?;
