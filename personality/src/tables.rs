@@ -163,6 +163,8 @@ pub struct Tables {
     pub protected: Protected,
     /// Not 0 once a file of the zone had capabilities.
     pub capable: AtomicU32,
+    /// Not 0 once anybody of the zone has watched files (inotify(7)).
+    pub watched: AtomicU32,
     /// Not 0 once a socket of the zone has had an option beyond what the host gives.
     pub recorded_options: AtomicU32,
     /// Not 0 if the zone has copy-on-write mounts.

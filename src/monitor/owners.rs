@@ -19,6 +19,9 @@ use std::time::Duration;
 
 pub use crate::ownership::{FileId, Owner, identify};
 
+/// How long changes gather, which the journal has, before they are put into the store: each transaction
+/// has the disk write.
+const GATHERING: Duration = Duration::from_secs(1);
 /// How long the store is left alone after it has failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,12 @@ struct State {
 impl Gathered {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.attributes.is_empty()
     }
 }
 
@@ -173,8 +182,10 @@ impl Owners {
         if let Err(error) = state.journal.add(id, owner) {
             tracing::error!("cannot write the ownership journal: {error}");
         }
+        if state.is_empty() {
+            self.gathered.is_more.notify_one();
+        }
         state.changes.push((id, owner));
-        self.gathered.is_more.notify_one();
     }
 
     /// The same for what ends with its last descriptor: in the table only.
@@ -189,8 +200,10 @@ impl Owners {
         if let Err(error) = state.journal.add_attribute(&change) {
             tracing::error!("cannot write the ownership journal: {error}");
         }
+        if state.is_empty() {
+            self.gathered.is_more.notify_one();
+        }
         state.attributes.push(change);
-        self.gathered.is_more.notify_one();
     }
 
     /// Which file has this row of the table.
@@ -267,13 +280,14 @@ fn note_foreign(shared: &Shared, owner: Owner) {
 /// Puts what has gathered into the store, as long as the zone runs.
 fn keep(store: &Store, gathered: &Gathered) {
     loop {
-        let (batch, attributes, full) = {
-            let mut state = gathered
+        drop(
+            gathered
                 .is_more
-                .wait_while(gathered.lock(), |state| {
-                    state.changes.is_empty() && state.attributes.is_empty()
-                })
-                .unwrap_or_else(PoisonError::into_inner);
+                .wait_while(gathered.lock(), |state| state.is_empty()),
+        );
+        std::thread::sleep(GATHERING);
+        let (batch, attributes, full) = {
+            let mut state = gathered.lock();
             let changes = std::mem::take(&mut state.changes);
             let attributes = std::mem::take(&mut state.attributes);
             (changes, attributes, state.journal.turn())

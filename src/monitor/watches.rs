@@ -8,6 +8,7 @@ use picozone_fsmap::Mounts;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering::Release;
 
 /// Adds a watch of what a guest's descriptor names, which must be the zone's.
 ///
@@ -30,6 +31,7 @@ pub fn add(
         return Err(libc::EACCES);
     }
     let name = CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
+    zone.shared.tables().watched.store(1, Release);
     // The descriptor's own entry of /proc is followed, and nothing behind it.
     let mask = mask.cast_unsigned() & !libc::IN_DONT_FOLLOW;
     // SAFETY: the path is ours.

@@ -17,6 +17,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const CAPABILITIES: &[u8] = b"security.capability";
@@ -203,6 +204,9 @@ fn mark_capable(zone: &Zone, file: &OwnedFd, is_capable: bool) -> Result<(), i32
 
 /// Takes the capabilities from a file whose owner or content changes.
 pub fn drop_capabilities(zone: &Zone, file: &OwnedFd) {
+    if zone.shared.tables().capable.load(Relaxed) == 0 {
+        return;
+    }
     let path = CString::new(own_path(file).as_os_str().as_bytes());
     if let (Ok(path), Some(name)) = (path, to_host(CAPABILITIES)) {
         // SAFETY: the names are ours. Mostly there are none to take.

@@ -65,6 +65,19 @@ pub fn stat_of(fd: u64) -> Result<linux_raw_sys::general::stat> {
     Ok(st)
 }
 
+/// The same of the working directory, if that is none of the monitor's.
+pub fn stat_of_cwd() -> Option<linux_raw_sys::general::stat> {
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    let (cwd, to) = (AT_FDCWD as u64, &raw mut st as u64);
+    let empty = tables().empty.as_ptr() as u64;
+    let got = unsafe { syscall4(__NR_newfstatat, cwd, empty, to, u64::from(AT_EMPTY_PATH)) };
+    if got < 0 || st.st_mode == DIRECTORY_MODE {
+        return None;
+    }
+    stat_to_zone(cwd, &mut st);
+    Some(st)
+}
+
 /// What kind of file a descriptor is one of (`S_IFMT`).
 pub fn kind_of(fd: u64) -> Option<u32> {
     let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };

@@ -277,6 +277,9 @@ pub(super) fn stat_directory(thread: &Thread, directory: u64) -> Result<stat> {
     if directory as i32 != AT_CWD {
         return file::stat_of(directory);
     }
+    if let Some(st) = file::stat_of_cwd() {
+        return Ok(st);
+    }
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     match open_confined(thread, directory, c".", flags, 0, &mut None)? {
         Opened::Descriptor(fd) => {
