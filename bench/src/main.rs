@@ -15,6 +15,7 @@ mod report;
 mod services;
 mod side;
 mod start;
+mod traced;
 mod web;
 mod workloads;
 mod zone;
@@ -102,6 +103,9 @@ fn main() -> Result<()> {
     operations(&options, &guest, &sides, &mut report)?;
     floors(&options, &guest, &mut report);
     let (only, rounds) = (options.only.as_str(), options.rounds);
+    if let Some(zone) = zones.first() {
+        traced::run(only, rounds, zone, &sides, &guest, &mut report)?;
+    }
     if !options.micro {
         start::run(only, rounds, &sides, &mut report);
         workloads::run(only, rounds, &sides, &mut report);

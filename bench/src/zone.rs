@@ -3,8 +3,9 @@
 use crate::Result;
 use crate::limited::output;
 use crate::measure::ZONE;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 const NAME: &str = "bench";
 
@@ -97,6 +98,21 @@ impl Zone {
         command
     }
 
+    /// Has its calls recorded, into nothing.
+    pub(crate) fn trace(&self) -> Result<Trace> {
+        let mut command = self.tool();
+        command.args(["trace", NAME, "-o", "/dev/null"]);
+        let mut child = command.stderr(Stdio::piped()).spawn()?;
+        let said = child.stderr.take().ok_or("it says nothing")?;
+        let mut trace = Trace {
+            child,
+            said: BufReader::new(said),
+        };
+        // It says that it has begun.
+        trace.said.read_line(&mut String::new())?;
+        Ok(trace)
+    }
+
     /// Runs a shell script in the zone to its end.
     pub(crate) fn shell(&self, script: &str) -> Result<String> {
         self.ask(&["login", NAME, "--", "sh", "-c", script])
@@ -125,6 +141,35 @@ impl Zone {
                 .ok_or("no pid")
         };
         Ok((pid("monitor_pid")?, pid("init_pid")?))
+    }
+}
+
+/// A trace of the zone.
+pub(crate) struct Trace {
+    child: Child,
+    said: BufReader<ChildStderr>,
+}
+
+impl Trace {
+    /// Ends it; all calls must have been recorded.
+    pub(crate) fn end(mut self) -> Result<()> {
+        let pid = self.child.id().to_string();
+        output(Command::new("kill").args(["-INT", &pid]))?;
+        let mut last = String::new();
+        self.said.read_to_string(&mut last)?;
+        if self.child.wait()?.success() && !last.contains("not") {
+            Ok(())
+        } else {
+            Err(last.into())
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -12,6 +12,9 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// How many threads of a zone can be recorded at one time.
 pub const RINGS: usize = 1024;
+/// How many rings keep their memory when their threads are gone: those that are claimed first, so that the
+/// next threads find it warm.
+pub const WARM: usize = 32;
 /// Bytes of a ring.
 pub const RING_SIZE: usize = 256 * 1024;
 /// Longest record. A record is never parted by the end of a ring: where less room than this is left
@@ -54,8 +57,8 @@ pub struct Data(pub UnsafeCell<[u8; RING_SIZE]>);
 pub struct Rings {
     /// Changes when a ring is to be read soon: the monitor waits for that (futex(2)).
     pub bell: AtomicU32,
-    /// Unused.
-    pub pad: AtomicU32,
+    /// No ring from this one on was ever claimed.
+    pub end: AtomicU32,
     /// Calls of threads that found no ring.
     pub lost: AtomicU64,
     /// The rings.

@@ -24,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Blocks that wait to be written.
-const QUEUE: usize = 256;
+const QUEUE: usize = 64;
 /// How much is put into a block before the next one is begun.
 const BLOCK: usize = file::BLOCK_MAX / 4;
 /// Longest time between two looks.

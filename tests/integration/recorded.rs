@@ -16,6 +16,8 @@ in_each_role!(
     lines_are_those_of_strace,
     what_finds_no_room_is_counted,
     a_guest_that_forges_records_harms_nobody,
+    a_trace_ends_with_its_zone,
+    what_a_killed_monitor_has_written_can_be_read,
     a_file_that_is_no_trace_is_refused,
 );
 
@@ -340,6 +342,70 @@ fn a_guest_that_forges_records_harms_nobody(home: &Home) {
         &["-e", "path = \"/etc/again\""],
     );
     assert!(lines.iter().any(|line| line["type"] == "call"), "{lines:?}");
+}
+
+/// One into a file, and one that is shown meanwhile.
+fn a_trace_ends_with_its_zone(home: &Home) {
+    let zone = boot(home, "z");
+    let (file, live) = (home.dir().join("out.zt"), home.dir().join("live"));
+    let recording = trace(&zone, &file);
+    let script = format!("exec \"$0\" trace z --format json >{}", live.display());
+    let mut shell = home.host(Path::new("/bin/sh"));
+    let showing = harness::start(shell.args(["-c", &script]).arg(home.place().zone()));
+    let shown = || fs::read_to_string(&live).unwrap_or_default();
+    eventually("the trace is shown", || (!shown().is_empty()).then_some(()));
+    zone.sh("test -e /etc/live || true");
+    // What is called is shown soon, not only at the end.
+    eventually("the call is shown", || {
+        shown().contains("/etc/live").then_some(())
+    });
+    zone.sh("test -e /etc/last || true");
+    home.zone(&["halt", "z"]).ok();
+    for running in [recording, showing] {
+        let output = running.wait(LIMIT);
+        assert_eq!(output.status, 0, "{output:?}");
+    }
+    let lines: Vec<Value> = shown()
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line"))
+        .collect();
+    for lines in [read(home, &file, &[]), lines] {
+        let last = lines.last().expect("an end");
+        assert_eq!(
+            (&last["type"], &last["whole"]),
+            (&"end".into(), &true.into())
+        );
+        let has = |path: &str| {
+            let texts = lines.iter().filter_map(|line| line["text"].as_str());
+            texts.into_iter().any(|text| text.contains(path))
+        };
+        assert!(has("/etc/live") && has("/etc/last"));
+    }
+}
+
+fn what_a_killed_monitor_has_written_can_be_read(home: &Home) {
+    let zone = boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let recording = trace(&zone, &file);
+    zone.sh("test -e /etc/last || true");
+    let has = |lines: &[Value]| {
+        lines
+            .iter()
+            .any(|line| line.to_string().contains("/etc/last"))
+    };
+    eventually("the call is written", || {
+        has(&read(home, &file, &[])).then_some(())
+    });
+    kill(Pid::from_raw(zone.monitor()), Signal::SIGKILL).expect("it runs");
+    let stderr = recording.wait(LIMIT).fails(125);
+    assert!(stderr.contains("the zone's monitor ended"), "{stderr}");
+    let lines = read(home, &file, &[]);
+    let last = lines.last().expect("an end");
+    assert_eq!(
+        (&last["type"], &last["whole"]),
+        (&"end".into(), &false.into())
+    );
+    assert!(has(&lines));
 }
 
 fn a_file_that_is_no_trace_is_refused(home: &Home) {

@@ -15,7 +15,9 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_personality::layout::FD_MOUNT0;
-use picozone_personality::trace::{self, RING_SIZE, RINGS, Record, Ring, kind, parts, records};
+use picozone_personality::trace::{
+    self, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
+};
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -101,9 +103,12 @@ impl Drain {
         let mut found = std::mem::take(&mut self.held);
         let mut left = PASS_MAX;
         let mut has_more = false;
-        let start = self.first;
-        for number in (start..RINGS).chain(0..start) {
-            let Some(ring) = zone.shared.commons().trace.rings.get(number) else {
+        let rings = &zone.shared.commons().trace;
+        let end = usize::try_from(rings.end.load(Acquire)).unwrap_or(RINGS);
+        let end = end.min(RINGS);
+        let start = self.first.min(end);
+        for number in (start..end).chain(0..start) {
+            let Some(ring) = rings.rings.get(number) else {
                 continue;
             };
             let owner = ring.owner.load(Relaxed);
@@ -252,7 +257,9 @@ impl Drain {
             if owner != 0 && owner < i32::MAX.cast_unsigned() && is_gone() {
                 // What it has told last is read first.
                 if written(ring) == seen.read {
-                    zone.shared.forget_ring(number);
+                    if number >= WARM {
+                        zone.shared.forget_ring(number);
+                    }
                     let _ = ring.owner.compare_exchange(owner, 0, Release, Relaxed);
                     self.names.remove(&owner);
                 }
@@ -272,7 +279,7 @@ fn written(ring: &Ring) -> u64 {
 /// Gives all memory of the rings back. Nobody is to record any more.
 pub fn release(zone: &Zone) {
     for (number, ring) in zone.shared.commons().trace.rings.iter().enumerate() {
-        if ring.owner.swap(0, Release) != 0 {
+        if ring.owner.swap(0, Release) != 0 || number < WARM {
             zone.shared.forget_ring(number);
         }
     }

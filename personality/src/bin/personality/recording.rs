@@ -247,18 +247,27 @@ fn ring_of(thread: &mut Thread) -> Option<(&'static Ring, u64)> {
     {
         return Some(found);
     }
-    for step in 0..RINGS {
-        let number = (own as usize + step) % RINGS;
-        let found = place(number)?;
-        let owner = &found.0.owner;
-        if owner.load(Relaxed) == own || owner.compare_exchange(0, own, Acquire, Relaxed).is_ok() {
-            thread.record.ring = number as u32;
-            thread.record.is_named = false;
-            return Some(found);
-        }
-    }
-    all.lost.fetch_add(1, Relaxed);
-    None
+    // What executed this program may have had one; else the first that is free.
+    let end = all.end.load(Relaxed) as usize;
+    let is_own =
+        |number: &usize| place(*number).is_some_and(|(ring, _)| ring.owner.load(Relaxed) == own);
+    let claims = |number: &usize| {
+        place(*number).is_some_and(|(ring, _)| {
+            let owner = &ring.owner;
+            owner.load(Relaxed) == 0 && owner.compare_exchange(0, own, Acquire, Relaxed).is_ok()
+        })
+    };
+    let number = (0..end.min(RINGS))
+        .find(is_own)
+        .or_else(|| (0..RINGS).find(claims));
+    let Some(number) = number else {
+        all.lost.fetch_add(1, Relaxed);
+        return None;
+    };
+    all.end.fetch_max(number as u32 + 1, Release);
+    thread.record.ring = number as u32;
+    thread.record.is_named = false;
+    place(number)
 }
 
 /// Makes room for a record, and begins it. Whether that is done.

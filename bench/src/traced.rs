@@ -1,0 +1,67 @@
+//! What it costs a program to be watched: by `zone trace`, and by strace(1).
+
+use crate::Result;
+use crate::limited::number;
+use crate::measure::{Goal, Measure, NATIVE, Unit, ZONE};
+use crate::report::Report;
+use crate::side::{Side, has};
+use crate::zone::Zone;
+use std::path::Path;
+
+/// Of the zone while its calls are recorded.
+const TRACED: &str = "zone, traced";
+/// Beside it.
+const STRACE: &str = "strace -f -o /dev/null";
+
+/// Operations, as many of each as a thread's ring has room for: none is to be cheaper since it is not
+/// recorded.
+const OPERATIONS: [(&str, u32); 3] = [("getpid", 2_000), ("stat", 800), ("open+close", 800)];
+
+/// Nanoseconds of an operation natively, in a zone, in the zone while it is traced, and under strace.
+pub(crate) fn run(
+    only: &str,
+    rounds: usize,
+    zone: &Zone,
+    sides: &[Side<'_>],
+    guest: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    let own = |side: &&Side<'_>| side.zone().is_some_and(|of| std::ptr::eq(of, zone));
+    let side = sides.iter().find(own).ok_or("the zone is no side")?;
+    let inside = side.put(guest, "bench-guest")?;
+    let outside = guest.display().to_string();
+    for (operation, count) in OPERATIONS {
+        let name = format!("{operation}, traced");
+        if !name.contains(only) {
+            continue;
+        }
+        let count = count.to_string();
+        let mut measure = Measure::new(&name, Unit::Nanoseconds, Goal::None);
+        let native = |words: &[&str]| {
+            let mut all = words
+                .iter()
+                .copied()
+                .chain([outside.as_str(), operation, &count]);
+            let mut command = std::process::Command::new(all.next().unwrap_or("true"));
+            command.args(all);
+            command
+        };
+        let in_zone = || zone.command(&[&inside, operation, &count]);
+        for _ in 0..rounds {
+            measure.take(NATIVE, || number(&mut native(&[])));
+            measure.take(ZONE, || number(&mut in_zone()));
+            measure.take(TRACED, || {
+                let trace = zone.trace()?;
+                let figure = number(&mut in_zone());
+                trace.end()?;
+                figure
+            });
+            if has("strace") {
+                let words = ["strace", "-f", "-o", "/dev/null"];
+                measure.take(STRACE, || number(&mut native(&words)));
+            }
+        }
+        report.add(measure);
+    }
+    Ok(())
+}
