@@ -37,10 +37,22 @@ pub use table::{ROWS, nr};
 /// The row of a number.
 #[must_use]
 pub fn row(nr: u32) -> Option<&'static Row> {
-    ROWS.binary_search_by_key(&nr, |row| row.nr)
-        .ok()
-        .and_then(|at| ROWS.get(at))
+    ROWS.get(usize::from(*PLACES.get(nr as usize)?))
 }
+
+/// Numbers below this may have a row.
+const NUMBERS: usize = 512;
+
+/// Where each number's row is; beyond the last row where there is none.
+static PLACES: [u16; NUMBERS] = {
+    let mut places = [u16::MAX; NUMBERS];
+    let mut i = 0u16;
+    while (i as usize) < ROWS.len() {
+        places[ROWS[i as usize].nr as usize] = i;
+        i += 1;
+    }
+    places
+};
 
 const _: () = {
     let mut i = 0;
