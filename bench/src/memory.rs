@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::zone::{Rewrite, Zone};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,6 +92,13 @@ pub(crate) fn measure(program: &Path) -> Result<Vec<Memory>> {
     let native = Running(native);
     let pid = u64::from(native.0.id());
     rows.push(Memory::of("sleep(1), native", sleeper(|| vec![pid])?)?);
+    // As on the host, where others run: what all guests share is not one's own.
+    let mut other = zone.command(&["/bin/cat"]);
+    let other = other.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut other = Running(other);
+    let (input, output) = (other.0.stdin.as_mut(), other.0.stdout.as_mut());
+    input.ok_or("no pipe")?.write_all(b"x")?;
+    output.ok_or("no pipe")?.read_exact(&mut [0])?;
     let guest = zone.command(&SLEEP).stdin(Stdio::null()).spawn()?;
     let _guest = Running(guest);
     let pid = sleeper(|| children(init))?;
