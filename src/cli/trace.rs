@@ -110,7 +110,7 @@ impl Args {
                 let signals = Signals::hold()?;
                 let recording = record(&zone, &file)?;
                 tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
-                recording.wait(&signals)
+                recording.wait(&signals).map(drop)
             }
             None => follow(&zone, &shown),
         }
@@ -160,18 +160,19 @@ impl Recording<'_> {
         self.ended()
     }
 
-    /// Waits until the user or the zone ends it. A second time, the user does not wait for the rest.
-    fn wait(self, signals: &Signals) -> Result<()> {
+    /// Waits until the user or the zone ends it. Whether it has ended: a second time, the user does not
+    /// wait for the rest.
+    fn wait(&self, signals: &Signals) -> Result<bool> {
         for _ in 0..2 {
             let signal = signals
                 .wait(self.channel.as_fd())
                 .doing("wait for", "a signal")?;
             if signal.is_none() {
-                return self.ended();
+                return self.ended().map(|()| true);
             }
             let _ = self.channel.send(&Request::Untrace, &[]);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// What the monitor says of it, once it has ended.
@@ -214,29 +215,19 @@ fn follow(zone: &Zone, shown: &Shown) -> Result<()> {
         zone.name()
     ));
     std::thread::scope(|scope| {
-        let channel = &recording.channel;
         let shower = scope.spawn(|| {
             let result = shown.show(File::from(from));
             if matches!(result, Err(Failure::Output(_))) {
                 // Nobody reads what we show: the trace is over.
-                channel.close();
+                recording.channel.close();
             }
             result
         });
-        let mut is_asked = false;
-        let ended = loop {
-            match signals
-                .wait(channel.as_fd())
-                .doing("wait for", "a signal")?
-            {
-                None => break recording.ended(),
-                // A second time, the user does not wait for the rest.
-                Some(_) if is_asked => std::process::exit(0),
-                Some(_) => {
-                    let _ = channel.send(&Request::Untrace, &[]);
-                    is_asked = true;
-                }
-            }
+        let ended = match recording.wait(&signals) {
+            Ok(true) => Ok(()),
+            // What is still to be shown is not waited for either.
+            Ok(false) => std::process::exit(0),
+            Err(error) => Err(error),
         };
         match shower.join() {
             Ok(Ok(_)) => ended,

@@ -5,7 +5,7 @@ use super::calls::Event;
 use super::entry::{Call, Start};
 use super::show::{self, Argument};
 use picozone_personality::trace::flags;
-use picozone_syscalls::{Kind, errno_of};
+use picozone_syscalls::errno_of;
 use serde_json::{Map, Value, json};
 
 /// Version of the schema.
@@ -89,7 +89,7 @@ fn argument(argument: &Argument) -> Value {
     value.insert("name".into(), argument.name.into());
     value.insert("word".into(), argument.word.into());
     value.insert("text".into(), argument.text.as_str().into());
-    if is_flags(argument.kind) {
+    if argument.kind.is_flags() {
         let names = argument.text.split('|').filter(|name| *name != "0");
         value.insert("flags".into(), names.collect());
     }
@@ -97,21 +97,6 @@ fn argument(argument: &Argument) -> Value {
         value.insert("host".into(), host.as_str().into());
     }
     value.into()
-}
-
-const fn is_flags(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::OpenFlags
-            | Kind::AtFlags
-            | Kind::AccessMode
-            | Kind::Prot
-            | Kind::MapFlags
-            | Kind::CloneFlags
-            | Kind::WaitOptions
-            | Kind::SocketType
-            | Kind::SocketFlags
-    )
 }
 
 /// Bytes as text, or where they are none in base64.

@@ -55,6 +55,25 @@ macro_rules! kinds {
     };
 }
 
+impl Kind {
+    /// Whether its words are sets of flags that have names.
+    #[must_use]
+    pub const fn is_flags(self) -> bool {
+        matches!(
+            self,
+            Self::OpenFlags
+                | Self::AtFlags
+                | Self::AccessMode
+                | Self::Prot
+                | Self::MapFlags
+                | Self::CloneFlags
+                | Self::WaitOptions
+                | Self::SocketType
+                | Self::SocketFlags
+        )
+    }
+}
+
 kinds! {
     /// A descriptor.
     Fd: None In;

@@ -65,13 +65,7 @@ pub fn decode(
         return outcome(Outcome::Int, result, memory, out);
     };
     write!(out, "{}(", row.name)?;
-    let mut printer = Printer {
-        args,
-        row: row.args,
-        result: result.filter(|word| !is_error(*word)),
-        memory,
-        out,
-    };
+    let mut printer = Printer::of(row.args, args, result, memory, out);
     for (i, arg) in row.args.iter().enumerate() {
         if printer.is_left_out(arg.kind, i) {
             break;
@@ -99,13 +93,7 @@ pub fn decode_argument(
     let Some(row) = row(nr) else {
         return Ok(false);
     };
-    let mut printer = Printer {
-        args,
-        row: row.args,
-        result: result.filter(|word| !is_error(*word)),
-        memory,
-        out,
-    };
+    let mut printer = Printer::of(row.args, args, result, memory, out);
     match row.args.get(i) {
         Some(arg) if !printer.is_left_out(arg.kind, i) => {
             printer.argument(i, arg.kind).map(|()| true)
@@ -208,7 +196,23 @@ const fn int(word: u64) -> i32 {
     (word as u32).cast_signed()
 }
 
-impl<M: Memory, W: Write> Printer<'_, M, W> {
+impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
+    fn of(
+        row: &'static [Arg],
+        args: [u64; 6],
+        result: Option<i64>,
+        memory: &'a M,
+        out: &'a mut W,
+    ) -> Self {
+        Self {
+            args,
+            row,
+            result: result.filter(|word| !is_error(*word)),
+            memory,
+            out,
+        }
+    }
+
     fn word(&self, i: usize) -> u64 {
         self.args.get(i).copied().unwrap_or(0)
     }

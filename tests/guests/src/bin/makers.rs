@@ -150,17 +150,21 @@ fn is_own(st: &libc::stat) -> bool {
 const ROUNDS: usize = 300;
 const EEXIST: u32 = libc::EEXIST.unsigned_abs();
 
+/// All at once: makes a directory, unless another one has, and a file in it.
+fn make_within(shared: &Shared, directory: &CString, file: &CString) {
+    shared.meet();
+    let made = mkdir(directory, 0o700);
+    shared.must(matches!(made, 0 | EEXIST), made);
+    let made = creat(file, libc::O_EXCL, 0o600);
+    shared.must(made == 0, 0o1000 | made);
+}
+
 /// All make one directory, and then a file in it, as parallel workers of PostgreSQL do.
 fn shared_directories() {
     let shared = race(PROCESSES, |shared, number| {
         for round in 0..ROUNDS {
             let directory = name(&format!("d{round}"));
-            let file = name(&format!("d{round}/f{number}"));
-            shared.meet();
-            let made = mkdir(&directory, 0o700);
-            shared.must(matches!(made, 0 | EEXIST), made);
-            let made = creat(&file, libc::O_EXCL, 0o600);
-            shared.must(made == 0, 0o1000 | made);
+            make_within(shared, &directory, &name(&format!("d{round}/f{number}")));
             let is_there = look(&directory).is_some_and(|st| is_own(&st));
             shared.must(is_there, 0o2000);
         }
@@ -322,12 +326,7 @@ fn crowd() {
     let shared = race(CROWD, |shared, number| {
         for round in 0..10 {
             let directory = name(&format!("c{round}"));
-            let file = name(&format!("c{round}/f{number}"));
-            shared.meet();
-            let made = mkdir(&directory, 0o700);
-            shared.must(matches!(made, 0 | EEXIST), made);
-            let made = creat(&file, libc::O_EXCL, 0o600);
-            shared.must(made == 0, 0o1000 | made);
+            make_within(shared, &directory, &name(&format!("c{round}/f{number}")));
         }
     });
     shared.tell("crowd");

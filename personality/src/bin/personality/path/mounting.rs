@@ -5,8 +5,8 @@
 
 use super::calls::write_served;
 use super::reach::{Opened, open_confined};
-use super::walk::{walk, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows, mounts};
+use super::walk::{row_at, walk, zone_path_of};
+use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows};
 use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::file::{self, Power};
@@ -155,7 +155,7 @@ fn added_row(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
 pub fn row_of(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
     let mut at = PathBuf::new();
     zone_path_of(thread, fd, &mut at).ok()?;
-    mount_rows().get(mounts().find(at.as_bytes()).0)
+    row_at(at.as_bytes())
 }
 
 /// The mount in which lies what a path names, or a descriptor if there is none.
@@ -352,7 +352,6 @@ pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
         return result;
     }
     checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
-    let row = mount_rows().get(mounts().find(at.as_bytes()).0);
-    row.filter(|_| has_path)
-        .map_or(Ok(0), |row| write_shown(row, to))
+    let row = row_at(at.as_bytes()).filter(|_| has_path);
+    row.map_or(Ok(0), |row| write_shown(row, to))
 }

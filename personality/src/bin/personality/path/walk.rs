@@ -236,8 +236,13 @@ fn is_served_by_path(thread: &Thread, dirfd: u64) -> bool {
 
 /// Whether a zone path lies in a mount of the monitor's.
 pub fn is_monitors(zone: &[u8]) -> bool {
+    row_at(zone).is_some_and(MountRow::is_monitor)
+}
+
+/// The mount that a zone path lies in.
+pub fn row_at(zone: &[u8]) -> Option<&'static MountRow> {
     let (mount, _) = mounts().find(zone);
-    mount_rows().get(mount).is_some_and(MountRow::is_monitor)
+    mount_rows().get(mount)
 }
 
 /// The zone path of a descriptor of a directory of the monitor's, by its attributes on the host.
