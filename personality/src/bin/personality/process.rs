@@ -6,8 +6,8 @@ use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, handover, memory, others, pids, ptrace, refusals, signal};
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 
@@ -318,7 +318,9 @@ fn fork(
     let jumps = thread.jumps_of_child();
     thread.making = zone_pid;
     // The child inherits nothing that was sent to us, and may be sent something at once.
-    let kept = core::mem::take(&mut thread.held_pending);
+    // Signals come at any moment and note themselves there, also while the kernel makes the child.
+    let held = &raw mut thread.held_pending;
+    let kept = unsafe { AtomicU64::from_ptr(held) }.swap(0, Relaxed);
     thread.birth = commons().birth();
     crate::socket::messages::be_forked();
     let result = unsafe { syscall5(__NR_clone, flags, 0, ptid, ctid, tls) };
@@ -347,7 +349,7 @@ fn fork(
         return Ok(0);
     }
     thread.making = 0;
-    thread.held_pending |= kept;
+    unsafe { AtomicU64::from_ptr(&raw mut thread.held_pending) }.fetch_or(kept, Relaxed);
     let host = checked(result)? as u32;
     commons().inherit_scheduling(host, thread.host_tid, thread.birth);
     pids::register(zone_pid, host);
