@@ -562,7 +562,7 @@ fn signals(home: &Home) {
 }
 
 fn storms(home: &Home) {
-    let most = ["queue", "children", "masks", "faults", "waits"];
+    let most = ["queue", "children", "masks", "faults", "flood", "waits"];
     // A signal every tenth of a millisecond leaves a tracer no time for calls that take as long.
     let long = if harness::are_all_traced("calls begun again in the densest storms") {
         ["restarts_slowly", "programs_slowly"]

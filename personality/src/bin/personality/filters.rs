@@ -22,7 +22,7 @@ use crate::arch::{Context, Info, syscall2, syscall3, syscall6};
 use crate::dispatch::{checked, refuse};
 use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, identity, memory, pids};
+use crate::{Errno, Result, identity, memory, pids, signal};
 use core::arch::global_asm;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -103,6 +103,7 @@ pub fn judge(thread: &Thread, nr: u32, info: &Info, context: &Context) -> Verdic
     }
     let regs = &context.regs;
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
+    signal::open_to_faults();
     match unsafe { pz_judge(args.as_ptr(), u64::from(nr)) } {
         TRAPPED => Verdict::Signal,
         // The tracer has its word at the stop of the signal by which this came.

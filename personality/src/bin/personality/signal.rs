@@ -6,7 +6,9 @@
 //! in progress ends. `SIGSYS`, `SIGSEGV` and `SIGBUS` are never really blocked, since a blocked one
 //! kills: the guest's wish to block them is held in the thread's block, and one that somebody sent
 //! is kept there until the guest may have it. It can come at any place, so that the last
-//! instructions of our handler look for it and can begin again ([`arch::pz_restore`]).
+//! instructions of our handler look for it and can begin again ([`arch::pz_restore`]). Nor may it come
+//! again and again before its handler has done anything, since each time takes of our stack: while one
+//! is looked at, the kernel keeps the next ([`install`]).
 
 use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
@@ -48,18 +50,26 @@ pub const fn held_index(signal: u32) -> usize {
 const UNBLOCKABLE: u64 = bit(SIGKILL) | bit(SIGSTOP);
 
 pub const SYS_SECCOMP: i32 = 1;
-/// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer. A second `SIGSEGV` must
-/// get through while the first is served, since the guest's memory is written then.
+/// Our `SA_*` flags: a handler with siginfo, on our stack, with a restorer.
 const OUR_FLAGS: u64 = (SA_SIGINFO | SA_ONSTACK | SA_NODEFER | 0x0400_0000) as u64;
 /// The guest's flags that the kernel acts on.
 const KERNEL_FLAGS: u64 = (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT) as u64;
 
+/// Signals that faults in the guest's memory come by.
+const FAULTS: u64 = bit(SIGSEGV) | bit(SIGBUS);
+
+/// Gives the kernel our handler. It can fault, but not before it has begun ([`open_to_faults`]); that
+/// the zone's filter traps a call in it is asked for only where [`filters::judge`] opens it to that.
 fn install(signal: u32, handler: u64, flags: u64) -> i64 {
     let action = Action {
         handler,
         flags: OUR_FLAGS | (flags & KERNEL_FLAGS),
         restorer: arch::pz_restore as *const () as u64,
-        mask: BLOCK_ALL,
+        mask: if bit(signal) & FAULTS == 0 {
+            !FAULTS
+        } else {
+            u64::MAX
+        },
     };
     unsafe {
         syscall4(
@@ -70,6 +80,11 @@ fn install(signal: u32, handler: u64, flags: u64) -> i64 {
             8,
         )
     }
+}
+
+/// In a handler of any signal: from here on the guest's memory may be touched.
+pub fn open_to_faults() {
+    set_kernel_mask(BLOCK_ALL, 0);
 }
 
 /// Gives the kernel an action without a handler.
@@ -198,6 +213,7 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
             if let Some(mask) = thread.noted_mask.take() {
                 context.mask = mask;
             }
+            open_to_faults();
             release(thread, context);
             return;
         }
@@ -211,7 +227,12 @@ pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context)
         place => place,
     };
     match place {
-        Place::Guest => deliver(thread, signal, info, context),
+        Place::Guest => {
+            if bit(signal) & FAULTS != 0 {
+                open_to_faults();
+            }
+            deliver(thread, signal, info, context);
+        }
         Place::Edge(Edge::Leaving(again)) => {
             context.regs.rip = again;
             note(thread, signal, info, context);
@@ -259,8 +280,10 @@ fn keep(thread: &mut Thread, signal: u32, info: &Info) {
 /// is needed.
 pub extern "C" fn last_look(context: &mut Context) -> u32 {
     let is_guest = matches!(arch::place(&context.regs), Place::Guest);
-    if is_guest {
-        release_held(me(), context);
+    let thread = me();
+    if is_guest && thread.held_free() != 0 {
+        open_to_faults();
+        release_held(thread, context);
     }
     u32::from(is_guest)
 }

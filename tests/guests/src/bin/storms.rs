@@ -23,6 +23,7 @@ fn main() {
         ("children", children),
         ("masks", masks),
         ("faults", faults),
+        ("flood", flood),
         ("waits", waits),
         ("programs", || programs(INTERVALS)),
         ("programs_slowly", || programs(INTERVALS.map(slower))),
@@ -392,6 +393,35 @@ fn faults() {
         caught
             .iter()
             .all(|&signal| now[signal.unsigned_abs() as usize] > 0),
+    );
+}
+
+/// More numbers of faults than can be served, from two senders: one is being looked at, and the next
+/// is there already. What is there waits, and takes no stack.
+fn flood() {
+    const NUMBERS: [i32; 3] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGSYS];
+    for signal in NUMBERS {
+        handle(signal, Act::Plain(got), libc::SA_RESTART).expect("a handler");
+    }
+    let to = pid();
+    let senders = [(); 2].map(|()| {
+        child(|| {
+            for _ in 0..4_000 {
+                for signal in NUMBERS {
+                    let _ = kill(to, signal);
+                }
+            }
+            0
+        })
+    });
+    let mut wrong = 0;
+    for _ in 0..100 {
+        wrong += calls();
+    }
+    see("flood", (senders.map(|sender| sender.wait()), wrong));
+    see(
+        "each came",
+        NUMBERS.map(|signal| GOT[signal.unsigned_abs() as usize].load(SeqCst) > 0),
     );
 }
 
