@@ -153,11 +153,11 @@ pub(crate) fn restore() {
 /// `wants_terminal` gives it a terminal even where we have none.
 pub(crate) fn converse(
     zone: &Zone,
+    channel: Channel,
     mut exec: Exec,
     wants_terminal: bool,
     signals: &Signals,
 ) -> Result<Ended> {
-    let channel = zone.connect("run a program in")?;
     let ours = [
         stdin().is_terminal(),
         stdout().is_terminal(),

@@ -25,8 +25,9 @@ impl Args {
     pub(super) fn run(self, home: &Home) -> Result<u8> {
         let zone = Zone::open(home, &self.name, "log in to")?;
         // Asked first, so that the message is about the zone and not about its users.
-        drop(zone.connect("log in to")?);
+        let channel = zone.connect("log in to")?;
         let signals = Signals::hold()?;
-        Ok(self.options.run(&zone, self.command, &signals)?.status())
+        let ended = self.options.run(&zone, channel, self.command, &signals)?;
+        Ok(ended.status())
     }
 }

@@ -30,6 +30,8 @@ use crate::home::Home;
 use crate::terminal;
 use crate::zone::Name;
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use tracing::Level;
 
 /// Our own failures, told apart from those of the programs in zones.
 const FAILED: u8 = 125;
@@ -41,6 +43,32 @@ const FAILED: u8 = 125;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// The same for commands that scripts begin by the hundred: to describe all others takes longer than
+/// to parse the line.
+#[derive(Parser)]
+#[command(name = "zone", version, max_term_width = 100)]
+struct Frequent {
+    #[command(subcommand)]
+    command: FrequentCommand,
+}
+
+#[derive(Subcommand)]
+enum FrequentCommand {
+    Login(login::Args),
+}
+
+impl Cli {
+    fn parse_words(words: &[OsString]) -> Result<Self, clap::Error> {
+        if words.get(1).is_none_or(|word| word != "login") {
+            return Self::try_parse_from(words);
+        }
+        let FrequentCommand::Login(args) = Frequent::try_parse_from(words)?.command;
+        Ok(Self {
+            command: Command::Login(args),
+        })
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -81,7 +109,8 @@ pub fn main() -> u8 {
             usual(panic);
         })
     });
-    let cli = match Cli::try_parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::parse_words(&words) {
         Ok(cli) => cli,
         Err(error) => {
             // The reader of the help may be gone.
@@ -135,14 +164,16 @@ impl Command {
 /// Our own log goes to standard error.
 fn log() {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ZONE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let all = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .without_time()
         .with_target(false)
-        .with_ansi(false)
-        .init();
+        .with_ansi(false);
+    // Filters in words are rare, and cost each start a tenth of what it takes.
+    match EnvFilter::try_from_env("ZONE_LOG") {
+        Ok(filter) => all.with_env_filter(filter).init(),
+        Err(_) => all.with_max_level(Level::WARN).init(),
+    }
 }
 
 /// Parses a zone's name for clap, whose message then has the remedy too.
@@ -207,7 +238,8 @@ mod tests {
             "export web1 web1.tar",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
-            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+            let words: Vec<OsString> = words.map(OsString::from).collect();
+            assert!(Cli::parse_words(&words).is_ok(), "{line}");
         }
         for line in [
             "",
@@ -229,6 +261,8 @@ mod tests {
             "trace read",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
+            let words: Vec<OsString> = words.map(OsString::from).collect();
+            assert!(Cli::parse_words(&words).is_err(), "{line}");
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }
     }

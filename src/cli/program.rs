@@ -5,6 +5,7 @@ use crate::error::{Doing, Error, Result};
 use crate::terminal::{Ended, Signals, converse};
 use crate::tree::within::Within;
 use crate::zone::Zone;
+use crate::zone::channel::Channel;
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -48,8 +49,15 @@ struct Account {
 }
 
 impl Options {
-    /// Runs `command`, or the user's login shell where it is empty, in a running zone.
-    pub(super) fn run(self, zone: &Zone, command: Vec<String>, signals: &Signals) -> Result<Ended> {
+    /// Runs `command`, or the user's login shell where it is empty, in a running zone, whose monitor
+    /// `channel` leads to.
+    pub(super) fn run(
+        self,
+        zone: &Zone,
+        channel: Channel,
+        command: Vec<String>,
+        signals: &Signals,
+    ) -> Result<Ended> {
         let root = zone.config()?.root_dir(zone.dir());
         let within = Within::open(&root).doing("open", root.display())?;
         // A zone may do without the file; root can log in then.
@@ -94,7 +102,7 @@ impl Options {
             user: self.user,
             is_tty: has_terminal,
         };
-        converse(zone, exec, self.tty, signals)
+        converse(zone, channel, exec, self.tty, signals)
     }
 }
 

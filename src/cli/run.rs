@@ -66,7 +66,9 @@ impl Args {
             let zone = Zone::open(home, &name, "run a program in")?;
             let recording = self.trace.as_deref().map(|file| record(&zone, file));
             let recording = recording.transpose()?;
-            let ended = self.program.run(&zone, self.command, &signals);
+            let ended = zone
+                .connect("run a program in")
+                .and_then(|channel| self.program.run(&zone, channel, self.command, &signals));
             // The program's own end is what matters more.
             let recorded = recording.map_or(Ok(()), |recording| recording.end());
             let ended = ended?;

@@ -10,7 +10,7 @@ use crate::kind::{Arg, Kind, Outcome};
 macro_rules! table {
     ($($nr:literal $name:ident($($arg:ident: $kind:ident),*) -> $result:ident = $class:expr;)*) => {
         /// Every row, in the order of the numbers.
-        pub const ROWS: &[Row] = &[$(Row {
+        pub static ROWS: &[Row] = &[$(Row {
             nr: $nr,
             name: stringify!($name),
             args: &[$(Arg { name: stringify!($arg), kind: Kind::$kind }),*],
