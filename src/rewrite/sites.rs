@@ -1,11 +1,12 @@
 //! Call sites: which instructions become a jump.
 //!
-//! Two forms. *By number*: the `mov $nr,%eax` ahead of the `syscall` becomes the jump, and what lies
+//! Three forms. *By number*: the `mov $nr,%eax` ahead of the `syscall` becomes the jump, and what lies
 //! between the two is repeated in the stub. All of the original but that first instruction stays in
 //! place, so that code which jumps into the middle does what it did. *By neighbours*: the `syscall`
-//! itself and the instructions behind it become the jump, if nothing can jump to those. Jumps are
-//! looked for in all functions of the file; a function that jumps by a table may jump anywhere in
-//! itself.
+//! itself and the instructions behind it become the jump, if nothing can jump to those; or, *by
+//! predecessors*, those ahead of it and itself, which suits a `syscall` that is the end of a short
+//! loop. Jumps are looked for in all functions of the file; a function that jumps by a table may jump
+//! anywhere in itself.
 
 use super::stub::{Branch, JUMP, Stubs, jump};
 use super::{Code, Counts, Patch};
@@ -62,7 +63,10 @@ pub(super) fn rewrite(
             } else if let Some(patch) = number.and_then(|(_, from)| search.by_number(from, at)) {
                 counts.by_number += 1;
                 patches.push(patch);
-            } else if let Some(patch) = search.by_neighbours(at) {
+            } else if let Some(patch) = search
+                .by_neighbours(at)
+                .or_else(|| search.by_predecessors(at))
+            {
                 counts.by_neighbours += 1;
                 patches.push(patch);
             } else {
@@ -116,6 +120,13 @@ fn decode(
         function.has_jump_table |= instruction.flow_control() == FlowControl::IndirectBranch;
         function.instructions.push(instruction);
     }
+    if functions
+        .binary_search_by_key(&range.end, |part| part.start)
+        .is_err()
+    {
+        let behind = behind(code, &function);
+        function.instructions.extend(behind);
+    }
     let is_between = |address: &u64| {
         *address == range.end
             || function
@@ -129,6 +140,19 @@ fn decode(
         .take_while(|part| part.start < range.end)
         .all(|part| is_between(&part.start) && is_between(&part.end))
         .then_some(function)
+}
+
+/// The `syscall` that a function's last instruction goes on to. libc ends the description of its
+/// clone3(2) ahead of that, since in the child it does not hold.
+fn behind(code: &Code<'_>, function: &Function) -> Option<Instruction> {
+    let last = function.instructions.last()?;
+    if !matches!(last.code(), Op::Mov_r32_imm32 | Op::Mov_rm32_imm32) {
+        return None;
+    }
+    let from = usize::try_from(last.next_ip() - code.address).ok()?;
+    let bytes = code.bytes.get(from..)?;
+    let next = Decoder::with_ip(64, bytes, last.next_ip(), DecoderOptions::NONE).decode();
+    is_syscall(&next).then_some(next)
 }
 
 /// The number that the last instructions ahead of a `syscall` load, and which of them does.
@@ -264,10 +288,38 @@ impl Search<'_, '_> {
             end
         };
         let moved = self.bytes(call.next_ip(), moved_end)?.to_vec();
-        let stub = self.stubs.after(&moved, ending, end)?;
+        let stub = self.stubs.around(&[], &moved, ending, end)?;
         let length = usize::try_from(end - call.ip()).ok()?;
         let patch = self.patch(call.ip(), length, stub)?;
         self.free_from = last + 1;
+        Some(patch)
+    }
+
+    /// Rewrites the `syscall` at `at` and the instructions ahead of it. Where the first of them is
+    /// jumped to, that leads to the jump.
+    fn by_predecessors(&mut self, at: usize) -> Option<Patch> {
+        let instructions = &self.function.instructions;
+        let end = instructions[at].next_ip();
+        if self.function.has_jump_table {
+            return None;
+        }
+        let mut first = at;
+        while end - instructions[first].ip() < JUMP as u64 {
+            let is_target = self
+                .targets
+                .binary_search(&instructions[first].ip())
+                .is_ok();
+            let before = first.checked_sub(1)?;
+            if is_target || before < self.free_from || !is_movable(&instructions[before]) {
+                return None;
+            }
+            first = before;
+        }
+        let start = instructions[first].ip();
+        let moved = self.bytes(start, instructions[at].ip())?.to_vec();
+        let stub = self.stubs.around(&moved, &[], None, end)?;
+        let patch = self.patch(start, usize::try_from(end - start).ok()?, stub)?;
+        self.free_from = at + 1;
         Some(patch)
     }
 }

@@ -91,9 +91,11 @@ impl Stubs {
         })
     }
 
-    /// The stub of a site that is overwritten: in, and then the instructions that followed.
-    pub(super) fn after(
+    /// The stub of a site that is overwritten: the instructions `before` it, in, and then those that
+    /// followed.
+    pub(super) fn around(
         &mut self,
+        before: &[u8],
         moved: &[u8],
         branch: Option<Branch>,
         back: u64,
@@ -101,6 +103,7 @@ impl Stubs {
         /// `mov r11, entry; jmp r11; syscall`.
         const REST: u64 = 15;
         self.make(|stubs| {
+            stubs.bytes.extend(before);
             let behind = stubs.here() + 7 + REST;
             stubs.enter(behind)?;
             stubs.bytes.extend(SYSCALL);

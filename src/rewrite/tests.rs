@@ -72,17 +72,22 @@ fn check_site(file: &[u8], found: &Rewritten, patch: &super::Patch) {
     let back = stub[lea].memory_displacement64();
     assert_eq!(stub[lea + 1].immediate64(), JUMP_ENTRY, "{place}");
     assert_eq!(stub[lea + 2].code(), Code::Jmp_rm64, "{place}");
-    if before[0].code() == Code::Syscall {
-        assert_eq!(lea, 0);
+    let call = before
+        .iter()
+        .position(|i| i.code() == Code::Syscall)
+        .expect("a call");
+    // `==` of instructions leaves their places out.
+    assert_eq!(before[..call], stub[..lea], "{place}");
+    if before[call].ip() < patch.address + length as u64 {
         assert_eq!(
-            (stub[3].code(), stub[3].next_ip()),
+            (stub[lea + 3].code(), stub[lea + 3].next_ip()),
             (Code::Syscall, back),
             "{place}"
         );
-        let mut at = 4;
+        let mut at = lea + 4;
         for original in before
             .iter()
-            .skip(1)
+            .skip(call + 1)
             .take_while(|i| i.ip() < patch.address + length as u64)
         {
             let copy = &stub[at];
@@ -100,13 +105,7 @@ fn check_site(file: &[u8], found: &Rewritten, patch: &super::Patch) {
         assert_eq!(stub[at].code(), Code::Jmp_rel32_64);
         assert_eq!(stub[at].near_branch_target(), patch.address + length as u64);
     } else {
-        let call = before
-            .iter()
-            .position(|i| i.code() == Code::Syscall)
-            .expect("a call");
         assert_eq!((call, before[call].next_ip()), (lea, back), "{place}");
-        // `==` of instructions leaves their places out.
-        assert_eq!(before[..call], stub[..lea], "{place}");
         let number = before[0].immediate32();
         assert!(enters_by_jump(number), "{place} is of call {number}");
     }

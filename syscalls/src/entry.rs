@@ -17,11 +17,11 @@ const NEED_FRAME: &[u32] = &[
 ];
 
 /// Whether a call can enter the personality by a jump: it is always translated, and needs no frame.
-/// Calls that the kernel answers in most of their forms are quicker where they are; of this one libc
-/// asks in each new thread in the other form, by the thread's number.
+/// Calls that the kernel answers in most of their forms are quicker where they are; of two libc asks
+/// in the other form: in each new thread by the thread's number, and for all descriptors from one on.
 #[must_use]
 pub const fn enters_by_jump(number: u32) -> bool {
-    if number == nr::sched_getaffinity {
+    if number == nr::sched_getaffinity || number == nr::close_range {
         return true;
     }
     let mut i = 0;

@@ -11,6 +11,7 @@ in_each_role!(
     calls_enter_by_a_jump,
     the_first_program_enters_by_a_jump,
     forks_and_execs_enter_by_a_jump,
+    threads_enter_by_a_jump,
     a_program_sees_its_own_files,
     a_library_goes_with_its_stubs,
     copies_are_made_of_what_no_zone_can_write,
@@ -77,6 +78,11 @@ fn the_first_program_enters_by_a_jump(home: &Home) {
 fn forks_and_execs_enter_by_a_jump(home: &Home) {
     let round = " if os.fork() == 0: os.execv('/bin/true', ['true'])\n assert os.wait()[1] == 0";
     many_cost_what_one_costs(home, "births", round, 50);
+}
+
+fn threads_enter_by_a_jump(home: &Home) {
+    let round = " import threading\n t = threading.Thread(target=int); t.start(); t.join()";
+    many_cost_what_one_costs(home, "threads", round, 50);
 }
 
 /// Copies do not show.
