@@ -74,7 +74,8 @@ impl Cli {
 const AFTER_HELP: &str = "\
 Zones lie in $PICOZONE_HOME, else in /var/lib/picozone (root) or ~/.local/share/picozone.
 Exit status: 0; that of the program (128 + N if signal N ended it; 126 and 127 if it could not be \
-run, as in a shell); 125 for every failure of zone itself.
+run, as in a shell); 125 for every failure of zone itself \
+(`zone trace diff`: 0, 1 and 2, as diff).
 ZONE_LOG=debug shows what zone itself does.";
 
 #[derive(Subcommand)]
@@ -229,6 +230,11 @@ mod tests {
             "trace web1 --pid 12 -e failed -e latency>10ms --time --format json",
             "trace web1 -o out.zt",
             "trace read out.zt --format summary",
+            "trace read out.zt --format perfetto",
+            "trace read out.zt --format html",
+            "trace read out.zt --unsupported",
+            "trace learn out.zt",
+            "trace diff good.zt bad.zt --context 5 --all -e failed",
             "run --trace=out.zt -- true",
             "users web1",
             "config web1 show",
@@ -259,6 +265,9 @@ mod tests {
             "trace web1 -e colour=red",
             "trace web1 -o out.zt -e failed",
             "trace read",
+            "trace diff good.zt",
+            "trace learn",
+            "trace read out.zt --unsupported --format json",
         ] {
             let words = std::iter::once("zone").chain(line.split_whitespace());
             let words: Vec<OsString> = words.map(OsString::from).collect();

@@ -1,21 +1,19 @@
 //! `zone trace`.
 
+mod diff;
+mod read;
+
 use crate::control::{Reply, Request, Traced};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
 use crate::terminal::{Signals, tell};
-use crate::trace::calls::{Calls, Event};
-use crate::trace::file::{Fault, Reader};
 use crate::trace::filter::Filter;
-use crate::trace::summary::Summary;
-use crate::trace::{json, text};
 use crate::zone::channel::Channel;
 use crate::zone::{Name, Zone};
-use clap::ValueEnum;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
+use read::{Failure, Shown};
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -45,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// Record all calls into a file, for `zone trace read`
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "unsupported"])]
     output: Option<PathBuf>,
     #[command(flatten)]
     shown: Shown,
@@ -60,41 +58,27 @@ enum Recorded {
         #[command(flatten)]
         shown: Shown,
     },
-}
-
-/// What is shown, and how.
-#[derive(clap::Args)]
-struct Shown {
-    /// Show only calls that meet a condition; of several, any
-    #[arg(short = 'e', long = "filter", id = "filter", value_name = "FILTER", value_parser = filter)]
-    filters: Vec<Filter>,
-    /// How to show them
-    #[arg(long, value_enum, default_value_t = Format::Strace)]
-    format: Format,
-    /// Show the time of the day (UTC) at which a call began
-    #[arg(short, long)]
-    time: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// One line a call, as strace(1) does
-    Strace,
-    /// One JSON document a line; docs/TRACE.md has the schema
-    Json,
-    /// Counts, errors, times and the slowest calls, at the end
-    Summary,
-}
-
-fn filter(text: &str) -> Result<Filter, String> {
-    text.parse()
-        .map_err(|mistake: crate::trace::filter::Mistake| mistake.to_string())
+    Diff(diff::Args),
+    /// Propose the least configuration that traced programs were seen to need
+    ///
+    /// A piece of zone.toml: directories of the host that they used, or looked for in vain and the host has;
+    /// ports that they listened on; users that they became. Behind that, as remarks: how many
+    /// processes, threads and descriptors they had, which directories of the zone they wrote, and what they
+    /// looked for and did not find. What they reached from descriptors and the working directory is not
+    /// known; a configuration that suffices may need more.
+    Learn {
+        /// The trace
+        file: PathBuf,
+    },
 }
 
 impl Args {
     pub(super) fn run(self, home: &Home) -> Result<u8> {
-        if let Some(Recorded::Read { file, shown }) = self.recorded {
-            return read(&file, &shown);
+        match self.recorded {
+            Some(Recorded::Read { file, shown }) => return read::read(&file, &shown),
+            Some(Recorded::Diff(args)) => return Ok(args.run()),
+            Some(Recorded::Learn { file }) => return read::learn(&file),
+            None => {}
         }
         let name = self.name.expect("clap has asked for it");
         let zone = Zone::open(home, &name, "trace")?;
@@ -235,109 +219,4 @@ fn follow(zone: &Zone, shown: &Shown) -> Result<()> {
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
-}
-
-/// Shows a trace that was recorded.
-fn read(file: &Path, shown: &Shown) -> Result<u8> {
-    let from = File::open(file).doing("read", file.display())?;
-    match shown.show(BufReader::new(from)) {
-        Ok(None) => tell(&format!(
-            "zone: {} ends early: what wrote it was ended, or still writes",
-            file.display()
-        )),
-        Ok(Some(0)) => {}
-        Ok(Some(skipped)) => tell(&format!(
-            "zone: {skipped} calls are not there: they could not be written in time"
-        )),
-        Err(failure) => failure.told("read", file.display())?,
-    }
-    Ok(0)
-}
-
-/// Why no more is shown.
-enum Failure {
-    Trace(Fault),
-    Output(io::Error),
-}
-
-impl Failure {
-    fn told(self, operation: &'static str, object: impl std::fmt::Display) -> Result<()> {
-        match self {
-            // Whoever reads what we show has seen enough.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            Self::Output(error) | Self::Trace(Fault::Io(error)) => {
-                Err(error).doing(operation, object)
-            }
-            Self::Trace(fault @ (Fault::NoTrace | Fault::Version(_))) => Err(Error::refused(
-                operation,
-                object,
-                fault,
-                "`zone trace NAME -o FILE` and `zone run --trace=FILE` record one",
-            )),
-            Self::Trace(fault) => Err(Error::refused(
-                operation,
-                object,
-                fault,
-                "what stands before that was shown",
-            )),
-        }
-    }
-}
-
-impl Shown {
-    /// All filters in one.
-    fn filter(&self) -> Option<Filter> {
-        self.filters.iter().cloned().reduce(Filter::or)
-    }
-
-    /// Shows a trace to its end. Gives how many calls it says were skipped, if it ended in good order.
-    fn show(&self, from: impl Read) -> Result<Option<u64>, Failure> {
-        let mut reader = Reader::new(from).map_err(Failure::Trace)?;
-        let mut to = BufWriter::new(io::stdout().lock());
-        let (mut calls, mut summary) = (Calls::default(), Summary::default());
-        let filter = self.filter();
-        if self.format == Format::Json {
-            put(&mut to, &json::start(reader.start()))?;
-        }
-        let mut show = |events: Vec<Event>, to: &mut dyn Write| {
-            for event in &events {
-                if let (Some(filter), Event::Call { call, has_ended }) = (&filter, event)
-                    && !filter.holds(call, *has_ended)
-                {
-                    continue;
-                }
-                match self.format {
-                    Format::Summary => summary.take(event),
-                    Format::Json => put(to, &json::line(event))?,
-                    Format::Strace => put(to, &text::line(event, self.time))?,
-                }
-            }
-            Ok(())
-        };
-        let fault = loop {
-            if reader.is_at_end_of_block() {
-                to.flush().map_err(Failure::Output)?;
-            }
-            match reader.next_entry() {
-                Ok(Some(entry)) => show(calls.take(entry), &mut to)?,
-                Ok(None) => break None,
-                Err(fault) => break Some(fault),
-            }
-        };
-        show(calls.left(), &mut to)?;
-        match self.format {
-            Format::Summary => put(&mut to, &summary.text().trim_end())?,
-            Format::Json => put(&mut to, &json::end(calls.skipped()))?,
-            Format::Strace => {}
-        }
-        to.flush().map_err(Failure::Output)?;
-        match fault {
-            Some(fault) => Err(Failure::Trace(fault)),
-            None => Ok(calls.skipped()),
-        }
-    }
-}
-
-fn put(to: &mut dyn Write, line: &dyn std::fmt::Display) -> Result<(), Failure> {
-    writeln!(to, "{line}").map_err(Failure::Output)
 }

@@ -11,7 +11,7 @@ use crate::control::{REPORT, Refusal};
 use crate::error::{Doing, Result};
 use crate::ids::HostPid;
 use crate::zone::atomic;
-use picozone_syscalls::{Class, describe, row};
+use picozone_syscalls::{describe, refusal};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -34,15 +34,10 @@ struct Row {
 impl Refusals {
     /// Counts a call of a guest.
     pub fn note(&self, zone: &Zone, caller: HostPid, nr: u32, args: [u64; 6]) {
-        let reason = match row(nr).map(|row| row.class) {
-            Some(Class::Refused(_, reason)) => reason,
-            Some(_) => "not offered in this form",
-            None => "no call has this number yet",
-        };
         let mut call = String::new();
         // A write to a String cannot fail.
         let _ = describe(nr, args, &mut call);
-        self.note_as(zone, caller, call, reason);
+        self.note_as(zone, caller, call, refusal(nr));
     }
 
     /// Counts what the monitor itself refuses.

@@ -59,6 +59,15 @@ const CLASSES: [(&str, Class); 7] = [
     ("desc", Class::Desc),
 ];
 
+/// The classes that a call is of, by their names without the `%`.
+#[must_use]
+pub fn classes(nr: u32) -> Vec<&'static str> {
+    let row = row(nr);
+    let of = |class: Class| row.is_some_and(|row| class.has(row));
+    let all = CLASSES.iter().filter(|(_, class)| of(*class));
+    all.map(|(name, _)| *name).collect()
+}
+
 /// Fields that are numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Number {

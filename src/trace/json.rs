@@ -4,6 +4,7 @@
 use super::calls::Event;
 use super::entry::{Call, Start};
 use super::show::{self, Argument};
+use super::value::{self, bytes};
 use picozone_personality::trace::flags;
 use picozone_syscalls::errno_of;
 use serde_json::{Map, Value, json};
@@ -34,7 +35,9 @@ pub fn line(event: &Event) -> Value {
             put("call", show::name(call.nr).into());
             put("nr", call.nr.into());
             let args = show::arguments(call, *has_ended);
-            put("args", args.iter().map(argument).collect());
+            let values = args.iter().enumerate();
+            let values = values.map(|(i, arg)| (arg, value::of(call, i, arg, *has_ended)));
+            put("args", values.map(argument).collect());
             if picozone_syscalls::row(call.nr).is_none() {
                 put("words", call.args.to_vec().into());
             }
@@ -84,53 +87,23 @@ fn front(what: &str, call: &Call) -> Map<String, Value> {
     }
 }
 
-fn argument(argument: &Argument) -> Value {
+fn argument((argument, data): (&Argument, Option<Value>)) -> Value {
     let mut value = Map::new();
     value.insert("name".into(), argument.name.into());
     value.insert("word".into(), argument.word.into());
     value.insert("text".into(), argument.text.as_str().into());
-    if argument.kind.is_flags() {
-        let names = argument.text.split('|').filter(|name| *name != "0");
-        value.insert("flags".into(), names.collect());
+    if let Some(data) = data {
+        let key = if argument.kind.is_flags() {
+            "flags"
+        } else {
+            "value"
+        };
+        value.insert(key.into(), data);
     }
     if let Some(host) = &argument.host {
         value.insert("host".into(), host.as_str().into());
     }
     value.into()
-}
-
-/// Bytes as text, or where they are none in base64.
-fn bytes(bytes: &[u8]) -> Value {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => json!({ "base64": base64(bytes) }),
-    }
-}
-
-/// RFC 4648.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 3];
-        group[..chunk.len()].copy_from_slice(chunk);
-        let [a, b, c] = group.map(usize::from);
-        let letters = [
-            a >> 2,
-            (a & 3) << 4 | b >> 4,
-            (b & 15) << 2 | c >> 6,
-            c & 63,
-        ];
-        for (i, letter) in letters.into_iter().enumerate() {
-            let letter = if i <= chunk.len() {
-                LETTERS[letter]
-            } else {
-                b'='
-            };
-            text.push(letter.into());
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -151,7 +124,7 @@ mod tests {
             "args": [
                 { "name": "dirfd", "word": 0xffff_ff9cu32, "text": "AT_FDCWD" },
                 { "name": "pathname", "word": 0x7000, "text": "\"/etc/passwd\"",
-                  "host": "web1:etc/passwd" },
+                  "value": "/etc/passwd", "host": "web1:etc/passwd" },
                 { "name": "flags", "word": 0o2_000_000, "text": "O_RDONLY|O_CLOEXEC",
                   "flags": ["O_RDONLY", "O_CLOEXEC"] },
             ],
@@ -172,17 +145,5 @@ mod tests {
             has_ended: false,
         };
         assert_eq!(line(&open)["result"], Value::Null);
-    }
-
-    #[test]
-    fn what_is_no_text_is_base64() {
-        assert_eq!(bytes(b"/usr/bin/env"), "/usr/bin/env");
-        for (from, to) in [
-            (&b"\xff"[..], "/w=="),
-            (b"\xff\xfe", "//4="),
-            (b"\xff\xfe\xfd", "//79"),
-        ] {
-            assert_eq!(bytes(from), json!({ "base64": to }));
-        }
     }
 }

@@ -3,7 +3,7 @@
 use super::entry::{Call, Part};
 use crate::ids::ZonePid;
 use picozone_syscalls::{
-    Errno, Kind, Memory, Own, decode, decode_argument, errno_of, row, write_socket_address,
+    Errno, Kind, Memory, Own, decode, decode_argument, errno_of, nr, row, write_socket_address,
 };
 use std::fmt::{self, Write};
 
@@ -186,10 +186,29 @@ fn text_at(call: &Call, at: u64) -> Option<&[u8]> {
 
 /// The paths that a call names, as the guest has them.
 pub fn paths(call: &Call) -> impl Iterator<Item = &[u8]> {
+    placed_paths(call).map(|(_, path)| path)
+}
+
+/// The same, each with its address.
+pub fn placed_paths(call: &Call) -> impl Iterator<Item = (u64, &[u8])> {
     let args = row(call.nr).map_or(&[][..], |row| row.args);
     let of = args.iter().zip(call.args);
     of.filter(|(arg, _)| arg.kind == Kind::Path)
-        .filter_map(|(_, at)| text_at(call, at))
+        .filter_map(|(_, at)| Some((at, text_at(call, at)?)))
+}
+
+/// The address of whom a call speaks with.
+#[must_use]
+pub fn peer(call: &Call, has_ended: bool) -> Option<String> {
+    let names_peer = matches!(
+        call.nr,
+        nr::connect | nr::accept | nr::accept4 | nr::sendto | nr::recvfrom | nr::getpeername
+    );
+    let arguments = names_peer.then(|| arguments(call, has_ended))?;
+    let is_address = |arg: &&Argument| matches!(arg.kind, Kind::SockAddr | Kind::SockAddrOut);
+    let text = &arguments.iter().find(is_address)?.text;
+    let is_known = !text.starts_with("0x") && text != "NULL";
+    is_known.then(|| text.clone())
 }
 
 /// The name of a call.
@@ -231,7 +250,6 @@ mod tests {
     use super::*;
     use crate::ids::HostPid;
     use crate::trace::entry::tests::sample;
-    use picozone_syscalls::nr;
 
     #[test]
     fn both_sides_are_shown() {

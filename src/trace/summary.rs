@@ -1,10 +1,16 @@
-//! What a trace comes to: how often each call was made, how it failed, what it cost.
+//! What a trace comes to: how often each call was made, how it failed, what it cost, and what it was
+//! about.
+
+mod latency;
+mod top;
 
 use super::calls::Event;
 use super::entry::Call;
+use super::output::Output;
 use super::{show, text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io;
 
 /// How many of the slowest calls are shown.
 const SLOWEST: usize = 10;
@@ -14,6 +20,9 @@ const SLOWEST: usize = 10;
 pub struct Summary {
     by_nr: BTreeMap<u32, Counts>,
     errors: BTreeMap<(u32, String), u64>,
+    latency: latency::Latency,
+    files: top::Top,
+    peers: top::Top,
     /// Longest first.
     slowest: Vec<Call>,
     dropped: u64,
@@ -27,6 +36,24 @@ struct Counts {
     errors: u64,
     time: u64,
     longest: u64,
+}
+
+impl Counts {
+    fn add(&mut self, duration: u64, has_failed: bool) {
+        self.join(&Self {
+            calls: 1,
+            errors: has_failed.into(),
+            time: duration,
+            longest: duration,
+        });
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.errors += other.errors;
+        self.time = self.time.saturating_add(other.time);
+        self.longest = self.longest.max(other.longest);
+    }
 }
 
 impl Summary {
@@ -45,12 +72,18 @@ impl Summary {
     }
 
     fn call(&mut self, call: &Call) {
+        let errno = show::errno(call, true);
+        let (duration, has_failed) = (call.duration, errno.is_some());
         let counts = self.by_nr.entry(call.nr).or_default();
-        counts.calls += 1;
-        counts.time = counts.time.saturating_add(call.duration);
-        counts.longest = counts.longest.max(call.duration);
-        if let Some(errno) = show::errno(call, true) {
-            counts.errors += 1;
+        counts.add(duration, has_failed);
+        self.latency.take(duration);
+        for path in show::paths(call) {
+            self.files.take(&show::visible(path), duration, has_failed);
+        }
+        if let Some(peer) = show::peer(call, true) {
+            self.peers.take(&peer, duration, has_failed);
+        }
+        if let Some(errno) = errno {
             let name = errno
                 .name()
                 .map_or_else(|| errno.raw().to_string(), str::to_owned);
@@ -87,10 +120,7 @@ impl Summary {
             "% time     seconds  usecs/call  longest us     calls    errors  call"
         ));
         let mut row = |share: f64, counts: &Counts, name: &str| {
-            let errors = match counts.errors {
-                0 => String::new(),
-                errors => errors.to_string(),
-            };
+            let errors = or_nothing(counts.errors);
             put(format_args!(
                 "{share:6.2} {:>11} {:11} {:11} {:9} {errors:>9}  {name}",
                 show::seconds(counts.time),
@@ -117,6 +147,12 @@ impl Summary {
                 put(format_args!("{count:9}  {} {errno}", show::name(*nr)));
             }
         }
+        let _ = self.latency.show(&mut text);
+        let _ = self.files.show("files", &mut text);
+        let _ = self.peers.show("peers", &mut text);
+        let mut put = |line: std::fmt::Arguments<'_>| {
+            let _ = writeln!(text, "{line}");
+        };
         if !self.slowest.is_empty() {
             put(format_args!("\nslowest:"));
             for call in &self.slowest {
@@ -137,6 +173,24 @@ impl Summary {
             }
         }
         text
+    }
+}
+
+impl Output for Summary {
+    fn event(&mut self, event: &Event, _to: &mut dyn io::Write) -> io::Result<()> {
+        self.take(event);
+        Ok(())
+    }
+
+    fn end(&mut self, _skipped: Option<u64>, to: &mut dyn io::Write) -> io::Result<()> {
+        writeln!(to, "{}", self.text().trim_end())
+    }
+}
+
+fn or_nothing(count: u64) -> String {
+    match count {
+        0 => String::new(),
+        count => count.to_string(),
     }
 }
 
@@ -183,9 +237,18 @@ mod tests {
             "100.00    4.950000       49500       99000       100        25  total"
         );
         assert_eq!(lines[6], "       25  openat ENOENT");
-        assert_eq!(lines[8], "slowest:");
-        assert!(lines[9].ends_with("<0.099000>"), "{text}");
-        assert!(lines[18].ends_with("<0.090000>"), "{text}");
-        assert_eq!(lines[20], "7 calls were not recorded");
+        let at = |title: &str| lines.iter().position(|line| *line == title).expect(title);
+        assert!(
+            lines[at("latency:") + 1].ends_with("<    256 ns  #"),
+            "{text}"
+        );
+        assert_eq!(
+            lines[at("files:") + 2],
+            "   2.450000        50        25  /etc/passwd"
+        );
+        let slowest = at("slowest:");
+        assert!(lines[slowest + 1].ends_with("<0.099000>"), "{text}");
+        assert!(lines[slowest + 10].ends_with("<0.090000>"), "{text}");
+        assert_eq!(lines[slowest + 12], "7 calls were not recorded");
     }
 }

@@ -27,7 +27,9 @@ pub mod filter;
 pub mod meaning;
 
 pub use class::{Class, Row};
-pub use decode::{Memory, Own, decode, decode_argument, describe, errno_of, write_socket_address};
+pub use decode::{
+    Memory, Own, decode, decode_argument, describe, errno_of, refusal, write_socket_address,
+};
 pub use entry::{enters_by_jump, served_by_jump};
 pub use errno::Errno;
 pub use form::{FilterLayout, Form, Test};

@@ -6,6 +6,7 @@
 //! on standard error.
 
 mod apache;
+mod browser;
 mod counts;
 mod doctor;
 mod escape;
@@ -22,6 +23,7 @@ mod packages;
 mod proc;
 mod programs;
 mod reached;
+mod reading;
 mod recorded;
 mod redis;
 mod rewrite;

@@ -22,7 +22,7 @@ in_each_role!(
 );
 
 /// The lines that `zone trace read FILE --format json` and these words show.
-fn read(home: &Home, file: &Path, words: &[&str]) -> Vec<Value> {
+pub fn read(home: &Home, file: &Path, words: &[&str]) -> Vec<Value> {
     let file = file.to_str().expect("text");
     let mut all = vec!["trace", "read", file, "--format", "json"];
     all.extend(words);

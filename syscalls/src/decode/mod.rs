@@ -139,6 +139,16 @@ pub fn describe(nr: u32, args: [u64; 6], out: &mut impl Write) -> Result {
     out.write_str(if before == "(" { "" } else { ")" })
 }
 
+/// Why a call that zones do not offer is refused.
+#[must_use]
+pub fn refusal(nr: u32) -> &'static str {
+    match row(nr).map(|row| row.class) {
+        Some(Class::Refused(_, reason)) => reason,
+        Some(_) => "not offered in this form",
+        None => "no call has this number yet",
+    }
+}
+
 const fn is_error(word: i64) -> bool {
     word < 0 && word >= -4095
 }
