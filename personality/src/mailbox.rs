@@ -53,6 +53,9 @@ pub const ELSEWHERE: u64 = 1 << 32;
 /// waits by futex(2) until [`Mailbox::wait`] is no longer 0, then asks for [`Request::EndWait`].
 pub const WAIT: u64 = 1 << 33;
 
+/// [`Request::Stat`] answers 0 for what a magic link leads to, which is no node of these mounts.
+pub const ONLY_NODES: u64 = 1;
+
 /// [`Request::Chmod`] leaves the host's file alone where it has the mode already.
 pub const CHMOD_QUIET: u64 = 1;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
@@ -224,8 +227,8 @@ requests! {
     /// args = directory descriptor, flags, mode, 1 if the thread has `CAP_DAC_OVERRIDE`; a = path. The
     /// value is the new descriptor.
     Open = 2;
-    /// Attributes of a path of a monitor mount: args = directory descriptor, flags; a = path;
-    /// b receives a `struct statx`.
+    /// Attributes of a path of a monitor mount: args = directory descriptor, flags, perhaps
+    /// [`ONLY_NODES`]; a = path; b receives a `struct statx`. The value is its length.
     Stat = 3;
     /// Target of a symbolic link of a monitor mount: args = directory descriptor; a = path;
     /// b receives the target, in the zone's terms. The value is its length.

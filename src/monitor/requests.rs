@@ -13,7 +13,7 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{
-    ELSEWHERE, NetlinkKind, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
+    ELSEWHERE, NetlinkKind, ONLY_NODES, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
 };
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
@@ -77,7 +77,8 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             } else {
                 Last::Follow
             };
-            match served::stat(zone, caller, &text(), last)? {
+            let only_nodes = args[2] == ONLY_NODES;
+            match served::stat(zone, caller, &text(), last, only_nodes)? {
                 Answer::Done(found) => put(&found),
                 Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
             }

@@ -231,16 +231,24 @@ pub fn open(
     })
 }
 
-/// Attributes of a path, as the bytes of a `struct statx`.
+/// Attributes of a path, as the bytes of a `struct statx`; if they are wanted of nodes only, none of
+/// what a magic link leads to.
 ///
 /// # Errors
 /// As stat(2).
-pub fn stat(zone: &Zone, caller: HostPid, path: &[u8], last: Last) -> Result<Answer<Vec<u8>>, i32> {
+pub fn stat(
+    zone: &Zone,
+    caller: HostPid,
+    path: &[u8],
+    last: Last,
+    only_nodes: bool,
+) -> Result<Answer<Vec<u8>>, i32> {
     follow(zone, path, |tree, rest| {
         Ok(match tree.stat(zone, caller, rest, last)? {
             Stated::Elsewhere(path) => Step::Elsewhere(path),
             Stated::Object(object) => match served_text(zone, &object) {
                 Some(path) => Step::Elsewhere(path),
+                None if only_nodes => Step::Done(Vec::new()),
                 None => Step::Done(attributes::of_file(zone, &object.pinned)?),
             },
             Stated::Attr(attr) => Step::Done(of_node(zone, tree, rest, &attr)),

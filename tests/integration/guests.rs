@@ -51,6 +51,7 @@ fn attributes(home: &Home) {
             "extended",
             "extended_by_users",
             "special",
+            "nodes",
             "watches",
             "owners",
         ],

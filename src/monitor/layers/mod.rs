@@ -50,7 +50,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What is told of each file and directory of a layer that shows something else than it is.
@@ -94,6 +94,8 @@ pub struct Layer {
     exchange: Mutex<()>,
     /// [`links`](picozone_personality::origins::Origin::links) of the files in the index. Taken before the former.
     names: Mutex<HashMap<FileId, i64>>,
+    /// Whether a file of several names was ever raised: others of them may still be stand-ins.
+    has_linked: AtomicBool,
 }
 
 /// A stand-in that was found.
@@ -117,6 +119,10 @@ pub fn directory(zone_dir: &Path, mount_point: &Path) -> PathBuf {
 #[must_use]
 pub fn top(zone_dir: &Path, mount_point: &Path) -> PathBuf {
     directory(zone_dir, mount_point).join("tree")
+}
+
+fn holds_any(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {
@@ -232,6 +238,7 @@ impl Layer {
             next: AtomicU64::new(0),
             exchange: Mutex::default(),
             names: Mutex::new(names),
+            has_linked: AtomicBool::new(holds_any(&index)),
         };
         if !tree.exists() {
             let name = layer
@@ -252,8 +259,7 @@ impl Layer {
     /// Whether a file of several names was ever raised.
     #[must_use]
     pub fn has_linked(&self) -> bool {
-        let path = super::descriptors::own_path(&self.index);
-        fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some())
+        self.has_linked.load(Ordering::Acquire)
     }
 
     /// What the journal holds.

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 /// `FICLONE`: the copy shares the original's blocks, where the file system can do that.
 const CLONE: libc::c_ulong = 0x4004_9409;
@@ -63,6 +64,7 @@ impl Layer {
                     flags,
                 )?;
                 names.insert(record.id, record.origin.links);
+                self.has_linked.store(true, Ordering::Release);
             }
             self.journal.add(&[record]).map_err(io_errno)?;
             tell(&record);

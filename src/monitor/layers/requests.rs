@@ -104,9 +104,6 @@ impl Layers {
             btime: record.id.btime,
         };
         shared.tables().origins.put(key, record.origin);
-        if record.origin.links != 0 && record.origin.links != super::UNCOUNTED {
-            shared.tables().linked_layers.store(1, Release);
-        }
     }
 
     fn of(&self, number: u32) -> Option<&Layer> {
@@ -125,11 +122,17 @@ impl Layers {
             return Ok(false);
         };
         let layer = self.of(found.number).ok_or(Errno::ENOENT)?;
-        layer.raise(directory, name, &found, how, &|record| tell(zone, record))
+        layer.raise(directory, name, &found, how, &|record| {
+            tell(zone, layer, record);
+        })
     }
 }
 
-fn tell(zone: &Zone, record: &Record) {
+/// Tells guests of what is about to be put into a layer.
+fn tell(zone: &Zone, layer: &Layer, record: &Record) {
+    if layer.has_linked() {
+        zone.shared.tables().linked_layers.store(1, Release);
+    }
     if let Some(owner) = record.owner {
         zone.owners.set(&zone.shared, record.id, owner);
     }
@@ -239,7 +242,7 @@ fn raise_file(zone: &Zone, file: &OwnedFd) -> Result<OwnedFd, i32> {
     let layer = zone.layers.of(row.flags).ok_or(libc::EROFS)?;
     let path = host.get(row.host().len() + 1..).ok_or(libc::EROFS)?;
     let (front, name) = split(path);
-    let tell = |record: &Record| tell(zone, record);
+    let tell = |record: &Record| tell(zone, layer, record);
     let directory = layer.directory_at(front, &tell).ok_or(libc::EROFS)?;
     let below = nix::sys::stat::fstat(file).map_err(errno)?;
     if let Ok(Some(found)) = find(&directory, name) {

@@ -49,10 +49,12 @@ fn with_descriptor<T>(
     f: impl Fn(&mut Thread, u64) -> Result<T>,
 ) -> Result<T> {
     let quick = None::<fn(&mut Thread, &Named) -> Option<Result<T>>>;
-    with_quick_or_descriptor(thread, dirfd, pathname, flags, quick, f)
+    let at_monitor = |_: &mut Thread, _: &mut Room| Ok(None);
+    with_quick_or_descriptor(thread, dirfd, pathname, flags, quick, f, at_monitor)
 }
 
-/// The same, where `quick` may give the answer from a directory and a name in it.
+/// The same, where `quick` may give the answer from a directory and a name in it, and `at_monitor` that
+/// of a path of the monitor's, which is in the room.
 fn with_quick_or_descriptor<T>(
     thread: &mut Thread,
     dirfd: u64,
@@ -60,6 +62,7 @@ fn with_quick_or_descriptor<T>(
     flags: u64,
     quick: Option<impl FnOnce(&mut Thread, &Named) -> Option<Result<T>>>,
     f: impl Fn(&mut Thread, u64) -> Result<T>,
+    at_monitor: impl FnOnce(&mut Thread, &mut Room) -> Result<Option<T>>,
 ) -> Result<T> {
     let mut room = PathRoom::new();
     let guest = room.read(pathname)?;
@@ -96,7 +99,14 @@ fn with_quick_or_descriptor<T>(
     };
     let open =
         path::PATH_FLAGS | if is_nofollow { O_NOFOLLOW.into() } else { 0 } | flags & path::CHANGES;
-    let fd = path::open_anywhere(thread, dirfd, name, open, 0, &mut None)?;
+    let mut zone = None;
+    let fd = match path::open_or_monitor(thread, dirfd, name, open, &mut zone)? {
+        Reach::Node(fd) => fd,
+        Reach::Monitor => match at_monitor(thread, &mut zone)? {
+            Some(done) => return Ok(done),
+            None => path::open_served(thread, open, 0, &mut zone)?,
+        },
+    };
     let mut result = f(thread, fd);
     if matches!(result, Err(Errno::ENAMETOOLONG)) {
         result = path::beside(thread, dirfd, name, |thread| f(thread, fd));

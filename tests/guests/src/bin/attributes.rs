@@ -8,6 +8,7 @@ fn main() {
         ("extended", extended),
         ("extended_by_users", extended_by_users),
         ("special", special),
+        ("nodes", nodes),
         ("watches", watches),
         ("owners", owners),
     ]);
@@ -375,5 +376,52 @@ fn special() {
         .wait()
         .expect("it ends");
         call(libc::SYS_unlinkat, &[CWD, text(&moved), 0]).expect("root may");
+    }
+}
+
+/// What is no file of a disk has no attributes, and `ls -l` asks each for some.
+fn nodes() {
+    let all = [
+        c"security.selinux",
+        c"security.capability",
+        c"system.posix_acl_access",
+        c"system.posix_acl_default",
+        c"trusted.a",
+        c"user.a",
+        c"other.a",
+    ];
+    for path in [
+        c"/proc",
+        c"/proc/self",
+        c"/proc/self/fd",
+        c"/proc/self/fd/0",
+        c"/proc/self/exe",
+        c"/proc/self/cwd",
+        c"/proc/self/ns/net",
+        c"/proc/self/stat",
+        c"/proc/mounts",
+        c"/proc/uptime",
+        c"/proc/none",
+    ] {
+        see("path", (path, list(path)));
+        for attribute in all {
+            let set = set(path, attribute, b"v", 0);
+            see("get and set", (attribute, get(path, attribute), set));
+        }
+    }
+    // Natively they lie on a disk of the kernel's own, which knows attributes but has none.
+    for path in [
+        c"/dev",
+        c"/dev/fd",
+        c"/dev/stdin",
+        c"/dev/tty",
+        c"/dev/null",
+    ] {
+        see("path", (path, list(path)));
+        for attribute in all {
+            let none = [libc::ENODATA, libc::EOPNOTSUPP];
+            let got = get(path, attribute).map_err(|errno| none.contains(&(errno as i32)));
+            see("none", (attribute, got));
+        }
     }
 }

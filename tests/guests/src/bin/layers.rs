@@ -50,6 +50,7 @@ fn plant() {
         ("e/a/b/c/z", "z\n"),
         ("tool", "#!/bin/sh\necho a tool\n"),
         ("secret", "for its owner\n"),
+        ("e/pair", "of two names\n"),
     ] {
         fs::write(path, content).expect("made");
     }
@@ -72,6 +73,7 @@ fn plant() {
     }
     fs::hard_link("d/one", "d/same").expect("made");
     fs::hard_link("d/one", "e/same_too").expect("made");
+    fs::hard_link("e/pair", "d/pair").expect("made");
     for (path, mode) in [
         ("tool", 0o755),
         ("secret", 0o600),
@@ -436,6 +438,12 @@ fn attributes() {
 }
 
 fn links() {
+    // Before any file of more names is changed.
+    see("added", append("e/pair", "and more\n"));
+    for path in ["d/pair", "e/pair"] {
+        see(path, (status(path), fs::read_to_string(path).ok()));
+    }
+    see("the same", id("d/pair") == id("e/pair"));
     let paths = ["d/one", "d/same", "e/same_too"];
     let one = id("d/one");
     for path in paths {
@@ -464,6 +472,11 @@ fn links() {
         (id("file") == file, id("d/also") == file, status("file")),
     );
     see_tree(".");
+}
+
+fn append(path: &str, text: &str) -> Result<()> {
+    let mut file = errno(OpenOptions::new().append(true).open(path))?;
+    errno(file.write_all(text.as_bytes()))
 }
 
 /// `d_ino` and `d_type` of each name, as readdir(3) gives them.

@@ -15,7 +15,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::MountRow;
 use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
-use picozone_personality::mailbox::Request;
+use picozone_personality::mailbox::{ONLY_NODES, Request};
 use picozone_personality::plans::FileId;
 use picozone_personality::tables::mount_id;
 
@@ -145,9 +145,29 @@ pub(super) fn monitor_stat(
 ) -> Result<Option<linux_raw_sys::general::statx>> {
     match path::ask_served(thread, Request::Stat, zone, flags, 0)? {
         Told::Elsewhere => Ok(None),
-        Told::Answer(_) => Ok(Some(unsafe {
-            (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
-        })),
+        Told::Answer(_) => Ok(Some(told(thread))),
+    }
+}
+
+/// Attributes of the monitor's node in the room, which is replaced where the path leads elsewhere;
+/// nothing of what is no such node.
+#[cold]
+#[inline(never)]
+pub(super) fn node_stat(
+    thread: &Thread,
+    zone: &mut Room,
+    flags: u64,
+) -> Result<Option<linux_raw_sys::general::stat>> {
+    match path::ask_served(thread, Request::Stat, zone, flags, ONLY_NODES)? {
+        Told::Elsewhere | Told::Answer(0) => Ok(None),
+        Told::Answer(_) => Ok(Some(stat_from(&told(thread)))),
+    }
+}
+
+/// The `struct statx` in the mailbox.
+fn told(thread: &Thread) -> linux_raw_sys::general::statx {
+    unsafe {
+        (thread.mailbox().b.as_ptr() as *const linux_raw_sys::general::statx).read_unaligned()
     }
 }
 

@@ -8,13 +8,13 @@ use super::lists;
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::must_own;
 use super::{
-    NOFOLLOW, Power, S_IFMT, has, keeps_set_gid, permits, stat_named, stat_of, with_descriptor,
+    NOFOLLOW, Power, S_IFMT, has, keeps_set_gid, node_stat, permits, stat_named, stat_of,
     with_quick_or_descriptor,
 };
 use crate::arch::{self, syscall1};
 use crate::memory;
 use crate::monitor::tables;
-use crate::path::{self, CHANGES, Named};
+use crate::path::{self, CHANGES, Named, Room};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
@@ -114,23 +114,55 @@ pub enum File {
 }
 
 impl File {
-    fn with<T>(
+    /// Runs `f` on a descriptor of the file, or `of_node` on what the monitor serves: such nodes have
+    /// no attributes, and links among them no descriptors.
+    fn with(
         self,
         thread: &mut Thread,
         changes: u64,
-        f: impl Fn(&mut Thread, u64) -> Result<T>,
-    ) -> Result<T> {
-        match self {
-            File::Path(path) => with_descriptor(thread, AT_FDCWD as u64, path, changes, f),
-            File::Link(path) => {
-                with_descriptor(thread, AT_FDCWD as u64, path, NOFOLLOW | changes, f)
-            }
+        f: impl Fn(&mut Thread, u64) -> Result<u64>,
+        of_node: impl FnOnce(&mut Thread, stat) -> Result<u64>,
+    ) -> Result<u64> {
+        let quick = None::<fn(&mut Thread, &Named) -> Option<Result<u64>>>;
+        self.with_quick(thread, changes, quick, f, of_node)
+    }
+
+    /// The same, where `quick` may give the answer from a directory and a name in it.
+    #[inline]
+    fn with_quick(
+        self,
+        thread: &mut Thread,
+        changes: u64,
+        quick: Option<impl FnOnce(&mut Thread, &Named) -> Option<Result<u64>>>,
+        f: impl Fn(&mut Thread, u64) -> Result<u64>,
+        of_node: impl FnOnce(&mut Thread, stat) -> Result<u64>,
+    ) -> Result<u64> {
+        let (path, flags) = match self {
+            File::Path(path) => (path, changes),
+            File::Link(path) => (path, NOFOLLOW | changes),
             File::Descriptor(fd) => {
                 must_be_open(fd)?;
-                f(thread, fd)
+                return f(thread, fd);
             }
-        }
+        };
+        let at_monitor = |thread: &mut Thread, zone: &mut Room| {
+            let found = node_stat(thread, zone, flags & NOFOLLOW)?;
+            found.map(|st| of_node(thread, st)).transpose()
+        };
+        with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, quick, f, at_monitor)
     }
+}
+
+/// What a call on an attribute says of a node that the monitor serves: the devices of `/dev` have
+/// none, files of `/proc` know of none.
+fn of_node(thread: &Thread, name: &Name, st: stat, writes: bool) -> Result<u64> {
+    if Kind::of(name.text()).is_none() {
+        name.judge(thread, || Ok(st), writes)?;
+    }
+    if st.st_mode & S_IFMT == S_IFCHR && !writes {
+        return Err(Errno::ENODATA);
+    }
+    Err(Errno::EOPNOTSUPP)
 }
 
 /// setxattr(2), lsetxattr(2), fsetxattr(2).
@@ -160,7 +192,13 @@ pub fn setxattr(
             memory::read::<u8>(value + size - 1)?;
         }
     }
-    file.with(thread, CHANGES, |thread, fd| {
+    let judged = |thread: &mut Thread, st| {
+        if Kind::of(name.text()).is_some() {
+            parse(room.get(..size as usize).ok_or(Errno::ENOSPC)?)?;
+        }
+        of_node(thread, &name, st, true)
+    };
+    let set = |thread: &mut Thread, fd: u64| {
         path::must_be_changeable(thread, fd)?;
         if let Some(kind) = Kind::of(name.text()) {
             let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
@@ -177,14 +215,20 @@ pub fn setxattr(
             let args = [fd, of::SET, size, flags & FLAGS];
             thread.ask_about(Request::Xattr, name.text(), &args)
         })
-    })
+    };
+    file.with(thread, CHANGES, set, judged)
+}
+
+/// Whether a value is a list of users of the zone, or none.
+fn parse(value: &[u8]) -> Result<bool> {
+    let (uids, gids) = (&tables().uids, &tables().gids);
+    Ok(acl::parse(value, |id| uids.has(id), |id| gids.has(id))?)
 }
 
 /// Sets an access control list, or takes it away (`vfs_set_acl` in the kernel's fs/posix_acl.c).
 #[inline(never)]
 fn set_list(thread: &Thread, fd: u64, kind: Kind, value: &[u8]) -> Result<u64> {
-    let (uids, gids) = (&tables().uids, &tables().gids);
-    let is_list = acl::parse(value, |id| uids.has(id), |id| gids.has(id))?;
+    let is_list = parse(value)?;
     must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
     if kind == Kind::Default && st.st_mode & S_IFMT != S_IFDIR && st.st_mode & S_IFMT != S_IFLNK {
@@ -251,13 +295,13 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
         hand_out(thread, length, to, size)
     };
-    let (path, flags) = match file {
-        File::Path(path) => (path, 0),
-        File::Link(path) => (path, NOFOLLOW),
-        File::Descriptor(_) => return file.with(thread, 0, slow),
+    let flags = match file {
+        File::Link(_) => NOFOLLOW,
+        File::Path(_) | File::Descriptor(_) => 0,
     };
     let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);
-    with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, Some(quick), slow)
+    let judged = |thread: &mut Thread, st| of_node(thread, &name, st, false);
+    file.with_quick(thread, 0, Some(quick), slow, judged)
 }
 
 /// ENODATA for what has no such list, EOPNOTSUPP for what never has one.
@@ -271,17 +315,19 @@ fn must_have(st: &linux_raw_sys::general::stat, kind: Kind) -> Result<()> {
 
 /// listxattr(2), llistxattr(2), flistxattr(2).
 pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<u64> {
-    file.with(thread, 0, |thread, fd| {
+    let list = |thread: &mut Thread, fd: u64| {
         let shows_trusted = u64::from(has(thread, Power::Administer));
         let length = thread.ask_about(Request::Xattr, b"", &[fd, of::LIST, shows_trusted])?;
         hand_out(thread, length, to, size)
-    })
+    };
+    file.with(thread, 0, list, |_, _| Ok(0))
 }
 
 /// removexattr(2), lremovexattr(2), fremovexattr(2).
 pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
     let name = Name::read(name)?;
-    file.with(thread, CHANGES, |thread, fd| {
+    let judged = |thread: &mut Thread, st| of_node(thread, &name, st, true);
+    let remove = |thread: &mut Thread, fd: u64| {
         path::must_be_changeable(thread, fd)?;
         if let Some(kind) = Kind::of(name.text()) {
             return set_list(thread, fd, kind, b"");
@@ -291,7 +337,8 @@ pub fn removexattr(thread: &mut Thread, file: File, name: u64) -> Result<u64> {
         on_raised(thread, fd, |fd| {
             thread.ask_about(Request::Xattr, name.text(), &[fd, of::REMOVE])
         })
-    })
+    };
+    file.with(thread, CHANGES, remove, judged)
 }
 
 /// Runs `f`, and once more on what stands for a file that lies below a copy-on-write layer.

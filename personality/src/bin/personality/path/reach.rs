@@ -98,10 +98,24 @@ pub fn open_anywhere(
     }
 }
 
+/// The same, but for what is the monitor's.
+pub fn open_or_monitor(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    flags: u64,
+    zone: &mut Room,
+) -> Result<Reach> {
+    Ok(match open_confined(thread, dirfd, path, flags, 0, zone)? {
+        Opened::Descriptor(fd) => Reach::Node(fd),
+        Opened::Monitor => Reach::Monitor,
+    })
+}
+
 /// Opens the monitor's path that is in the room.
 #[cold]
 #[inline(never)]
-pub(super) fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> Result<u64> {
+pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> Result<u64> {
     for _ in 0..LINKS_MAX {
         match ask_served(thread, Request::Open, zone, flags, mode)? {
             Told::Answer(fd) => {
@@ -280,10 +294,7 @@ pub fn reach(
     } else {
         own_exe(thread, path)
     };
-    Ok(match open_confined(thread, dirfd, path, flags, 0, zone)? {
-        Opened::Descriptor(fd) => Reach::Node(fd),
-        Opened::Monitor => Reach::Monitor,
-    })
+    open_or_monitor(thread, dirfd, path, flags, zone)
 }
 
 /// Reaches the path in the room, to which a link of the monitor's mounts leads.
