@@ -92,7 +92,11 @@ impl Files for Executables<'_> {
                 )
                 .map_err(LoadError)?
             };
-            self.open_anywhere(at, path).map_err(LoadError)?
+            self.open_anywhere(at, path).map_err(|errno| match errno {
+                // A socket, or a device, which nobody executes.
+                libc::ENXIO => LoadError::EACCES,
+                errno => LoadError(errno),
+            })?
         };
         let file = File::from(fd);
         let data = file

@@ -24,6 +24,7 @@ in_each_role!(
     others,
     permissions,
     powers,
+    precedence,
     processes,
     quick,
     rarities,
@@ -392,6 +393,14 @@ fn permissions(home: &Home) {
             "real_users",
         ],
     );
+}
+
+/// Natively it takes root.
+fn precedence(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("precedence", "only root can be other users natively");
+    }
+    sections(home, "precedence", &["of_root", "of_a_user", "pairs"]);
 }
 
 /// Natively it takes root.

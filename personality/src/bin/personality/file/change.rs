@@ -163,8 +163,9 @@ pub fn drop_capabilities(thread: &Thread, fd: u64) {
 /// would at the first write, which nobody sees here.
 #[cold]
 pub fn clear_set_ids(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) {
-    let has_group_x = st.st_mode & 0o2010 == 0o2010;
-    let gone = 0o4000 | if has_group_x { 0o2000 } else { 0 };
+    // As the kernel, also of who is not in the group (`setattr_should_drop_sgid`).
+    let is_group_gone = st.st_mode & 0o10 != 0 || !keeps_set_gid(thread, st.st_gid);
+    let gone = 0o4000 | if is_group_gone { 0o2000 } else { 0 };
     if st.st_mode & S_IFMT == 0o100_000 && st.st_mode & gone != 0 && !has(thread, Power::KeepSetId)
     {
         set_mode(thread, fd, u64::from(st.st_mode & 0o7777 & !gone));

@@ -54,6 +54,15 @@ impl Name {
         self.bytes.get(..self.len).unwrap_or(b"")
     }
 
+    /// EINVAL for a value that an attribute of this name never has.
+    fn must_have_form(&self, value: &[u8]) -> Result<()> {
+        if self.text() == CAPABILITIES && !is_capabilities(value) {
+            Err(Errno::EINVAL)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether the thread may do this to the attribute of a file (`xattr_permission` in the kernel's
     /// fs/xattr.c).
     fn judge(
@@ -193,9 +202,11 @@ pub fn setxattr(
         }
     }
     let judged = |thread: &mut Thread, st| {
+        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         if Kind::of(name.text()).is_some() {
-            parse(room.get(..size as usize).ok_or(Errno::ENOSPC)?)?;
+            parse(value)?;
         }
+        name.must_have_form(value)?;
         of_node(thread, &name, st, true)
     };
     let set = |thread: &mut Thread, fd: u64| {
@@ -204,12 +215,10 @@ pub fn setxattr(
             let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
             return set_list(thread, fd, kind, value);
         }
+        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
+        name.must_have_form(value)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
-        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
-        if name.text() == CAPABILITIES && !is_capabilities(value) {
-            return Err(Errno::EINVAL);
-        }
         on_raised(thread, fd, |fd| {
             thread.mailbox().b[..value.len()].copy_from_slice(value);
             let args = [fd, of::SET, size, flags & FLAGS];

@@ -280,10 +280,11 @@ fn open_or_make(
     let exclusive = u64::from(O_EXCL);
     if path.to_bytes().last() == Some(&b'/') {
         // No file is made by such a name; what may be wrong on the way is said first.
-        return match parent(thread, dirfd, path, Purpose::Make) {
-            Ok(_) | Err(Errno::EEXIST) => Err(Errno::EISDIR),
-            Err(errno) => Err(errno),
-        };
+        return Err(match parent(thread, dirfd, path, Purpose::Make) {
+            Ok(parent) if parent.is_dots() && flags & exclusive != 0 => Errno::EEXIST,
+            Ok(_) | Err(Errno::EEXIST) => Errno::EISDIR,
+            Err(errno) => errno,
+        });
     }
     for _ in 0..TRIES {
         if flags & exclusive == 0 {

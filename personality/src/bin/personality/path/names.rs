@@ -4,7 +4,10 @@ use super::layer::{Fate, has_layers, raised, settle};
 use super::made::New;
 use super::parents::note_moves;
 use super::reach::open_anywhere;
-use super::rights::{instead_of_link, may_link, may_link_entry, may_make, may_remove, may_rename};
+use super::rights::{
+    instead_of_link, is_there, may_be_named, may_be_unlinked, may_link, may_link_entry, may_make,
+    may_remove, may_rename,
+};
 use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
@@ -24,6 +27,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Last, PathBuf, is_stand_in};
 use picozone_personality::mailbox::Request;
+
+/// Longest name (`NAME_MAX`).
+const NAME_MAX: usize = 255;
 
 /// The parent directory of a path, and the last name.
 pub(super) struct Parent {
@@ -46,7 +52,13 @@ impl Drop for Parent {
 impl Parent {
     /// Whether it names the directory itself or its parent.
     pub(super) fn is_dots(&self) -> bool {
-        self.name.starts_with(b".\0") || self.name.starts_with(b"..\0")
+        matches!(self.bare(), b"." | b"..")
+    }
+
+    /// The last component without its slashes.
+    pub(super) fn bare(&self) -> &[u8] {
+        let is_end = |&byte: &u8| byte == 0 || byte == b'/';
+        self.name.split(is_end).next().unwrap_or(b"")
     }
 
     /// Whether the name must be a directory's.
@@ -101,18 +113,23 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         .rposition(|&b| b == b'/')
         .map_or(0, |i| i + 1);
     let last = &bytes[start..end];
-    if last.len() > 255 {
-        return Err(Errno::ENAMETOOLONG);
-    }
+    // What is wrong on the way is said before what is wrong with the name.
+    may_search(thread, dirfd, path)?;
     if bytes[0] == b'/' && is_held(thread, &bytes[..end])? {
         return Err(purpose.held());
     }
     let mount = may_change_there(thread, dirfd, path, (start, last), purpose)?;
-    let mut name = [0u8; 260];
-    name[..last.len()].copy_from_slice(last);
-    if end < bytes.len() {
-        name[last.len()] = b'/';
-    }
+    let name = |last: &[u8]| {
+        let mut name = [0u8; 260];
+        let room = name
+            .get_mut(..last.len())
+            .filter(|room| room.len() <= NAME_MAX);
+        room.ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(last);
+        if end < bytes.len() {
+            name[last.len()] = b'/';
+        }
+        Ok(name)
+    };
     if start == 0 {
         if thread.record.is_open() {
             recording::no_host_path(me());
@@ -121,7 +138,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
             fd: dirfd,
             is_ours: false,
             mount,
-            name,
+            name: name(last)?,
         });
     }
     let mut room = PathRoom::new();
@@ -132,12 +149,14 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     if thread.record.is_open() {
         recording::host_path_of_name(me(), last);
     }
-    Ok(Parent {
+    let mut found = Parent {
         fd,
         is_ours: true,
         mount,
-        name,
-    })
+        name: [0; 260],
+    };
+    found.name = name(last)?;
+    Ok(found)
 }
 
 /// EXDEV where both are known to lie in different mounts.
@@ -212,8 +231,6 @@ pub fn make(
     mode: u64,
     device: u64,
 ) -> Result<u64> {
-    let mut room = PathRoom::new();
-    let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
     let kind = mode as u32 & 0o170_000;
     let asked = match kind {
         _ if nr == __NR_mkdirat => 0o040_000 | mode as u32 & 0o1777,
@@ -224,12 +241,21 @@ pub fn make(
         0o040_000 => return Err(Errno::EPERM),
         _ => return Err(Errno::EINVAL),
     };
+    let mut room = PathRoom::new();
+    let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
+    if nr != __NR_mkdirat {
+        may_be_named(thread, &parent)?;
+    }
     let is_device = nr != __NR_mkdirat && matches!(kind, S_IFCHR | S_IFBLK);
     // Anybody may make what overlays take for a gap: 0, 0.
     let is_gap = kind == S_IFCHR && device as u32 == 0;
     may_make(thread, &parent)?;
     if is_device && !is_gap && !file::has(thread, Power::MakeDevice) {
-        return Err(Errno::EPERM);
+        return Err(if is_there(thread, &parent) {
+            Errno::EEXIST
+        } else {
+            Errno::EPERM
+        });
     }
     let new = New::within(thread, parent.fd, asked)?;
     let _making = if is_device {
@@ -318,6 +344,9 @@ pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Res
         Purpose::Move
     };
     let parent = parent(thread, dirfd, room.read(pathname)?, purpose)?;
+    if matches!(purpose, Purpose::Unlink) {
+        may_be_unlinked(thread, &parent)?;
+    }
     may_remove(thread, &parent)?;
     let fate = match purpose {
         Purpose::Unlink => Fate::Unlinked,
@@ -527,6 +556,7 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
         return Err(Errno::EPERM);
     }
     let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
+    may_be_named(thread, &parent)?;
     may_make(thread, &parent)?;
     let new = New::within(thread, parent.fd, 0o120_777)?;
     let _making = new.begin(thread);

@@ -2,6 +2,7 @@
 
 use super::names::Parent;
 use super::reach::{Opened, open_confined};
+use super::walk::zone_path_of;
 use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
 use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
 use crate::monitor::tables;
@@ -10,6 +11,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
+use picozone_fsmap::PathBuf;
 
 const STICKY: u32 = 0o1000;
 
@@ -60,11 +62,47 @@ pub(super) fn may_change(thread: &Thread, directory: u64) -> Result<()> {
 /// As [`may_change`], for an entry that is to be made.
 pub(super) fn may_make(thread: &Thread, parent: &Parent) -> Result<()> {
     // That something is there is said before that nothing may be changed.
-    may_change(thread, parent.fd).map_err(|errno| match entry(thread, parent) {
-        Ok(Some(_)) => Errno::EEXIST,
-        Err(_) if stands_there(thread, parent) => Errno::EEXIST,
-        _ => errno,
+    may_change(thread, parent.fd).map_err(|errno| match is_there(thread, parent) {
+        true => Errno::EEXIST,
+        false => errno,
     })
+}
+
+/// Whether there is an entry of this name, as far as who may search the directory finds one.
+#[cold]
+#[inline(never)]
+pub(super) fn is_there(thread: &Thread, parent: &Parent) -> bool {
+    match bare_entry(thread, parent) {
+        Ok(found) => found.is_some(),
+        Err(_) => stands_there(thread, parent),
+    }
+}
+
+/// A name that ends in a slash is made by mkdir(2) only (`filename_create`).
+#[inline]
+pub(super) fn may_be_named(thread: &Thread, parent: &Parent) -> Result<()> {
+    if !parent.ends_in_slash() || parent.is_dots() {
+        return Ok(());
+    }
+    Err(match is_there(thread, parent) {
+        true => Errno::EEXIST,
+        false => Errno::ENOENT,
+    })
+}
+
+/// And removed by rmdir(2) only (`do_unlinkat`).
+#[inline]
+pub(super) fn may_be_unlinked(thread: &Thread, parent: &Parent) -> Result<()> {
+    if !parent.ends_in_slash() || parent.is_dots() {
+        return Ok(());
+    }
+    match bare_entry(thread, parent) {
+        Ok(None) => Err(Errno::ENOENT),
+        Ok(Some(st)) if is_directory(&st) => Err(Errno::EISDIR),
+        Ok(Some(_)) => Err(Errno::ENOTDIR),
+        // The call itself says what it is.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Whether who may search the directory finds something by the kernel, such as the place of a device.
@@ -95,7 +133,7 @@ fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
         return Ok(());
     }
     let uid = thread.credentials.uid[3];
-    may_change(thread, parent.fd).map_err(|errno| match entry(thread, parent) {
+    may_change(thread, parent.fd).map_err(|errno| match bare_entry(thread, parent) {
         Ok(None) => Errno::ENOENT,
         _ => errno,
     })?;
@@ -105,7 +143,7 @@ fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
         return Ok(());
     }
     // What is not there, or is no zone's file, the call itself judges.
-    match entry(thread, parent) {
+    match bare_entry(thread, parent) {
         Ok(Some(st)) if st.st_uid != uid => Err(Errno::EPERM),
         _ => Ok(()),
     }
@@ -146,25 +184,62 @@ fn may_rename_as_user(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -
     if from.is_dots() || to.is_dots() {
         return Ok(());
     }
-    let source = entry(thread, from)?.ok_or(Errno::ENOENT)?;
-    let target = entry(thread, to)?;
+    let source = bare_entry(thread, from)?.ok_or(Errno::ENOENT)?;
+    let target = bare_entry(thread, to)?;
     let exchanges = flags & u64::from(RENAME_EXCHANGE) != 0;
+    // What the kernel says before it judges rights.
     match &target {
-        // What the kernel says before it judges rights.
-        Some(target) if is_same(target, &source) => return Ok(()),
-        Some(_) if flags & u64::from(RENAME_NOREPLACE) != 0 => return Ok(()),
-        None if exchanges => return Ok(()),
+        Some(_) if flags & u64::from(RENAME_NOREPLACE) != 0 => return Err(Errno::EEXIST),
+        None if exchanges => return Err(Errno::ENOENT),
+        Some(target) if exchanges && to.ends_in_slash() && !is_directory(target) => {
+            return Err(Errno::ENOTDIR);
+        }
         _ => {}
     }
-    may_take(thread, from, &source)?;
-    match &target {
+    let has_slash = from.ends_in_slash() || !exchanges && to.ends_in_slash();
+    if has_slash && !is_directory(&source) {
+        return Err(Errno::ENOTDIR);
+    }
+    if target
+        .as_ref()
+        .is_some_and(|target| is_same(target, &source))
+    {
+        return Ok(());
+    }
+    may_move(thread, (from, &source), (to, target.as_ref()), exchanges).map_err(|errno| {
+        if is_directory(&source) && lies_in(thread, to, from) {
+            Errno::EINVAL
+        } else if target.as_ref().is_some_and(is_directory) && lies_in(thread, from, to) {
+            if exchanges {
+                Errno::EINVAL
+            } else {
+                Errno::ENOTEMPTY
+            }
+        } else {
+            errno
+        }
+    })
+}
+
+/// Whether the rights of two directories allow to move an entry of one to a name in the other.
+fn may_move(
+    thread: &Thread,
+    (from, source): (&Parent, &stat),
+    (to, target): (&Parent, Option<&stat>),
+    exchanges: bool,
+) -> Result<()> {
+    may_take(thread, from, source)?;
+    match target {
         Some(target) => may_take(thread, to, target)?,
         None => may_change(thread, to.fd)?,
     }
+    if target.is_some_and(|target| !exchanges && is_directory(target) != is_directory(source)) {
+        // The call itself says so.
+        return Ok(());
+    }
     // A directory that gets another parent is changed: its `..` is.
-    let is_refused = |st: &stat| st.st_mode & S_IFMT == S_IFDIR && !file::permits(thread, st, 2);
-    let is_refused = is_refused(&source) || exchanges && target.as_ref().is_some_and(is_refused);
-    if is_refused {
+    let is_refused = |st: &stat| is_directory(st) && !file::permits(thread, st, 2);
+    if is_refused(source) || exchanges && target.is_some_and(is_refused) {
         let parents = [
             stat_directory(thread, from.fd)?,
             stat_directory(thread, to.fd)?,
@@ -174,6 +249,20 @@ fn may_rename_as_user(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -
         }
     }
     Ok(())
+}
+
+/// Whether the directory of one entry is another entry, or lies beneath that.
+fn lies_in(thread: &Thread, inner: &Parent, outer: &Parent) -> bool {
+    let (mut inside, mut top) = (PathBuf::new(), PathBuf::new());
+    let is_known = zone_path_of(thread, inner.fd, &mut inside).is_ok()
+        && zone_path_of(thread, outer.fd, &mut top).is_ok()
+        && top.push(outer.bare()).is_ok();
+    let rest = inside.as_bytes().strip_prefix(top.as_bytes());
+    is_known && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+fn is_directory(st: &stat) -> bool {
+    st.st_mode & S_IFMT == S_IFDIR
 }
 
 /// EPERM for an entry that stays, since it or its directory is marked.
@@ -252,15 +341,35 @@ fn entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
     with_entry(thread, parent, file::stat_of)
 }
 
+/// The same, whatever slashes are behind its name.
+fn bare_entry(thread: &Thread, parent: &Parent) -> Result<Option<stat>> {
+    if !parent.ends_in_slash() {
+        return entry(thread, parent);
+    }
+    let mut name = parent.name;
+    let end = parent.bare().len();
+    *name.get_mut(end).ok_or(Errno::ENAMETOOLONG)? = 0;
+    with_name(thread, parent.fd, &name, file::stat_of)
+}
+
 /// Runs `f` on a descriptor of it.
 fn with_entry<T>(
     thread: &Thread,
     parent: &Parent,
     f: impl FnOnce(u64) -> Result<T>,
 ) -> Result<Option<T>> {
-    let name = CStr::from_bytes_until_nul(&parent.name).map_err(|_| Errno::ENAMETOOLONG)?;
+    with_name(thread, parent.fd, &parent.name, f)
+}
+
+fn with_name<T>(
+    thread: &Thread,
+    directory: u64,
+    name: &[u8],
+    f: impl FnOnce(u64) -> Result<T>,
+) -> Result<Option<T>> {
+    let name = CStr::from_bytes_until_nul(name).map_err(|_| Errno::ENAMETOOLONG)?;
     let flags = PATH_FLAGS | NOFOLLOW;
-    match open_confined(thread, parent.fd, name, flags, 0, &mut None) {
+    match open_confined(thread, directory, name, flags, 0, &mut None) {
         Ok(Opened::Descriptor(fd)) => {
             let found = f(fd);
             close(fd);
