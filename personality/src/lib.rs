@@ -32,3 +32,4 @@ pub mod spawn;
 pub mod tables;
 pub mod trace;
 pub mod users;
+pub mod written;

@@ -58,6 +58,10 @@ pub const ONLY_NODES: u64 = 1;
 
 /// [`Request::Chmod`] leaves the host's file alone where it has the mode already.
 pub const CHMOD_QUIET: u64 = 1;
+/// The set-id bits that [`Request::Chmod`] or [`Request::Made`] gives go with the first write.
+pub const UNTIL_WRITTEN: u64 = 2;
+/// The same, also that of a group that may not execute.
+pub const UNTIL_WRITTEN_BY_OTHERS: u64 = 2 | 4;
 /// [`Request::Chown`] takes the set-group-id bit away even where the group may not execute.
 pub const CHOWN_CLEARS_SET_GID: u64 = 2;
 
@@ -240,7 +244,8 @@ requests! {
     /// capabilities, count of further groups; a = path; b = those groups, of 32 bits, as many as it has
     /// room for. The handover area receives the load plan.
     Exec = 6;
-    /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`].
+    /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`] and
+    /// [`UNTIL_WRITTEN`].
     Chmod = 7;
     /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
     /// [`CHOWN_CLEARS_SET_GID`].
@@ -355,7 +360,8 @@ requests! {
     /// a file below, and the value a descriptor of what stands for it in the layer now.
     Raise = 58;
     /// What is to be said of a file just made: args = descriptor, uid, gid, mode that was asked for, and
-    /// one more than the row of its directory in the ownership table, if that has a default list; else 0.
+    /// one more than the row of its directory in the ownership table, if that has a default list, else 0;
+    /// and perhaps [`UNTIL_WRITTEN`].
     Made = 80;
 }
 

@@ -59,6 +59,10 @@ pub const HAS_ACCESS_LIST: u32 = 1 << 18;
 pub const HAS_DEFAULT_LIST: u32 = 1 << 19;
 /// The same: it has capabilities.
 pub const IS_CAPABLE: u32 = 1 << 20;
+/// The same: its set-id bits go with the first write ([`written`](crate::written)).
+pub const UNTIL_WRITTEN: u32 = 1 << 21;
+/// The same, beside it: also a set-group-id bit of what its group may not execute.
+pub const GROUP_TOO: u32 = 1 << 22;
 /// The bits that stat(2) shows.
 pub const MODE: u32 = 0xffff;
 
@@ -107,7 +111,8 @@ pub struct OwnerRow {
     pub ino: AtomicU64,
     /// Birth time in nanoseconds since 1970: tells an inode number used again.
     pub btime: AtomicU64,
-    /// `st_rdev` of a device node.
+    /// `st_rdev` of a device node; or the [`version`](crate::written::version) of a file with set-id bits that
+    /// go with a write.
     pub rdev: AtomicU64,
 }
 

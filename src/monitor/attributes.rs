@@ -1,6 +1,6 @@
 //! Attributes as the bytes of a `struct statx`, and the one number that an ioctl tells of a terminal.
 
-use super::owners::identify;
+use super::owners::{identify, version_of};
 use super::procfs::Attr;
 use super::zone::Zone;
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
     let mut x = statx(fd)?;
     let (id, _) = identify(fd)?;
     let tables = zone.shared.tables();
-    if let Some(owner) = zone.owners.get(&zone.shared, id) {
+    if let Some(owner) = zone.owners.get(&zone.shared, id, || version_of(fd)) {
         (x.stx_uid, x.stx_gid) = (owner.uid, owner.gid);
         x.stx_mode = u16::try_from(owner.mode).unwrap_or(0);
         (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(owner.rdev), libc::minor(owner.rdev));

@@ -2,7 +2,7 @@
 
 use super::deep;
 use super::descriptors::{host_path, open_path, own_path, set_mode};
-use super::owners::{self, Found, Owner, identify};
+use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
@@ -99,7 +99,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
         return Err(libc::EOPNOTSUPP);
     }
     let host = mode_on_host(mode & 0o777, is_dir);
-    if how != CHMOD_QUIET || old & 0o777 != host {
+    if how & CHMOD_QUIET == 0 || old & 0o777 != host {
         set_mode(&file, host).map_err(|errno| errno as i32)?;
     }
     if found.is_kept || host != mode {
@@ -108,7 +108,8 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
             mode,
             ..found.owner
         };
-        zone.owners.set(&zone.shared, found.id, owner);
+        let until = Until::asked(&file, how);
+        zone.owners.set_until(&zone.shared, found.id, owner, until);
     }
     Ok(0)
 }
@@ -180,7 +181,7 @@ pub fn make_device(
     if !is_placeholder || !matches!(kind, libc::S_IFCHR | libc::S_IFBLK) {
         return Err(libc::EINVAL);
     }
-    let owner = zone.owners.get(&zone.shared, id).unwrap_or(Owner {
+    let owner = zone.owners.get(&zone.shared, id, || 0).unwrap_or(Owner {
         uid: 0,
         gid: 0,
         mode: host_mode,
@@ -225,13 +226,14 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
     // A link is reached by its own descriptor, everything else through /proc.
     let path =
         std::ffi::CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-    // SAFETY: path and times are ours.
-    let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
-    if result < 0 {
-        Err(errno(std::io::Error::last_os_error()))
-    } else {
-        Ok(0)
-    }
+    zone.owners.over_times(&zone.shared, &file, || {
+        // SAFETY: path and times are ours.
+        let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+        Errno::result(result)
+            .map(drop)
+            .map_err(|errno| errno as i32)
+    })?;
+    Ok(0)
 }
 
 /// truncate: by name, since who watches is to see no open.

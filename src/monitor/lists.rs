@@ -37,7 +37,7 @@ fn kept(zone: &Zone, id: FileId, kind: Kind) -> Option<Vec<u8>> {
 pub(super) fn get(zone: &Zone, id: FileId, kind: Kind) -> Option<Vec<u8>> {
     let mut value = kept(zone, id, kind)?;
     if kind == Kind::Access {
-        let owner = zone.owners.get(&zone.shared, id)?;
+        let owner = zone.owners.get(&zone.shared, id, || 0)?;
         acl::put_mode(&mut value, owner.mode);
     }
     Some(value)

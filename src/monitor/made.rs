@@ -2,7 +2,7 @@
 
 use super::files::changeable;
 use super::lists::{file_of, inherit_from, put_mode};
-use super::owners::{self, Owner};
+use super::owners::{self, Owner, Until};
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
@@ -18,6 +18,7 @@ pub fn record(
     ids: [u64; 2],
     asked: u64,
     list: u64,
+    how: u64,
 ) -> Result<i64, i32> {
     let file = changeable(zone, caller, fd)?;
     let [uid, gid] = ids.map(|id| u32::try_from(id).map_err(|_| libc::EINVAL));
@@ -43,7 +44,8 @@ pub fn record(
         put_mode(&file, &found, owner)?;
     }
     if owner != found.owner || mode != host {
-        zone.owners.set(&zone.shared, found.id, owner);
+        let until = Until::asked(&file, how);
+        zone.owners.set_until(&zone.shared, found.id, owner, until);
     }
     Ok(0)
 }

@@ -352,7 +352,7 @@ impl unix::Caller for Caller<'_> {
     fn mode_of(&self, socket: &OwnedFd) -> u32 {
         let known = identify(socket)
             .ok()
-            .and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id));
+            .and_then(|(id, _)| self.zone.owners.get(&self.zone.shared, id, || 0));
         known.map_or(0o777, |owner| owner.mode)
     }
 
@@ -360,7 +360,7 @@ impl unix::Caller for Caller<'_> {
         let (Ok((id, mode)), Some((pid, process))) = (identify(inode), self.own_process()) else {
             return false;
         };
-        let known = self.zone.owners.get(&self.zone.shared, id);
+        let known = self.zone.owners.get(&self.zone.shared, id, || 0);
         let by_host = Owner {
             uid: 0,
             gid: 0,

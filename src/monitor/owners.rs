@@ -10,9 +10,13 @@ use crate::error::{Doing, Result};
 use crate::ownership::kept::{self, Kept};
 use crate::ownership::{Journal, Store, identify_in_full};
 use picozone_personality::tables::{
-    APPEND_ONLY, HAS_DEFAULT_LIST, IMMUTABLE, IS_CAPABLE, MODE, OWNERS_MAX, owner_bit, owner_slot,
+    APPEND_ONLY, GROUP_TOO, HAS_DEFAULT_LIST, IMMUTABLE, IS_CAPABLE, MODE, OWNERS_MAX,
+    UNTIL_WRITTEN, owner_bit, owner_slot,
 };
+use picozone_personality::{mailbox, written};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,6 +34,8 @@ pub struct Owners {
     gathered: Arc<Gathered>,
     /// Attributes that are not the host's files'.
     pub kept: Kept,
+    /// Whether there ever were set-id bits that go with a write.
+    has_waiting: AtomicBool,
 }
 
 /// Changes on their way to the store.
@@ -64,7 +70,7 @@ impl State {
 pub fn found(zone: &Zone, fd: &impl std::os::fd::AsRawFd) -> std::result::Result<Found, i32> {
     let (id, host) = identify_in_full(fd)?;
     let tables = zone.shared.tables();
-    let kept = zone.owners.get(&zone.shared, id);
+    let kept = zone.owners.get(&zone.shared, id, || version_of(fd));
     let owner = kept.unwrap_or(Owner {
         uid: tables.uids.to_zone(host.uid),
         gid: tables.gids.to_zone(host.gid),
@@ -91,6 +97,39 @@ pub struct Found {
     pub is_kept: bool,
 }
 
+/// When set-id bits go.
+#[derive(Clone, Copy)]
+pub struct Until {
+    /// When the file is no more of this version.
+    version: u64,
+    /// [`UNTIL_WRITTEN`], perhaps with [`GROUP_TOO`].
+    marks: u32,
+}
+
+impl Until {
+    /// As a guest asks for it ([`mailbox::UNTIL_WRITTEN`]): from now on.
+    pub fn asked(file: &impl AsRawFd, how: u64) -> Option<Until> {
+        let marks = match how & mailbox::UNTIL_WRITTEN_BY_OTHERS {
+            0 => return None,
+            mailbox::UNTIL_WRITTEN => UNTIL_WRITTEN,
+            _ => UNTIL_WRITTEN | GROUP_TOO,
+        };
+        let version = version_of(file);
+        Some(Until { version, marks })
+    }
+}
+
+/// What a write changes of an own descriptor's file.
+pub fn version_of(file: &impl AsRawFd) -> u64 {
+    // SAFETY: the descriptor is open as long as it is borrowed.
+    let file = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+    nix::sys::stat::fstat(file).map_or(0, |data| {
+        let [seconds, nanoseconds, size] =
+            [data.st_mtime, data.st_mtime_nsec, data.st_size].map(i64::cast_unsigned);
+        written::version(seconds, nanoseconds, size)
+    })
+}
+
 impl Owners {
     /// Opens the store of a zone, fills the table, and starts the thread that keeps it.
     ///
@@ -105,7 +144,9 @@ impl Owners {
                 .forget(full)
                 .doing("empty the journal in", zone_dir.display())?;
         }
+        let mut has_waiting = false;
         for (id, owner) in store.rows()? {
+            has_waiting |= written::is_waiting(owner.mode);
             put(shared, id, owner);
         }
         let state = State {
@@ -123,15 +164,28 @@ impl Owners {
             .name("owners".into())
             .spawn(move || keep(&store, &theirs))
             .doing("start", "the owners' thread")?;
-        Ok(Owners { gathered, kept })
+        Ok(Owners {
+            gathered,
+            kept,
+            has_waiting: AtomicBool::new(has_waiting),
+        })
     }
 
-    /// Looks a file up.
+    /// Looks a file up, of which `version` tells what a write changes ([`written::version`]).
     #[must_use]
-    pub fn get(&self, shared: &Shared, id: FileId) -> Option<Owner> {
-        self.marked(shared, id).map(|owner| Owner {
-            mode: owner.mode & MODE,
-            ..owner
+    pub fn get(&self, shared: &Shared, id: FileId, version: impl FnOnce() -> u64) -> Option<Owner> {
+        let owner = self.marked(shared, id)?;
+        Some(if owner.mode & UNTIL_WRITTEN == 0 {
+            Owner {
+                mode: owner.mode & MODE,
+                ..owner
+            }
+        } else {
+            Owner {
+                mode: written::mode(owner.mode, owner.rdev, version()) & MODE,
+                rdev: 0,
+                ..owner
+            }
         })
     }
 
@@ -140,6 +194,33 @@ impl Owners {
     pub fn marks(&self, shared: &Shared, id: FileId) -> u32 {
         self.marked(shared, id)
             .map_or(0, |owner| owner.mode & !MODE)
+    }
+
+    /// Does what changes a file's times and nothing else of it: bits that wait for a write wait on.
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn over_times(
+        &self,
+        shared: &Shared,
+        file: &impl AsRawFd,
+        change: impl FnOnce() -> std::result::Result<(), i32>,
+    ) -> std::result::Result<(), i32> {
+        if !self.has_waiting.load(Relaxed) {
+            return change();
+        }
+        let (id, _) = identify(file)?;
+        let marks = self.marks(shared, id);
+        let owner = self.get(shared, id, || version_of(file));
+        change()?;
+        if let Some(owner) = owner
+            && marks & UNTIL_WRITTEN != 0
+        {
+            let version = version_of(file);
+            let marks = marks & (UNTIL_WRITTEN | GROUP_TOO);
+            self.set_until(shared, id, owner, Some(Until { version, marks }));
+        }
+        Ok(())
     }
 
     /// An owner with the file's marks beside its mode.
@@ -168,15 +249,39 @@ impl Owners {
         None
     }
 
-    /// Sets a file's owner and mode: in the table and the journal at once, in the store soon.
+    /// Sets a file's owner and mode: in the table and the journal at once, in the store soon. Set-id bits
+    /// that it has then stay.
     pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) {
-        self.mark(shared, id, owner, self.marks(shared, id));
+        self.set_until(shared, id, owner, None);
+    }
+
+    /// The same; but where there is a version, set-id bits go when the file is another one.
+    pub fn set_until(&self, shared: &Shared, id: FileId, owner: Owner, until: Option<Until>) {
+        let marks = self.marks(shared, id) & !(UNTIL_WRITTEN | GROUP_TOO);
+        match until {
+            Some(until) if owner.mode & libc::S_IFMT == libc::S_IFREG => {
+                let rdev = until.version;
+                self.write(shared, id, Owner { rdev, ..owner }, marks | until.marks);
+            }
+            _ => self.write(shared, id, owner, marks),
+        }
     }
 
     /// The same, and marks the file ([`IMMUTABLE`] and so on) or takes its marks.
     pub fn mark(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
+        let rdev = match self.marked(shared, id) {
+            Some(old) if marks & UNTIL_WRITTEN != 0 => old.rdev,
+            _ => owner.rdev,
+        };
+        self.write(shared, id, Owner { rdev, ..owner }, marks);
+    }
+
+    fn write(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
         let mode = owner.mode & MODE | marks;
         let owner = Owner { mode, ..owner };
+        if written::is_waiting(mode) {
+            self.has_waiting.store(true, Relaxed);
+        }
         let mut state = self.gathered.lock();
         put(shared, id, owner);
         if let Err(error) = state.journal.add(id, owner) {

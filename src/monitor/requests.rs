@@ -98,8 +98,8 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Mark => marks::set(zone, caller, args[0], args[1], args[2]),
         Request::List => put(&lists::of_row(zone, args[0])?),
         Request::Made => {
-            let [fd, uid, gid, mode, list, ..] = args;
-            made::record(zone, caller, fd, [uid, gid], mode, list)
+            let [fd, uid, gid, mode, list, how, ..] = args;
+            made::record(zone, caller, fd, [uid, gid], mode, list, how)
         }
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
         Request::Truncate => files::truncate(zone, caller, args[0], args[1]),

@@ -478,7 +478,7 @@ fn must_permit_anew(
         return Err(libc::EROFS);
     }
     let (id, mode) = identify(&object.pinned)?;
-    let owner = zone.owners.get(&zone.shared, id).unwrap_or(Owner {
+    let owner = zone.owners.get(&zone.shared, id, || 0).unwrap_or(Owner {
         uid: 0,
         gid: 0,
         mode,

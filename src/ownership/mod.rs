@@ -19,6 +19,8 @@ pub use identity::{identify, identify_at, identify_in_full};
 pub use journal::{Journal, Left};
 pub use store::Store;
 
+use picozone_personality::tables::UNTIL_WRITTEN;
+
 /// A file, by device, inode and birth time in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
@@ -39,7 +41,8 @@ pub struct Owner {
     pub gid: u32,
     /// `st_mode` in full.
     pub mode: u32,
-    /// `st_rdev` of a device node, whose place on the host a socket keeps.
+    /// `st_rdev` of a device node, whose place on the host a socket keeps; or what a file with set-id bits
+    /// was when it got them ([`written`](picozone_personality::written)).
     pub rdev: u64,
 }
 
@@ -48,6 +51,11 @@ impl Owner {
     #[must_use]
     pub const fn is_device(self) -> bool {
         matches!(self.mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK)
+    }
+
+    /// Whether there is anything in [`rdev`](Self::rdev).
+    const fn has_word(self) -> bool {
+        self.is_device() || self.mode & UNTIL_WRITTEN != 0
     }
 }
 

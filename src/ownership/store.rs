@@ -139,7 +139,7 @@ fn read(database: &Database) -> Result<Vec<(FileId, Owner)>, redb::Error> {
             mode,
             rdev: 0,
         };
-        if owner.is_device()
+        if owner.has_word()
             && let Some(devices) = &devices
             && let Some(rdev) = devices.get(key.value())?
         {
@@ -164,7 +164,7 @@ fn write(
         let mut devices = transaction.open_table(DEVICES)?;
         for (id, owner) in rows {
             table.insert(key(*id), (owner.uid, owner.gid, owner.mode))?;
-            if owner.is_device() {
+            if owner.has_word() {
                 devices.insert(key(*id), owner.rdev)?;
             }
         }

@@ -11,8 +11,8 @@ use crate::ownership::{FileId, Journal, Owner, Store, identify_at};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
-use picozone_personality::acl;
 use picozone_personality::users::IdMap;
+use picozone_personality::{acl, written};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
@@ -120,7 +120,8 @@ impl<W: Write> Packer<W> {
     ) -> io::Result<bool> {
         let found = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
         let (id, _) = identify_at(dir, name).map_err(io::Error::from_raw_os_error)?;
-        let owner = self.rows.get(&id).copied().unwrap_or_else(|| Owner {
+        let row = self.rows.get(&id).map(|row| as_written(*row, &found));
+        let owner = row.unwrap_or_else(|| Owner {
             uid: self.uids.to_zone(found.st_uid),
             gid: self.gids.to_zone(found.st_gid),
             mode: found.st_mode,
@@ -212,6 +213,17 @@ impl<W: Write> Packer<W> {
         let is_named = self.first_names.contains_key(&key);
         self.first_names.entry(key).or_insert_with(|| path.to_vec());
         is_named
+    }
+}
+
+/// A row without the set-id bits that a write to its file has taken.
+fn as_written(row: Owner, found: &FileStat) -> Owner {
+    let [seconds, nanoseconds, size] =
+        [found.st_mtime, found.st_mtime_nsec, found.st_size].map(i64::cast_unsigned);
+    let now = written::version(seconds, nanoseconds, size);
+    Owner {
+        mode: written::mode(row.mode, row.rdev, now),
+        ..row
     }
 }
 

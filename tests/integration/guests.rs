@@ -391,6 +391,7 @@ fn permissions(home: &Home) {
             "changes",
             "sticky",
             "real_users",
+            "written",
         ],
     );
 }

@@ -80,7 +80,7 @@ impl Layers {
         for layer in &self.all {
             for record in layer.records()? {
                 if let Some(owner) = record.owner
-                    && owners.get(shared, record.id).is_none()
+                    && owners.get(shared, record.id, || 0).is_none()
                 {
                     owners.set(shared, record.id, owner);
                 }

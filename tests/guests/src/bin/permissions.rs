@@ -13,6 +13,7 @@ fn main() {
         ("changes", changes),
         ("sticky", sticky),
         ("real_users", real_users),
+        ("written", written),
     ]);
 }
 
@@ -390,4 +391,81 @@ fn real_users() {
     })
     .wait()
     .expect("it ends");
+}
+
+fn write(fd: u64) -> Result<u64> {
+    call(libc::SYS_write, &[fd, text(c"text"), 4])
+}
+
+/// Set-id bits go with the first write of who may not keep them, and with nothing else.
+fn written() {
+    for path in ["by_root", "by_group", "locked", "cut", "kept", "mapped"] {
+        make(path, 0o644);
+        see("owner", chown(path, USER, GROUP));
+        see(
+            "mode",
+            chmod(path, if path == "locked" { 0o2644 } else { 0o6755 }),
+        );
+    }
+    chmod("by_group", 0o6777).expect("root may");
+    root_umask(0);
+    mkdir("free", 0o777).expect("made");
+    child(|| {
+        call(libc::SYS_setresuid, &[OTHER, OTHER, OTHER]).expect("root may");
+        let fd = open("by_group", libc::O_RDWR, 0).expect("all may write");
+        see("open", stat("by_group"));
+        see("nothing", call(libc::SYS_write, &[fd, text(c""), 0]));
+        see("write", (write(fd), stat("by_group")));
+        0
+    })
+    .wait()
+    .expect("it ends");
+    let fd = open("by_root", libc::O_RDWR, 0).expect("root may");
+    see("root writes", (write(fd), stat("by_root")));
+    child(|| {
+        call(libc::SYS_setresgid, &[GROUP, GROUP, GROUP]).expect("root may");
+        call(libc::SYS_setresuid, &[USER, USER, USER]).expect("root may");
+        for path in ["by_root", "locked"] {
+            let fd = open(path, libc::O_WRONLY, 0).expect("its owner may");
+            see("open", (path, stat(path)));
+            see("read only", opens(path, libc::O_RDONLY));
+            see("write", (write(fd), stat(path)));
+            see("again", (chmod(path, 0o6711), stat(path)));
+            see("write", (write(fd), stat(path)));
+        }
+        see(
+            "cut",
+            (opens("cut", libc::O_WRONLY | libc::O_TRUNC), stat("cut")),
+        );
+        // The times of a file are not its content.
+        let times = [1u64, 2, 3, 4];
+        let set = at(libc::SYS_utimensat, "kept", &[times.as_ptr() as u64, 0]);
+        see("times", (set, stat("kept")));
+        see("opened", (opens("kept", libc::O_RDWR), stat("kept")));
+        let set = at(libc::SYS_utimensat, "kept", &[times.as_ptr() as u64, 0]);
+        see("times", (set, stat("kept")));
+        see("mode", (chmod("kept", 0o6750), stat("kept")));
+        let fd = open("free/new", libc::O_CREAT | libc::O_RDWR, 0o6755).expect("made");
+        see("new", stat("free/new"));
+        see("write", (write(fd), stat("free/new")));
+        see("mode", call(libc::SYS_fchmod, &[fd, 0o6755]));
+        see("set", stat("free/new"));
+        see(
+            "length",
+            (call(libc::SYS_ftruncate, &[fd, 2]), stat("free/new")),
+        );
+        see("mode", call(libc::SYS_fchmod, &[fd, 0o4755]));
+        let room = call(libc::SYS_fallocate, &[fd, 0, 0, 100]);
+        see("room", (room, stat("free/new")));
+        0
+    })
+    .wait()
+    .expect("it ends");
+    see("kept", stat("kept"));
+    // SAFETY: all zero is a valid `struct statx`.
+    let mut found = unsafe { std::mem::zeroed::<libc::statx>() };
+    let mask = u64::from(libc::STATX_MODE);
+    let to = &raw mut found as u64;
+    see("asked", at(libc::SYS_statx, "kept", &[0, mask, to]));
+    see("for its mode only", format!("{:o}", found.stx_mode));
 }

@@ -17,7 +17,8 @@ use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::{ONLY_NODES, Request};
 use picozone_personality::plans::FileId;
-use picozone_personality::tables::mount_id;
+use picozone_personality::tables::{UNTIL_WRITTEN, mount_id};
+use picozone_personality::written::version;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
     // A descriptor's file is not replaced.
@@ -32,8 +33,11 @@ fn place_to_zone(
     if let Some(owner) = owner_of(place, st.st_dev, st.st_ino)? {
         st.st_uid = owner.uid;
         st.st_gid = owner.gid;
-        st.st_mode = owner.mode;
-        st.st_rdev = owner.rdev;
+        (st.st_mode, st.st_rdev) = (owner.mode, owner.rdev);
+        if owner.marks & UNTIL_WRITTEN != 0 {
+            let now = version(st.st_mtime, st.st_mtime_nsec, st.st_size as u64);
+            (st.st_mode, st.st_rdev) = (owner.mode_at(now), 0);
+        }
         Lists::of(&owner).put(st);
     } else {
         (st.st_uid, st.st_gid) = ids_to_zone(st.st_uid, st.st_gid);
@@ -324,6 +328,18 @@ pub fn statx(
     Ok(0)
 }
 
+/// What a write changes of a file, whatever a guest asks of it: what nobody asks for the kernel does not
+/// tell.
+#[cold]
+#[inline(never)]
+fn version_at(place: Place) -> u64 {
+    let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
+    let (mask, to) = (u64::from(STATX_MTIME | STATX_SIZE), &raw mut x as u64);
+    unsafe { syscall5(__NR_statx, place.fd, place.name, place.flags, mask, to) };
+    let time = &x.stx_mtime;
+    version(time.tv_sec as u64, time.tv_nsec.into(), x.stx_size)
+}
+
 fn statx_to_zone(
     place: Place,
     x: &mut linux_raw_sys::general::statx,
@@ -332,8 +348,12 @@ fn statx_to_zone(
     if let Some(owner) = owner_of(place, dev, x.stx_ino)? {
         x.stx_uid = owner.uid;
         x.stx_gid = owner.gid;
-        x.stx_mode = owner.mode as u16;
-        let (major, minor) = major_minor(owner.rdev);
+        let (mut mode, mut rdev) = (owner.mode, owner.rdev);
+        if owner.marks & UNTIL_WRITTEN != 0 {
+            (mode, rdev) = (owner.mode_at(version_at(place)), 0);
+        }
+        x.stx_mode = mode as u16;
+        let (major, minor) = major_minor(rdev);
         (x.stx_rdev_major, x.stx_rdev_minor) = (major, minor);
         x.stx_attributes |= marks::as_attributes(owner.marks);
     } else {

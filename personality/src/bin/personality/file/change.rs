@@ -12,7 +12,9 @@ use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, xattr as of};
+use picozone_personality::mailbox::{
+    CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, UNTIL_WRITTEN, UNTIL_WRITTEN_BY_OTHERS, xattr as of,
+};
 use picozone_personality::tables::IS_CAPABLE;
 
 const SET_GID: u64 = 0o2000;
@@ -59,7 +61,8 @@ fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
     if mode & SET_GID != 0 && !keeps_set_gid(thread, st.st_gid) {
         mode &= !SET_GID;
     }
-    let result = change_fd(thread, fd, Request::Chmod, &[mode]);
+    let how = until_when(thread, mode);
+    let result = change_fd(thread, fd, Request::Chmod, &[mode, how]);
     path::note_rights();
     result
 }
@@ -139,7 +142,9 @@ fn changes_nothing(st: &linux_raw_sys::general::stat, uid: u32, gid: u32) -> boo
 /// found.
 pub fn record(thread: &Thread, fd: u64, ids: [u32; 2], mode: u32, list: Option<u64>) {
     let list = list.map_or(0, |row| row + 1);
-    let args = [fd, ids[0].into(), ids[1].into(), mode.into(), list];
+    let mode = u64::from(mode);
+    let how = until_when(thread, mode);
+    let args = [fd, ids[0].into(), ids[1].into(), mode, list, how];
     // As where the zone's owner table has no room: the file is there.
     let _ = thread.ask(Request::Made, &args);
 }
@@ -159,15 +164,33 @@ pub fn drop_capabilities(thread: &Thread, fd: u64) {
     }
 }
 
-/// Takes the set-id bits from a file that one of the zone's users is about to write: the kernel
-/// would at the first write, which nobody sees here.
+/// Takes the set-id bits from a file that one of the zone's users cuts, or has them taken by the first
+/// write where it is only opened to be written: the kernel would at that write, which nobody sees here.
 #[cold]
-pub fn clear_set_ids(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) {
+#[inline(never)]
+pub fn clear_set_ids(thread: &Thread, fd: u64, st: &stat, is_cut: bool) {
     // As the kernel, also of who is not in the group (`setattr_should_drop_sgid`).
-    let is_group_gone = st.st_mode & 0o10 != 0 || !keeps_set_gid(thread, st.st_gid);
+    let is_member = keeps_set_gid(thread, st.st_gid);
+    let is_group_gone = st.st_mode & 0o10 != 0 || !is_member;
     let gone = 0o4000 | if is_group_gone { 0o2000 } else { 0 };
-    if st.st_mode & S_IFMT == 0o100_000 && st.st_mode & gone != 0 && !has(thread, Power::KeepSetId)
-    {
-        set_mode(thread, fd, u64::from(st.st_mode & 0o7777 & !gone));
+    if st.st_mode & S_IFMT != S_IFREG || st.st_mode & gone == 0 || has(thread, Power::KeepSetId) {
+        return;
+    }
+    let mode = u64::from(st.st_mode & 0o7777);
+    let (mode, how) = match is_cut {
+        true => (mode & !u64::from(gone), 0),
+        false if is_member => (mode, UNTIL_WRITTEN),
+        false => (mode, UNTIL_WRITTEN_BY_OTHERS),
+    };
+    let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET | how]);
+}
+
+/// What is to become of the set-id bits that a thread gives a file, when somebody writes it: those of who
+/// may keep them stay.
+fn until_when(thread: &Thread, mode: u64) -> u64 {
+    if mode & 0o6000 != 0 && !has(thread, Power::KeepSetId) {
+        UNTIL_WRITTEN
+    } else {
+        0
     }
 }

@@ -9,6 +9,7 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
 use picozone_personality::origins::Origin;
 use picozone_personality::tables::{MODE, OWNERS_MAX, owner_slot};
+use picozone_personality::written;
 
 /// Owner, group, full mode and device as the zone sees them.
 pub(super) struct Owner {
@@ -20,6 +21,15 @@ pub(super) struct Owner {
     pub(super) marks: u32,
     /// Where the table has it.
     pub(super) row: u32,
+}
+
+impl Owner {
+    /// The mode of a file of this version.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn mode_at(&self, version: u64) -> u32 {
+        written::mode(self.mode | self.marks, self.rdev, version) & MODE
+    }
 }
 
 /// Owner and group of a file of the host that the ownership table does not have.

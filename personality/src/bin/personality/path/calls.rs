@@ -600,7 +600,7 @@ fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
         _ => return Err(Errno::EINVAL),
     }
     file::must_not_have(fd, IMMUTABLE)?;
-    may_open(thread, fd, u64::from(O_WRONLY))?;
+    may_open(thread, fd, u64::from(O_WRONLY | O_TRUNC))?;
     file::must_not_have(fd, APPEND_ONLY)?;
     if length > st.st_size as u64 && length > file_size_limit() {
         return Err(Errno::EAGAIN);

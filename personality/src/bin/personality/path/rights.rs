@@ -41,7 +41,7 @@ pub(super) fn may_open(thread: &Thread, fd: u64, flags: u64) -> Result<()> {
         return Err(Errno::EPERM);
     }
     if (reads_or_writes | cuts) & 2 != 0 {
-        file::clear_set_ids(thread, fd, &st);
+        file::clear_set_ids(thread, fd, &st, cuts != 0);
     }
     Ok(())
 }
