@@ -183,6 +183,10 @@ pub fn open(
         if flags.contains(OFlag::O_DIRECTORY) && !is_dir {
             return Err(libc::ENOTDIR);
         }
+        let is_other = matches!(node, Node::Elsewhere(_) | Node::Object(_) | Node::Link(_));
+        if flags.contains(OFlag::O_DIRECT) && !is_other && !only_names {
+            return Err(libc::EINVAL);
+        }
         let opened = match node {
             Node::Elsewhere(path) => return Ok(Step::Elsewhere(path)),
             Node::Dir { path, entries } => {

@@ -59,6 +59,15 @@ const fn of_keys(path: &'static str) -> Row {
     }
 }
 
+/// Asks the kernel to put memory in order. It is the host's, which does that when it has to.
+const fn hint(path: &'static str) -> Row {
+    Row {
+        path,
+        show: |_, _| String::new(),
+        set: |_, _, value| one(value).map(drop),
+    }
+}
+
 /// One of those that protect what is in directories that everybody writes; `MAX` as the kernel has it.
 const fn of_files<const MAX: u32>(path: &'static str) -> Row {
     Row {
@@ -132,6 +141,8 @@ static ROWS: &[Row] = &[
     of_ipc("sys/kernel/shmall"),
     of_ipc("sys/kernel/shmmax"),
     of_ipc("sys/kernel/shmmni"),
+    hint("sys/vm/compact_memory"),
+    hint("sys/vm/drop_caches"),
 ];
 
 /// Of a name that is too long, the kernel takes as much as it has room for.

@@ -116,6 +116,7 @@ static ROWS: &[ProcessRow] = &[
     passed("oom_score_adj", 0o644),
     private(passed("pagemap", 0o400), 0o400),
     private(same!("personality"), 0o400),
+    made("projid_map", text!(b"         0          0 4294967295\n")),
     made("sched", sched),
     same!("schedstat"),
     made("setgroups", text!(b"allow\n")),
@@ -132,6 +133,14 @@ static ROWS: &[ProcessRow] = &[
     made("stat", stat_line::stat),
     made("statm", |view, _, subject| statm(view, subject)),
     made("status", status::status),
+    only(
+        PlaceOf::Process,
+        made(
+            "timens_offsets",
+            text!(b"monotonic           0         0\nboottime            0         0\n"),
+        ),
+    ),
+    only(PlaceOf::Process, passed("timerslack_ns", 0o666)),
     made("uid_map", |view, _, _| {
         let [uids, _] = view.id_maps();
         Ok(uids)
