@@ -149,12 +149,6 @@ pub fn record(thread: &Thread, fd: u64, ids: [u32; 2], mode: u32, list: Option<u
     let _ = thread.ask(Request::Made, &args);
 }
 
-/// Gives a file the mode that the host's file cannot have, unnoticed by who watches it.
-#[cold]
-pub fn set_mode(thread: &Thread, fd: u64, mode: u64) {
-    let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET]);
-}
-
 /// Takes the capabilities from a file that is about to be written or cut, whoever does it.
 #[cold]
 #[inline(never)]

@@ -231,7 +231,7 @@ pub fn setxattr(
 /// Whether a value is a list of users of the zone, or none.
 fn parse(value: &[u8]) -> Result<bool> {
     let (uids, gids) = (&tables().uids, &tables().gids);
-    Ok(acl::parse(value, |id| uids.has(id), |id| gids.has(id))?)
+    acl::parse(value, |id| uids.has(id), |id| gids.has(id))
 }
 
 /// Sets an access control list, or takes it away (`vfs_set_acl` in the kernel's fs/posix_acl.c).
