@@ -82,6 +82,16 @@ pub(super) fn resolv_conf(from: &Path) -> String {
     result
 }
 
+/// `/etc/sudoers` as distributions have it: the zone's root, and the members of a group for that.
+pub(super) const SUDOERS: &str = "\
+Defaults env_reset
+Defaults secure_path=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\"
+root ALL=(ALL:ALL) ALL
+%sudo ALL=(ALL:ALL) ALL
+%wheel ALL=(ALL:ALL) ALL
+@includedir /etc/sudoers.d
+";
+
 /// `/etc/nsswitch.conf` without the modules that ask a daemon of the host.
 pub(super) fn nsswitch(text: &str) -> String {
     const DROPPED: [&str; 6] = [

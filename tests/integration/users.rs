@@ -295,6 +295,11 @@ fn accounts_are_the_zones(home: &Home) {
         again(&two);
     }
     if program("sudo", "sudo").is_some() {
+        let sudo = "echo second | su joe -c \"sudo -S -p '' id -un\"";
+        two.run(&["sh", "-c", sudo]).fails(1);
+        two.sh("groupadd -fr sudo && usermod -aG sudo joe");
+        assert_eq!(two.sh(sudo), "root\n");
+        two.sh("gpasswd -d joe sudo");
         one.sh(
             "mkdir -p /etc/sudoers.d; echo 'joe ALL=(only) NOPASSWD: /usr/bin/id' >/etc/sudoers
             chmod 440 /etc/sudoers",
