@@ -51,10 +51,16 @@ pub enum Power {
     Chroot = 18,
     /// CAP_SYS_PTRACE.
     Trace = 19,
+    /// CAP_SYS_PACCT.
+    Account = 20,
     /// CAP_SYS_ADMIN.
     Administer = 21,
+    /// CAP_SYS_BOOT.
+    Boot = 22,
     /// CAP_SYS_NICE.
     Nice = 23,
+    /// CAP_SYS_TIME.
+    SetTime = 25,
     /// CAP_SYS_TTY_CONFIG.
     ConfigureTerminals = 26,
     /// CAP_MKNOD.
@@ -65,6 +71,8 @@ pub enum Power {
     SetFileCapabilities = 31,
     /// CAP_SYSLOG.
     Log = 34,
+    /// CAP_WAKE_ALARM.
+    WakeMachine = 35,
 }
 
 /// Bits of [`Capabilities::secure`] (prctl(2), `PR_SET_SECUREBITS`).

@@ -231,6 +231,10 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
     (bit / 64, 1 << (bit % 64))
 }
 
+/// Ids of mounts that are never used again are above this number (`MNT_UNIQUE_ID_OFFSET`), to which the
+/// others are added here.
+pub const FIRST_UNIQUE: u64 = 1 << 31;
+
 /// Id of a mount (`mountinfo`, `stx_mnt_id`): of those that a zone is booted with by its descriptor,
 /// the root's first, then of what it has added. Above the kernel's smallest, so that none looks like
 /// no mount.

@@ -126,41 +126,45 @@ pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
 /// fcntl: commands that name no process. Of leases, which make others wait, the question (1025) and
 /// giving one up. F_SETSIG (10) chooses a signal; who gets it, see below.
-pub(crate) const FCNTL: Form = &[
-    &[
-        FdFree(0),
-        OneOf(
+pub(crate) const FCNTL: Form = &[&[
+    FdFree(0),
+    OneOf(
+        1,
+        &[
+            0,
             1,
-            &[
-                0,
-                1,
-                2,
-                3,
-                4,
-                6,
-                7,
-                10,
-                11,
-                37,
-                38,
-                F_DUPFD_CLOEXEC,
-                1026,
-                1027,
-                1028,
-                1031,
-                1032,
-                1033,
-                1034,
-                1025,
-            ],
-        ),
-    ],
-    &[FdFree(0), EqLow(1, 1024), EqLow(2, F_UNLCK)],
-];
+            2,
+            3,
+            4,
+            6,
+            7,
+            10,
+            11,
+            37,
+            38,
+            F_DUPFD_CLOEXEC,
+            1026,
+            1027,
+            1028,
+            1031,
+            1032,
+            1033,
+            1034,
+            1035,
+            1036,
+            1037,
+            1038,
+            1025,
+        ],
+    ),
+]];
 const F_UNLCK: u32 = 2;
 /// F_GETLK, F_OFD_GETLK, F_SETOWN_EX and F_GETOWN_EX, which name a process. Landlock bounds who is
 /// signalled.
-pub(crate) const FCNTL_IDS: Form = &[&[FdFree(0), OneOf(1, &[5, 36, 15, 16])]];
+pub(crate) const FCNTL_IDS: Form = &[
+    &[FdFree(0), OneOf(1, &[5, 36, 15, 16])],
+    &[FdFree(0), EqLow(1, 1024), EqLow(2, F_UNLCK)],
+];
 /// TIOCGPGRP, TIOCSPGRP, TIOCGSID: the session bounds them. PIDFD_GET_INFO in its first size: no guest
 /// has a descriptor of a process outside its zone.
 /// FS_IOC_GETFLAGS and FS_IOC_FSGETXATTR: what they tell is not all.
@@ -236,6 +240,9 @@ pub(crate) const IOCTL: Form = &[&[
             0xb703,
             0xb704,
             0x8004_5200,
+            // TFD_IOC_SET_TICKS, FS_IOC_GETVERSION.
+            0x4008_5400,
+            0x8008_7601,
             0xc018_aa3f,
             0xc020_aa00,
             0x8010_aa01,
@@ -294,6 +301,8 @@ const ADVICE: Test = OneOf(
         4, 8, 14, 0, 1, 2, 3, 9, 10, 11, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 102, 103,
     ],
 );
+/// Clocks of timers that do not wake the machine from its sleep.
+pub(crate) const TIMERFD: Form = &[&[Clear(0, 8)]];
 /// Clocks of the machine; clocks of threads, which the kernel keeps to the caller's process; clocks
 /// behind descriptors, of which a zone has none; and the caller's own. Others tell of any process.
 pub(crate) const CLOCK: Form = &[
@@ -376,36 +385,47 @@ pub(crate) const GETSOCKOPT: Form = &[
     &[OneOf(1, &[0, 17, 41])],
     TCP,
 ];
-/// prctl: names, death signals, slack, memory names, traps of the thread's own; PR_SET_MM changes only
-/// the caller's own map.
-pub(crate) const PRCTL: Form = &[&[OneOf(
-    0,
-    &[
-        1,
-        2,
-        13,
-        14,
-        15,
-        16,
-        25,
-        26,
-        29,
-        30,
-        33,
-        34,
-        35,
-        36,
-        37,
-        40,
-        41,
-        42,
-        52,
-        53,
-        65,
-        66,
-        0x5356_4d41,
-    ],
-)]];
+/// prctl: names, death signals, slack, memory names, traps and events of the thread's own, what the kernel
+/// laid on its stack; PR_SET_MM changes only the caller's own map. That nobody may trace it
+/// (`PR_SET_PTRACER`).
+pub(crate) const PRCTL: Form = &[
+    &[OneOf(
+        0,
+        &[
+            1,
+            2,
+            13,
+            14,
+            15,
+            16,
+            25,
+            26,
+            29,
+            30,
+            31,
+            32,
+            33,
+            34,
+            35,
+            36,
+            37,
+            40,
+            41,
+            42,
+            52,
+            53,
+            57,
+            58,
+            65,
+            66,
+            68,
+            77,
+            0x5356_4d41,
+            0x4155_5856,
+        ],
+    )],
+    &[EqLow(0, 0x5961_6d61), EqLow(1, 0), HighZero(1)],
+];
 /// arch_prctl: fs, questions, and whether the thread may use CPUID.
 pub const ARCH_PRCTL: Form = &[&[OneOf(
     0,

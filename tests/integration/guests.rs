@@ -38,6 +38,7 @@ in_each_role!(
     threads,
     told,
     tracees,
+    withheld,
 );
 
 /// Natively it takes root to have some attributes.
@@ -57,6 +58,24 @@ fn attributes(home: &Home) {
             "owners",
         ],
     );
+}
+
+/// Natively it takes root to be told what is wrong with what only root may ask for.
+fn withheld(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("withheld", "only root is told anything natively");
+    }
+    let all = [
+        "administration",
+        "quotas",
+        "trees",
+        "listed",
+        "attributes",
+        "advice",
+        "setting",
+        "others",
+    ];
+    sections(home, "withheld", &all);
 }
 
 /// Natively it takes root to be other users.

@@ -5,9 +5,9 @@ use crate::file::File;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, capabilities, exec, file, filters, identity, ipc, itself, keys, landlock,
-    library, namespaces, others, path, pidfd, process, recording, refusals, room, signal, signalfd,
-    socket,
+    Errno, Result, capabilities, clocks, exec, file, filters, identity, ipc, itself, keys,
+    landlock, library, namespaces, others, path, pidfd, process, recording, refusals, room, signal,
+    signalfd, socket, withheld,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -286,6 +286,10 @@ handlers! {
         removexattr => file::removexattr(thread, File::Path(a[0]), a[1]),
         lremovexattr => file::removexattr(thread, File::Link(a[0]), a[1]),
         fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
+        setxattrat => file::setxattrat(thread, a),
+        getxattrat => file::getxattrat(thread, a),
+        listxattrat => file::listxattrat(thread, a),
+        removexattrat => file::removexattrat(thread, a),
         name_to_handle_at => file::name_to_handle(thread, a[0], a[1], a[2], a[3], a[4]),
         open_by_handle_at => file::open_by_handle(thread, a[0], a[1], a[2]),
         inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
@@ -333,9 +337,14 @@ handlers! {
         keyctl => keys::control(thread, a[0], [a[1], a[2], a[3], a[4]]),
 
         // The caller itself.
-        clock_gettime | clock_getres | clock_nanosleep | clock_settime | clock_adjtime => {
+        clock_gettime | clock_getres | clock_nanosleep => {
             itself::clock(thread, nr, a)
         },
+        clock_settime => clocks::settime(thread, nr, a[0], a[1]),
+        clock_adjtime => clocks::adjust(thread, nr, a[0], a[1]),
+        adjtimex => clocks::adjust(thread, nr, 0, a[0]),
+        settimeofday => clocks::settimeofday(thread, a[0], a[1]),
+        timerfd_create => itself::timerfd_create(thread, a[0], a[1]),
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
         mlock | mlock2 | mlockall => itself::lock(thread, nr, a),
         munlockall => itself::unlock_all(thread),
@@ -346,6 +355,26 @@ handlers! {
         syslog => itself::syslog(thread, a[0], a[1], a[2]),
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
+        process_madvise => others::advise(thread, a),
+
+        // What belongs to the host.
+        acct => withheld::account(thread, nr, a[0]),
+        swapon | swapoff => withheld::swap(thread, nr, a[0], a[1]),
+        reboot => withheld::reboot(thread, nr, [a[0], a[1], a[2], a[3]]),
+        pivot_root => withheld::pivot_root(thread, nr, a[0], a[1]),
+        quotactl => withheld::quota(thread, a[0], a[1]),
+        quotactl_fd => withheld::quota_of(thread, a[0], a[1]),
+        bpf => withheld::bpf(nr, a[0], a[1], a[2]),
+        perf_event_open => withheld::perf_event(nr, a[0], a[4]),
+        lsm_set_self_attr => withheld::set_self_attribute(a[1], a[2], a[3]),
+        statmount => path::statmount(thread, [a[0], a[1], a[2], a[3]]),
+        listmount => path::listmount(thread, [a[0], a[1], a[2], a[3]]),
+        fsopen => path::fsopen(thread, nr, a[0], a[1]),
+        fsconfig => path::fsconfig([a[0], a[1], a[2], a[3], a[4]]),
+        fsmount => path::fsmount(thread, a[0], a[1], a[2]),
+        move_mount => path::move_mount(thread, nr, a),
+        mount_setattr => path::mount_setattr(thread, nr, a),
+
         // As the kernel tells those without CAP_SYS_PTRACE.
         userfaultfd => itself::userfaultfd(thread, a[0]),
     }
@@ -363,7 +392,7 @@ const fn is_handled(nr: u32) -> bool {
 }
 
 // The table and the arms above agree: nothing that the filter sends here is forgotten, and nothing
-// is served that the table calls native or refused. rt_sigreturn and exec's kin are served before.
+// is served that the table calls native. What it refuses may have a function that looks at the arguments. rt_sigreturn and exec's kin are served before.
 const _: () = {
     let mut i = 0;
     while i < ROWS.len() {
@@ -374,7 +403,7 @@ const _: () = {
             "a call that the table has translated has no handler"
         );
         assert!(
-            !is_handled(row.nr) || !matches!(row.class, Class::Native | Class::Refused(..)),
+            !is_handled(row.nr) || !matches!(row.class, Class::Native),
             "a call has a handler that the filter never lets come to it"
         );
         i += 1;

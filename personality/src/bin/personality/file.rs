@@ -13,6 +13,7 @@ mod rights;
 mod times;
 mod watch;
 mod xattr;
+mod xattr_at;
 
 pub use attributes::*;
 pub use change::*;
@@ -27,6 +28,7 @@ pub use rights::*;
 pub use times::*;
 pub use watch::*;
 pub use xattr::{File, getxattr, listxattr, removexattr, setxattr};
+pub use xattr_at::{getxattrat, listxattrat, removexattrat, setxattrat};
 
 use crate::arch::syscall1;
 use crate::memory::PathRoom;
@@ -36,8 +38,8 @@ use crate::{Errno, Result};
 use linux_raw_sys::general::*;
 use picozone_fsmap::LINKS_MAX;
 
-const NOFOLLOW: u64 = AT_SYMLINK_NOFOLLOW as u64;
-const EMPTY_PATH: u64 = AT_EMPTY_PATH as u64;
+pub const NOFOLLOW: u64 = AT_SYMLINK_NOFOLLOW as u64;
+pub const EMPTY_PATH: u64 = AT_EMPTY_PATH as u64;
 const S_IFMT: u32 = 0o170_000;
 
 /// Runs `f` on an `O_PATH` descriptor of what a path call names, wherever that is.

@@ -312,6 +312,18 @@ pub fn set_name(thread: &Thread, which: u64, name: u64, len: u64) -> Result<u64>
     thread.ask_about(Request::SetName, &text[..len as usize], &[which, len])
 }
 
+/// prctl(2), `PR_SET_PTRACER`: in a zone all may trace each other as far as their users let them. A
+/// kernel that knows it knows process 0, which stands for nobody.
+fn set_ptracer(pid: u64) -> Result<u64> {
+    const ANYBODY: u64 = u64::MAX;
+    checked(unsafe { syscall2(__NR_prctl, u64::from(PR_SET_PTRACER), 0) })?;
+    if pid == 0 || pid == ANYBODY || pids::to_host(pid as u32).is_ok() {
+        Ok(0)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
 /// prctl(2), for the options that the filter does not let through.
 pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
     let process = thread.process();
@@ -341,7 +353,9 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         }
         PR_GET_SECCOMP => return Ok(filters::mode(thread)),
         PR_SET_SECCOMP => return filters::set_mode(thread, first, rest[0]),
-        PR_SET_PTRACER => return Ok(0),
+        PR_SET_PTRACER => return set_ptracer(first),
+        // Calls are sent to a process itself by the zone's own filter: off it is.
+        PR_SET_SYSCALL_USER_DISPATCH if args == [0; 4] => return Ok(0),
         _ => return refusals::unsupported(Errno::EINVAL),
     };
     changed(thread, &old);

@@ -66,6 +66,25 @@ pub fn timer_create(thread: &Thread, clock: u64, event: u64, timer: u64) -> Resu
     sigio::timer_create(thread, clock, event, timer)
 }
 
+/// timerfd_create(2) of a clock that wakes the machine from its sleep, which the host grants to few: it
+/// goes as its like that does not.
+#[inline(never)]
+pub fn timerfd_create(thread: &Thread, clock: u64, flags: u64) -> Result<u64> {
+    let flags = flags & 0xffff_ffff;
+    if flags & !u64::from(O_CLOEXEC | O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let clock = match clock as u32 {
+        CLOCK_REALTIME_ALARM => CLOCK_REALTIME,
+        CLOCK_BOOTTIME_ALARM => CLOCK_BOOTTIME,
+        _ => return Err(Errno::EINVAL),
+    };
+    if !has(thread, Power::WakeMachine) {
+        return Err(Errno::EPERM);
+    }
+    checked(unsafe { syscall2(__NR_timerfd_create, u64::from(clock), flags) })
+}
+
 /// ustat(2), of the devices that the zone's mounts lie on. EINVAL for others.
 pub fn ustat(device: u64, to: u64) -> Result<u64> {
     for mount in FD_MOUNT0..FD_MOUNT0 + MOUNTS_MAX as u32 {

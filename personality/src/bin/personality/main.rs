@@ -34,6 +34,7 @@
 
 mod arch;
 mod capabilities;
+mod clocks;
 mod dispatch;
 mod exec;
 mod file;
@@ -67,6 +68,7 @@ mod signal;
 mod signalfd;
 mod socket;
 mod thread;
+mod withheld;
 
 /// Kernel result: a value or a positive errno.
 type Result<T> = core::result::Result<T, Errno>;

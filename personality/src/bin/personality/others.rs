@@ -7,7 +7,7 @@ use crate::arch::{syscall3, syscall4, syscall6};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids, scheduling};
+use crate::{Errno, Result, memory, pidfd, pids, refusals, scheduling};
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::limits::{self, Limit};
@@ -73,6 +73,45 @@ pub fn priority(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
         Request::Process,
         &[u64::from(nr), u64::from(which), u64::from(who), value],
     )
+}
+
+/// process_madvise(2), of the caller's own memory: what is told of others' would change how they run.
+#[inline(never)]
+pub fn advise(thread: &Thread, a: [u64; 6]) -> Result<u64> {
+    const VECTORS_MAX: u64 = 1024;
+    /// `PIDFD_SELF_THREAD`, `PIDFD_SELF_THREAD_GROUP`.
+    const SELVES: [i32; 2] = [-10_000, -10_001];
+    let [process, vectors, count, advice, flags, _] = a;
+    if flags as u32 != 0 || count > VECTORS_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let vector = |i: u64| memory::read::<[u64; 2]>(vectors.wrapping_add(16 * i));
+    for i in 0..count {
+        if vector(i)?[1] > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+    }
+    if !SELVES.contains(&(process as i32)) {
+        let (pid, is_directory) = pidfd::whose(thread, process)?;
+        if is_directory {
+            return Err(Errno::EBADF);
+        }
+        if pid != thread.process().zone_pid {
+            return refusals::unsupported(Errno::EPERM);
+        }
+    }
+    let mut done = 0;
+    for i in 0..count {
+        let [start, length] = vector(i)?;
+        match checked(unsafe { syscall3(__NR_madvise, start, length, advice) }) {
+            Ok(_) => done += length,
+            // As of what the filter does not know.
+            Err(Errno::EPERM) if done == 0 => return Err(Errno::EINVAL),
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// The sched_* calls that name a thread.
@@ -147,6 +186,10 @@ pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 pub fn prlimit(thread: &Thread, pid: u64, resource: u64, new: u64, old: u64) -> Result<u64> {
     let (id, resource) = (pid as u32, resource & 0xffff_ffff);
     if resource >= limits::COUNT as u64 {
+        // What cannot be read is told first.
+        if new != 0 {
+            memory::read::<Limit>(new)?;
+        }
         return Err(Errno::EINVAL);
     }
     if is_self(thread, id) || id == thread.process().zone_pid {

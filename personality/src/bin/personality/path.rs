@@ -6,8 +6,10 @@
 //! component by component, each step confined in the same way.
 
 mod calls;
+mod detached;
 mod layer;
 mod link;
+mod listed;
 mod made;
 mod mounting;
 mod names;
@@ -22,7 +24,9 @@ mod search;
 mod walk;
 
 pub use calls::*;
+pub use detached::*;
 pub use layer::{CHANGES, LOOKS, Listed, has_layers, is_in_layer, raised};
+pub use listed::{listmount, statmount};
 pub use mounting::*;
 pub use names::*;
 pub use openat2::*;

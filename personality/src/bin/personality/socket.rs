@@ -13,7 +13,7 @@ pub mod unix;
 
 use crate::arch::{self, syscall2, syscall3, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
-use crate::file::{Power, has};
+use crate::file::{self, Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, recording, signal};
@@ -537,9 +537,22 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     })
 }
 
+/// EBADF, ENOTSOCK.
+fn must_be_socket(fd: u64) -> Result<()> {
+    file::must_be_open(fd)?;
+    match file::kind_of(fd) {
+        Some(S_IFSOCK) => Ok(()),
+        _ => Err(Errno::ENOTSOCK),
+    }
+}
+
 /// recvmsg(2).
 pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64> {
-    let guest = memory::read::<Message>(message)?;
+    let guest = memory::read::<Message>(message).or_else(|errno| {
+        // What is no socket is told first.
+        must_be_socket(fd)?;
+        Err(errno)
+    })?;
     name_len(&guest)?;
     let mut copy = guest;
     let mut address = Address::EMPTY;

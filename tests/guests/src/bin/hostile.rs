@@ -95,9 +95,13 @@ fn foreign_calls() {
         libc::SYS_clock_gettime,
         [0, std::ptr::from_mut(&mut now) as u64, 0, 0, 0, 0],
     );
+    // The personality itself tells those who ask for what is so already that it is.
+    attempt("set the clock", || {
+        inside(libc::SYS_clock_settime, [0, ptr(&now), 0, 0, 0, 0])
+    });
     let mut offset = [0u64; 26];
     offset[0] = 0x100;
-    let rows: [(&str, i64, [u64; 6]); 23] = [
+    let rows: [(&str, i64, [u64; 6]); 21] = [
         (
             "io_uring_setup",
             libc::SYS_io_uring_setup,
@@ -118,11 +122,6 @@ fn foreign_calls() {
             "unshare with a high word",
             libc::SYS_unshare,
             [user | 1 << 32, 0, 0, 0, 0, 0],
-        ),
-        (
-            "set the clock",
-            libc::SYS_clock_settime,
-            [0, ptr(&now), 0, 0, 0, 0],
         ),
         (
             "set the time of day",
@@ -176,7 +175,6 @@ fn foreign_calls() {
             libc::SYS_fanotify_init,
             [0x200, 0, 0, 0, 0, 0],
         ),
-        ("memfd_secret", libc::SYS_memfd_secret, [0; 6]),
         ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, ptr(b"x"), 0, 0, 0]),
         ("TIOCLINUX", libc::SYS_ioctl, [0, 0x541c, z, 0, 0, 0]),
         ("an unknown number", 5000, [0; 6]),

@@ -17,7 +17,7 @@ use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::{ONLY_NODES, Request};
 use picozone_personality::plans::FileId;
-use picozone_personality::tables::{UNTIL_WRITTEN, mount_id};
+use picozone_personality::tables::{FIRST_UNIQUE, UNTIL_WRITTEN, mount_id};
 use picozone_personality::written::version;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
@@ -138,8 +138,23 @@ pub fn stat_in_zone(thread: &Thread, fd: u64) -> Result<linux_raw_sys::general::
         return Ok(stat_from(&x));
     }
     stat_to_zone(fd, &mut st);
+    if is_content(fd, &st) {
+        (st.st_nlink, st.st_size, st.st_blocks, st.st_blksize) = (1, 0, 0, 1024);
+    }
     Ok(st)
 }
+
+/// Whether a descriptor has the looks of what the monitor gives as a file of `/proc`: nothing in it can be
+/// changed, and it has no name. A guest may make such a thing too, and is told the same of it.
+pub fn is_content(fd: u64, st: &linux_raw_sys::general::stat) -> bool {
+    const MODE: u32 = 0o100_444;
+    const SEALS: i64 = 0x1f;
+    (st.st_mode, st.st_nlink) == (MODE, 0)
+        && unsafe { syscall2(__NR_fcntl, fd, F_GET_SEALS) } == SEALS
+}
+
+/// Not in linux_raw_sys.
+const F_GET_SEALS: u64 = 1034;
 
 /// What the monitor says of the path in the room; nothing if that leads elsewhere now.
 pub(super) fn monitor_stat(
@@ -294,6 +309,9 @@ pub fn statx(
         }
         // A descriptor's file is not replaced.
         let _ = statx_to_zone(place, &mut x);
+        if x.stx_nlink == 0 && is_content(fd, &stat_from(&x)) {
+            (x.stx_nlink, x.stx_size, x.stx_blocks, x.stx_blksize) = (1, 0, 0, 1024);
+        }
         Ok(x)
     };
     let quick = |thread: &mut Thread, named: &Named| {
@@ -366,7 +384,9 @@ fn statx_to_zone(
         (x.stx_dev_major, x.stx_dev_minor) = major_minor(origin.dev);
         x.stx_nlink = origin.count(u64::from(x.stx_nlink)) as u32;
     }
-    x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
+    if matches!(u32::from(x.stx_mode) & S_IFMT, S_IFREG | S_IFDIR) {
+        x.stx_attributes_mask |= marks::as_attributes(IMMUTABLE | APPEND_ONLY);
+    }
     Ok(())
 }
 
@@ -396,11 +416,12 @@ fn show_mount(
     }
     if asked != 0 {
         x.stx_mnt_id = u64::from(mount_id(row));
-        x.stx_mask |= if asked & STATX_MNT_ID_UNIQUE == 0 {
-            STATX_MNT_ID
+        if asked & STATX_MNT_ID_UNIQUE == 0 {
+            x.stx_mask |= STATX_MNT_ID;
         } else {
-            STATX_MNT_ID_UNIQUE
-        };
+            x.stx_mask |= STATX_MNT_ID_UNIQUE;
+            x.stx_mnt_id += FIRST_UNIQUE;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::marks::{APPEND_ONLY, IMMUTABLE, marks_of, must_not_have};
 use super::rights::{may_chown, must_own};
-use super::{Power, S_IFMT, has, keeps_set_gid, must_know, stat_of, with_descriptor};
+use super::{Power, S_IFMT, has, is_content, keeps_set_gid, must_know, stat_of, with_descriptor};
 use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
 use crate::identity::is_mapped;
@@ -52,10 +52,23 @@ pub fn fchmod(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
     chmod_node(thread, fd, mode)
 }
 
+/// EOPNOTSUPP for what is no file: an event, a timer, a signal.
+pub(super) fn must_be_file(st: &linux_raw_sys::general::stat) -> Result<()> {
+    if st.st_mode & S_IFMT == 0 {
+        Err(Errno::EOPNOTSUPP)
+    } else {
+        Ok(())
+    }
+}
+
 fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
     must_be_changeable(thread, fd)?;
     must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
+    must_be_file(&st)?;
+    if is_content(fd, &st) {
+        return Err(Errno::EPERM);
+    }
     must_own(thread, &st)?;
     let mut mode = mode & 0o7777;
     if mode & SET_GID != 0 && !keeps_set_gid(thread, st.st_gid) {
@@ -106,6 +119,7 @@ fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     let st = stat_of(fd)?;
+    must_be_file(&st)?;
     may_chown(thread, &st, uid as u32, gid as u32)?;
     if changes_nothing(&st, uid as u32, gid as u32) {
         return Ok(0);

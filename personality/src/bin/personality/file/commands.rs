@@ -131,8 +131,12 @@ fn lease(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
     if st.st_uid != thread.credentials.uid[3] && !has(thread, Power::Lease) {
         return Err(Errno::EACCES);
     }
-    if st.st_mode & S_IFMT != 0o100_000 || kind as u32 > F_WRLCK {
+    if st.st_mode & S_IFMT != 0o100_000 || kind as u32 > F_UNLCK {
         return Err(Errno::EINVAL);
+    }
+    if kind as u32 == F_UNLCK {
+        let call = [fd, u64::from(F_SETLEASE), u64::from(F_UNLCK)];
+        return checked(unsafe { syscall3(__NR_fcntl, call[0], call[1], call[2]) });
     }
     // Whose lease it is goes by who sets it, unless the descriptor has an owner already.
     let mut owner = [0u32; 2];

@@ -11,7 +11,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result};
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{Request, handle as of};
-use picozone_personality::tables::mount_id;
+use picozone_personality::tables::{FIRST_UNIQUE, mount_id};
 
 /// `MAX_HANDLE_SZ`.
 const BYTES_MAX: usize = 128;
@@ -99,7 +99,8 @@ pub fn name_to_handle(
     with_descriptor(thread, dirfd, pathname, way, |thread, fd| {
         let mut handle = Handle::read(to, false)?;
         let (found, id) = handle.of(fd, flags & !(FOLLOW | EMPTY_PATH));
-        let id = path::row_of(thread, fd).map_or(id, |row| u64::from(mount_id(row)));
+        let base = if flags & 1 == 0 { 0 } else { FIRST_UNIQUE };
+        let id = path::row_of(thread, fd).map_or(id, |row| base + u64::from(mount_id(row)));
         if !matches!(found, Ok(_) | Err(Errno::EOVERFLOW)) {
             return found;
         }

@@ -192,6 +192,9 @@ pub fn getattr(
 ) -> Result<u64> {
     let flags = way(size, flags)?;
     with_descriptor(thread, dirfd, path, flags, |thread, fd| {
+        if fd == dirfd {
+            must_be_open(fd)?;
+        }
         let flags = thread
             .ask(Request::Mark, &[fd, 0, 0])
             .map_err(unsupported)?;
@@ -222,6 +225,9 @@ pub fn setattr(
     }
     let xflags = u64::from(high) << 32 | u64::from(low);
     with_descriptor(thread, dirfd, path, flags, |thread, fd| {
+        if fd == dirfd {
+            must_be_open(fd)?;
+        }
         set_attributes(thread, fd, xflags, [extent, project, copied]).map_err(unsupported)
     })
 }

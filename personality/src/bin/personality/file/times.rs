@@ -1,6 +1,6 @@
 //! Times of files.
 
-use super::change::{change_fd, must_be_open};
+use super::change::{change_fd, must_be_file, must_be_open};
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::must_own;
 use super::{must_know, permits, stat_of, with_descriptor};
@@ -29,13 +29,8 @@ pub fn utimensat(
     } else {
         memory::read::<Times>(times)?
     };
-    let [_, a, _, m] = times;
-    let is_time = |ns: u64| ns < 1_000_000_000 || ns == NOW || ns == OMIT;
-    if a == OMIT && m == OMIT {
+    if times[1] == OMIT && times[3] == OMIT {
         return Ok(0);
-    }
-    if !is_time(a) || !is_time(m) {
-        return Err(Errno::EINVAL);
     }
     if pathname == 0 && dirfd as i32 != AT_FDCWD {
         if flags as u32 != 0 {
@@ -52,6 +47,10 @@ pub fn utimensat(
 
 /// By the owner; the time of now also by who may write.
 fn set(thread: &Thread, fd: u64, times: &Times) -> Result<u64> {
+    let is_time = |ns: u64| ns < 1_000_000_000 || ns == NOW || ns == OMIT;
+    if !is_time(times[1]) || !is_time(times[3]) {
+        return Err(Errno::EINVAL);
+    }
     must_be_changeable(thread, fd)?;
     let is_touch = times[1] == NOW && times[3] == NOW;
     let marks = if is_touch {
@@ -61,6 +60,7 @@ fn set(thread: &Thread, fd: u64, times: &Times) -> Result<u64> {
     };
     must_not_have(fd, marks)?;
     let st = stat_of(fd)?;
+    must_be_file(&st)?;
     if is_touch {
         if must_own(thread, &st).is_err() && !permits(thread, &st, 2) {
             return Err(Errno::EACCES);

@@ -120,6 +120,8 @@ pub enum File {
     Path(u64),
     Link(u64),
     Descriptor(u64),
+    /// Directory, path, flags.
+    At(u64, u64, u64),
 }
 
 impl File {
@@ -146,9 +148,11 @@ impl File {
         f: impl Fn(&mut Thread, u64) -> Result<u64>,
         of_node: impl FnOnce(&mut Thread, stat) -> Result<u64>,
     ) -> Result<u64> {
-        let (path, flags) = match self {
-            File::Path(path) => (path, changes),
-            File::Link(path) => (path, NOFOLLOW | changes),
+        let cwd = AT_FDCWD as u64;
+        let (dirfd, path, flags) = match self {
+            File::Path(path) => (cwd, path, changes),
+            File::Link(path) => (cwd, path, NOFOLLOW | changes),
+            File::At(dirfd, path, flags) => (dirfd, path, flags | changes),
             File::Descriptor(fd) => {
                 must_be_open(fd)?;
                 return f(thread, fd);
@@ -158,7 +162,7 @@ impl File {
             let found = node_stat(thread, zone, flags & NOFOLLOW)?;
             found.map(|st| of_node(thread, st)).transpose()
         };
-        with_quick_or_descriptor(thread, AT_FDCWD as u64, path, flags, quick, f, at_monitor)
+        with_quick_or_descriptor(thread, dirfd, path, flags, quick, f, at_monitor)
     }
 }
 
@@ -306,6 +310,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
     };
     let flags = match file {
         File::Link(_) => NOFOLLOW,
+        File::At(_, _, flags) => flags & NOFOLLOW,
         File::Path(_) | File::Descriptor(_) => 0,
     };
     let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);

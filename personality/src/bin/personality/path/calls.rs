@@ -14,7 +14,8 @@ use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
 use super::walk::{is_monitors, walk, zone_path_of};
 use super::{
-    AT_CWD, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe, read_link, text_of,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe,
+    read_link, text_of,
 };
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
@@ -49,18 +50,31 @@ fn normal_flags(flags: u64, mode: u64) -> (u64, u64) {
 
 /// open(2), openat(2), creat(2).
 pub fn open(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64, mode: u64) -> Result<u64> {
+    must_be_consistent(normal_flags(flags, mode).0)?;
     let mut room = PathRoom::new();
     let guest = room.read(pathname)?;
     if guest.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let path = own_exe(thread, guest);
+    let path = if flags & NOFOLLOW == 0 {
+        own_exe(thread, guest)
+    } else {
+        guest
+    };
     open_path(thread, dirfd, path, flags, mode)
 }
 
 /// The same for a path of our own that is there.
 pub fn open_text(thread: &mut Thread, path: &CStr, flags: u64) -> Result<u64> {
     open_path(thread, AT_CWD as u64, path, flags, 0)
+}
+
+/// EINVAL for what no open can be: one that makes a directory, a nameless file that is not written.
+fn must_be_consistent(flags: u64) -> Result<()> {
+    let makes_directory = u64::from(O_CREAT | O_DIRECTORY);
+    let is_wrong = flags & makes_directory == makes_directory
+        || (flags & TEMPORARY == TEMPORARY && flags & 3 == 0);
+    if is_wrong { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
 /// The same for a path that was read.
@@ -74,11 +88,7 @@ pub(super) fn open_path(
     let (flags, mode) = normal_flags(flags, asked);
     let is_temporary = flags & TEMPORARY == TEMPORARY;
     let makes = flags & u64::from(O_CREAT) != 0 || is_temporary;
-    let is_wrong = flags & u64::from(O_CREAT | O_DIRECTORY) == u64::from(O_CREAT | O_DIRECTORY)
-        || (is_temporary && flags & 3 == 0);
-    if is_wrong {
-        return Err(Errno::EINVAL);
-    }
+    must_be_consistent(flags)?;
     must_be_writable(thread, dirfd, path, flags)?;
     let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
     if writes && !is_exclusive(flags) {
@@ -279,6 +289,9 @@ fn open_or_make(
 ) -> Result<Opened> {
     let exclusive = u64::from(O_EXCL);
     if path.to_bytes().last() == Some(&b'/') {
+        if flags & exclusive != 0 && path.to_bytes().iter().all(|&byte| byte == b'/') {
+            return Err(Errno::EEXIST);
+        }
         // No file is made by such a name; what may be wrong on the way is said first.
         return Err(match parent(thread, dirfd, path, Purpose::Make) {
             Ok(parent) if parent.is_dots() && flags & exclusive != 0 => Errno::EEXIST,
@@ -490,7 +503,7 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
     let read = |fd: u64| {
         let mut buffer = [0u8; 4096];
         let got = match read_link(fd, &mut buffer) {
-            Err(Errno::ENOENT) => Err(Errno::EINVAL),
+            Err(Errno::ENOENT) if fd != dirfd => Err(Errno::EINVAL),
             other => other,
         }?;
         let n = got.min(size);
@@ -653,7 +666,6 @@ pub(super) fn write_served(fd: u64, zone: &[u8], to: u64) -> Option<Result<u64>>
     if got < 0 || !is_monitors(zone) || (is_dir && st.st_mode != DIRECTORY_MODE) {
         return None;
     }
-    const PROC: u64 = 0x9fa0;
     const DEVPTS: u64 = 0x1cd1;
     const TMPFS: u64 = 0x0102_1994;
     let magic = if zone.starts_with(b"/proc") {
@@ -663,8 +675,16 @@ pub(super) fn write_served(fd: u64, zone: &[u8], to: u64) -> Option<Result<u64>>
     } else {
         TMPFS
     };
-    // struct statfs: type, block size, then nothing but the longest name.
+    Some(memory::write(to, &system_of(magic)).map(|()| 0))
+}
+
+/// `PROC_SUPER_MAGIC`.
+pub(super) const PROC: u64 = 0x9fa0;
+
+/// `struct statfs` of a file system that takes no room: type, block size, then nothing but the longest
+/// name.
+pub(super) fn system_of(magic: u64) -> [u64; 15] {
     let mut words = [0u64; 15];
     (words[0], words[1], words[8]) = (magic, 4096, 255);
-    Some(memory::write(to, &words).map(|()| 0))
+    words
 }

@@ -3,7 +3,7 @@
 //! To the kernel all of it is directories of trees that the zone may change. So what is read-only is
 //! kept here, by paths and by what a descriptor's path tells.
 
-use super::calls::write_served;
+use super::calls::{PROC, system_of, write_served};
 use super::reach::{Opened, open_confined};
 use super::walk::{row_at, walk, zone_path_of};
 use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows};
@@ -314,7 +314,11 @@ pub fn open_tree(
         }
     };
     if copies {
+        let is_mount = super::detached::is_mount_at(thread, fd);
         close(fd);
+        if is_pick && !is_mount {
+            return Err(Errno::EINVAL);
+        }
         let _ = crate::dispatch::refuse(nr);
         return Err(Errno::EPERM);
     }
@@ -350,6 +354,11 @@ pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
     let has_path = zone_path_of(thread, fd, &mut at).is_ok();
     if has_path && let Some(result) = write_served(fd, at.as_bytes(), to) {
         return result;
+    }
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    let got = unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) };
+    if got >= 0 && file::is_content(fd, &st) {
+        return memory::write(to, &system_of(PROC)).map(|()| 0);
     }
     checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
     let row = row_at(at.as_bytes()).filter(|_| has_path);

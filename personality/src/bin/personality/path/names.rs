@@ -231,6 +231,7 @@ pub fn make(
     mode: u64,
     device: u64,
 ) -> Result<u64> {
+    // What cannot be made is told before anything of the path.
     let kind = mode as u32 & 0o170_000;
     let asked = match kind {
         _ if nr == __NR_mkdirat => 0o040_000 | mode as u32 & 0o1777,
@@ -337,6 +338,9 @@ fn if_read_only(thread: &Thread, directory: u64, errno: Errno) -> Errno {
 
 /// unlink(2), rmdir(2), unlinkat(2).
 pub fn unlink(thread: &mut Thread, dirfd: u64, pathname: u64, flags: u64) -> Result<u64> {
+    if flags as u32 & !AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
     let mut room = PathRoom::new();
     let purpose = if flags & u64::from(AT_REMOVEDIR) == 0 {
         Purpose::Unlink

@@ -68,7 +68,12 @@ pub fn openat2(thread: &mut Thread, dirfd: u64, pathname: u64, how: u64, size: u
     }
     let resolve = resolve & !CACHED;
     if resolve == 0 {
-        return open_path(thread, dirfd, own_exe(thread, path), flags, mode);
+        let path = if flags & u64::from(O_NOFOLLOW) == 0 {
+            own_exe(thread, path)
+        } else {
+            path
+        };
+        return open_path(thread, dirfd, path, flags, mode);
     }
     open_within(thread, dirfd, path, (flags, mode), resolve)
 }
