@@ -13,6 +13,7 @@ in_each_role!(
     edges,
     files,
     filters,
+    firsts,
     followed,
     ipc,
     keys,
@@ -58,6 +59,23 @@ fn attributes(home: &Home) {
             "owners",
         ],
     );
+}
+
+/// Natively it takes root to make sets of semaphores as large as a zone's root may.
+fn firsts(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("firsts", "root has other rights natively");
+    }
+    let all = [
+        "paths",
+        "processes",
+        "sockets",
+        "things",
+        "served",
+        "own",
+        "sets",
+    ];
+    sections(home, "firsts", &all);
 }
 
 /// Natively it takes root to be told what is wrong with what only root may ask for.

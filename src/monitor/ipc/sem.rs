@@ -11,8 +11,10 @@ use crate::ids::{HostPid, ZonePid};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Semaphores in a set, whose values fit a mailbox, and operations in a call: as many as there can be.
-pub(super) const SET_MAX: usize = 4096;
+/// Semaphores in a set, and operations in a call: as many as there can be.
+pub(super) const SET_MAX: usize = 32000;
+/// Values that fit a mailbox: of more than these the caller asks from where on.
+const VALUES_MAX: usize = 4096;
 pub(super) const OPS_MAX: usize = 500;
 const ALL_MAX: usize = SET_MAX * COUNT_MAX;
 const COUNT_MAX: usize = 32000;
@@ -353,8 +355,12 @@ impl Sets {
             libc::SETVAL if !(0..=VALUE_MAX).contains(&value) => Err(libc::ERANGE),
             libc::SETVAL | libc::SETALL => {
                 let Object { perm, of: set } = self.all.find(id)?;
-                let numbers = if op == libc::SETALL {
+                let numbers = if op == libc::SETALL && value == 0 {
                     0..set.semaphores.len()
+                } else if op == libc::SETALL {
+                    let first = usize::try_from(number).map_err(|_| libc::EINVAL)?;
+                    let end = set.semaphores.len().min(first.saturating_add(VALUES_MAX));
+                    first..end
                 } else {
                     let number = usize::try_from(number).map_err(|_| libc::EINVAL)?;
                     set.semaphores.get(number).ok_or(libc::EINVAL)?;
@@ -392,7 +398,9 @@ impl Sets {
                 let Object { perm, of: set } = self.all.find(id)?;
                 perm.permit(context.caller, 0o444)?;
                 let value = |it: &Semaphore| u16::try_from(it.value).unwrap_or(0).to_ne_bytes();
-                let bytes = set.semaphores.iter().flat_map(value).collect();
+                let first = usize::try_from(number).map_err(|_| libc::EINVAL)?;
+                let rest = set.semaphores.iter().skip(first).take(VALUES_MAX);
+                let bytes = rest.flat_map(value).collect();
                 let count = i64::try_from(set.semaphores.len()).unwrap_or(0);
                 Ok(Served::Done(count, bytes))
             }

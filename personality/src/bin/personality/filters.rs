@@ -63,6 +63,7 @@ const MODE_FILTER: u32 = 2;
 const SET_MODE_STRICT: u32 = 0;
 const SET_MODE_FILTER: u32 = 1;
 const GET_ACTION_AVAIL: u32 = 2;
+const GET_NOTIF_SIZES: u32 = 3;
 pub const TSYNC: u32 = 1;
 const LOG: u32 = 1 << 1;
 const SPEC_ALLOW: u32 = 1 << 2;
@@ -171,6 +172,11 @@ pub fn seccomp(thread: &mut Thread, operation: u64, flags: u64, args: u64) -> Re
         GET_ACTION_AVAIL if flags as u32 == 0 => {
             let is_there = ACTIONS.contains(&memory::read::<u32>(args)?);
             is_there.then_some(0).ok_or(Errno::EOPNOTSUPP)
+        }
+        GET_NOTIF_SIZES if flags as u32 == 0 => {
+            // Of `struct seccomp_notif`, `seccomp_notif_resp` and `seccomp_data`, 16 bits each.
+            const SIZES: [u8; 6] = [80, 0, 24, 0, 64, 0];
+            memory::write_bytes(args, &SIZES).map(|()| 0)
         }
         _ => Err(Errno::EINVAL),
     }

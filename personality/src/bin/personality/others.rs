@@ -123,6 +123,11 @@ pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     }
     let id = pid as u32;
     let [_, second, third, fourth, ..] = args;
+    // Whole words, as many as there are processors at least.
+    let is_part = second as u32 == 0 || !(second as u32).is_multiple_of(8);
+    if nr == __NR_sched_getaffinity && is_part {
+        return Err(Errno::EINVAL);
+    }
     if is_self(thread, id) {
         return scheduling::own(thread, nr, [second, third, fourth]);
     }
@@ -138,7 +143,8 @@ pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
             memory::write_bytes(second, &b[..size]).map(|()| 0)
         }
         __NR_sched_getattr => {
-            if second == 0 || !ATTR_SIZE.contains(&(third & 0xffff_ffff)) {
+            let is_size = ATTR_SIZE.contains(&(third & 0xffff_ffff));
+            if second == 0 || !is_size || fourth as u32 != 0 {
                 return Err(Errno::EINVAL);
             }
             ask(thread, nr, id, [0, third & 0xffff_ffff, fourth])?;
@@ -284,6 +290,33 @@ fn looked_into(thread: &Thread, id: u64) -> Result<u64> {
     Ok(u64::from(host))
 }
 
+/// `MPOL_MF_MOVE`, `MPOL_MF_MOVE_ALL`.
+const MOVE_FLAGS: u32 = 6;
+
+/// What process_vm_readv(2) and process_vm_writev(2) say of what is nothing to be copied, or else of the
+/// process.
+#[cold]
+#[inline(never)]
+fn copied_nothing(args: &[u64; 6], errno: Errno) -> Result<u64> {
+    const VECTORS_MAX: u64 = 1024;
+    for (vectors, count) in [(args[1], args[2]), (args[3], args[4])] {
+        if count > VECTORS_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let mut all = 0u64;
+        for i in 0..count {
+            all |= memory::read::<[u64; 2]>(vectors.wrapping_add(16 * i))?[1];
+        }
+        if all > i64::MAX as u64 {
+            return Err(Errno::EINVAL);
+        }
+        if all == 0 {
+            return Ok(0);
+        }
+    }
+    Err(errno)
+}
+
 /// process_vm_readv(2), process_vm_writev(2), get_robust_list(2), migrate_pages(2), move_pages(2).
 #[inline(never)]
 pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
@@ -292,12 +325,20 @@ pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     if is_copy && args[5] != 0 {
         return Err(Errno::EINVAL);
     }
+    if nr == __NR_move_pages && args[5] as u32 & !MOVE_FLAGS != 0 {
+        return Err(Errno::EINVAL);
+    }
     if nr == __NR_process_vm_writev {
         is_no_init(thread, args[0] as u32)?;
     }
     if args[0] as u32 != 0 || is_copy {
         native[0] = match args[0] as i32 {
-            1.. => looked_into(thread, args[0])?,
+            1.. => match looked_into(thread, args[0]) {
+                Ok(host) => host,
+                Err(errno) if is_copy => return copied_nothing(&args, errno),
+                Err(errno) => return Err(errno),
+            },
+            _ if is_copy => return copied_nothing(&args, Errno::ESRCH),
             _ => return Err(Errno::ESRCH),
         };
     }

@@ -23,6 +23,22 @@ const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 /// `si_code` of tkill(2) and tgkill(2).
 const SI_TKILL: i32 = -6;
 
+/// What is said of a name space: EINVAL if even the kernel makes none with what is shared.
+#[cold]
+fn new_space(flags: u64) -> Errno {
+    let has = |flag: u32| flags & u64::from(flag) != 0;
+    let clashes = has(CLONE_FS) && has(CLONE_NEWNS | CLONE_NEWUSER)
+        || has(CLONE_THREAD) && has(CLONE_NEWUSER | CLONE_NEWPID)
+        || has(CLONE_SYSVSEM) && has(CLONE_NEWIPC)
+        || has(CLONE_SIGHAND) && !has(CLONE_VM)
+        || has(CLONE_THREAD) && !has(CLONE_SIGHAND);
+    if clashes {
+        return Errno::EINVAL;
+    }
+    refusals::mark();
+    Errno::EPERM
+}
+
 /// clone(2), fork(2), vfork(2): `flags` as for clone.
 pub fn clone(
     thread: &mut Thread,
@@ -33,7 +49,7 @@ pub fn clone(
     tls: u64,
 ) -> Result<u64> {
     if flags & REFUSED_FLAGS != 0 {
-        return refusals::unsupported(Errno::EPERM);
+        return Err(new_space(flags));
     }
     let is_shared = flags & u64::from(CLONE_VM) != 0;
     let is_thread = flags & u64::from(CLONE_THREAD) != 0;
@@ -407,7 +423,11 @@ pub fn wait4(
     options: u64,
     rusage: u64,
 ) -> Result<u64> {
+    const OPTIONS: u32 = WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE;
     let pid = pid as i32;
+    if options as u32 & !OPTIONS != 0 {
+        return Err(Errno::EINVAL);
+    }
     if pid == i32::MIN {
         return Err(Errno::ESRCH);
     }
@@ -713,17 +733,18 @@ pub fn queue(
 ) -> Result<u64> {
     let (pid, own) = (tgid as i32, thread.process());
     let mut info = memory::read::<Info>(info)?;
+    let poses = info.code() >= 0 || info.code() == SI_TKILL;
     if pid <= 0 || thread_id.is_some_and(|tid| tid as i32 <= 0) {
-        return Err(if thread_id.is_some() {
-            Errno::EINVAL
-        } else {
-            Errno::ESRCH
+        return Err(match thread_id {
+            Some(_) => Errno::EINVAL,
+            None if poses => Errno::EPERM,
+            None => Errno::ESRCH,
         });
     }
     let named = others::named(thread, pid as u32);
     let is_own =
         named == own.zone_pid || (thread_id.is_none() && others::is_own_thread(thread, named));
-    if (info.code() >= 0 || info.code() == SI_TKILL) && !is_own {
+    if poses && !is_own {
         return Err(Errno::EPERM);
     }
     let host = if is_own {

@@ -133,6 +133,9 @@ pub fn ptrace(thread: &mut Thread, request: u64, pid: u64, addr: u64, data: u64)
         | PTRACE_GET_RSEQ_CONFIGURATION
         | SET_SYSCALL_INFO => checked(raw(request, host, addr, data)),
         _ => {
+            // Of what is not traced no request is known.
+            let mut word = 0u64;
+            checked(raw(PTRACE_PEEKUSR, host, 0, &raw mut word as u64))?;
             refusals::mark();
             Err(Errno::EIO)
         }

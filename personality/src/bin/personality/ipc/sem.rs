@@ -40,11 +40,55 @@ pub fn semtimedop(thread: &mut Thread, id: u64, ops: u64, count: u64, timeout: u
     wait::finish(thread, asked, until)
 }
 
+const GETALL: u64 = 13;
+const SETALL: u64 = 17;
+/// Values that fit the mailbox.
+const VALUES_MAX: usize = TEXT_MAX;
+/// `SEMVMX`.
+const VALUE_MAX: u16 = 32767;
+
+/// The numbers of the first semaphores of each request about a set, and how many values it has.
+fn parts(count: usize) -> impl Iterator<Item = (u64, usize)> {
+    let firsts = (0..count).step_by(VALUES_MAX);
+    firsts.map(move |first| (first as u64, (count - first).min(VALUES_MAX)))
+}
+
+/// semctl(2), `SETALL`. All values are looked at before any is set.
+fn set_all(thread: &Thread, id: u64, from: u64) -> Result<u64> {
+    let ask = |first: u64, sets: u64| {
+        thread.ask_ipc(Request::Sem, nr::semctl, &[id, first, SETALL, sets])
+    };
+    let count = ask(0, 0)? as usize;
+    if count > VALUES_MAX {
+        for at in (0..count as u64).map(|i| from + 2 * i) {
+            if u16::from_ne_bytes(memory::read::<[u8; 2]>(at)?) > VALUE_MAX {
+                return Err(Errno::ERANGE);
+            }
+        }
+    }
+    for (first, length) in parts(count) {
+        thread.take(from + 2 * first, 2 * length)?;
+        ask(first, 1)?;
+    }
+    Ok(0)
+}
+
+/// semctl(2), `GETALL`.
+fn get_all(thread: &Thread, id: u64, to: u64) -> Result<u64> {
+    let ask = |first: u64| thread.ask_ipc(Request::Sem, nr::semctl, &[id, first, GETALL, 0]);
+    let count = ask(0)? as usize;
+    for (first, length) in parts(count) {
+        if first != 0 {
+            ask(first)?;
+        }
+        thread.fetch_whole(to + 2 * first, 2 * length)?;
+    }
+    Ok(0)
+}
+
 /// semctl(2).
 pub fn semctl(thread: &Thread, id: u64, number: u64, op: u64, argument: u64) -> Result<u64> {
-    const GETALL: u64 = 13;
     const SETVAL: u64 = 16;
-    const SETALL: u64 = 17;
     const SEM_STAT: u64 = 18;
     const SEM_INFO: u64 = 19;
     const SEM_STAT_ANY: u64 = 20;
@@ -52,16 +96,8 @@ pub fn semctl(thread: &Thread, id: u64, number: u64, op: u64, argument: u64) -> 
     let ask = |value: u64| thread.ask_ipc(Request::Sem, nr::semctl, &[id, number, op, value]);
     match op {
         SETVAL => ask(argument),
-        SETALL => {
-            let count = ask(0)? as usize;
-            thread.take(argument, 2 * count)?;
-            ask(1)
-        }
-        GETALL => {
-            let count = ask(0)? as usize;
-            thread.fetch_whole(argument, 2 * count)?;
-            Ok(0)
-        }
+        SETALL => set_all(thread, id, argument),
+        GETALL => get_all(thread, id, argument),
         IPC_SET => {
             thread.take(argument, STATUS_SIZE)?;
             ask(0)
