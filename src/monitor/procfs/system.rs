@@ -146,7 +146,6 @@ static ROWS: &[SystemRow] = &[
     own_setting("sys/kernel/domainname"),
     own_setting("sys/kernel/hostname"),
     setting("sys/kernel/hung_task_timeout_secs"),
-    fixed_setting("sys/kernel/io_uring_disabled", "2\n"),
     fixed_setting("sys/kernel/keys/gc_delay", "0\n"),
     own_setting("sys/kernel/keys/maxbytes"),
     own_setting("sys/kernel/keys/maxkeys"),

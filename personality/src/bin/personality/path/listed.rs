@@ -65,6 +65,14 @@ impl Lines {
         Ok(Lines { fd, at: 0 })
     }
 
+    /// The same where one of these mounts is asked for. From a root without `/proc` none is seen.
+    fn of(thread: &mut Thread, id: u64) -> Result<Lines> {
+        Lines::open(thread).map_err(|errno| match errno {
+            Errno::ENOENT => beyond(thread, id),
+            other => other,
+        })
+    }
+
     /// Reads the next one, and tells how long it is.
     fn next(&mut self, room: &mut PathRoom) -> Option<usize> {
         let all = room.all();
@@ -191,7 +199,7 @@ pub fn statmount(thread: &mut Thread, [from, to, size, flags]: [u64; 4]) -> Resu
     if request.what & part::TEXTS != 0 && size == SIZE {
         return Err(Errno::EOVERFLOW);
     }
-    let mut lines = Lines::open(thread)?;
+    let mut lines = Lines::of(thread, request.id)?;
     let mut room = PathRoom::new();
     let length = loop {
         let length = lines
@@ -423,7 +431,7 @@ fn beyond(thread: &Thread, id: u64) -> Errno {
 
 /// Where the mount of an id is.
 fn point_of(thread: &mut Thread, id: u64, to: &mut PathRoom) -> Result<usize> {
-    let mut lines = Lines::open(thread)?;
+    let mut lines = Lines::of(thread, id)?;
     let mut room = PathRoom::new();
     loop {
         let length = lines.next(&mut room).ok_or_else(|| beyond(thread, id))?;
