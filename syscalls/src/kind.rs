@@ -70,6 +70,9 @@ impl Kind {
                 | Self::WaitOptions
                 | Self::SocketType
                 | Self::SocketFlags
+                | Self::StatxMask
+                | Self::RenameFlags
+                | Self::XattrFlags
         )
     }
 }
@@ -117,6 +120,18 @@ kinds! {
     Int: None In;
     /// Flags or a choice among constants.
     Flags: None In;
+    /// `SIG_BLOCK` and its like.
+    SigHow: None In;
+    /// `RLIMIT_*`.
+    Resource: None In;
+    /// `STATX_*`.
+    StatxMask: None In;
+    /// `RENAME_*`.
+    RenameFlags: None In;
+    /// `XATTR_*`.
+    XattrFlags: None In;
+    /// `PRIO_*`.
+    PriorityOf: None In;
     /// `O_*`.
     OpenFlags: None In;
     /// `AT_*`.

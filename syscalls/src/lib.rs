@@ -28,7 +28,8 @@ pub mod meaning;
 
 pub use class::{Class, Row};
 pub use decode::{
-    Memory, Own, decode, decode_argument, describe, errno_of, refusal, write_socket_address,
+    Memory, Own, decode, decode_argument, describe, errno_of, refusal, shown_bytes,
+    write_socket_address,
 };
 pub use entry::{enters_by_jump, served_by_jump};
 pub use errno::Errno;

@@ -10,7 +10,7 @@ use crate::kind::{Arg, Kind, Outcome};
 macro_rules! table {
     ($($nr:literal $name:ident($($arg:ident: $kind:ident),*) -> $result:ident = $class:expr;)*) => {
         /// Every row, in the order of the numbers.
-        pub static ROWS: &[Row] = &[$(Row {
+        pub const ROWS: &[Row] = &[$(Row {
             nr: $nr,
             name: stringify!($name),
             args: &[$(Arg { name: stringify!($arg), kind: Kind::$kind }),*],
@@ -41,7 +41,7 @@ table! {
     11 munmap(addr: Addr, length: Size) -> Zero = Guarded(RANGE);
     12 brk(addr: Addr) -> Addr = Native;
     13 rt_sigaction(signum: Signal, act: StructIn, oldact: StructOut, sigsetsize: Size) -> Zero = Emulated(ANY);
-    14 rt_sigprocmask(how: Flags, set: SigsetIn, oldset: SigsetOut, sigsetsize: Size) -> Zero = Emulated(ANY);
+    14 rt_sigprocmask(how: SigHow, set: SigsetIn, oldset: SigsetOut, sigsetsize: Size) -> Zero = Emulated(ANY);
     15 rt_sigreturn() -> Any = Emulated(ANY);
     16 ioctl(fd: Fd, request: Command, argp: Argument) -> Int = Split(IOCTL, IOCTL_IDS);
     17 pread64(fd: Fd, buf: BufOut, count: Size, offset: Offset) -> Size = Native;
@@ -124,7 +124,7 @@ table! {
     94 lchown(pathname: Path, owner: Uid, group: Gid) -> Zero = Emulated(NEVER);
     95 umask(mask: Mode) -> Mode = Native;
     96 gettimeofday(tv: TimeOut, tz: StructOut) -> Zero = Native;
-    97 getrlimit(resource: Flags, rlim: StructOut) -> Zero = Emulated(NEVER);
+    97 getrlimit(resource: Resource, rlim: StructOut) -> Zero = Emulated(NEVER);
     98 getrusage(who: Int, usage: StructOut) -> Zero = Native;
     99 sysinfo(info: StructOut) -> Zero = Native;
     100 times(buf: StructOut) -> Int = Native;
@@ -167,8 +167,8 @@ table! {
     137 statfs(path: Path, buf: StatfsOut) -> Zero = Emulated(NEVER);
     138 fstatfs(fd: Fd, buf: StatfsOut) -> Zero = Emulated(ANY);
     139 sysfs(option: Command, arg1: Argument, arg2: Argument) -> Int = Native;
-    140 getpriority(which: Flags, who: Who) -> Int = Emulated(SELF1);
-    141 setpriority(which: Flags, who: Who, prio: Int) -> Zero = Emulated(SELF1);
+    140 getpriority(which: PriorityOf, who: Who) -> Int = Emulated(SELF1);
+    141 setpriority(which: PriorityOf, who: Who, prio: Int) -> Zero = Emulated(SELF1);
     142 sched_setparam(pid: Tid, param: StructIn) -> Zero = Emulated(SELF0);
     143 sched_getparam(pid: Tid, param: StructOut) -> Zero = Emulated(SELF0);
     144 sched_setscheduler(pid: Tid, policy: Flags, param: StructIn) -> Zero = Emulated(SELF0);
@@ -187,7 +187,7 @@ table! {
     157 prctl(op: Command, arg2: Argument, arg3: Argument, arg4: Argument, arg5: Argument) -> Int = Guarded(PRCTL);
     158 arch_prctl(op: Command, addr: Addr) -> Zero = Guarded(ARCH_PRCTL);
     159 adjtimex(buf: StructInOut) -> Int = Emulated(ANY);
-    160 setrlimit(resource: Flags, rlim: StructIn) -> Zero = Emulated(NEVER);
+    160 setrlimit(resource: Resource, rlim: StructIn) -> Zero = Emulated(NEVER);
     161 chroot(path: Path) -> Zero = Emulated(NEVER);
     162 sync() -> Zero = Native;
     163 acct(filename: Path) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
@@ -215,9 +215,9 @@ table! {
     185 security(a1: Argument, a2: Argument, a3: Argument) -> Int = Refused(Errno::ENOSYS, "never used or not implemented by the kernel");
     186 gettid() -> Tid = Emulated(ANY);
     187 readahead(fd: Fd, offset: Offset, count: Size) -> Zero = Native;
-    188 setxattr(path: Path, name: Text, value: Buf, size: Size, flags: Flags) -> Zero = Emulated(NEVER);
-    189 lsetxattr(path: Path, name: Text, value: Buf, size: Size, flags: Flags) -> Zero = Emulated(NEVER);
-    190 fsetxattr(fd: Fd, name: Text, value: Buf, size: Size, flags: Flags) -> Zero = Emulated(NEVER);
+    188 setxattr(path: Path, name: Text, value: Buf, size: Size, flags: XattrFlags) -> Zero = Emulated(NEVER);
+    189 lsetxattr(path: Path, name: Text, value: Buf, size: Size, flags: XattrFlags) -> Zero = Emulated(NEVER);
+    190 fsetxattr(fd: Fd, name: Text, value: Buf, size: Size, flags: XattrFlags) -> Zero = Emulated(NEVER);
     191 getxattr(path: Path, name: Text, value: BufOut, size: Size) -> Size = Emulated(NEVER);
     192 lgetxattr(path: Path, name: Text, value: BufOut, size: Size) -> Size = Emulated(NEVER);
     193 fgetxattr(fd: Fd, name: Text, value: BufOut, size: Size) -> Size = Emulated(NEVER);
@@ -329,7 +329,7 @@ table! {
     299 recvmmsg(sockfd: Fd, msgvec: MsghdrOut, vlen: Count, flags: Flags, timeout: TimeInOut) -> Count = Emulated(NEVER);
     300 fanotify_init(flags: Flags, event_f_flags: OpenFlags) -> Fd = Refused(Errno::ENOSYS, "watches whole file systems of the host");
     301 fanotify_mark(fanotify_fd: Fd, flags: Flags, mask: Flags, dirfd: DirFd, pathname: Path) -> Zero = Refused(Errno::ENOSYS, "watches whole file systems of the host");
-    302 prlimit64(pid: Tgid, resource: Flags, new_limit: StructIn, old_limit: StructOut) -> Zero = Emulated(SELF0);
+    302 prlimit64(pid: Tgid, resource: Resource, new_limit: StructIn, old_limit: StructOut) -> Zero = Emulated(SELF0);
     303 name_to_handle_at(dirfd: DirFd, pathname: Path, handle: StructOut, mount_id: StructOut, flags: AtFlags) -> Zero = Emulated(EMPTY1);
     304 open_by_handle_at(mount_fd: DirFd, handle: StructIn, flags: OpenFlags) -> Fd = Emulated(NEVER);
     305 clock_adjtime(clockid: Clock, buf: StructInOut) -> Int = Emulated(CLOCK);
@@ -343,7 +343,7 @@ table! {
     313 finit_module(fd: Fd, param_values: Text, flags: Flags) -> Zero = Refused(Errno::EPERM, "belongs to the host's administrator");
     314 sched_setattr(pid: Tid, attr: StructIn, flags: Flags) -> Zero = Emulated(SELF0);
     315 sched_getattr(pid: Tid, attr: StructOut, size: Size, flags: Flags) -> Zero = Emulated(SELF0);
-    316 renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: Flags) -> Zero = Emulated(ANY);
+    316 renameat2(olddirfd: DirFd, oldpath: Path, newdirfd: DirFd, newpath: Path, flags: RenameFlags) -> Zero = Emulated(ANY);
     317 seccomp(operation: Command, flags: Flags, args: Argument) -> Int = Emulated(SECCOMP);
     318 getrandom(buf: BufOut, buflen: Size, flags: Flags) -> Size = Native;
     319 memfd_create(name: Text, flags: Flags) -> Fd = Native;
@@ -359,7 +359,7 @@ table! {
     329 pkey_mprotect(addr: Addr, size: Size, prot: Prot, pkey: Int) -> Zero = Guarded(RANGE);
     330 pkey_alloc(flags: Flags, access_rights: Flags) -> Int = Native;
     331 pkey_free(pkey: Int) -> Zero = Native;
-    332 statx(dirfd: DirFd, pathname: Path, flags: AtFlags, mask: Flags, statxbuf: StatOut) -> Zero = Emulated(STATX);
+    332 statx(dirfd: DirFd, pathname: Path, flags: AtFlags, mask: StatxMask, statxbuf: StatOut) -> Zero = Emulated(STATX);
     333 io_pgetevents(ctx_id: Addr, min_nr: Count, nr: Count, events: StructOut, timeout: TimeIn, usig: SigsetIn) -> Count = Split(NULL5, ANY);
     334 rseq(rseq: Addr, rseq_len: Size, flags: Flags, sig: Int) -> Zero = Native;
     424 pidfd_send_signal(pidfd: Fd, sig: Signal, info: Siginfo, flags: Flags) -> Zero = Emulated(FD0);

@@ -7,6 +7,7 @@
 
 mod apache;
 mod browser;
+mod corpus;
 mod counts;
 mod doctor;
 mod escape;

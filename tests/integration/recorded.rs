@@ -31,6 +31,13 @@ pub fn read(home: &Home, file: &Path, words: &[&str]) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
+/// All calls of a trace.
+pub fn calls_of_trace(home: &Home, file: &Path) -> Vec<Value> {
+    let mut lines = read(home, file, &[]);
+    lines.retain(|line| line["type"] == "call");
+    lines
+}
+
 /// Those of them that are calls of programs of this name.
 fn calls_of(lines: &[Value], comm: &str) -> Vec<Value> {
     let of = |line: &&Value| line["type"] == "call" && line["comm"] == comm;
@@ -221,7 +228,7 @@ fn a_running_program_is_followed_and_left(home: &Home) {
 }
 
 /// A line of ours without what things are on the host.
-fn without_host(text: &str) -> String {
+pub fn without_host(text: &str) -> String {
     let mut pieces = text.split(" -> ");
     let mut line = pieces.next().unwrap_or_default().to_owned();
     for piece in pieces {

@@ -29,6 +29,8 @@ fn argument(arg: &Argument, process: &impl Fn(u32) -> Option<String>) -> String 
             number(i32::from_le_bytes([a, b, c, d]).into(), process)
         }
         Kind::IpcId => "ID".to_owned(),
+        // It has the zone's name.
+        Kind::UtsnameOut => "NAMES".to_owned(),
         Kind::SockAddr | Kind::SockAddrOut => address(&arg.text, process),
         Kind::Path
         | Kind::PathOut

@@ -515,7 +515,7 @@
   document.title = $("title").textContent = `Trace of zone ${about.zone}`;
   const missing = about.missing.length ? ` · ${about.missing.join(" · ")}` : "";
   const began = new Date(about.time_ns / 1e6).toISOString().replace("T", " ").slice(0, 19);
-  $("about-it").textContent = `${began} UTC · ${duration(last - first)} · ${threads.length} threads${missing}`;
+  $("about-it").textContent = `${began} UTC · ${duration(last - first)} · ${threads.length} thread${threads.length === 1 ? "" : "s"}${missing}`;
   addEventListener("hashchange", () => { recall(); choose(); });
   recall();
   choose();

@@ -1,6 +1,7 @@
 //! Names of constants, for the kinds that have them.
 
 use crate::kind::Kind;
+use crate::nr;
 use core::fmt::{Result, Write};
 
 /// Prints a word of a kind that has names; what has none is left as a number.
@@ -55,6 +56,12 @@ pub(super) fn write(kind: Kind, word: u64, out: &mut impl Write) -> Result {
         Kind::FcntlCommand => one(FCNTL, word, out),
         Kind::EpollOp => one(EPOLL, word, out),
         Kind::Clock => one(CLOCKS, word, out),
+        Kind::SigHow => one(SIG_HOW, word, out),
+        Kind::Resource => one(RESOURCES, word, out),
+        Kind::StatxMask => zero_or_flags(STATX, word, "0", out),
+        Kind::RenameFlags => zero_or_flags(RENAME, word, "0", out),
+        Kind::XattrFlags => zero_or_flags(XATTR, word, "0", out),
+        Kind::PriorityOf => one(PRIORITY_OF, word, out),
         Kind::Signal if (32..65).contains(&word) => match word - 32 {
             0 => out.write_str("SIGRTMIN"),
             above => write!(out, "SIGRT_{above}"),
@@ -63,6 +70,57 @@ pub(super) fn write(kind: Kind, word: u64, out: &mut impl Write) -> Result {
         Kind::Signal => one(SIGNALS, word, out),
         _ => write!(out, "{word:#x}"),
     }
+}
+
+/// A signal as it stands in a set: without `SIG`.
+pub(super) fn signal(number: u64, out: &mut impl Write) -> Result {
+    match number {
+        32 => out.write_str("RTMIN"),
+        33.. => write!(out, "RT_{}", number - 32),
+        _ => {
+            let known = SIGNALS.iter().find(|(value, _)| *value == number);
+            let name = known.and_then(|(_, name)| name.strip_prefix("SIG"));
+            match name {
+                Some(name) => out.write_str(name),
+                None => write!(out, "{number}"),
+            }
+        }
+    }
+}
+
+/// `AT_*` of the calls that have some of their own.
+pub(super) fn at_flags(nr: u32, word: u64, out: &mut impl Write) -> Result {
+    const AT_EACCESS: u64 = 0x200;
+    const AT_STATX_SYNC_TYPE: u64 = 0x6000;
+    let word = word & 0xffff_ffff;
+    match nr {
+        nr::statx => {
+            out.write_str(match word & AT_STATX_SYNC_TYPE {
+                0 => "AT_STATX_SYNC_AS_STAT",
+                0x2000 => "AT_STATX_FORCE_SYNC",
+                0x4000 => "AT_STATX_DONT_SYNC",
+                _ => "AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC",
+            })?;
+            flags(AT, word & !AT_STATX_SYNC_TYPE, true, out)
+        }
+        nr::faccessat2 if word & AT_EACCESS != 0 => {
+            flags(AT, word & 0x100, false, out)?;
+            out.write_str(if word & 0x100 == 0 { "" } else { "|" })?;
+            out.write_str("AT_EACCESS")?;
+            flags(AT, word & !(AT_EACCESS | 0x100), true, out)
+        }
+        _ => write(Kind::AtFlags, word, out),
+    }
+}
+
+/// `O_*` of calls that open no file: there is no access mode.
+pub(super) fn descriptor_flags(word: u64, out: &mut impl Write) -> Result {
+    zero_or_flags(OPEN, word & 0xffff_ffff, "0", out)
+}
+
+/// Flags of `struct sigaction`.
+pub(super) fn sigaction_flags(word: u64, out: &mut impl Write) -> Result {
+    zero_or_flags(SIGACTION, word, "0", out)
 }
 
 fn one(table: &[(u64, &str)], word: u64, out: &mut impl Write) -> Result {
@@ -95,25 +153,25 @@ fn flags(table: &[(u64, &str)], mut word: u64, mut follows: bool, out: &mut impl
     Ok(())
 }
 
-/// open(2), without the access mode; a value of several bits stands before its parts.
+/// open(2), without the access mode, in the order of strace; a value of several bits stands before its parts.
 const OPEN: &[(u64, &str)] = &[
-    (0x410000, "O_TMPFILE"),
-    (0x101000, "O_SYNC"),
     (0x40, "O_CREAT"),
     (0x80, "O_EXCL"),
     (0x100, "O_NOCTTY"),
     (0x200, "O_TRUNC"),
     (0x400, "O_APPEND"),
     (0x800, "O_NONBLOCK"),
+    (0x101000, "O_SYNC"),
     (0x1000, "O_DSYNC"),
-    (0x2000, "O_ASYNC"),
     (0x4000, "O_DIRECT"),
     (0x8000, "O_LARGEFILE"),
-    (0x10000, "O_DIRECTORY"),
     (0x20000, "O_NOFOLLOW"),
     (0x40000, "O_NOATIME"),
     (0x80000, "O_CLOEXEC"),
     (0x200000, "O_PATH"),
+    (0x410000, "O_TMPFILE"),
+    (0x10000, "O_DIRECTORY"),
+    (0x2000, "O_ASYNC"),
 ];
 /// `AT_*` flags of paths.
 const AT: &[(u64, &str)] = &[
@@ -131,6 +189,7 @@ const PROT: &[(u64, &str)] = &[
     (0x1, "PROT_READ"),
     (0x2, "PROT_WRITE"),
     (0x4, "PROT_EXEC"),
+    (0x8, "PROT_SEM"),
     (0x1000000, "PROT_GROWSDOWN"),
     (0x2000000, "PROT_GROWSUP"),
 ];
@@ -139,13 +198,13 @@ const MAP: &[(u64, &str)] = &[
     (0x10, "MAP_FIXED"),
     (0x20, "MAP_ANONYMOUS"),
     (0x40, "MAP_32BIT"),
+    (0x4000, "MAP_NORESERVE"),
+    (0x8000, "MAP_POPULATE"),
+    (0x10000, "MAP_NONBLOCK"),
     (0x100, "MAP_GROWSDOWN"),
     (0x800, "MAP_DENYWRITE"),
     (0x1000, "MAP_EXECUTABLE"),
     (0x2000, "MAP_LOCKED"),
-    (0x4000, "MAP_NORESERVE"),
-    (0x8000, "MAP_POPULATE"),
-    (0x10000, "MAP_NONBLOCK"),
     (0x20000, "MAP_STACK"),
     (0x40000, "MAP_HUGETLB"),
     (0x80000, "MAP_SYNC"),
@@ -181,13 +240,13 @@ const CLONE: &[(u64, &str)] = &[
 /// wait4(2).
 const WAIT: &[(u64, &str)] = &[
     (0x1, "WNOHANG"),
-    (0x2, "WUNTRACED"),
     (0x4, "WEXITED"),
+    (0x2, "WSTOPPED"),
     (0x8, "WCONTINUED"),
     (0x1000000, "WNOWAIT"),
-    (0x20000000, "__WNOTHREAD"),
-    (0x40000000, "__WALL"),
     (0x80000000, "__WCLONE"),
+    (0x40000000, "__WALL"),
+    (0x20000000, "__WNOTHREAD"),
 ];
 /// access(2).
 const ACCESS: &[(u64, &str)] = &[(0x4, "R_OK"), (0x2, "W_OK"), (0x1, "X_OK")];
@@ -301,3 +360,70 @@ const SIGNALS: &[(u64, &str)] = &[
     (0x1e, "SIGPWR"),
     (0x1f, "SIGSYS"),
 ];
+
+const SIG_HOW: &[(u64, &str)] = &[(0, "SIG_BLOCK"), (1, "SIG_UNBLOCK"), (2, "SIG_SETMASK")];
+
+/// sigaction(2), in the order of strace.
+const SIGACTION: &[(u64, &str)] = &[
+    (0x400_0000, "SA_RESTORER"),
+    (0x800_0000, "SA_ONSTACK"),
+    (0x1000_0000, "SA_RESTART"),
+    (0x4000_0000, "SA_NODEFER"),
+    (0x8000_0000, "SA_RESETHAND"),
+    (0x4, "SA_SIGINFO"),
+    (0x1, "SA_NOCLDSTOP"),
+    (0x2, "SA_NOCLDWAIT"),
+];
+
+/// getrlimit(2)
+const RESOURCES: &[(u64, &str)] = &[
+    (0, "RLIMIT_CPU"),
+    (1, "RLIMIT_FSIZE"),
+    (2, "RLIMIT_DATA"),
+    (3, "RLIMIT_STACK"),
+    (4, "RLIMIT_CORE"),
+    (5, "RLIMIT_RSS"),
+    (6, "RLIMIT_NPROC"),
+    (7, "RLIMIT_NOFILE"),
+    (8, "RLIMIT_MEMLOCK"),
+    (9, "RLIMIT_AS"),
+    (10, "RLIMIT_LOCKS"),
+    (11, "RLIMIT_SIGPENDING"),
+    (12, "RLIMIT_MSGQUEUE"),
+    (13, "RLIMIT_NICE"),
+    (14, "RLIMIT_RTPRIO"),
+    (15, "RLIMIT_RTTIME"),
+];
+
+/// statx(2); what is of several bits stands before its parts.
+const STATX: &[(u64, &str)] = &[
+    (0xfff, "STATX_ALL"),
+    (0x7ff, "STATX_BASIC_STATS"),
+    (0x1, "STATX_TYPE"),
+    (0x2, "STATX_MODE"),
+    (0x4, "STATX_NLINK"),
+    (0x8, "STATX_UID"),
+    (0x10, "STATX_GID"),
+    (0x20, "STATX_ATIME"),
+    (0x40, "STATX_MTIME"),
+    (0x80, "STATX_CTIME"),
+    (0x100, "STATX_INO"),
+    (0x200, "STATX_SIZE"),
+    (0x400, "STATX_BLOCKS"),
+    (0x800, "STATX_BTIME"),
+    (0x1000, "STATX_MNT_ID"),
+    (0x2000, "STATX_DIOALIGN"),
+];
+
+/// renameat2(2)
+const RENAME: &[(u64, &str)] = &[
+    (1, "RENAME_NOREPLACE"),
+    (2, "RENAME_EXCHANGE"),
+    (4, "RENAME_WHITEOUT"),
+];
+
+/// setxattr(2)
+const XATTR: &[(u64, &str)] = &[(1, "XATTR_CREATE"), (2, "XATTR_REPLACE")];
+
+/// getpriority(2)
+const PRIORITY_OF: &[(u64, &str)] = &[(0, "PRIO_PROCESS"), (1, "PRIO_PGRP"), (2, "PRIO_USER")];

@@ -5,12 +5,14 @@
 
 mod constants;
 mod sockaddr;
+mod structures;
 mod text;
 
 pub use sockaddr::write as write_socket_address;
+pub use structures::shown_bytes;
 
 use crate::kind::{Arg, Direction, Kind, Outcome};
-use crate::{Class, Errno, row};
+use crate::{Class, Errno, Row, nr, row};
 use core::fmt::{Result, Write};
 
 /// The memory of a traced process.
@@ -65,7 +67,7 @@ pub fn decode(
         return outcome(Outcome::Int, result, memory, out);
     };
     write!(out, "{}(", row.name)?;
-    let mut printer = Printer::of(row.args, args, result, memory, out);
+    let mut printer = Printer::of(row, args, result, memory, out);
     for (i, arg) in row.args.iter().enumerate() {
         if printer.is_left_out(arg.kind, i) {
             break;
@@ -93,7 +95,7 @@ pub fn decode_argument(
     let Some(row) = row(nr) else {
         return Ok(false);
     };
-    let mut printer = Printer::of(row.args, args, result, memory, out);
+    let mut printer = Printer::of(row, args, result, memory, out);
     match row.args.get(i) {
         Some(arg) if !printer.is_left_out(arg.kind, i) => {
             printer.argument(i, arg.kind).map(|()| true)
@@ -170,8 +172,10 @@ fn outcome(
     match kind {
         Outcome::Never => out.write_str(" = ?"),
         Outcome::Addr => write!(out, " = {word:#x}"),
-        Outcome::Mode if word == 0 => out.write_str(" = 0"),
-        Outcome::Mode => write!(out, " = 0{word:o}"),
+        Outcome::Mode => {
+            out.write_str(" = ")?;
+            structures::octal(word.unsigned_abs(), out)
+        }
         Outcome::Tgid | Outcome::Tid | Outcome::Pgid => {
             write!(out, " = {word}")?;
             own_pid(word, memory, out)
@@ -189,6 +193,7 @@ fn own_pid(number: i64, memory: &impl Memory, out: &mut impl Write) -> Result {
 }
 
 struct Printer<'a, M, W> {
+    nr: u32,
     args: [u64; 6],
     row: &'static [Arg],
     /// Of a call that succeeded.
@@ -208,15 +213,16 @@ const fn int(word: u64) -> i32 {
 
 impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
     fn of(
-        row: &'static [Arg],
+        row: &'static Row,
         args: [u64; 6],
         result: Option<i64>,
         memory: &'a M,
         out: &'a mut W,
     ) -> Self {
         Self {
+            nr: row.nr,
             args,
-            row,
+            row: row.args,
             result: result.filter(|word| !is_error(*word)),
             memory,
             out,
@@ -227,11 +233,14 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
         self.args.get(i).copied().unwrap_or(0)
     }
 
-    /// The mode of an open that makes no file is not there.
+    /// The mode of an open that makes no file is not there, nor the device of what is none.
     fn is_left_out(&self, kind: Kind, i: usize) -> bool {
         const O_CREAT: u64 = 0o100;
         const O_TMPFILE: u64 = 0o20_000_000;
         let before = self.row.get(i.wrapping_sub(1)).map(|arg| arg.kind);
+        if before == Some(Kind::Mode) && kind == Kind::Device {
+            return !structures::is_device(self.word(i.wrapping_sub(1)));
+        }
         before == Some(Kind::OpenFlags)
             && kind == Kind::Mode
             && self.word(i.wrapping_sub(1)) & (O_CREAT | O_TMPFILE) == 0
@@ -257,10 +266,15 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             }
             Kind::Size | Kind::Count => write!(self.out, "{word}"),
             Kind::Offset => write!(self.out, "{}", word.cast_signed()),
-            Kind::Mode => match word & 0xffff_ffff {
-                0 => self.out.write_str("000"),
-                mode => write!(self.out, "0{mode:o}"),
-            },
+            Kind::Mode if self.makes_node() => {
+                structures::file_mode(int(word).cast_unsigned(), self.out)
+            }
+            Kind::Device if self.makes_node() => structures::device(word, self.out),
+            Kind::AtFlags => constants::at_flags(self.nr, word, self.out),
+            Kind::OpenFlags if matches!(self.nr, nr::dup3 | nr::pipe2) => {
+                constants::descriptor_flags(word, self.out)
+            }
+            Kind::Mode => structures::octal(word & 0xffff_ffff, self.out),
             Kind::Device | Kind::Command | Kind::IpcKey | Kind::Argument => {
                 write!(self.out, "{word:#x}")
             }
@@ -269,7 +283,6 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
                 flags => write!(self.out, "{flags:#x}"),
             },
             Kind::OpenFlags
-            | Kind::AtFlags
             | Kind::AccessMode
             | Kind::Prot
             | Kind::MapFlags
@@ -281,6 +294,12 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             | Kind::FcntlCommand
             | Kind::EpollOp
             | Kind::Clock
+            | Kind::SigHow
+            | Kind::Resource
+            | Kind::StatxMask
+            | Kind::RenameFlags
+            | Kind::XattrFlags
+            | Kind::PriorityOf
             | Kind::Signal => constants::write(kind, word, self.out),
             Kind::Path => {
                 text::string(self.memory, word, text::PATH_MAX, self.out)?;
@@ -312,14 +331,21 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             Kind::Strings => self.strings(i, word),
             Kind::FdPairOut => self.pair(word),
             Kind::WstatusOut => self.status(word),
+            Kind::StatOut
+            | Kind::StructIn
+            | Kind::StructOut
+            | Kind::SigsetIn
+            | Kind::SigsetOut
+            | Kind::UidOut
+            | Kind::GidOut
+            | Kind::Gids
+            | Kind::GidsOut
+            | Kind::UtsnameOut => self.structure(i, kind, word),
             Kind::Addr
             | Kind::Iovec
             | Kind::IovecOut
             | Kind::DirentsOut
-            | Kind::StatOut
             | Kind::StatfsOut
-            | Kind::StructIn
-            | Kind::StructOut
             | Kind::StructInOut
             | Kind::TidOut
             | Kind::Siginfo
@@ -327,21 +353,18 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             | Kind::Sigevent
             | Kind::CloneArgs
             | Kind::Capabilities
-            | Kind::SigsetIn
-            | Kind::SigsetOut
-            | Kind::UidOut
-            | Kind::GidOut
-            | Kind::Gids
-            | Kind::GidsOut
             | Kind::Msghdr
             | Kind::MsghdrOut
-            | Kind::UtsnameOut
             | Kind::HostName
             | Kind::TimeIn
             | Kind::TimeOut
             | Kind::TimeInOut
             | Kind::IpcStat => self.address(word),
         }
+    }
+
+    const fn makes_node(&self) -> bool {
+        matches!(self.nr, nr::mknod | nr::mknodat)
     }
 
     fn number(&mut self, kind: Kind, word: u64) -> Result {
@@ -358,6 +381,19 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             0 => self.out.write_str("NULL"),
             address => write!(self.out, "{address:#x}"),
         }
+    }
+
+    fn structure(&mut self, i: usize, kind: Kind, word: u64) -> Result {
+        let count = match kind {
+            Kind::Gids => self.word(i.wrapping_sub(1)),
+            _ => self.result.map_or(0, i64::unsigned_abs),
+        };
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let what = (self.nr, kind);
+        if structures::write(what, (word, count), self.memory, self.out)? {
+            return Ok(());
+        }
+        self.address(word)
     }
 
     fn bytes(&mut self, address: u64, length: u64) -> Result {

@@ -23,7 +23,7 @@ use picozone_personality::trace::{
     ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
     RING_SIZE, RINGS, Ring, TEXT_MAX, flags, kind,
 };
-use picozone_syscalls::{Direction, Kind, nr, row};
+use picozone_syscalls::{Direction, Kind, nr, row, shown_bytes};
 
 /// The record that a thread is writing.
 #[repr(C)]
@@ -227,7 +227,15 @@ impl Record {
                     self.bytes(word(i + 1), 4);
                     self.bytes(at, (length as usize).min(ADDRESS_MAX));
                 }
-                _ => {}
+                kind => {
+                    let most = shown_bytes(self.nr, kind);
+                    let length = match kind {
+                        Kind::Gids => most.min(word(i.wrapping_sub(1)) as usize * 4),
+                        Kind::GidsOut => most.min(got * 4),
+                        _ => most,
+                    };
+                    self.bytes(at, length);
+                }
             }
         }
     }

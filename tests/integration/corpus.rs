@@ -1,0 +1,299 @@
+//! Real programs under strace on the host and traced in a zone: the same calls in the same order by each
+//! process, with the same arguments wherever both know what those are.
+
+use crate::harness::{self, Home, LIMIT, Zone, in_each_role, program, run};
+use crate::recorded::{calls_of_trace, without_host};
+use picozone_syscalls::{Class, Outcome, ROWS, Row};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+in_each_role!(programs_are_told_as_strace_does);
+
+/// Programs, by their paths, and their arguments.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/bin/cat", "own /etc/none"),
+    ("/usr/bin/ls", "-n . /usr/lib/none"),
+    (
+        "/bin/dash",
+        "-c 'echo a >f; cat f | wc -c; (cd / && exec rm -f none); kill -0 $$; rm f'",
+    ),
+    ("/usr/bin/find", ". -newer own"),
+    (
+        "/usr/bin/perl",
+        "-e 'mkdir q($d); rename q($d), q(e); rmdir q(e); chmod 0600, q(none)'",
+    ),
+    (
+        "/usr/bin/python3",
+        "-I -S -c 'import socket; socket.socket().connect_ex((\"127.0.0.1\", 1))'",
+    ),
+];
+
+fn programs_are_told_as_strace_does(home: &Home) {
+    let Some(strace) = program("programs as strace tells them", "strace") else {
+        return;
+    };
+    if harness::are_all_traced("programs as strace tells them") {
+        return;
+    }
+    let zone = home.boot("z");
+    // Both run in a directory of the same name.
+    let work = home.place().work();
+    if let Some((uid, gid)) = home.role().account() {
+        chown(&work, Some(uid), Some(gid)).expect("we are root");
+    }
+    zone.sh(&format!("mkdir -p {}", work.display()));
+    let (mut known, mut all) = (0, 0);
+    for (path, arguments) in PROGRAMS {
+        if !Path::new(path).exists() {
+            harness::skip(&format!("{path} as strace tells it"), "it is not there");
+            continue;
+        }
+        let Some(theirs) = natively(home, &strace, &work, path, arguments) else {
+            harness::skip(
+                "programs as strace tells them",
+                "the host lets nobody trace",
+            );
+            return;
+        };
+        let ours = in_zone(&zone, &work, path, arguments);
+        assert_eq!(ours.len(), theirs.len(), "{path}: {ours:#?} {theirs:#?}");
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let names = |calls: &[Told]| calls.iter().map(|call| call.name.clone()).collect();
+            let (a, b): (Vec<_>, Vec<_>) = (names(ours), names(theirs));
+            assert_eq!(a, b, "{path}: {ours:#?} {theirs:#?}");
+            for (ours, theirs) in ours.iter().zip(theirs) {
+                let (same, of) = compare(ours, theirs);
+                (known, all) = (known + same, all + of);
+            }
+        }
+    }
+    // Of how many arguments both know what they are.
+    assert!(known * 10 >= all * 8, "{known} of {all}");
+}
+
+/// What starts a program: descriptors and the environment are the same everywhere.
+fn script(path: &str, arguments: &str) -> String {
+    let start = "umask 22; echo text >own; exec 3<&- 4<&- 5<&- 6<&- 7<&- 8<&- 9<&-";
+    format!("{start}; exec {path} {arguments}")
+}
+
+const ENVIRONMENT: [&str; 4] = ["-i", "PATH=/usr/bin:/bin", "HOME=/nowhere", "LC_ALL=C"];
+
+/// A call as text: its name, its arguments, and its errno if it has failed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Told {
+    name: String,
+    arguments: Vec<String>,
+    end: String,
+}
+
+/// The calls of each process, from the exec of the program on.
+type Processes = Vec<Vec<Told>>;
+
+fn natively(
+    home: &Home,
+    strace: &Path,
+    work: &Path,
+    path: &str,
+    arguments: &str,
+) -> Option<Processes> {
+    let said = home.dir().join("said");
+    run(home.host(Path::new("/bin/rm")).arg("-rf").arg(&said), LIMIT).ok();
+    run(home.host(Path::new("/bin/mkdir")).arg(&said), LIMIT).ok();
+    let mut command = home.host(strace);
+    command.args([
+        "-ff",
+        "-q",
+        "-a",
+        "1",
+        "-s",
+        "32",
+        "-e",
+        "signal=none",
+        "-o",
+    ]);
+    command.arg(said.join("of")).arg("env").args(ENVIRONMENT);
+    command.args(["sh", "-c", &script(path, arguments)]);
+    let output = run(command.current_dir(work), LIMIT);
+    let files = fs::read_dir(&said).expect("a directory");
+    let mut texts = BTreeMap::new();
+    for file in files {
+        let path = file.expect("an entry").path();
+        let pid = path.extension().and_then(|pid| pid.to_str()?.parse().ok());
+        let text = fs::read_to_string(&path).expect("strace has written it");
+        texts.insert(pid.unwrap_or(0), text);
+    }
+    if texts.values().all(|text| text.trim().is_empty()) {
+        assert_ne!(output.status, 0, "{output:?}");
+        return None;
+    }
+    let calls = |text: &String| text.lines().filter_map(told).collect();
+    Some(from_start(texts.values().map(calls).collect(), path))
+}
+
+fn in_zone(zone: &Zone, work: &Path, path: &str, arguments: &str) -> Processes {
+    let file = zone.home().dir().join("out.zt");
+    let option = format!("--trace={}", file.display());
+    let work = work.to_str().expect("text");
+    let mut words = vec!["run", zone.name(), &option, "-w", work, "--", "env"];
+    words.extend(ENVIRONMENT);
+    let script = script(path, arguments);
+    words.extend(["sh", "-c", &script]);
+    zone.home().zone(&words);
+    let mut processes: BTreeMap<u64, Vec<Told>> = BTreeMap::new();
+    for call in calls_of_trace(zone.home(), &file) {
+        let pid = call["pid"].as_u64().expect("a number");
+        let text = call["text"].as_str().expect("a text");
+        processes
+            .entry(pid)
+            .or_default()
+            .extend(told(&without_host(text)));
+    }
+    from_start(processes.into_values().collect(), path)
+}
+
+/// Without what came before the program was executed. Sorted by what they executed: which of two children
+/// got the lower number nobody has decided.
+fn from_start(mut processes: Processes, path: &str) -> Processes {
+    let is_start = |call: &Told| {
+        call.name == "execve"
+            && call
+                .arguments
+                .first()
+                .is_some_and(|of| *of == format!("\"{path}\""))
+    };
+    let mut each = processes.iter_mut();
+    let first = each.find(|calls| calls.iter().any(is_start));
+    let first = first.expect("the program was executed");
+    let at = first.iter().position(is_start).unwrap_or(0);
+    first.drain(..at);
+    processes.sort_by_cached_key(|calls| {
+        let execs = calls.iter().filter(|call| call.name == "execve");
+        execs.map(|call| call.arguments.clone()).collect::<Vec<_>>()
+    });
+    processes
+}
+
+fn row(name: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.name == name)
+}
+
+/// A line; none of calls that zones do not always translate.
+fn told(line: &str) -> Option<Told> {
+    let (name, rest) = line.split_once('(')?;
+    let row = row(name)?;
+    // That a handler has returned is the personality's own affair.
+    if !matches!(row.class, Class::Emulated(_)) || name == "rt_sigreturn" {
+        return None;
+    }
+    let (arguments, end) = rest.rsplit_once(") = ")?;
+    let is_number = matches!(row.result, Outcome::Fd | Outcome::Zero | Outcome::Size);
+    let end = match end.split_once(' ') {
+        Some(("-1", errno)) => errno.split(' ').next().unwrap_or_default(),
+        _ if is_number && name != "getcwd" => end,
+        _ => "",
+    };
+    Some(Told {
+        name: name.into(),
+        arguments: split(arguments),
+        end: end.into(),
+    })
+}
+
+/// Arguments, apart: a comma within quotes or brackets parts nothing.
+fn split(text: &str) -> Vec<String> {
+    let (mut all, mut depth, mut is_quoted, mut is_escaped) =
+        (vec![String::new()], 0, false, false);
+    for c in text.chars() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            '[' | '{' | '(' if !is_quoted => depth += 1,
+            ']' | '}' | ')' if !is_quoted => depth -= 1,
+            ',' if !is_quoted && depth == 0 => {
+                all.push(String::new());
+                continue;
+            }
+            ' ' if all.last().is_some_and(String::is_empty) => continue,
+            _ => {}
+        }
+        all.last_mut().expect("there is one").push(c);
+    }
+    all
+}
+
+/// Of how many arguments both tell the same, and how many there are; none of which both know what it is
+/// and tell another.
+fn compare(ours: &Told, theirs: &Told) -> (usize, usize) {
+    assert_eq!(ours.end, theirs.end, "{ours:?} {theirs:?}");
+    if ours.name.starts_with("clone") {
+        // strace names its arguments, in another order.
+        let flags = format!("flags={}", ours.arguments[0]);
+        assert!(theirs.arguments.contains(&flags), "{ours:?} {theirs:?}");
+        return (1, 1);
+    }
+    assert_eq!(
+        ours.arguments.len(),
+        theirs.arguments.len(),
+        "{ours:?} {theirs:?}"
+    );
+    let pairs = ours.arguments.iter().zip(&theirs.arguments);
+    let same = pairs.enumerate().filter(|(i, (a, b))| {
+        let (a, b) = (placeless(a), placeless(b));
+        // The process is another one.
+        let is_pid = ours.name == "kill" && *i == 0;
+        // Some structures only strace tells.
+        let is_structure = b.starts_with(['{', '[', '~']) || b.starts_with("0x.. /*");
+        let is_ours_unknown = a == "0x.." && is_structure;
+        let is_known = is_pid || is_ours_unknown || is_same(&a, &b);
+        assert!(is_known, "{a} {b}: {ours:?} {theirs:?}");
+        !is_pid && !is_ours_unknown
+    });
+    (same.count(), ours.arguments.len())
+}
+
+/// A text in which no address says where it is: that is nobody's choice.
+fn placeless(text: &str) -> String {
+    let mut pieces = text.split("0x");
+    let mut result = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let is_digit = |c: &char| c.is_ascii_hexdigit();
+        let digits = piece.chars().take_while(is_digit).count();
+        result += "0x";
+        result += if digits > 4 { ".." } else { &piece[..digits] };
+        result += &piece[digits..];
+    }
+    result
+}
+
+/// Socket addresses strace shows as structures, and we as one writes them. The zone decides which fields of
+/// statx(2) there are, how long files of `/proc` are, and what it is called; the kernel chooses ports.
+fn is_same(ours: &str, theirs: &str) -> bool {
+    const PROC: &str = "{st_mode=S_IFREG|0444, st_size=";
+    const NAMES: &str = "{sysname=\"Linux\", nodename=";
+    let fields = |text: &str| {
+        let rest = text
+            .strip_prefix("{stx_mask=")
+            .and_then(|rest| rest.split_once(", "));
+        rest.map_or_else(|| text.to_owned(), |(_, rest)| rest.to_owned())
+    };
+    let both = |start: &str| ours.starts_with(start) && theirs.starts_with(start);
+    let is_proc = both(PROC) && theirs.starts_with(&format!("{PROC}0, "));
+    if fields(ours) == fields(theirs) || is_proc || both(NAMES) {
+        return true;
+    }
+    let part = |start: &str, end: &str| {
+        let rest = &theirs[theirs.find(start)? + start.len()..];
+        Some(&rest[..rest.find(end)?])
+    };
+    let inet = (part("sin_port=htons(", ")"), part("inet_addr(\"", "\")"));
+    if let (Some(port), Some(address)) = inet {
+        let is_chosen = |port: &str| port.parse::<u16>().is_ok_and(|port| port >= 32768);
+        let (at, our_port) = ours.rsplit_once(':').unwrap_or((ours, ""));
+        return at == address && (our_port == port || is_chosen(our_port) && is_chosen(port));
+    }
+    part("sun_path=", "}").is_some_and(|path| path == ours)
+}
