@@ -8,9 +8,12 @@ const SHORTEST: usize = 6;
 /// A text with what was made up in its names replaced: `/tmp/cc4Hs9Xq.s` by `/tmp/*.s`, and numbers of
 /// processes below `/proc` by what `process` calls them.
 pub(super) fn normal(text: &str, process: impl Fn(u32) -> Option<String>) -> String {
+    // The path may stand in a list of words, and behind an option's name.
     let is_temporary = |at: usize| {
-        let path = text[..at].trim_start_matches(['"', '@', '[']);
-        TEMPORARY.iter().any(|place| path.starts_with(place))
+        let word = text[..at].rsplit(['"', ' ', '=', ',', '\'']).next();
+        let path = word.and_then(|word| Some(&word[word.find('/')?..]));
+        let is_in = |path: &str| TEMPORARY.iter().any(|place| path.starts_with(place));
+        path.is_some_and(is_in)
     };
     let mut normal = String::with_capacity(text.len());
     let (mut at, mut before) = (0, "");
@@ -94,6 +97,10 @@ mod tests {
             ),
             ("\"/tmp/cc4Hs9Xq.s\"", "\"/tmp/*.s\""),
             ("\"/tmp/tmp.kDjwPqLsaB/out\"", "\"/tmp/tmp*/out\""),
+            (
+                "[\"rm\", \"/tmp/tmp.abcdefghij\", \"-o/tmp/cc4Hs9Xq.s\"]",
+                "[\"rm\", \"/tmp/tmp*\", \"-o/tmp/*.s\"]",
+            ),
             ("\"/tmp/tmpk3j_9dx2\"", "\"/tmp/tmp*\""),
             ("\"/tmp/sh-thd.1234567\"", "\"/tmp/sh-thd.*\""),
             ("\"/tmp/input\"", "\"/tmp/input\""),
