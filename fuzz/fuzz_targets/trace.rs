@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use picozone::trace::descriptors::Descriptors;
 use picozone::trace::events::Events;
 use picozone::trace::file::{BLOCK_MAX, block, front};
 use picozone::trace::html::Html;
@@ -16,7 +17,10 @@ use picozone::trace::Start;
 fn show(bytes: &[u8]) {
     let is_on_host = |_: &std::path::Path| true;
     let outputs: [Box<dyn Output>; 7] = [
-        Box::new(Strace { has_time: true }),
+        Box::new(Strace {
+            has_time: true,
+            descriptors: Some(Descriptors::default()),
+        }),
         Box::new(Json),
         Box::<Perfetto>::default(),
         Box::<Html>::default(),
@@ -31,6 +35,7 @@ fn show(bytes: &[u8]) {
         let mut to = std::io::sink();
         let _ = output.start(events.start(), &mut to);
         for event in events.by_ref().flatten() {
+            output.learn(&event);
             let _ = output.event(&event, &mut to);
         }
         let _ = output.end(events.skipped(), &mut to);

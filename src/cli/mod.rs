@@ -232,6 +232,7 @@ mod tests {
             "trace read out.zt --format summary",
             "trace read out.zt --format perfetto",
             "trace read out.zt --format html",
+            "trace read out.zt -y",
             "trace read out.zt --unsupported",
             "trace learn out.zt",
             "trace diff good.zt bad.zt --context 5 --all -e failed",

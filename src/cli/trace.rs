@@ -43,7 +43,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// Record all calls into a file, for `zone trace read`
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "unsupported"])]
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "descriptors", "unsupported"])]
     output: Option<PathBuf>,
     #[command(flatten)]
     shown: Shown,

@@ -4,10 +4,12 @@
 //! blocks ([`file`]) to a descriptor that the command line hands it: a file, or a pipe from which the
 //! command line shows them as they come. Reading ([`events`]) is the same for both: [`calls`] joins what was
 //! recorded in two pieces, [`filter`] chooses, and each [`output`] shows: [`text`], [`json`],
-//! [`perfetto`], [`html`], [`summary`], [`unsupported`] and [`learn`]. [`diff`] compares two.
+//! [`perfetto`], [`html`], [`summary`], [`unsupported`] and [`learn`]. [`descriptors`] knows what those stand for, and
+//! [`diff`] compares two traces.
 //! Deliberately absent: how calls are decoded (`picozone_syscalls` does it from its table).
 
 pub mod calls;
+pub mod descriptors;
 pub mod diff;
 pub mod entry;
 pub mod events;

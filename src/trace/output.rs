@@ -1,8 +1,9 @@
 //! The ways to show a trace, from its first event to its last.
 
 use super::calls::Event;
-use super::entry::Start;
-use super::{json, text};
+use super::descriptors::Descriptors;
+use super::entry::{Call, Start};
+use super::{json, show, text};
 use std::io::{self, Write};
 
 /// A way to show a trace.
@@ -14,6 +15,9 @@ pub trait Output {
     fn start(&mut self, _start: &Start, _to: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+
+    /// Learns of an event, whether or not it is to be shown next.
+    fn learn(&mut self, _event: &Event) {}
 
     /// An event.
     ///
@@ -35,11 +39,26 @@ pub trait Output {
 pub struct Strace {
     /// Whether the time of the day stands in front.
     pub has_time: bool,
+    /// What descriptors stand for, where that is shown.
+    pub descriptors: Option<Descriptors>,
 }
 
 impl Output for Strace {
+    fn learn(&mut self, event: &Event) {
+        if let Some(descriptors) = &mut self.descriptors {
+            descriptors.take(event);
+        }
+    }
+
     fn event(&mut self, event: &Event, to: &mut dyn Write) -> io::Result<()> {
-        writeln!(to, "{}", text::line(event, self.has_time))
+        let Some(descriptors) = &self.descriptors else {
+            return writeln!(to, "{}", text::line(event, self.has_time));
+        };
+        let text = |call: &Call, has_ended: bool| {
+            let names = |fd, is_new| descriptors.name_in(call, fd, is_new);
+            show::call_with(call, has_ended, &names)
+        };
+        writeln!(to, "{}", text::line_with(event, self.has_time, &text))
     }
 }
 
@@ -78,7 +97,10 @@ mod tests {
     fn show(bytes: &[u8]) -> bool {
         let is_on_host = |_: &std::path::Path| true;
         let outputs: [Box<dyn Output>; 7] = [
-            Box::new(Strace { has_time: true }),
+            Box::new(Strace {
+                has_time: true,
+                descriptors: Some(Descriptors::default()),
+            }),
             Box::new(Json),
             Box::<Perfetto>::default(),
             Box::<Html>::default(),
@@ -95,7 +117,10 @@ mod tests {
             output.start(events.start(), &mut to).expect("written");
             for event in events.by_ref() {
                 match event {
-                    Ok(event) => output.event(&event, &mut to).expect("written"),
+                    Ok(event) => {
+                        output.learn(&event);
+                        output.event(&event, &mut to).expect("written");
+                    }
                     Err(fault) => {
                         assert!(fault.to_string().contains("block at byte"), "{fault}");
                         was_one = false;

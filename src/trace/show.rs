@@ -12,6 +12,8 @@ struct Recorded<'a> {
     call: &'a Call,
     /// Whether what things are on the host is told too.
     is_both: bool,
+    /// What a descriptor stands for; whether the call has made it.
+    names: &'a dyn Fn(i32, bool) -> Option<String>,
 }
 
 impl Memory for Recorded<'_> {
@@ -37,6 +39,18 @@ impl Memory for Recorded<'_> {
             None => Ok(()),
         }
     }
+
+    fn descriptor(&self, fd: i32, is_new: bool, out: &mut impl Write) -> fmt::Result {
+        match (self.names)(fd, is_new) {
+            Some(name) => write!(out, "<{name}>"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Nothing is known of descriptors.
+fn no_name(_fd: i32, _is_new: bool) -> Option<String> {
+    None
 }
 
 /// What something of the zone's is on the host, where that was recorded and is another.
@@ -110,10 +124,22 @@ pub fn visible(bytes: &[u8]) -> String {
 /// The call as strace(1) shows it, with both sides of what is otherwise on the host.
 #[must_use]
 pub fn call(call: &Call, has_ended: bool) -> String {
+    call_with(call, has_ended, &no_name)
+}
+
+/// The same, with what descriptors stand for: `names` tells it of one that the call was given, or that it
+/// has made.
+#[must_use]
+pub fn call_with(
+    call: &Call,
+    has_ended: bool,
+    names: &dyn Fn(i32, bool) -> Option<String>,
+) -> String {
     let mut text = String::new();
     let memory = Recorded {
         call,
         is_both: true,
+        names,
     };
     let result = has_ended.then_some(call.result);
     // A write to a String cannot fail.
@@ -144,6 +170,7 @@ pub fn arguments(call: &Call, has_ended: bool) -> Vec<Argument> {
     let memory = Recorded {
         call,
         is_both: false,
+        names: &no_name,
     };
     let result = has_ended.then_some(call.result);
     let args = row(call.nr).map_or(&[][..], |row| row.args);

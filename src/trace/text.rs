@@ -7,6 +7,13 @@ use super::show;
 /// An event as a line; `has_time` puts the time of the day (UTC) in front.
 #[must_use]
 pub fn line(event: &Event, has_time: bool) -> String {
+    let text = |call: &Call, has_ended: bool| show::call(call, has_ended);
+    line_with(event, has_time, &text)
+}
+
+/// The same, with a call's text as `text` has it.
+#[must_use]
+pub fn line_with(event: &Event, has_time: bool, text: &dyn Fn(&Call, bool) -> String) -> String {
     match event {
         Event::Call { call, has_ended } => {
             let end = if *has_ended && call.nr != picozone_syscalls::nr::exit {
@@ -14,7 +21,7 @@ pub fn line(event: &Event, has_time: bool) -> String {
             } else {
                 String::new()
             };
-            let text = show::call(call, *has_ended);
+            let text = text(call, *has_ended);
             format!("{}{text}{end}", front(call, has_time))
         }
         Event::Began { call, program } => {

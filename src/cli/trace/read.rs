@@ -3,6 +3,7 @@
 use crate::error::{Doing, Error, Result};
 use crate::terminal::tell;
 use crate::trace::calls::Event;
+use crate::trace::descriptors::Descriptors;
 use crate::trace::events::Events;
 use crate::trace::file::Fault;
 use crate::trace::filter::Filter;
@@ -29,9 +30,12 @@ pub(super) struct Shown {
     /// Show the time of the day (UTC) at which a call began
     #[arg(short, long)]
     time: bool,
+    /// Show what descriptors stand for, of programs that were started with --level all: 3</etc/passwd>
+    #[arg(short = 'y', long)]
+    descriptors: bool,
     /// Only list the calls that zones do not offer: which, how often, why they are refused, and by whom
     /// they were made
-    #[arg(long, conflicts_with_all = ["format", "time"])]
+    #[arg(long, conflicts_with_all = ["format", "time", "descriptors"])]
     unsupported: bool,
 }
 
@@ -143,6 +147,7 @@ impl Shown {
         match self.format {
             Format::Strace => Box::new(Strace {
                 has_time: self.time,
+                descriptors: self.descriptors.then(Descriptors::default),
             }),
             Format::Json => Box::new(Json),
             Format::Perfetto => Box::<Perfetto>::default(),
@@ -174,6 +179,7 @@ fn show(
             Some(Err(fault)) => break Some(fault),
             None => break None,
         };
+        output.learn(&event);
         if let (Some(filter), Event::Call { call, has_ended }) = (filter, &event)
             && !filter.holds(call, *has_ended)
         {

@@ -28,6 +28,15 @@ pub trait Memory {
     fn host(&self, _of: Own, _out: &mut impl Write) -> Result {
         Ok(())
     }
+
+    /// Prints what a descriptor stands for, behind its number: `</etc/passwd>`; nothing where that is not
+    /// known. `is_new`: the call has made it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    fn descriptor(&self, _fd: i32, _is_new: bool, _out: &mut impl Write) -> Result {
+        Ok(())
+    }
 }
 
 /// What a zone may call otherwise than the host does.
@@ -176,6 +185,10 @@ fn outcome(
             out.write_str(" = ")?;
             structures::octal(word.unsigned_abs(), out)
         }
+        Outcome::Fd => {
+            write!(out, " = {word}")?;
+            memory.descriptor(int(word.cast_unsigned()), true, out)
+        }
         Outcome::Tgid | Outcome::Tid | Outcome::Pgid => {
             write!(out, " = {word}")?;
             own_pid(word, memory, out)
@@ -253,13 +266,13 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
         }
         match kind {
             Kind::DirFd if int(word) == -100 => self.out.write_str("AT_FDCWD"),
-            Kind::Fd
-            | Kind::DirFd
-            | Kind::Int
-            | Kind::TimeoutMs
-            | Kind::IpcId
-            | Kind::Uid
-            | Kind::Gid => self.number(kind, word),
+            Kind::Fd | Kind::DirFd => {
+                self.number(kind, word)?;
+                self.memory.descriptor(int(word), false, self.out)
+            }
+            Kind::Int | Kind::TimeoutMs | Kind::IpcId | Kind::Uid | Kind::Gid => {
+                self.number(kind, word)
+            }
             Kind::Tgid | Kind::Tid | Kind::Pgid | Kind::PidOrPgrp | Kind::Who => {
                 self.number(kind, word)?;
                 own_pid(int(word).into(), self.memory, self.out)
