@@ -43,6 +43,14 @@ pub enum Request {
     Trace,
     /// Ends that. What was called until now is recorded.
     Untrace,
+    /// Has calls of the zone's guests fail by these rules ([`crate::trace::injection`]), until `Uninject`
+    /// or the end of this connection.
+    Inject {
+        /// The rules, as texts.
+        rules: Vec<String>,
+    },
+    /// Ends that.
+    Uninject,
 }
 
 /// A program to start in the zone.
@@ -58,6 +66,8 @@ pub struct Exec {
     pub user: Option<String>,
     /// Whether descriptor 0 is a terminal that becomes the controlling one of a new session.
     pub is_tty: bool,
+    /// Numbers of native calls that the program's are to come to the personality for all that.
+    pub trapped: Vec<u32>,
 }
 
 /// A publication of a port.
@@ -122,6 +132,11 @@ pub enum Reply {
     Stat(Stat),
     /// Last answer to `Trace`, whose first is `Ok`: all is written.
     Traced(Traced),
+    /// Last answer to `Inject`, whose first is `Ok`: what became of each rule.
+    Injected {
+        /// In the order of the rules.
+        rules: Vec<Injected>,
+    },
     /// Answer to `Users`.
     Users {
         /// One row a user, in the order of their ids.
@@ -138,6 +153,15 @@ pub struct Traced {
     pub dropped: u64,
     /// Calls that were recorded and not written, since writing was too slow.
     pub skipped: u64,
+}
+
+/// What became of a rule by which calls fail.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Injected {
+    /// Calls for which its condition held.
+    pub met: u64,
+    /// Those of them that it was for.
+    pub done: u64,
 }
 
 /// Processes of one user of a zone.

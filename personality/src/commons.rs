@@ -12,6 +12,7 @@
 //! to be handed out again. An entry only stands for its host id as long as `by_host` agrees.
 
 use crate::capabilities::Capabilities;
+use crate::injection::RULES_MAX;
 use crate::mailbox::Handover;
 use crate::makers::Makers;
 use crate::names::Missed;
@@ -138,6 +139,15 @@ impl Commons {
     }
 }
 
+/// What became of a rule by which calls fail.
+#[repr(C)]
+pub struct Injected {
+    /// Calls for which its condition held.
+    pub met: AtomicU64,
+    /// Those of them that it was for.
+    pub done: AtomicU64,
+}
+
 /// The whole region.
 #[repr(C)]
 pub struct Commons {
@@ -188,6 +198,8 @@ pub struct Commons {
     pub scheduling: [scheduling::Row; crate::layout::PID_LIMIT as usize],
     /// What is told of calls, where the zone is traced.
     pub trace: Rings,
+    /// What became of the rules of the tables.
+    pub injected: [Injected; RULES_MAX],
     /// Whose the lists of `many_groups` are, by zone pid; 0: nobody's.
     pub many_owners: [AtomicU32; LISTS_MAX],
     /// The groups of those that have many. Memory is used only for these.

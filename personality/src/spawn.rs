@@ -5,7 +5,7 @@ pub const FD_SPAWN: u32 = 1023;
 /// Longest request, in bytes.
 pub const SPAWN_MAX: usize = 64 * 1024;
 /// Room for the strings of a request.
-pub const TEXT_MAX: usize = SPAWN_MAX - 4096 - 64;
+pub const TEXT_MAX: usize = SPAWN_MAX - 4096 - 128;
 /// Most supplementary groups of a program that is started from outside the zone.
 pub const GROUPS_MAX: usize = 1024;
 
@@ -31,6 +31,8 @@ pub struct Spawn {
     pub arg_count: u32,
     /// How many environment strings.
     pub env_count: u32,
+    /// Native calls that the program's are to come to the personality for all that, one bit each.
+    pub trapped: [u64; 8],
     /// Bytes used of `text`.
     pub text_len: u32,
     /// Working directory, program, arguments, environment, each NUL-terminated.

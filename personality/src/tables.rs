@@ -4,6 +4,7 @@
 //! rows are append-only or guarded by a sequence number.
 
 use crate::absent::Absent;
+use crate::injection::{RULES_MAX, RuleRow};
 use crate::layout::{ADDED_MAX, FD_BASE, FD_COUNT, MOUNT_ROWS_MAX};
 use crate::libraries::{self, Library, LibraryRow};
 use crate::messages::{self, Approved};
@@ -18,7 +19,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -162,8 +163,8 @@ pub struct Tables {
     /// How many settings the zone's guests have open for writing: what is written is taken over when the
     /// monitor is asked for anything.
     pub settings_open: AtomicU32,
-    /// Not 0 while calls are recorded: see [`trace`](crate::trace).
-    pub traced: AtomicU32,
+    /// What is done with calls beside serving them: see [`watch`](crate::trace::watch).
+    pub watched_calls: AtomicU32,
     /// What is protected in directories that everybody writes.
     pub protected: Protected,
     /// Not 0 once a file of the zone had capabilities.
@@ -203,6 +204,8 @@ pub struct Tables {
     pub names: Names,
     /// The messages that guests may send, see [`messages::approved`].
     pub messages: [Approved; messages::COUNT],
+    /// Rules by which calls fail, where [`watch::INJECTED`](crate::trace::watch::INJECTED) says so.
+    pub injections: [RuleRow; RULES_MAX],
     /// Attributes that files have not.
     pub absent: Absent,
     /// Owners by (dev, ino).

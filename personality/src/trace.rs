@@ -1,6 +1,6 @@
 //! Rings of records: what the guests of a traced zone tell of the calls that they make.
 //!
-//! Each thread that makes a call while [`Tables::traced`](crate::tables::Tables::traced) is set claims
+//! Each thread that makes a call while [`watch::RECORDED`] is set claims
 //! a ring and writes there; the monitor copies what is new and tells how far it has come. A record is
 //! one call: a [`Head`], then *parts*, each a [`PartHead`] and its bytes, all of it in multiples of eight
 //! bytes. To the monitor it is hostile input: [`records`] and [`parts`] take any bytes, and what a guest
@@ -67,6 +67,14 @@ pub struct Rings {
     pub data: [Data; RINGS],
 }
 
+/// Of [`Tables::watched_calls`](crate::tables::Tables::watched_calls).
+pub mod watch {
+    /// Calls are recorded for those who follow them.
+    pub const RECORDED: u32 = 1;
+    /// There are rules by which calls fail: [`injection`](crate::injection).
+    pub const INJECTED: u32 = 2;
+}
+
 /// Of [`Head::flags`].
 pub mod flags {
     /// The call has begun and may not return: another record with [`ENDED`] says how it ended, if it did.
@@ -79,6 +87,8 @@ pub mod flags {
     pub const CUT: u32 = 8;
     /// The call came by SIGSYS, not by a jump.
     pub const BY_SIGNAL: u32 = 16;
+    /// A rule had a say in what became of the call: see [`injection`](crate::injection).
+    pub const INJECTED: u32 = 32;
 }
 
 /// In [`Head::nr`]: no record, only padding.

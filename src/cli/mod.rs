@@ -12,6 +12,7 @@ mod diff;
 mod doctor;
 mod export;
 mod halt;
+mod inject;
 mod list;
 mod login;
 mod man;

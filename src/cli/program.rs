@@ -6,6 +6,7 @@ use crate::terminal::{Ended, Signals, converse};
 use crate::tree::within::Within;
 use crate::zone::Zone;
 use crate::zone::channel::Channel;
+use picozone_syscalls::{ROWS, may_be_native};
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -28,6 +29,21 @@ pub(super) struct Options {
     /// Give the program a terminal even if we have none
     #[arg(short, long)]
     tty: bool,
+    /// Which of the program's calls traces and injected faults see
+    #[arg(long, value_enum, default_value_t = Level::Translated)]
+    level: Level,
+    /// Numbers of native calls that are to come to the personality.
+    #[arg(skip)]
+    trapped: Vec<u32>,
+}
+
+/// Which calls come to the personality.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Level {
+    /// Those that zones translate
+    Translated,
+    /// All of them, the kernel's own too, each of which takes some microseconds more then
+    All,
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -49,6 +65,11 @@ struct Account {
 }
 
 impl Options {
+    /// With native calls, by number, that are to come to the personality.
+    pub(super) fn with_trapped(self, trapped: Vec<u32>) -> Self {
+        Self { trapped, ..self }
+    }
+
     /// Runs `command`, or the user's login shell where it is empty, in a running zone, whose monitor
     /// `channel` leads to.
     pub(super) fn run(
@@ -101,6 +122,13 @@ impl Options {
             cwd: self.directory.unwrap_or_else(|| home.to_owned()),
             user: self.user,
             is_tty: has_terminal,
+            trapped: match self.level {
+                Level::Translated => self.trapped,
+                Level::All => {
+                    let all = ROWS.iter().map(|row| row.nr);
+                    all.filter(|nr| may_be_native(*nr)).collect()
+                }
+            },
         };
         converse(zone, channel, exec, self.tty, signals)
     }

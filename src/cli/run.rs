@@ -1,7 +1,7 @@
 //! `zone run`.
 
 use super::trace::record;
-use super::{complain, create, program};
+use super::{complain, create, inject, program};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::terminal::Signals;
@@ -28,6 +28,8 @@ pub(super) struct Args {
     /// Record the calls of the zone's programs into a file, which `zone trace read` shows
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    #[command(flatten)]
+    inject: inject::Options,
     #[command(flatten)]
     zone: create::Options,
     #[command(flatten)]
@@ -66,14 +68,19 @@ impl Args {
             let zone = Zone::open(home, &name, "run a program in")?;
             let recording = self.trace.as_deref().map(|file| record(&zone, file));
             let recording = recording.transpose()?;
+            let program = self.program.with_trapped(self.inject.native());
+            let injecting = self.inject.begin(&zone)?;
             let ended = zone
                 .connect("run a program in")
-                .and_then(|channel| self.program.run(&zone, channel, self.command, &signals));
+                .and_then(|channel| program.run(&zone, channel, self.command, &signals));
             // The program's own end is what matters more.
+            let injected = injecting.map_or(Ok(()), |injecting| injecting.end());
             let recorded = recording.map_or(Ok(()), |recording| recording.end());
             let ended = ended?;
-            if let Err(error) = recorded {
-                complain(&error);
+            for result in [injected, recorded] {
+                if let Err(error) = result {
+                    complain(&error);
+                }
             }
             Ok(ended)
         });

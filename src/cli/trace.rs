@@ -3,6 +3,8 @@
 mod diff;
 mod read;
 
+use super::inject;
+use super::program::Level;
 use crate::control::{Reply, Request, Traced};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
@@ -23,11 +25,12 @@ use std::path::{Path, PathBuf};
 /// Shown are the calls that zones translate (those about files, processes, users, sockets, signals and
 /// the like), in the zone's terms and where they differ in the host's:
 /// `openat(AT_FDCWD, "/etc/passwd" -> web1:etc/passwd, O_RDONLY) = 3`. Calls that need no translation,
-/// such as read, write, mmap, futex and exit_group, are the kernel's and are not seen: use strace for
-/// those. Programs need not be started anew, and run on as fast as before when it ends.
+/// such as read, write, mmap, futex and exit_group, are the kernel's: they are seen of programs that were
+/// started with --level all. Programs need not be started anew, and run on as fast as before when it ends.
 ///
 /// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses: call, comm and path
-/// with =, !=, ~ and !~ (~ takes a pattern: `*` within a component, `**` over components, `?`); pid,
+/// with =, !=, ~ and !~ (~ takes a pattern: `*` within a component, `**` over components, `?`; of a path's last component
+/// where it has no slash); pid,
 /// tid, result and latency (ns, us, ms, s) with =, !=, <, <=, >, >=; errno = ENOENT; failed; and the
 /// classes %file, %net, %process, %user, %signal, %ipc, %desc. For example
 /// `-e 'path ~ "/etc/**" and failed' -e 'latency > 10ms'`.
@@ -45,6 +48,11 @@ pub(super) struct Args {
     /// Record all calls into a file, for `zone trace read`
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "descriptors", "unsupported"])]
     output: Option<PathBuf>,
+    /// Which calls: `all` only of programs that were started so (`zone login --level all`)
+    #[arg(long, value_enum, default_value_t = Level::Translated)]
+    level: Level,
+    #[command(flatten)]
+    inject: inject::Options,
     #[command(flatten)]
     shown: Shown,
 }
@@ -89,7 +97,20 @@ impl Args {
                 None => vec![Filter::of_process(pid)],
             };
         }
-        match self.output {
+        if self.level == Level::All {
+            return Err(Error::refused(
+                "record all calls of",
+                format_args!("zone {name}"),
+                "programs that run make the calls that need no translation without us",
+                format_args!(
+                    "start them by `zone login {name} --level all` or `zone run --level all`: \
+                     those calls of theirs are in every trace then"
+                ),
+            ));
+        }
+        self.inject.warn(&zone);
+        let injecting = self.inject.begin(&zone)?;
+        let result = match self.output {
             Some(file) => {
                 let signals = Signals::hold()?;
                 let recording = record(&zone, &file)?;
@@ -97,8 +118,9 @@ impl Args {
                 recording.wait(&signals).map(drop)
             }
             None => follow(&zone, &shown),
-        }
-        .map(|()| 0)
+        };
+        let injected = injecting.map_or(Ok(()), |injecting| injecting.end());
+        result.and(injected).map(|()| 0)
     }
 }
 

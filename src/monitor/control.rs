@@ -1,5 +1,6 @@
 //! The control socket: what the command line asks of a running zone.
 
+use super::injecting::inject;
 use super::net::unix::take_no_rights;
 use super::procfs::View;
 use super::programs::{Event, Program};
@@ -48,7 +49,8 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
             Request::Trace => return follow(zone, channel, fds),
-            Request::Signal { .. } | Request::Untrace => Reply::Error {
+            Request::Inject { rules } => return inject(zone, channel, &rules),
+            Request::Signal { .. } | Request::Untrace | Request::Uninject => Reply::Error {
                 message: "nothing to do it to; start a program or a trace on this connection first"
                     .into(),
             },
@@ -233,6 +235,7 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
         cwd: exec.cwd.clone(),
         user,
         tty: exec.is_tty.then_some(0),
+        trapped: exec.trapped.clone(),
     };
     let events = match zone
         .programs

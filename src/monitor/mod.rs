@@ -14,6 +14,7 @@ pub mod exec;
 pub mod files;
 pub mod guests;
 pub mod handles;
+pub mod injecting;
 pub mod ipc;
 pub mod keys;
 pub mod layers;

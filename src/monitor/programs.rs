@@ -48,6 +48,8 @@ pub struct Program {
     pub user: (u32, u32, Vec<u32>),
     /// Which of 0, 1, 2 is the controlling terminal.
     pub tty: Option<u32>,
+    /// Numbers of native calls that come to the personality for all that.
+    pub trapped: Vec<u32>,
 }
 
 impl Programs {
@@ -104,6 +106,14 @@ impl Programs {
         (spawn.uid, spawn.gid) = (*uid, *gid);
         for (to, from) in spawn.groups.iter_mut().zip(groups) {
             *to = *from;
+        }
+        for nr in &program.trapped {
+            if let Some(word) = spawn
+                .trapped
+                .get_mut(usize::try_from(nr / 64).unwrap_or(usize::MAX))
+            {
+                *word |= 1 << (nr % 64);
+            }
         }
         spawn.group_count = count(groups.len().min(GROUPS_MAX))?;
         spawn.is_tty = u32::from(program.tty.is_some());

@@ -2,6 +2,7 @@
 
 use super::copies::Copies;
 use super::handles::Handles;
+use super::injecting::Injecting;
 use super::keys::Keys;
 use super::layers::{self, Layers};
 use super::mounting::{Mounting, cover};
@@ -174,6 +175,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         counters: std::array::from_fn(|_| 0.into()),
         refusals: Refusals::default(),
         tracing: Tracing::default(),
+        injecting: Injecting::default(),
         booted: SystemTime::now(),
     });
     zone.net.show(Arc::downgrade(&zone));

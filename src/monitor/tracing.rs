@@ -15,7 +15,7 @@ use crate::trace::{Entry, Start, file};
 use crate::zone::channel::Channel;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use drain::Drain;
-use picozone_personality::trace::flags;
+use picozone_personality::trace::{flags, watch};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -119,7 +119,8 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, fds: Vec<OwnedFd>) {
                 let drain = Drain::new(zone);
                 let time = drain.started();
                 followers.started = Some(time);
-                zone.shared.tables().traced.store(1, Release);
+                let watch = &zone.shared.tables().watched_calls;
+                watch.fetch_or(watch::RECORDED, Release);
                 let zone = Arc::clone(zone);
                 std::thread::spawn(move || read(&zone, drain));
                 time
@@ -208,7 +209,8 @@ fn read(zone: &Zone, mut drain: Drain) {
         followers.all = stay;
         let is_over = followers.all.is_empty();
         if is_over {
-            zone.shared.tables().traced.store(0, Release);
+            let watch = &zone.shared.tables().watched_calls;
+            watch.fetch_and(!watch::RECORDED, Release);
             followers.started = None;
             drain::release(zone);
         }

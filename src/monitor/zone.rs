@@ -2,6 +2,7 @@
 
 use super::copies::Copies;
 use super::handles::Handles;
+use super::injecting::Injecting;
 use super::ipc::Ipc;
 use super::keys::Keys;
 use super::layers::Layers;
@@ -79,6 +80,8 @@ pub struct Zone {
     pub refusals: Refusals,
     /// Who follows the calls of its guests.
     pub tracing: Tracing,
+    /// Which rules make its guests' calls fail.
+    pub injecting: Injecting,
     /// When it was booted.
     pub booted: SystemTime,
 }

@@ -104,7 +104,7 @@ impl Calls {
         let mut events: Vec<Event> = open.map(unfinished).into_iter().collect();
         if !has(flags::BEGUN) {
             events.push(finished(call));
-        } else if call.nr == nr::exit {
+        } else if matches!(call.nr, nr::exit | nr::exit_group) {
             // It never ends otherwise.
             events.push(finished(call));
         } else {

@@ -4,6 +4,7 @@
 //! `and`, `or` and `not` (in the order of their strength `not`, `and`, `or`) and parentheses. A
 //! mistake is shown with its column.
 
+mod early;
 mod glob;
 mod parse;
 mod token;
@@ -26,7 +27,7 @@ enum Expression {
     Failed,
     Class(Class),
     Number(Number, Order, i64),
-    Text(Text, glob::Glob, bool),
+    Text(Text, glob::Glob),
     Errno(u16, bool),
 }
 
@@ -184,19 +185,23 @@ impl Expression {
                     Order::AtLeast => value >= *than,
                 }
             }
-            Self::Text(field, glob, is) => {
-                let matches = match field {
-                    Text::Comm => glob.matches(call.comm.as_bytes()),
-                    Text::Call => glob.matches(show::name(call.nr).as_bytes()),
-                    Text::Path => show::paths(call).any(|path| glob.matches(path)),
-                };
-                matches == *is
-            }
+            Self::Text(field, glob) => match field {
+                Text::Comm => glob.matches(call.comm.as_bytes()),
+                Text::Call => glob.matches(show::name(call.nr).as_bytes()),
+                Text::Path => show::paths(call).any(|path| glob.matches(path)),
+            },
             Self::Errno(errno, is) => {
                 show::errno(call, has_ended).is_some_and(|found| (found.raw() == *errno) == *is)
             }
         }
     }
+}
+
+/// Whether a call belongs to the class of that name; none if there is no such class.
+#[must_use]
+pub fn has_class(name: &str, row: &Row) -> Option<bool> {
+    let (_, class) = CLASSES.iter().find(|(known, _)| *known == name)?;
+    Some(class.has(row))
 }
 
 impl Class {

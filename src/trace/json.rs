@@ -57,6 +57,9 @@ pub fn line(event: &Event) -> Value {
                 "signal"
             };
             put("entered_by", way.into());
+            if call.flags & flags::INJECTED != 0 {
+                put("injected", true.into());
+            }
             put("text", show::call(call, *has_ended).into());
             line.into()
         }

@@ -16,6 +16,7 @@ pub mod events;
 pub mod file;
 pub mod filter;
 pub mod html;
+pub mod injection;
 pub mod json;
 pub mod learn;
 pub mod output;

@@ -2,6 +2,7 @@
 
 use super::entry::{Call, Part};
 use crate::ids::ZonePid;
+use picozone_personality::trace::flags;
 use picozone_syscalls::{
     Errno, Kind, Memory, Own, decode, decode_argument, errno_of, nr, row, write_socket_address,
 };
@@ -146,6 +147,9 @@ pub fn call_with(
     let _ = decode(call.nr, call.args, result, &memory, &mut text);
     if !has_ended {
         text.push_str(" = ?");
+    }
+    if call.flags & flags::INJECTED != 0 {
+        text.push_str(" (INJECTED)");
     }
     text
 }

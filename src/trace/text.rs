@@ -3,6 +3,7 @@
 use super::calls::Event;
 use super::entry::Call;
 use super::show;
+use picozone_syscalls::nr;
 
 /// An event as a line; `has_time` puts the time of the day (UTC) in front.
 #[must_use]
@@ -16,7 +17,7 @@ pub fn line(event: &Event, has_time: bool) -> String {
 pub fn line_with(event: &Event, has_time: bool, text: &dyn Fn(&Call, bool) -> String) -> String {
     match event {
         Event::Call { call, has_ended } => {
-            let end = if *has_ended && call.nr != picozone_syscalls::nr::exit {
+            let end = if *has_ended && !matches!(call.nr, nr::exit | nr::exit_group) {
                 format!(" <{}>", show::seconds(call.duration))
             } else {
                 String::new()
@@ -73,7 +74,7 @@ mod tests {
             line(&event(&call, true), false),
             r#"[7 apache2] openat(AT_FDCWD, "/etc/passwd" -> web1:etc/passwd, O_RDONLY|O_CLOEXEC) = 3 <0.000002>"#
         );
-        (call.tid, call.nr, call.result) = (ZonePid(4_194_400), picozone_syscalls::nr::getpid, 7);
+        (call.tid, call.nr, call.result) = (ZonePid(4_194_400), nr::getpid, 7);
         assert_eq!(
             line(&event(&call, true), true),
             "00:00:01.000000 [7/4194400 apache2] getpid() = 7 <0.000002>"

@@ -1,46 +1,18 @@
-//! The seccomp filter: its layout, and its installation with a listener.
+//! The seccomp filter: its installation with a listener.
 
 use crate::config::Trap;
 use nix::errno::Errno;
-use picozone_personality::layout::{
-    FD_BASE, FD_COUNT, FD_PARENTS, FD_PERSONALITY, FD_TABLES, JUDGE_END, NR_DOORBELL,
-    PERSONALITY_BASE, PERSONALITY_SIZE, TABLES_BASE,
-};
-use picozone_personality::messages::{Approved, COUNT};
-use picozone_personality::names::{NAMES_MAX, Names, Slot};
-use picozone_personality::tables::{HOWS_MAX, How, SourceAddress, TABLES_SIZE, Tables};
+use picozone_personality::wall;
 use picozone_syscalls::filter::{FilterLayout, Insn, OURS, TRACE, TRAP, program};
-use std::mem::{offset_of, size_of};
 use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Where the filter finds what it compares with.
 #[must_use]
 pub fn layout(trap: Trap) -> FilterLayout {
-    let at = |offset: usize| TABLES_BASE + offset as u64;
-    let hows = at(offset_of!(Tables, hows));
-    let names = at(offset_of!(Tables, names) + offset_of!(Names, slots));
-    let sources = at(offset_of!(Tables, sources));
-    let messages = at(offset_of!(Tables, messages));
-    FilterLayout {
-        personality: PERSONALITY_BASE..PERSONALITY_BASE + PERSONALITY_SIZE,
-        judge: JUDGE_END,
-        hows: hows..hows + (HOWS_MAX * size_of::<How>()) as u64,
-        empty: at(offset_of!(Tables, empty)),
-        sources: sources..sources + (8 * size_of::<SourceAddress>()) as u64,
-        messages: messages..messages + (COUNT * size_of::<Approved>()) as u64,
-        tables: TABLES_BASE..TABLES_BASE + TABLES_SIZE,
-        names: names..names + (NAMES_MAX * size_of::<Slot>()) as u64,
-        fd_base: FD_BASE,
-        fd_count: FD_COUNT,
-        fd_personality: FD_PERSONALITY,
-        fd_tables: FD_TABLES,
-        fd_parents: FD_PARENTS,
-        doorbell: NR_DOORBELL,
-        trap: match trap {
-            Trap::Signal => TRAP | OURS,
-            Trap::Ptrace => TRACE,
-        },
-    }
+    wall::layout(match trap {
+        Trap::Signal => TRAP | OURS,
+        Trap::Ptrace => TRACE,
+    })
 }
 
 /// Puts the filter on the calling thread; the descriptor is the listener.

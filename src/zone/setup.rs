@@ -58,6 +58,7 @@ fn script_in(zone: &Zone, script: &str, signals: &Signals) -> Result<()> {
         cwd: "/".to_owned(),
         user: None,
         is_tty: false,
+        trapped: Vec::new(),
     };
     let channel = zone.connect("set up")?;
     let object = format_args!("zone {}", zone.name());

@@ -47,3 +47,21 @@ pub const fn enters_by_jump(number: u32) -> bool {
 pub const fn served_by_jump(number: u32) -> bool {
     enters_by_jump(number) || number == nr::mmap || number == nr::munmap
 }
+
+/// Whether the kernel answers a call in any of its forms, so that it does not come to the personality
+/// by itself. The kernel asks for `restart_syscall` on its own account, for calls of the personality too.
+#[must_use]
+pub const fn may_be_native(number: u32) -> bool {
+    let mut i = 0;
+    while i < ROWS.len() {
+        if ROWS[i].nr == number {
+            let is_native = matches!(
+                ROWS[i].class,
+                Class::Native | Class::Guarded(_) | Class::Split(..)
+            );
+            return is_native && number != nr::restart_syscall;
+        }
+        i += 1;
+    }
+    false
+}

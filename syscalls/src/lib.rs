@@ -23,7 +23,6 @@ mod table;
 pub mod compat;
 #[cfg(feature = "std")]
 pub mod filter;
-#[cfg(feature = "std")]
 pub mod meaning;
 
 pub use class::{Class, Row};
@@ -31,7 +30,7 @@ pub use decode::{
     Memory, Own, decode, decode_argument, describe, errno_of, refusal, shown_bytes,
     write_socket_address,
 };
-pub use entry::{enters_by_jump, served_by_jump};
+pub use entry::{enters_by_jump, may_be_native, served_by_jump};
 pub use errno::Errno;
 pub use form::{FilterLayout, Form, Test};
 pub use kind::{Arg, Direction, Kind, Outcome, Space};

@@ -1,7 +1,8 @@
-//! What the table says about a call: the oracle for the filter.
+//! What the table says about a call: the oracle for the filter, and for the personality where it is
+//! brought calls that the filter would let pass.
 
 use crate::{Class, FilterLayout, Test, row};
-use std::ops::Range;
+use core::ops::Range;
 
 /// `struct seccomp_data` (include/uapi/linux/seccomp.h).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -197,7 +197,7 @@ fn many(home: &Home) {
     }
 }
 
-const TOLD: &[&str] = &[
+pub const TOLD: &[&str] = &[
     "descriptors",
     "inherited",
     "interrupted",
@@ -587,7 +587,7 @@ fn settings(home: &Home) {
     sections(home, "settings", &all[usize::from(!has_numbers)..]);
 }
 
-const SIGNALS: &[&str] = &[
+pub const SIGNALS: &[&str] = &[
     "masks",
     "sigsys",
     "interrupted",
@@ -649,10 +649,20 @@ pub fn compare(zone: &Zone<'_>, program: &str, sections: &[&str]) {
     compare_by(zone, Account::own, program, sections);
 }
 
+/// The same where native calls come to the personality too.
+pub fn compare_with_all_calls(zone: &Zone<'_>, program: &str, sections: &[&str]) {
+    let same = || Same::new(zone).with_all_calls();
+    compare_in(same, program, sections);
+}
+
 fn compare_by(zone: &Zone<'_>, user: fn() -> Account, program: &str, sections: &[&str]) {
+    compare_in(|| Same::by(zone, user()), program, sections);
+}
+
+fn compare_in<'a>(same: impl Fn() -> Same<'a>, program: &str, sections: &[&str]) {
     let guest = harness::guest(program);
     for section in sections {
-        let same = Same::by(zone, user()).but(&["guest"]);
+        let same = same().but(&["guest"]);
         for directory in [same.work().to_owned(), same.work_in_zone()] {
             harness::copy_program(&guest, &directory.join("guest"));
         }

@@ -16,6 +16,7 @@ mod faults;
 mod guests;
 mod harness;
 mod health;
+mod injected;
 mod inside;
 mod layers;
 mod lifecycle;

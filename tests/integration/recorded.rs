@@ -11,6 +11,7 @@ use std::process::Command;
 
 in_each_role!(
     calls_come_in_their_order_with_their_results,
+    native_calls_are_recorded_where_they_are_asked_for,
     both_sides_are_shown,
     a_running_program_is_followed_and_left,
     lines_are_those_of_strace,
@@ -134,6 +135,41 @@ fn calls_come_in_their_order_with_their_results(home: &Home) {
     let summary = ["trace", "read", file.to_str().expect("text")];
     let summary = home.zone(&[&summary[..], &["--format", "summary"]].concat());
     assert!(summary.ok().contains("access ENOENT"));
+}
+
+fn native_calls_are_recorded_where_they_are_asked_for(home: &Home) {
+    boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let option = format!("--trace={}", file.display());
+    let of = |level: &str| {
+        let words = ["run", "z", &option, "--level", level, "-w", "/w"];
+        let words = [&words[..], &["--", "/recorded", "natives"]].concat();
+        let said = said(&home.zone(&words).ok());
+        let lines = read(home, &file, &[]);
+        let calls = between(calls_of(&lines, "recorded"));
+        let recorded = calls.iter().map(|call| {
+            let name = call["call"].as_str().expect("a name").to_owned();
+            (name, call["result"].as_i64().expect("it ended"))
+        });
+        (said, recorded.collect::<Vec<_>>(), lines)
+    };
+    let (said, recorded, lines) = of("all");
+    assert_eq!(said.len(), 25);
+    assert_eq!(recorded, said);
+    let last = calls_of(&lines, "recorded").pop().expect("a call");
+    assert_eq!(text_of(&last), "exit_group(0) = ?");
+    // What was written is shown.
+    let texts = lines.iter().filter_map(|line| line["text"].as_str());
+    let texts: Vec<&str> = texts.collect();
+    assert!(texts.contains(&"write(4, \"text\\0\", 5) = 5"), "{texts:?}");
+    // Without, only those that zones translate, and the close of a reserved descriptor. A munmap may come
+    // by a rewritten call site.
+    let (_, recorded, _) = of("translated");
+    let names = recorded.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = names.filter(|name| *name != "munmap").collect();
+    assert_eq!(names, ["access", "close", "getpid", "access"]);
+    let refused = home.zone(&["trace", "z", "--level", "all"]).fails(125);
+    assert!(refused.contains("zone login z --level all"), "{refused}");
 }
 
 fn both_sides_are_shown(home: &Home) {

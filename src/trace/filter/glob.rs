@@ -1,6 +1,8 @@
 //! Patterns of names: `?` is one character and `*` any number of them, both of one component; `**` goes
 //! over components too.
 
+use picozone_personality::injection::piece;
+
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Glob(Vec<Piece>);
@@ -37,6 +39,16 @@ impl Glob {
     /// The text itself, whatever stands in it.
     pub(super) fn exact(text: &str) -> Self {
         Self(text.bytes().map(Piece::Byte).collect())
+    }
+
+    /// The pattern as [`piece`]s.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|piece| match piece {
+            Piece::Byte(byte) => u16::from(*byte),
+            Piece::One => piece::ONE,
+            Piece::Some => piece::SOME,
+            Piece::All => piece::ALL,
+        })
     }
 
     /// Whether all of a text is so.

@@ -184,12 +184,25 @@ impl Parser {
         if field == Text::Call && !is_glob && !is_call(&text) {
             return Err((value.column, format!("there is no call {text}")));
         }
-        let glob = if is_glob {
-            Glob::new(&text)
-        } else {
-            Glob::exact(&text)
+        let of = |pattern: &str| {
+            let glob = if is_glob {
+                Glob::new(pattern)
+            } else {
+                Glob::exact(pattern)
+            };
+            Expression::Text(field, glob)
         };
-        Ok(Expression::Text(field, glob, is))
+        // A pattern of a path without a slash is one of its last component.
+        let found = if is_glob && field == Text::Path && !text.contains('/') {
+            Expression::Or(of(&text).into(), of(&format!("**/{text}")).into())
+        } else {
+            of(&text)
+        };
+        Ok(if is {
+            found
+        } else {
+            Expression::Not(found.into())
+        })
     }
 
     fn errno(&mut self) -> Result<Expression, Wrong> {

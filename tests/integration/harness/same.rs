@@ -18,6 +18,8 @@ pub struct Same<'a> {
     work: PathBuf,
     shell: &'a str,
     unlike: &'a [&'a str],
+    /// Which calls in the zone come to the personality.
+    level: &'a str,
 }
 
 impl<'a> Same<'a> {
@@ -40,12 +42,19 @@ impl<'a> Same<'a> {
             work,
             shell: "sh",
             unlike: &[],
+            level: "translated",
         }
     }
 
     /// Uses another shell.
     pub fn shell(mut self, shell: &'a str) -> Self {
         self.shell = shell;
+        self
+    }
+
+    /// Has native calls come to the personality too.
+    pub fn with_all_calls(mut self) -> Self {
+        self.level = "all";
         self
     }
 
@@ -101,6 +110,7 @@ impl<'a> Same<'a> {
         let mut command = self.zone.home().command(&arguments);
         command.arg("--workdir").arg(&self.work);
         command.args(["--env", &format!("PATH={PATH}")]);
+        command.args(["--level", self.level]);
         command
     }
 

@@ -6,8 +6,8 @@ use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, clocks, exec, file, filters, identity, ipc, itself, keys,
-    landlock, library, namespaces, others, path, pidfd, process, recording, refusals, room, signal,
-    signalfd, socket, withheld,
+    landlock, library, namespaces, native, others, path, pidfd, process, refusals, room, signal,
+    signalfd, socket, watched, withheld,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -49,13 +49,23 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
     if nr == __NR_rt_sigreturn {
         return signal::sigreturn(thread);
     }
+    if native::is_one(thread, nr, a) {
+        return Some(native::result_of(thread, nr, a));
+    }
     Some(result_of(thread, nr, a))
 }
 
 /// Serves a call whose registers are all that it needs.
 pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     thread.call = nr;
-    let is_recorded = tables().traced.load(Relaxed) != 0 && recording::begin(thread, nr, a);
+    match tables().watched_calls.load(Relaxed) {
+        0 => served(thread, nr, a),
+        watch => watched::result_of(thread, nr, a, watch, served),
+    }
+}
+
+/// The same of one that nobody watches, or who does has begun to.
+fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     let mut result = match nr {
         // Native, but for processes that have made a signalfd.
         __NR_read | __NR_readv => signalfd::read(thread, nr, a),
@@ -67,7 +77,7 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     if let Some(soft) = thread.soft_limit.take() {
         room::lower(soft);
     }
-    let result = match result {
+    match result {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => {
@@ -76,11 +86,7 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
             }
             errno.to_ret()
         }
-    };
-    if is_recorded {
-        recording::end(thread, result);
     }
-    result
 }
 
 /// Refuses by the table's row, and has it counted.

@@ -8,7 +8,7 @@ use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall6};
 use crate::identity::Credentials;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{die, exec, handover, pids, signal};
+use crate::{die, exec, handover, native, pids, signal};
 use linux_raw_sys::general::*;
 use linux_raw_sys::net::SOL_SOCKET;
 use picozone_personality::mailbox::Request;
@@ -225,6 +225,9 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
             syscall3(__NR_ioctl, u64::from(spawn.tty_fd), TIOCSCTTY, 0);
         }
         syscall1(__NR_umask, 0o022);
+    }
+    if spawn.trapped.iter().any(|&word| word != 0) && !native::trap(&spawn.trapped) {
+        die("picozone: native calls cannot be brought to the personality\n");
     }
     let text = &spawn.text[..(spawn.text_len as usize).min(spawn.text.len())];
     let mut strings = text.split(|&b| b == 0);

@@ -1,7 +1,7 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
-use crate::monitor::{commons, tables};
+use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
 use crate::{die, handover, identity, init, keys, pids, ptrace, recording, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
@@ -359,7 +359,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
             handover.comm.as_ptr() as u64,
         );
 
-        if tables().traced.load(Relaxed) != 0 {
+        if recording::is_on() {
             recording::executed(thread);
         }
         signal::ignore_held(thread, u64::from(handover.ignored));

@@ -43,6 +43,7 @@ mod groups;
 mod handover;
 mod identity;
 mod init;
+mod injecting;
 mod ipc;
 mod itself;
 mod keys;
@@ -52,6 +53,7 @@ mod load;
 mod memory;
 mod monitor;
 mod namespaces;
+mod native;
 mod others;
 mod path;
 mod pidfd;
@@ -68,6 +70,7 @@ mod signal;
 mod signalfd;
 mod socket;
 mod thread;
+mod watched;
 mod withheld;
 
 /// Kernel result: a value or a positive errno.

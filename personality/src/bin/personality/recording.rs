@@ -8,7 +8,7 @@
 //! the monitor when a good part of a ring is full.
 //!
 //! Nobody who is not traced comes here: [`dispatch::result_of`](crate::dispatch::result_of) looks at one
-//! word of the tables.
+//! word of the tables, and [`watched`](crate::watched) at what it says.
 
 use crate::arch::{self, syscall2, syscall3};
 use crate::monitor::{commons, tables};
@@ -21,7 +21,7 @@ use picozone_fsmap::Mounts;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
 use picozone_personality::trace::{
     ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
-    RING_SIZE, RINGS, Ring, TEXT_MAX, flags, kind,
+    RING_SIZE, RINGS, Ring, TEXT_MAX, flags, kind, watch,
 };
 use picozone_syscalls::{Direction, Kind, nr, row, shown_bytes};
 
@@ -357,18 +357,26 @@ fn publish(thread: &mut Thread, result: i64, now: u64) {
 
 /// Whether a call may never return.
 fn is_last(number: u32) -> bool {
-    matches!(number, nr::execve | nr::execveat | nr::exit)
+    matches!(
+        number,
+        nr::execve | nr::execveat | nr::exit | nr::exit_group
+    )
 }
 
-/// Begins the record of a call. Whether it has one.
+/// Whether calls are recorded.
+pub fn is_on() -> bool {
+    tables().watched_calls.load(Relaxed) & watch::RECORDED != 0
+}
+
+/// Begins the record of a call, with these flags. Whether it has one.
 #[cold]
 #[inline(never)]
-pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6]) -> bool {
+pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6], flags: u32) -> bool {
     if !open(thread) {
         return false;
     }
     let record = &mut thread.record;
-    (record.nr, record.args) = (number, args);
+    (record.nr, record.args, record.flags) = (number, args, record.flags | flags);
     record.capture(None);
     record.begin = arch::clock();
     if is_last(number) {

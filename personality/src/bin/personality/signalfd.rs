@@ -99,6 +99,17 @@ fn is_one(thread: &Thread, fd: u64) -> bool {
     thread.ask(Request::Process, &[call, fd & 0xffff_ffff]) == Ok(1)
 }
 
+/// Whether a call is one of those that come here where a process has such descriptors: what reads,
+/// and what duplicates.
+pub fn is_watched(thread: &Thread, nr: u32, args: [u64; 6]) -> bool {
+    let is_meant = match nr {
+        __NR_read | __NR_readv | __NR_dup | __NR_dup2 | __NR_dup3 => true,
+        __NR_fcntl => matches!(args[1] as u32, F_DUPFD | F_DUPFD_CLOEXEC),
+        _ => false,
+    };
+    is_meant && pids::own(thread).signal_fds.load(Relaxed) != 0
+}
+
 /// Has reads by a number come here from now on.
 fn watch(thread: &Thread, fd: u32) {
     let number = fd.min(MANY);

@@ -7,6 +7,7 @@
 use crate::arch::jump::MAY_JUMP;
 use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
 use crate::identity::Credentials;
+use crate::injecting::Remade;
 use crate::path::{Parents, Searched};
 use crate::recording::Record;
 use crate::signal::Action;
@@ -164,6 +165,8 @@ pub struct Thread {
     pub own_handlers: Handlers,
     /// The process' block, where this thread began a process.
     pub own_process: Process,
+    /// What was found of a call that is made again, where rules make calls fail.
+    pub remade: Remade,
     /// Room for paths. Here, since few calls need what lies behind: each page costs every fork a fault.
     paths: Rooms,
     /// What [`Handlers::actions`] of `own_handlers` leads to.

@@ -1,8 +1,8 @@
 //! A guest whose calls are recorded.
 //!
 //! `recorded calls` makes calls between two that name `begin` and `end`, and prints name and result
-//! word of each. `recorded flood N` writes `ready` to the file `said`, waits for a line in the FIFO `go`,
-//! asks N times for its pid, and writes `done`. Both work in the current directory.
+//! word of each; `recorded natives` makes others. `recorded flood N` writes `ready` to the file `said`, waits for a line in the FIFO `go`,
+//! asks N times for its pid, and writes `done`. All work in the current directory.
 #![expect(
     clippy::undocumented_unsafe_blocks,
     clippy::cast_sign_loss,
@@ -17,8 +17,9 @@ fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["calls"] => calls(),
+        ["natives"] => natives(),
         ["flood", count] => flood(count.parse().expect("a number")),
-        _ => panic!("usage: recorded calls | recorded flood N"),
+        _ => panic!("usage: recorded calls | recorded natives | recorded flood N"),
     }
 }
 
@@ -71,7 +72,52 @@ fn calls() {
         ("execve", libc::SYS_execve, [at(c"d/none"), 0, 0, 0]),
         ("access", libc::SYS_access, [at(c"end"), 0, 0, 0]),
     ];
-    let results: Vec<i64> = steps.iter().map(|step| call(step.1, step.2)).collect();
+    make(steps);
+}
+
+/// Calls that the kernel answers in a zone as anywhere.
+fn natives() {
+    call(libc::SYS_close_range, [3, 1000, 0, 0]);
+    let mut room = [0u64; 16];
+    let room = room.as_mut_ptr() as u64;
+    let page = 4096;
+    // What is mapped here is ours.
+    let place = 0x1_0000_0000;
+    let steps: &[(&str, i64, [u64; 4])] = &[
+        ("access", libc::SYS_access, [at(c"begin"), 0, 0, 0]),
+        ("pipe2", libc::SYS_pipe2, [room, 0, 0, 0]),
+        ("write", libc::SYS_write, [4, at(c"text"), 5, 0]),
+        ("read", libc::SYS_read, [3, room, 100, 0]),
+        ("read", libc::SYS_read, [3, room, 0, 0]),
+        ("write", libc::SYS_write, [4, 8, 5, 0]),
+        ("lseek", libc::SYS_lseek, [3, 0, 0, 0]),
+        ("dup", libc::SYS_dup, [3, 0, 0, 0]),
+        ("fcntl", libc::SYS_fcntl, [5, libc::F_GETFD as u64, 0, 0]),
+        ("fcntl", libc::SYS_fcntl, [5, libc::F_DUPFD as u64, 9, 0]),
+        ("close", libc::SYS_close, [5, 0, 0, 0]),
+        ("close", libc::SYS_close, [5, 0, 0, 0]),
+        ("close", libc::SYS_close, [1024, 0, 0, 0]),
+        ("munmap", libc::SYS_munmap, [place, page, 0, 0]),
+        ("madvise", libc::SYS_madvise, [place, page, 4, 0]),
+        ("brk", libc::SYS_brk, [0, 0, 0, 0]),
+        ("umask", libc::SYS_umask, [0o22, 0, 0, 0]),
+        ("sched_yield", libc::SYS_sched_yield, [0, 0, 0, 0]),
+        ("poll", libc::SYS_poll, [0, 0, 1, 0]),
+        ("futex", libc::SYS_futex, [room, 1, 1, 0]),
+        ("getrandom", libc::SYS_getrandom, [room, 16, 0, 0]),
+        ("socketpair", libc::SYS_socketpair, [1, 1, 0, room]),
+        ("shutdown", libc::SYS_shutdown, [5, 2, 0, 0]),
+        ("getpid", libc::SYS_getpid, [0, 0, 0, 0]),
+        ("access", libc::SYS_access, [at(c"end"), 0, 0, 0]),
+    ];
+    make(steps);
+}
+
+fn make(steps: &[(&str, i64, [u64; 4])]) {
+    let mut results = [0; 32];
+    for (result, step) in results.iter_mut().zip(steps) {
+        *result = call(step.1, step.2);
+    }
     for ((name, ..), result) in steps.iter().zip(results) {
         println!("{name} {result}");
     }
