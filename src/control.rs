@@ -40,7 +40,7 @@ pub enum Request {
     Users,
     /// Records the calls of the zone's guests, in the form of [`crate::trace::file`], into the
     /// descriptor that the packet carries, until `Untrace`, the end of this connection or the zone's.
-    Trace,
+    Trace(Trace),
     /// Ends that. What was called until now is recorded.
     Untrace,
     /// Has calls of the zone's guests fail by these rules ([`crate::trace::injection`]), until `Uninject`
@@ -68,6 +68,13 @@ pub struct Exec {
     pub is_tty: bool,
     /// Numbers of native calls that the program's are to come to the personality for all that.
     pub trapped: Vec<u32>,
+}
+
+/// How calls are to be recorded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    /// Guests wait for room, and for whoever reads, rather than that a call is missing.
+    pub is_lossless: bool,
 }
 
 /// A publication of a port.

@@ -38,14 +38,16 @@ pub const BELL_AT: u64 = RING_SIZE as u64 / 4;
 pub struct Ring {
     /// Host id of the thread whose it is; 0: nobody's.
     pub owner: AtomicU32,
-    /// Unused.
-    pub pad: AtomicU32,
+    /// Changes when the monitor has read: a thread that waits for room waits for that (futex(2)).
+    pub room: AtomicU32,
     /// Bytes ever written.
     pub written: AtomicU64,
     /// Bytes ever read. Written by the monitor, which believes its own copy only.
     pub read: AtomicU64,
     /// Calls that found no room.
     pub dropped: AtomicU64,
+    /// Not 0 if the thread waits for room.
+    pub waits: AtomicU32,
 }
 
 /// The bytes of a ring.
@@ -73,6 +75,8 @@ pub mod watch {
     pub const RECORDED: u32 = 1;
     /// There are rules by which calls fail: [`injection`](crate::injection).
     pub const INJECTED: u32 = 2;
+    /// A call that finds no room for its record waits for it.
+    pub const LOSSLESS: u32 = 4;
 }
 
 /// Of [`Head::flags`].

@@ -2,6 +2,7 @@
 
 use super::trace::record;
 use super::{complain, create, inject, program};
+use crate::control::Trace;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::terminal::Signals;
@@ -28,6 +29,9 @@ pub(super) struct Args {
     /// Record the calls of the zone's programs into a file, which `zone trace read` shows
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Have programs wait where they call faster than is recorded, rather than miss calls
+    #[arg(long, requires = "trace")]
+    lossless: bool,
     #[command(flatten)]
     inject: inject::Options,
     #[command(flatten)]
@@ -66,7 +70,10 @@ impl Args {
         let result = lifecycle::boot(home, &name).and_then(|outcome| {
             is_booted = outcome == Outcome::Done(());
             let zone = Zone::open(home, &name, "run a program in")?;
-            let recording = self.trace.as_deref().map(|file| record(&zone, file));
+            let how = Trace {
+                is_lossless: self.lossless,
+            };
+            let recording = self.trace.as_deref().map(|file| record(&zone, file, how));
             let recording = recording.transpose()?;
             let program = self.program.with_trapped(self.inject.native());
             let injecting = self.inject.begin(&zone)?;

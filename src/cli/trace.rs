@@ -5,7 +5,7 @@ mod read;
 
 use super::inject;
 use super::program::Level;
-use crate::control::{Reply, Request, Traced};
+use crate::control::{Reply, Request, Trace, Traced};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
 use crate::terminal::{Signals, tell};
@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// Record all calls into a file, for `zone trace read`
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "descriptors", "unsupported"])]
     output: Option<PathBuf>,
+    /// Have programs wait where they call faster than is recorded, rather than miss calls
+    #[arg(long)]
+    lossless: bool,
     /// Which calls: `all` only of programs that were started so (`zone login --level all`)
     #[arg(long, value_enum, default_value_t = Level::Translated)]
     level: Level,
@@ -110,14 +113,17 @@ impl Args {
         }
         self.inject.warn(&zone);
         let injecting = self.inject.begin(&zone)?;
+        let how = Trace {
+            is_lossless: self.lossless,
+        };
         let result = match self.output {
             Some(file) => {
                 let signals = Signals::hold()?;
-                let recording = record(&zone, &file)?;
+                let recording = record(&zone, &file, how)?;
                 tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
                 recording.wait(&signals).map(drop)
             }
-            None => follow(&zone, &shown),
+            None => follow(&zone, &shown, how),
         };
         let injected = injecting.map_or(Ok(()), |injecting| injecting.end());
         result.and(injected).map(|()| 0)
@@ -131,7 +137,7 @@ pub(super) struct Recording<'a> {
 }
 
 /// Has the monitor record all calls into a new file.
-pub(super) fn record<'a>(zone: &'a Zone, file: &Path) -> Result<Recording<'a>> {
+pub(super) fn record<'a>(zone: &'a Zone, file: &Path, how: Trace) -> Result<Recording<'a>> {
     let to = OpenOptions::new()
         .write(true)
         .create(true)
@@ -139,14 +145,14 @@ pub(super) fn record<'a>(zone: &'a Zone, file: &Path) -> Result<Recording<'a>> {
         .mode(0o600)
         .open(file)
         .doing("write", file.display())?;
-    begin(zone, to.as_fd())
+    begin(zone, to.as_fd(), how)
 }
 
-fn begin<'a>(zone: &'a Zone, to: BorrowedFd<'_>) -> Result<Recording<'a>> {
+fn begin<'a>(zone: &'a Zone, to: BorrowedFd<'_>, how: Trace) -> Result<Recording<'a>> {
     let object = || format!("the monitor of zone {}", zone.name());
     let channel = zone.connect("trace")?;
     channel
-        .send(&Request::Trace, &[to])
+        .send(&Request::Trace(how), &[to])
         .doing("ask", object())?;
     match channel.receive::<Reply>().doing("ask", object())? {
         Some((Reply::Ok, _)) => {}
@@ -211,10 +217,10 @@ fn said(traced: &Traced) -> String {
 }
 
 /// Shows calls as they are made.
-fn follow(zone: &Zone, shown: &Shown) -> Result<()> {
+fn follow(zone: &Zone, shown: &Shown, how: Trace) -> Result<()> {
     let signals = Signals::hold()?;
     let (from, to) = pipe2(OFlag::O_CLOEXEC).doing("make", "a pipe")?;
-    let recording = begin(zone, to.as_fd())?;
+    let recording = begin(zone, to.as_fd(), how)?;
     drop(to);
     tell(&format!(
         "zone {}: its calls are shown until Ctrl-C",

@@ -48,7 +48,7 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
                     .map_or(0, |since| since.as_secs()),
             }),
             Request::Exec(exec) => return program(zone, channel, &exec, fds),
-            Request::Trace => return follow(zone, channel, fds),
+            Request::Trace(how) => return follow(zone, channel, how, fds),
             Request::Inject { rules } => return inject(zone, channel, &rules),
             Request::Signal { .. } | Request::Untrace | Request::Uninject => Reply::Error {
                 message: "nothing to do it to; start a program or a trace on this connection first"

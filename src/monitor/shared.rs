@@ -309,6 +309,18 @@ impl Shared {
         self.punch((data + number * RING_SIZE) as u64, RING_SIZE as u64);
     }
 
+    /// Tells the thread that waits for room in a ring, if it does, that the ring was read.
+    pub fn tell_room(&self, number: usize) {
+        let Some(ring) = self.commons().trace.rings.get(number) else {
+            return;
+        };
+        ring.room.fetch_add(1, Ordering::Release);
+        if ring.waits.swap(0, Ordering::SeqCst) != 0 {
+            // SAFETY: futex(2) looks at nothing but the address when it wakes.
+            unsafe { libc::syscall(libc::SYS_futex, ring.room.as_ptr(), libc::FUTEX_WAKE, 1) };
+        }
+    }
+
     /// Waits until guests ring for the monitor to read their rings, but not longer than that, and not
     /// if they have since it looked.
     pub fn wait_for_bell(&self, seen: u32, most: Duration) {

@@ -3,17 +3,18 @@
 //! While anybody does, a word of the tables has guests record their calls, and a thread of its own
 //! reads what they record ([`drain`]) and passes it to everybody in blocks of
 //! [`crate::trace::file`]. Each follower has a thread that writes: who reads slowly, or not at all, makes
-//! nobody else wait, and misses what there was no room for, which is counted.
+//! nobody else wait, and misses what there was no room for, which is counted. But where a follower wants
+//! every call (`--lossless`), the reader waits for it, and guests for the reader.
 
 mod clock;
 mod drain;
 
 use super::shared::Shared;
 use super::zone::Zone;
-use crate::control::{Reply, Request, Traced};
+use crate::control::{Reply, Request, Trace, Traced};
 use crate::trace::{Entry, Start, file};
 use crate::zone::channel::Channel;
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 use drain::Drain;
 use picozone_personality::trace::{flags, watch};
 use std::fs::File;
@@ -57,6 +58,8 @@ struct Follower {
     queue: Sender<Piece>,
     /// It is to get what was called until now, and no more.
     is_leaving: bool,
+    /// It is to miss nothing.
+    is_lossless: bool,
     counts: Traced,
 }
 
@@ -89,6 +92,18 @@ impl Tracing {
         );
     }
 
+    /// Waits for a slow follower that is to miss nothing, but not when the zone ends. Whether it has
+    /// taken the piece, or is gone.
+    fn send_in_time(&self, queue: &Sender<Piece>, mut piece: Piece) -> bool {
+        loop {
+            match queue.send_timeout(piece, PERIOD) {
+                Ok(()) | Err(SendTimeoutError::Disconnected(_)) => return true,
+                Err(SendTimeoutError::Timeout(_)) if self.lock().is_over => return false,
+                Err(SendTimeoutError::Timeout(same)) => piece = same,
+            }
+        }
+    }
+
     fn leave(&self, shared: &Shared, number: u64) {
         let mut followers = self.lock();
         for follower in &mut followers.all {
@@ -98,8 +113,20 @@ impl Tracing {
     }
 }
 
+impl Followers {
+    /// Has guests wait for room if anybody is to miss nothing.
+    fn set_lossless(&self, shared: &Shared) {
+        let watch = &shared.tables().watched_calls;
+        if self.all.iter().any(|one| one.is_lossless) {
+            watch.fetch_or(watch::LOSSLESS, Release);
+        } else {
+            watch.fetch_and(!watch::LOSSLESS, Release);
+        }
+    }
+}
+
 /// Serves a connection that has asked for a trace.
-pub fn follow(zone: &Arc<Zone>, channel: &Channel, fds: Vec<OwnedFd>) {
+pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>) {
     let refuse = |message: &str| {
         let message = message.to_owned();
         let _ = channel.send(&Reply::Error { message }, &[]);
@@ -133,8 +160,10 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, fds: Vec<OwnedFd>) {
             number,
             queue,
             is_leaving: false,
+            is_lossless: how.is_lossless,
             counts: Traced::default(),
         });
+        followers.set_lossless(&zone.shared);
         (number, time)
     };
     let start = Start {
@@ -197,7 +226,7 @@ fn read(zone: &Zone, mut drain: Drain) {
         // All rings once: who leaves gets what was there, not what is being added without end.
         for _ in 0..drain::PASSES {
             let pass = drain.pass(zone, !leaving.is_empty());
-            pass_on(&mut zone.tracing.lock(), &pass.entries);
+            pass_on(&zone.tracing, &pass.entries);
             if !pass.has_more {
                 break;
             }
@@ -207,6 +236,7 @@ fn read(zone: &Zone, mut drain: Drain) {
             .into_iter()
             .partition(|one| leaving.contains(&one.number));
         followers.all = stay;
+        followers.set_lossless(&zone.shared);
         let is_over = followers.all.is_empty();
         if is_over {
             let watch = &zone.shared.tables().watched_calls;
@@ -224,7 +254,7 @@ fn read(zone: &Zone, mut drain: Drain) {
 }
 
 /// Sends entries to all, in blocks.
-fn pass_on(followers: &mut Followers, entries: &[Entry]) {
+fn pass_on(tracing: &Tracing, entries: &[Entry]) {
     let mut rest = entries.iter().peekable();
     while rest.peek().is_some() {
         let (mut content, mut counts) = (Vec::new(), Traced::default());
@@ -241,14 +271,31 @@ fn pass_on(followers: &mut Followers, entries: &[Entry]) {
             }
         }
         let block: Arc<[u8]> = file::block(&content).into();
-        for follower in &mut followers.all {
+        let mut slow = Vec::new();
+        for follower in &mut tracing.lock().all {
             let known = &mut follower.counts;
             known.dropped = known.dropped.saturating_add(counts.dropped);
             match follower.queue.try_send(Piece::Block(Arc::clone(&block))) {
                 Ok(()) => known.calls += counts.calls,
+                Err(TrySendError::Full(piece)) if follower.is_lossless => {
+                    slow.push((follower.number, follower.queue.clone(), piece));
+                }
                 Err(TrySendError::Full(_)) => known.skipped += counts.calls,
                 // It has failed to write, and says so itself.
                 Err(TrySendError::Disconnected(_)) => {}
+            }
+        }
+        for (number, queue, piece) in slow {
+            let is_sent = tracing.send_in_time(&queue, piece);
+            let mut followers = tracing.lock();
+            let mut all = followers.all.iter_mut();
+            if let Some(follower) = all.find(|one| one.number == number) {
+                let known = &mut follower.counts;
+                if is_sent {
+                    known.calls += counts.calls;
+                } else {
+                    known.skipped += counts.calls;
+                }
             }
         }
     }

@@ -16,6 +16,8 @@ in_each_role!(
     a_running_program_is_followed_and_left,
     lines_are_those_of_strace,
     what_finds_no_room_is_counted,
+    nothing_is_lost_where_programs_wait,
+    a_wait_for_room_ends_with_the_monitor,
     a_guest_that_forges_records_harms_nobody,
     a_trace_ends_with_its_zone,
     what_a_killed_monitor_has_written_can_be_read,
@@ -59,8 +61,13 @@ fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
 
 /// A trace of a zone into a file, which has begun.
 fn trace(zone: &Zone, file: &Path) -> Running {
+    trace_with(zone, file, &[])
+}
+
+fn trace_with(zone: &Zone, file: &Path, words: &[&str]) -> Running {
     let file = file.to_str().expect("text");
-    let running = zone.home().start(&["trace", zone.name(), "-o", file]);
+    let words = [&["trace", zone.name(), "-o", file], words].concat();
+    let running = zone.home().start(&words);
     if file != "/dev/null" {
         eventually("the trace begins", || {
             (fs::metadata(file).ok()?.len() > 12).then_some(())
@@ -312,31 +319,54 @@ fn lines_are_those_of_strace(home: &Home) {
     assert_eq!(ours, theirs);
 }
 
+/// A guest that is about to ask for its pid again and again.
+struct Flood {
+    guest: Running,
+    work: PathBuf,
+}
+
+fn flood(zone: &Zone, count: u64) -> Flood {
+    let script = format!("cd /w; exec /recorded flood {count}");
+    let guest = harness::start(&mut zone.command(&["sh", "-c", &script]));
+    let flood = Flood {
+        guest,
+        work: zone.root().join("w"),
+    };
+    flood.has_said("ready");
+    flood
+}
+
+impl Flood {
+    fn has_said(&self, what: &str) {
+        eventually(what, || {
+            let said = fs::read_to_string(self.work.join("said")).ok()?;
+            said.lines().any(|line| line == what).then_some(())
+        });
+    }
+
+    fn go(&self) {
+        let go = fs::OpenOptions::new()
+            .write(true)
+            .open(self.work.join("go"));
+        go.expect("it is there")
+            .write_all(b"go\n")
+            .expect("written");
+    }
+}
+
 /// While nobody reads the rings they overflow: all calls are recorded, or counted as not.
 fn what_finds_no_room_is_counted(home: &Home) {
     const CALLS: u64 = 20_000;
     let zone = boot(home, "z");
     let file = home.dir().join("out.zt");
     let running = trace(&zone, &file);
-    let script = format!("cd /w; exec /recorded flood {CALLS}");
-    let guest = harness::start(&mut zone.command(&["sh", "-c", &script]));
-    let work = zone.root().join("w");
-    let has_said = |what: &str| {
-        eventually(what, || {
-            let said = fs::read_to_string(work.join("said")).ok()?;
-            said.lines().any(|line| line == what).then_some(())
-        });
-    };
-    has_said("ready");
+    let flood = flood(&zone, CALLS);
     let monitor = Pid::from_raw(zone.monitor());
     kill(monitor, Signal::SIGSTOP).expect("it runs");
-    let go = fs::OpenOptions::new().write(true).open(work.join("go"));
-    go.expect("it is there")
-        .write_all(b"go\n")
-        .expect("written");
-    has_said("done");
+    flood.go();
+    flood.has_said("done");
     kill(monitor, Signal::SIGCONT).expect("it runs");
-    guest.wait(LIMIT).ok();
+    flood.guest.wait(LIMIT).ok();
     let said = end(running);
     let lines = read(home, &file, &[]);
     let pids = lines
@@ -350,6 +380,60 @@ fn what_finds_no_room_is_counted(home: &Home) {
     let all = recorded + dropped;
     assert!((CALLS..CALLS + 200).contains(&all), "{recorded} {dropped}");
     assert!(said.contains(&format!(", {dropped} were not")), "{said}");
+}
+
+/// As many calls as a thread can make, and while the monitor reads none.
+fn nothing_is_lost_where_programs_wait(home: &Home) {
+    const CALLS: u64 = 1_000_000;
+    let zone = boot(home, "z");
+    let count = CALLS.to_string();
+    let words = ["run", "z", "--trace=/dev/null", "--lossless", "--"];
+    let output = home.zone(&[&words[..], &["/recorded", "pids", &count]].concat());
+    assert_eq!(output.status, 0, "{output:?}");
+    assert!(!output.stderr.contains("not"), "{output:?}");
+    let said = output.stderr.split_whitespace();
+    let recorded = said.filter_map(|word| word.parse::<u64>().ok()).next();
+    assert!(recorded >= Some(CALLS), "{output:?}");
+
+    const FEWER: u64 = 20_000;
+    let file = home.dir().join("out.zt");
+    let running = trace_with(&zone, &file, &["--lossless"]);
+    let flood = flood(&zone, FEWER);
+    let monitor = Pid::from_raw(zone.monitor());
+    kill(monitor, Signal::SIGSTOP).expect("it runs");
+    flood.go();
+    // There is no room for many more.
+    flood.has_said("2000");
+    kill(monitor, Signal::SIGCONT).expect("it runs");
+    flood.has_said("done");
+    flood.guest.wait(LIMIT).ok();
+    let said = end(running);
+    assert!(!said.contains("not"), "{said}");
+    let lines = read(home, &file, &["-e", "call = getpid and comm = recorded"]);
+    assert!(lines.iter().all(|line| line["type"] != "dropped"));
+    let recorded = lines.iter().filter(|line| line["call"] == "getpid").count() as u64;
+    // The guest may have asked for its pid before.
+    assert!((FEWER..FEWER + 200).contains(&recorded), "{recorded}");
+}
+
+/// A guest that waits for a monitor which is gone would never end, nor would its zone.
+fn a_wait_for_room_ends_with_the_monitor(home: &Home) {
+    let zone = boot(home, "z");
+    let running = trace_with(&zone, &home.dir().join("out.zt"), &["--lossless"]);
+    let flood = flood(&zone, 1_000_000);
+    let monitor = Pid::from_raw(zone.monitor());
+    kill(monitor, Signal::SIGSTOP).expect("it runs");
+    flood.go();
+    // There is no room for many more.
+    flood.has_said("2000");
+    kill(monitor, Signal::SIGKILL).expect("it runs");
+    assert_ne!(flood.guest.wait(LIMIT).status, 0);
+    assert_ne!(running.wait(LIMIT).status, 0);
+    eventually("the zone is gone", || {
+        ["installed", "down"]
+            .contains(&home.state("z").as_str())
+            .then_some(())
+    });
 }
 
 fn a_guest_that_forges_records_harms_nobody(home: &Home) {

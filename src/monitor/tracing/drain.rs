@@ -163,6 +163,7 @@ impl Drain {
         };
         seen.read = written;
         ring.read.store(written, Release);
+        zone.shared.tell_room(number);
         let mut is_garbled = length.is_none();
         for record in records(&bytes) {
             let Ok(record) = record else {

@@ -10,12 +10,12 @@
 //! Nobody who is not traced comes here: [`dispatch::result_of`](crate::dispatch::result_of) looks at one
 //! word of the tables, and [`watched`](crate::watched) at what it says.
 
-use crate::arch::{self, syscall2, syscall3};
+use crate::arch::{self, syscall2, syscall3, syscall4};
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use core::ffi::CStr;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use linux_raw_sys::general::{__NR_futex, __NR_prctl, FUTEX_WAKE};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use linux_raw_sys::general::{__NR_futex, __NR_prctl, FUTEX_WAIT, FUTEX_WAKE};
 use linux_raw_sys::prctl::PR_GET_NAME;
 use picozone_fsmap::Mounts;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
@@ -293,10 +293,12 @@ fn open(thread: &mut Thread) -> bool {
     } else {
         0
     };
-    let used = written.wrapping_sub(ring.read.load(Acquire));
-    if used > size || size - used < padding + RECORD_MAX as u64 {
+    let has_room = || {
+        let used = written.wrapping_sub(ring.read.load(Acquire));
+        used <= size && size - used >= padding + RECORD_MAX as u64
+    };
+    if !has_room() && !wait_for(ring, has_room) {
         ring.dropped.fetch_add(1, Relaxed);
-        wake();
         return false;
     }
     let record = &mut thread.record;
@@ -312,6 +314,29 @@ fn open(thread: &mut Thread) -> bool {
         record.name();
     }
     true
+}
+
+/// Wakes the monitor, and waits until there is room if that is wanted. Whether there is.
+///
+/// A trace that ends takes the bit away that says so, and a monitor that ends takes the zone along: what
+/// is looked at from time to time is the bit.
+#[cold]
+fn wait_for(ring: &Ring, has_room: impl Fn() -> bool) -> bool {
+    /// Longest time between two looks, in nanoseconds.
+    const PERIOD: u64 = 50_000_000;
+    loop {
+        let seen = ring.room.load(Acquire);
+        ring.waits.store(1, SeqCst);
+        wake();
+        let is_there = has_room();
+        if is_there || tables().watched_calls.load(Relaxed) & watch::LOSSLESS == 0 {
+            ring.waits.store(0, Relaxed);
+            return is_there;
+        }
+        let (at, period) = (core::ptr::from_ref(&ring.room) as u64, [0, PERIOD]);
+        let (wait, most) = (u64::from(FUTEX_WAIT), period.as_ptr() as u64);
+        unsafe { syscall4(__NR_futex, at, wait, seen.into(), most) };
+    }
 }
 
 fn wake() {

@@ -1,8 +1,8 @@
 //! A guest whose calls are recorded.
 //!
 //! `recorded calls` makes calls between two that name `begin` and `end`, and prints name and result
-//! word of each; `recorded natives` makes others. `recorded flood N` writes `ready` to the file `said`, waits for a line in the FIFO `go`,
-//! asks N times for its pid, and writes `done`. All work in the current directory.
+//! word of each; `recorded natives` makes others. `recorded pids N` asks N times for its pid; `recorded flood N` writes `ready` to the file `said`, waits for a line in the FIFO `go`,
+//! asks N times for its pid, which it tells after each thousand, and writes `done`. All work in the current directory.
 #![expect(
     clippy::undocumented_unsafe_blocks,
     clippy::cast_sign_loss,
@@ -18,8 +18,9 @@ fn main() {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["calls"] => calls(),
         ["natives"] => natives(),
+        ["pids", count] => pids(count.parse().expect("a number")),
         ["flood", count] => flood(count.parse().expect("a number")),
-        _ => panic!("usage: recorded calls | recorded natives | recorded flood N"),
+        _ => panic!("usage: recorded calls | natives | pids N | flood N"),
     }
 }
 
@@ -123,6 +124,12 @@ fn make(steps: &[(&str, i64, [u64; 4])]) {
     }
 }
 
+fn pids(count: u32) {
+    for _ in 0..count {
+        call(libc::SYS_getpid, [0; 4]);
+    }
+}
+
 fn flood(count: u32) {
     let made = unsafe { libc::mkfifo(c"go".as_ptr(), 0o666) };
     assert_eq!(made, 0);
@@ -133,8 +140,10 @@ fn flood(count: u32) {
     said.write_all(b"ready\n").expect("written");
     let mut line = String::new();
     go.read_line(&mut line).expect("a line");
-    for _ in 0..count {
-        call(libc::SYS_getpid, [0; 4]);
+    for thousand in 1..=count / 1000 {
+        pids(1000);
+        let line = format!("{}\n", 1000 * thousand);
+        said.write_all(line.as_bytes()).expect("written");
     }
     said.write_all(b"done\n").expect("written");
 }
