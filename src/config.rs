@@ -42,6 +42,9 @@ pub struct Config {
     /// How calls that need translation reach the personality.
     #[serde(default, skip_serializing_if = "Trap::is_signal")]
     pub trap: Trap,
+    /// Whether its programs' last calls are kept at any time: the flight recorder.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flight: bool,
     /// The zone's users as ids of the host.
     #[serde(default, skip_serializing_if = "Users::is_usual")]
     pub users: Users,
@@ -471,6 +474,7 @@ mod tests {
             origin: None,
             rewrite: true,
             trap: Trap::Signal,
+            flight: false,
             users: Users::default(),
             binds: vec![Bind {
                 host: "/srv/a".into(),

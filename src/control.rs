@@ -75,6 +75,8 @@ pub struct Exec {
 pub struct Trace {
     /// Guests wait for room, and for whoever reads, rather than that a call is missing.
     pub is_lossless: bool,
+    /// What was called last, in so many milliseconds, of a zone that keeps it, and no more.
+    pub last_ms: Option<u64>,
 }
 
 /// A publication of a port.

@@ -8,7 +8,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// How many threads of a zone can be recorded at one time.
 pub const RINGS: usize = 1024;
@@ -48,6 +48,9 @@ pub struct Ring {
     pub dropped: AtomicU64,
     /// Not 0 if the thread waits for room.
     pub waits: AtomicU32,
+    /// Where the oldest record begins that is still whole, if [`watch::FLIGHT`] says that this is kept:
+    /// records follow each other from there up to `written`, whoever wrote them.
+    pub oldest: AtomicU64,
 }
 
 /// The bytes of a ring.
@@ -77,6 +80,8 @@ pub mod watch {
     pub const INJECTED: u32 = 2;
     /// A call that finds no room for its record waits for it.
     pub const LOSSLESS: u32 = 4;
+    /// Calls are recorded whether or not anybody follows, over older ones where nobody does.
+    pub const FLIGHT: u32 = 8;
 }
 
 /// Of [`Head::flags`].
@@ -93,6 +98,29 @@ pub mod flags {
     pub const BY_SIGNAL: u32 = 16;
     /// A rule had a say in what became of the call: see [`injection`](crate::injection).
     pub const INJECTED: u32 = 32;
+}
+
+/// The longest step from one record to the next, and so how far apart `oldest` and `written` may be.
+const LONGEST: u64 = RING_SIZE as u64;
+
+impl Ring {
+    /// Where the oldest record that stays begins if so many bytes are written from `written` on.
+    /// `length_at` reads the first half of a word at a position.
+    pub fn oldest_after(&self, written: u64, size: u64, length_at: impl Fn(u64) -> u32) -> u64 {
+        let mut oldest = self.oldest.load(Ordering::Relaxed) & !7;
+        // Others may have written anything there.
+        if written.wrapping_sub(oldest) > LONGEST {
+            return written;
+        }
+        while written.wrapping_sub(oldest) + size > LONGEST {
+            let length = u64::from(length_at(oldest));
+            if length == 0 || length % 8 != 0 || length > written.wrapping_sub(oldest) {
+                return written;
+            }
+            oldest = oldest.wrapping_add(length);
+        }
+        oldest
+    }
 }
 
 /// In [`Head::nr`]: no record, only padding.
@@ -327,6 +355,32 @@ mod tests {
         assert_eq!(of[0].bytes, b"/etc\0");
         assert_eq!(of[1].head, pid);
         assert_eq!(of.len(), 2);
+    }
+
+    #[test]
+    fn the_oldest_record_goes_first() {
+        let ring = Ring {
+            owner: 0.into(),
+            room: 0.into(),
+            written: 0.into(),
+            read: 0.into(),
+            dropped: 0.into(),
+            waits: 0.into(),
+            oldest: 1000.into(),
+        };
+        let size = RING_SIZE as u64;
+        let of = |written, more, length| ring.oldest_after(written, more, |_| length);
+        assert_eq!(of(1000, size, 8), 1000);
+        assert_eq!(of(2000, size - 1000, 8), 1000);
+        assert_eq!(of(2000, size - 999, 8), 1008);
+        assert_eq!(of(1000 + size, 20_000, 96), 1000 + 96 * 209);
+        // What is garbled is left behind.
+        for length in [0, 4, 100, u32::MAX] {
+            assert_eq!(of(1000 + size, 8, length), 1000 + size, "{length}");
+        }
+        for written in [0, 999, 1001 + size, u64::MAX] {
+            assert_eq!(of(written, 8, 96), written);
+        }
     }
 
     #[test]

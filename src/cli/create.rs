@@ -49,6 +49,9 @@ pub(super) struct Options {
     /// How system calls that need translation are delivered, where their site is not rewritten
     #[arg(long, value_name = "HOW", default_value = "signal")]
     trap: Trap,
+    /// Keep the last calls of the zone's programs at any time, for `zone trace NAME --last 10s`
+    #[arg(long)]
+    flight: bool,
     /// Show a directory of the host in the zone, read-only unless :rw is given
     #[arg(long, value_name = "HOST:ZONE[:ro|rw]")]
     bind: Vec<Bind>,
@@ -101,6 +104,7 @@ impl Options {
             origin,
             rewrite: self.rewrite,
             trap: self.trap,
+            flight: self.flight,
             binds: self.bind,
             cows: self.cow,
             publications: self.publish,

@@ -51,6 +51,9 @@ pub(super) struct Args {
     /// Have programs wait where they call faster than is recorded, rather than miss calls
     #[arg(long)]
     lossless: bool,
+    /// Show what was called last, of a zone that keeps it (`zone create --flight`)
+    #[arg(long, value_name = "TIME", value_parser = last, conflicts_with_all = ["lossless", "rules"])]
+    last: Option<u64>,
     /// Which calls: `all` only of programs that were started so (`zone login --level all`)
     #[arg(long, value_enum, default_value_t = Level::Translated)]
     level: Level,
@@ -81,6 +84,22 @@ enum Recorded {
         /// The trace
         file: PathBuf,
     },
+}
+
+/// A time as 10s, in milliseconds.
+fn last(text: &str) -> Result<u64, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit());
+    let (digits, unit) = text.split_at(end.unwrap_or(text.len()));
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a time is a number with ms, s, m or h, as 10s".to_owned()),
+    };
+    let number: Option<u64> = digits.parse().ok();
+    let all = number.and_then(|number| number.checked_mul(factor));
+    all.ok_or_else(|| "a time is a number with ms, s, m or h, as 10s".to_owned())
 }
 
 impl Args {
@@ -115,12 +134,15 @@ impl Args {
         let injecting = self.inject.begin(&zone)?;
         let how = Trace {
             is_lossless: self.lossless,
+            last_ms: self.last,
         };
         let result = match self.output {
             Some(file) => {
                 let signals = Signals::hold()?;
                 let recording = record(&zone, &file, how)?;
-                tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
+                if self.last.is_none() {
+                    tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
+                }
                 recording.wait(&signals).map(drop)
             }
             None => follow(&zone, &shown, how),
@@ -222,10 +244,12 @@ fn follow(zone: &Zone, shown: &Shown, how: Trace) -> Result<()> {
     let (from, to) = pipe2(OFlag::O_CLOEXEC).doing("make", "a pipe")?;
     let recording = begin(zone, to.as_fd(), how)?;
     drop(to);
-    tell(&format!(
-        "zone {}: its calls are shown until Ctrl-C",
-        zone.name()
-    ));
+    if how.last_ms.is_none() {
+        tell(&format!(
+            "zone {}: its calls are shown until Ctrl-C",
+            zone.name()
+        ));
+    }
     std::thread::scope(|scope| {
         let shower = scope.spawn(|| {
             let result = shown.show(File::from(from));

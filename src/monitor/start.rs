@@ -149,6 +149,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         &run_dir,
         &boot.config.publications,
     )?;
+    let mut tracing = Tracing::default();
+    if boot.config.flight {
+        tracing.fly(&shared);
+    }
     let zone = Arc::new(Zone {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
@@ -174,7 +178,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         refusals: Refusals::default(),
-        tracing: Tracing::default(),
+        tracing,
         injecting: Injecting::default(),
         booted: SystemTime::now(),
     });

@@ -8,12 +8,14 @@
 
 mod clock;
 mod drain;
+mod flight;
 
 use super::shared::Shared;
 use super::zone::Zone;
 use crate::control::{Reply, Request, Trace, Traced};
 use crate::trace::{Entry, Start, file};
 use crate::zone::channel::Channel;
+use clock::Clock;
 use crossbeam::channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 use drain::Drain;
 use picozone_personality::trace::{flags, watch};
@@ -36,6 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Those who follow.
 #[derive(Default)]
 pub struct Tracing {
+    /// Since when all calls are kept, if they are.
+    flight: Option<Clock>,
     followers: Mutex<Followers>,
     changed: Condvar,
 }
@@ -71,10 +75,22 @@ enum Piece {
 }
 
 impl Tracing {
+    /// Has calls be kept from now on, whether or not anybody follows.
+    pub fn fly(&mut self, shared: &Shared) {
+        self.flight = Some(Clock::start());
+        let watch = &shared.tables().watched_calls;
+        watch.fetch_or(watch::FLIGHT, Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Followers> {
         self.followers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether that is so.
+    fn is_flying(&self) -> bool {
+        self.flight.is_some()
     }
 
     /// The end of the zone: all get what was called.
@@ -134,6 +150,9 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>
     let Ok([to]) = <[OwnedFd; 1]>::try_from(fds) else {
         return refuse("the request carries no descriptor to write to");
     };
+    if let Some(last) = how.last_ms.map(Duration::from_millis) {
+        return flight::show(zone, channel, to, last);
+    }
     let (queue, pieces) = bounded(QUEUE);
     let (number, time) = {
         let mut followers = zone.tracing.lock();
@@ -239,10 +258,13 @@ fn read(zone: &Zone, mut drain: Drain) {
         followers.set_lossless(&zone.shared);
         let is_over = followers.all.is_empty();
         if is_over {
+            followers.started = None;
             let watch = &zone.shared.tables().watched_calls;
             watch.fetch_and(!watch::RECORDED, Release);
-            followers.started = None;
-            drain::release(zone);
+            // What is kept at any time is nobody's to give back.
+            if !zone.tracing.is_flying() {
+                drain::release(zone);
+            }
         }
         drop(followers);
         dismiss(gone);
@@ -253,24 +275,30 @@ fn read(zone: &Zone, mut drain: Drain) {
     }
 }
 
+/// A block of the next entries, and what they count.
+fn block_of<'e>(rest: &mut impl Iterator<Item = &'e Entry>) -> (Vec<u8>, Traced) {
+    let (mut content, mut counts) = (Vec::new(), Traced::default());
+    while content.len() < BLOCK
+        && let Some(entry) = rest.next()
+    {
+        entry.put(&mut content);
+        match entry {
+            Entry::Call(call) if call.flags & flags::ENDED == 0 => counts.calls += 1,
+            Entry::Dropped { count, .. } => {
+                counts.dropped = counts.dropped.saturating_add(*count);
+            }
+            Entry::Call(_) | Entry::Garbled { .. } | Entry::End { .. } => {}
+        }
+    }
+    (file::block(&content), counts)
+}
+
 /// Sends entries to all, in blocks.
 fn pass_on(tracing: &Tracing, entries: &[Entry]) {
     let mut rest = entries.iter().peekable();
     while rest.peek().is_some() {
-        let (mut content, mut counts) = (Vec::new(), Traced::default());
-        while content.len() < BLOCK
-            && let Some(entry) = rest.next()
-        {
-            entry.put(&mut content);
-            match entry {
-                Entry::Call(call) if call.flags & flags::ENDED == 0 => counts.calls += 1,
-                Entry::Dropped { count, .. } => {
-                    counts.dropped = counts.dropped.saturating_add(*count);
-                }
-                Entry::Call(_) | Entry::Garbled { .. } | Entry::End { .. } => {}
-            }
-        }
-        let block: Arc<[u8]> = file::block(&content).into();
+        let (block, counts) = block_of(&mut rest);
+        let block: Arc<[u8]> = block.into();
         let mut slow = Vec::new();
         for follower in &mut tracing.lock().all {
             let known = &mut follower.counts;

@@ -159,6 +159,7 @@ mod tests {
             origin: None,
             rewrite: false,
             trap: crate::config::Trap::Signal,
+            flight: false,
             users: crate::config::Users::default(),
             binds: vec![],
             mounts: vec![],

@@ -69,6 +69,7 @@ fn host() -> Host {
         origin: None,
         rewrite: false,
         trap: crate::config::Trap::Signal,
+        flight: false,
         users: crate::config::Users::default(),
         binds: vec![],
         mounts: vec![],

@@ -50,6 +50,8 @@ pub struct Wanted {
     pub rewrite: Option<bool>,
     /// How calls reach its personality.
     pub trap: Trap,
+    /// Whether its programs' last calls are kept.
+    pub flight: bool,
     /// Directories of the host.
     pub binds: Vec<Bind>,
     /// Directories of the host that it changes for itself.
@@ -67,6 +69,7 @@ impl Wanted {
             origin: self.origin.clone(),
             rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
+            flight: self.flight,
             users: Users::default(),
             binds: self.binds.clone(),
             mounts: self.cows.iter().cloned().map(Mount::Cow).collect(),

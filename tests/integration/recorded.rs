@@ -18,6 +18,7 @@ in_each_role!(
     what_finds_no_room_is_counted,
     nothing_is_lost_where_programs_wait,
     a_wait_for_room_ends_with_the_monitor,
+    the_last_calls_are_kept_at_any_time,
     a_guest_that_forges_records_harms_nobody,
     a_trace_ends_with_its_zone,
     what_a_killed_monitor_has_written_can_be_read,
@@ -53,7 +54,10 @@ fn text_of(call: &Value) -> &str {
 
 /// A zone with the guest in its `/w`.
 fn boot<'a>(home: &'a Home, name: &str) -> Zone<'a> {
-    let zone = home.boot(name);
+    with_guest(home.boot(name))
+}
+
+fn with_guest(zone: Zone<'_>) -> Zone<'_> {
     harness::copy_program(&harness::guest("recorded"), &zone.root().join("recorded"));
     zone.sh("mkdir /w");
     zone
@@ -434,6 +438,60 @@ fn a_wait_for_room_ends_with_the_monitor(home: &Home) {
             .contains(&home.state("z").as_str())
             .then_some(())
     });
+}
+
+/// Of a zone that nobody followed, whose programs have ended.
+fn the_last_calls_are_kept_at_any_time(home: &Home) {
+    home.create_with("z", &["--flight"]);
+    let zone = with_guest(home.started("z"));
+    let made = said(&zone.run(&["sh", "-c", "cd /w; exec /recorded calls"]).ok());
+    let file = home.dir().join("out.zt");
+    let name = file.to_str().expect("text");
+    let last = || {
+        home.zone(&["trace", "z", "--last", "1h", "-o", name]).ok();
+        let lines = read(home, &file, &[]);
+        assert_eq!(lines.last().expect("an end")["whole"], true);
+        calls_of(&lines, "recorded")
+    };
+    // A look takes nothing away.
+    for _ in 0..2 {
+        let calls = between(last()).into_iter().map(|call| {
+            let name = call["call"].as_str().expect("a name").to_owned();
+            (name, call["result"].as_i64().expect("it ended"))
+        });
+        assert_eq!(calls.collect::<Vec<_>>(), made);
+    }
+    // Who follows gets what comes, as ever.
+    let words = ["run", "z", "--trace=/dev/null", "--lossless", "--"];
+    let words = [&words[..], &["/recorded", "pids", "20000"]].concat();
+    let output = home.zone(&words);
+    assert!(
+        output.status == 0 && !output.stderr.contains("not"),
+        "{output:?}"
+    );
+    // More than there is room for: the last are there, one after the other.
+    zone.run(&["/recorded", "pids", "20000"]).ok();
+    let calls = last();
+    let process = &calls.last().expect("a call")["pid"];
+    let pids = calls.iter().filter(|call| &call["pid"] == process);
+    let pids = pids.filter(|call| call["call"] == "getpid").count();
+    assert!((1000..20_000).contains(&pids), "{pids}");
+    let shown = home.zone(&["trace", "z", "--last", "1h", "-e", "call = getpid"]);
+    assert!(shown.ok().contains("recorded] getpid() = "));
+
+    let place = zone.root().join("hostile_trace");
+    harness::copy_program(&harness::guest("hostile_trace"), &place);
+    assert_eq!(zone.run(&["/hostile_trace", "100000"]).ok(), "still runs\n");
+    last();
+    assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+    let other = home.boot("other");
+    let refused = home
+        .zone(&["trace", other.name(), "--last", "10s"])
+        .fails(125);
+    assert!(
+        refused.contains("zone config other set flight=true"),
+        "{refused}"
+    );
 }
 
 fn a_guest_that_forges_records_harms_nobody(home: &Home) {

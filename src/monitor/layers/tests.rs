@@ -84,6 +84,7 @@ impl Host {
             origin: None,
             rewrite: true,
             trap: Trap::Signal,
+            flight: false,
             users: Users::default(),
             binds: vec![],
             mounts: vec![Mount::Cow(self.cow())],

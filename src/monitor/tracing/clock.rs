@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Since when both are watched.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Clock {
     ticks: u64,
     monotonic: Instant,
@@ -79,6 +79,19 @@ impl Rate {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// The time so long before the rate's own.
+    #[must_use]
+    pub fn before_now(&self, duration: Duration) -> u64 {
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it lies far below 2^53, and the cast keeps to what there is"
+        )]
+        let ticks = (duration.as_nanos() as f64 / self.nanoseconds_per_tick) as u64;
+        self.now.saturating_sub(ticks)
     }
 
     fn nanoseconds(&self, ticks: u64) -> u64 {

@@ -21,6 +21,7 @@ use picozone_personality::trace::{
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::fence;
 use std::time::{Duration, Instant};
 
 /// Most bytes that are read before what they say is passed on.
@@ -88,6 +89,59 @@ impl Drain {
             swept: Instant::now(),
             first: 0,
         }
+    }
+
+    /// For what was recorded before, dated by a clock that was started then.
+    pub fn of_the_past(clock: Clock) -> Self {
+        Self {
+            clock,
+            seen: Vec::new(),
+            lost: 0,
+            names: HashMap::new(),
+            held: Vec::new(),
+            swept: Instant::now(),
+            first: 0,
+        }
+    }
+
+    /// All that the rings still hold of what ended since then, in the order in which calls ended, and
+    /// the time of that look. Nothing is taken from them.
+    pub fn past(&mut self, zone: &Zone, last: Duration) -> Vec<Entry> {
+        let rate = self.clock.rate();
+        let since = rate.before_now(last);
+        let rings = &zone.shared.commons().trace;
+        let end = usize::try_from(rings.end.load(Acquire)).unwrap_or(RINGS);
+        let mut found = Vec::new();
+        for (number, ring) in rings.rings.iter().enumerate().take(end) {
+            let oldest = ring.oldest.load(Acquire) & !7;
+            let length = usize::try_from(written(ring).wrapping_sub(oldest)).unwrap_or(usize::MAX);
+            if length > RING_SIZE {
+                let host_tid = HostPid(ring.owner.load(Relaxed));
+                found.push((rate.now(), Entry::Garbled { host_tid }));
+                continue;
+            }
+            let bytes = zone.shared.read_ring(number, oldest, length);
+            fence(Acquire);
+            // What was written over meanwhile.
+            let gone = (ring.oldest.load(Relaxed) & !7).wrapping_sub(oldest);
+            let gone = usize::try_from(gone).unwrap_or(usize::MAX);
+            let whole = bytes.get(gone..).unwrap_or(&[]);
+            let told = || records(whole).map_while(Result::ok);
+            told().for_each(|record| self.learn(&record));
+            let mut latest = 0;
+            for record in told() {
+                let head = record.head;
+                let ended = if head.end == 0 { head.begin } else { head.end };
+                latest = ended.clamp(latest, rate.now().max(latest));
+                // Its name is learned in any case.
+                let call = self.call(zone, &record, &rate);
+                if latest >= since {
+                    found.push((latest, Entry::Call(call)));
+                }
+            }
+        }
+        found.sort_by_key(|(end, _)| *end);
+        found.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// When it began, in nanoseconds since 1970.
@@ -221,6 +275,21 @@ impl Drain {
         }
     }
 
+    /// Notes the name of a thread that was told later than what is about to be read.
+    fn learn(&mut self, record: &Record<'_>) {
+        if let Some(told) = parts(record.rest).find(|part| part.head.kind == kind::NAME)
+            && self.names.len() < NAMES_MAX
+        {
+            let name = || {
+                (
+                    String::from_utf8_lossy(told.bytes).into_owned(),
+                    Instant::now(),
+                )
+            };
+            self.names.entry(record.head.host_tid).or_insert_with(name);
+        }
+    }
+
     /// The thread's name: as it says itself where it begins to tell, then as the kernel does.
     fn name(&mut self, zone: &Zone, record: &Record<'_>) -> String {
         let tid = HostPid(record.head.host_tid);
@@ -258,7 +327,7 @@ impl Drain {
             if owner != 0 && owner < i32::MAX.cast_unsigned() && is_gone() {
                 // What it has told last is read first.
                 if written(ring) == seen.read {
-                    if number >= WARM {
+                    if number >= WARM && !zone.tracing.is_flying() {
                         zone.shared.forget_ring(number);
                     }
                     let _ = ring.owner.compare_exchange(owner, 0, Release, Relaxed);

@@ -15,7 +15,8 @@ use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use linux_raw_sys::general::{__NR_futex, __NR_prctl, FUTEX_WAIT, FUTEX_WAKE};
+use core::sync::atomic::fence;
+use linux_raw_sys::general::{__NR_futex, __NR_kill, __NR_prctl, FUTEX_WAIT, FUTEX_WAKE};
 use linux_raw_sys::prctl::PR_GET_NAME;
 use picozone_fsmap::Mounts;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
@@ -241,6 +242,9 @@ impl Record {
     }
 }
 
+/// How many rings a new thread looks at, whether their threads are gone, before it takes a fresh one.
+const LOOKED_AT: usize = 4;
+
 /// A thread's ring: the one that it has, or one that it claims.
 fn ring_of(thread: &mut Thread) -> Option<(&'static Ring, u64)> {
     let all = &commons().trace;
@@ -265,9 +269,29 @@ fn ring_of(thread: &mut Thread) -> Option<(&'static Ring, u64)> {
             owner.load(Relaxed) == 0 && owner.compare_exchange(0, own, Acquire, Relaxed).is_ok()
         })
     };
-    let number = (0..end.min(RINGS))
+    // Where nobody reads, nobody else takes rings from threads that are gone.
+    let is_left = |number: &usize| {
+        let owner = place(*number).map_or(0, |(ring, _)| ring.owner.load(Relaxed));
+        let gone = || unsafe { syscall2(__NR_kill, owner.into(), 0) } < 0;
+        owner != 0
+            && gone()
+            && place(*number).is_some_and(|(ring, _)| {
+                let taken = ring.owner.compare_exchange(owner, own, Acquire, Relaxed);
+                taken.is_ok()
+            })
+    };
+    let end = end.min(RINGS);
+    let number = (0..end)
         .find(is_own)
-        .or_else(|| (0..RINGS).find(claims));
+        .or_else(|| (0..end).find(claims))
+        .or_else(|| {
+            let is_flight = tables().watched_calls.load(Relaxed) & watch::FLIGHT != 0;
+            let first = own as usize % end.max(1);
+            let looked_at = if is_flight { LOOKED_AT } else { 0 };
+            let mut some = (first..end).chain(0..first).take(looked_at);
+            some.find(is_left)
+        })
+        .or_else(|| (end..RINGS).find(claims));
     let Some(number) = number else {
         all.lost.fetch_add(1, Relaxed);
         return None;
@@ -297,9 +321,17 @@ fn open(thread: &mut Thread) -> bool {
         let used = written.wrapping_sub(ring.read.load(Acquire));
         used <= size && size - used >= padding + RECORD_MAX as u64
     };
-    if !has_room() && !wait_for(ring, has_room) {
+    let watch = tables().watched_calls.load(Relaxed);
+    if watch & watch::RECORDED != 0 && !has_room() && !wait_for(ring, has_room) {
         ring.dropped.fetch_add(1, Relaxed);
         return false;
+    }
+    if watch & watch::FLIGHT != 0 {
+        let length_at = |at: u64| unsafe { ((data + at % size) as *const u32).read_volatile() };
+        let oldest = ring.oldest_after(written, padding + RECORD_MAX as u64, length_at);
+        ring.oldest.store(oldest, Relaxed);
+        // Who copies the ring sees by it what is about to be written over.
+        fence(Release);
     }
     let record = &mut thread.record;
     record.start = data + at;
@@ -307,6 +339,8 @@ fn open(thread: &mut Thread) -> bool {
         unsafe { (record.start as *mut [u32; 2]).write([padding as u32, PADDING]) };
         ring.written.store(written.wrapping_add(padding), Release);
         record.start = data;
+        // The record that told it is about to be written over.
+        record.is_named = false;
     }
     record.at = record.start + HEAD;
     (record.host_path, record.path, record.flags) = (0, 0, 0);
@@ -390,7 +424,7 @@ fn is_last(number: u32) -> bool {
 
 /// Whether calls are recorded.
 pub fn is_on() -> bool {
-    tables().watched_calls.load(Relaxed) & watch::RECORDED != 0
+    tables().watched_calls.load(Relaxed) & (watch::RECORDED | watch::FLIGHT) != 0
 }
 
 /// Begins the record of a call, with these flags. Whether it has one.

@@ -5,6 +5,9 @@ use crate::thread::Thread;
 use crate::{injecting, recording};
 use picozone_personality::trace::{flags, watch};
 
+/// For whomever it is recorded.
+const RECORDED: u32 = watch::RECORDED | watch::FLIGHT;
+
 /// How a call is served; the result word.
 pub type Serve = fn(&mut Thread, u32, [u64; 6]) -> i64;
 
@@ -15,7 +18,7 @@ pub fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve
     if watch & watch::INJECTED != 0 {
         return injected(thread, nr, args, watch, serve);
     }
-    let is_recorded = watch & watch::RECORDED != 0 && recording::begin(thread, nr, args, 0);
+    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, args, 0);
     let result = serve(thread, nr, args);
     if is_recorded {
         recording::end(thread, result);
@@ -31,7 +34,7 @@ fn injected(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Ser
     } else {
         0
     };
-    let is_recorded = watch & watch::RECORDED != 0 && recording::begin(thread, nr, args, mark);
+    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, args, mark);
     let own = thread.host_tid;
     let result = match &judged.fault {
         Some(fault) => fault.instead_of(thread, nr, args, serve),

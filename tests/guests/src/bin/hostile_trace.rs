@@ -66,6 +66,14 @@ fn main() {
         ring.written.store(written, Relaxed);
         ring.read.store(random.next(), Relaxed);
         ring.dropped.store(random.next(), Relaxed);
+        ring.oldest.store(
+            match random.below(3) {
+                0 => random.next(),
+                1 => written,
+                _ => written.wrapping_sub(8 * random.below(words)),
+            },
+            Relaxed,
+        );
         ring.owner.store(owners[random.below(7) as usize], Relaxed);
         if round % 64 == 0 {
             rings.lost.store(random.next(), Relaxed);
