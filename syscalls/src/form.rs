@@ -125,7 +125,8 @@ pub(crate) const FD0: Form = &[&[FdFree(0)]];
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
 /// fcntl: commands that name no process. Of leases, which make others wait, the question (1025) and
-/// giving one up. F_SETSIG (10) chooses a signal; who gets it, see below.
+/// giving one up. Of hints on lifetimes (1035 to 1038) only the questions: whose file it is, no filter
+/// sees. F_SETSIG (10) chooses a signal; who gets it, see below.
 pub(crate) const FCNTL: Form = &[&[
     FdFree(0),
     OneOf(
@@ -151,9 +152,7 @@ pub(crate) const FCNTL: Form = &[&[
             1033,
             1034,
             1035,
-            1036,
             1037,
-            1038,
             1025,
         ],
     ),

@@ -470,6 +470,7 @@ fn files() {
             [fd, 0x4008_6602, own, 0, 0, 0],
         ),
         ("F_SETLEASE", libc::SYS_fcntl, [fd, 1024, 0, 0, 0, 0]),
+        ("F_SET_RW_HINT", libc::SYS_fcntl, [fd, 1036, own, 0, 0, 0]),
         ("ftruncate", libc::SYS_ftruncate, [fd, 0, 0, 0, 0, 0]),
         ("fallocate", libc::SYS_fallocate, [fd, 0, 0, 99, 0, 0]),
     ] {
