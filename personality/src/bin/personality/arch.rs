@@ -17,10 +17,10 @@ macro_rules! show_registers {
 const SHOWN: usize = core::mem::offset_of!(Frame, context) + core::mem::offset_of!(Context, regs);
 const _: () = assert!(core::mem::offset_of!(Registers, eflags) == 17 * 8 && SHOWN + 18 * 8 <= 232);
 
+mod bytes;
 pub mod jump;
 
 use core::arch::{asm, global_asm};
-use core::ffi::c_void;
 use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::__NR_arch_prctl;
 
@@ -171,7 +171,27 @@ global_asm!(
     "mov rcx, rdx",
     ".globl pz_copy_begin",
     "pz_copy_begin:",
-    "rep movsb",
+    "cmp rcx, {short}",
+    "ja 4f",
+    "cmp rcx, 8",
+    "jb 3f",
+    "2: mov rax, [rsi]",
+    "mov [rdi], rax",
+    "add rsi, 8",
+    "add rdi, 8",
+    "sub rcx, 8",
+    "cmp rcx, 8",
+    "jae 2b",
+    // Here and above rcx is not 0 at a fault.
+    "3: jrcxz 5f",
+    "movzx eax, byte ptr [rsi]",
+    "mov [rdi], al",
+    "inc rsi",
+    "inc rdi",
+    "dec rcx",
+    "jmp 3b",
+    "4: rep movsb",
+    "5:",
     ".globl pz_copy_end",
     "pz_copy_end:",
     "mov rax, rcx",
@@ -227,6 +247,7 @@ global_asm!(
     last_look = sym crate::signal::last_look,
     start = sym crate::load::start,
     registers = const SHOWN,
+    short = const bytes::SHORT,
 );
 
 unsafe extern "C" {
@@ -503,45 +524,4 @@ pub unsafe fn fpstate_size(fpstate: u64) -> usize {
             512
         }
     }
-}
-
-// The compiler calls these by name (the core library's "minimum symbol requirements").
-
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, n: usize) -> *mut c_void {
-    unsafe { asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") n => _) };
-    to
-}
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(to: *mut c_void, byte: i32, n: usize) -> *mut c_void {
-    unsafe { asm!("rep stosb", inout("rdi") to => _, in("al") byte as u8, inout("rcx") n => _) };
-    to
-}
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(to: *mut c_void, from: *const c_void, n: usize) -> *mut c_void {
-    unsafe {
-        if (to as usize).wrapping_sub(from as usize) >= n {
-            memcpy(to, from, n);
-        } else {
-            asm!("std", "rep movsb", "cld", inout("rdi") to.add(n).sub(1) => _, inout("rsi") from.add(n).sub(1) => _, inout("rcx") n => _);
-        }
-    }
-    to
-}
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(a: *const c_void, b: *const c_void, n: usize) -> i32 {
-    let (a, b) = (a as *const u8, b as *const u8);
-    let mut i = 0;
-    while i < n {
-        let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
-        if x != y {
-            return i32::from(x) - i32::from(y);
-        }
-        i += 1;
-    }
-    0
-}
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(a: *const c_void, b: *const c_void, n: usize) -> i32 {
-    unsafe { memcmp(a, b, n) }
 }
