@@ -3,32 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use picozone::trace::descriptors::Descriptors;
 use picozone::trace::events::Events;
 use picozone::trace::file::{BLOCK_MAX, block, front};
-use picozone::trace::html::Html;
-use picozone::trace::learn::Learn;
-use picozone::trace::output::{Json, Output, Strace};
-use picozone::trace::perfetto::Perfetto;
-use picozone::trace::summary::Summary;
-use picozone::trace::unsupported::Unsupported;
+use picozone::trace::output;
 use picozone::trace::Start;
 
 fn show(bytes: &[u8]) {
-    let is_on_host = |_: &std::path::Path| true;
-    let outputs: [Box<dyn Output>; 7] = [
-        Box::new(Strace {
-            has_time: true,
-            descriptors: Some(Descriptors::default()),
-        }),
-        Box::new(Json),
-        Box::<Perfetto>::default(),
-        Box::<Html>::default(),
-        Box::<Summary>::default(),
-        Box::<Unsupported>::default(),
-        Box::new(Learn::new(&is_on_host)),
-    ];
-    for mut output in outputs {
+    for mut output in output::all(&|_| true) {
         let Ok(mut events) = Events::new(bytes) else {
             return;
         };

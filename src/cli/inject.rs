@@ -1,7 +1,7 @@
 //! `--inject`: rules by which calls of a zone's programs fail, as long as a command runs.
 
 use crate::control::{Injected, Reply, Request};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Doing, Result};
 use crate::terminal::tell;
 use crate::trace::injection::Injection;
 use crate::zone::Zone;
@@ -62,17 +62,12 @@ impl Options {
         if self.rules.is_empty() {
             return Ok(None);
         }
-        let object = || format!("the monitor of zone {}", zone.name());
-        let channel = zone.connect("inject into")?;
+        let operation = "inject into";
+        let channel = zone.connect(operation)?;
         let rules = self.rules.iter().map(|rule| rule.text.clone()).collect();
-        channel
-            .send(&Request::Inject { rules }, &[])
-            .doing("ask", object())?;
-        match channel.receive::<Reply>().doing("ask", object())? {
-            Some((Reply::Ok, _)) => {}
-            Some((Reply::Error { message }, _)) => return Err(Error::Monitor(message)),
-            Some((other, _)) => return Err(super::ports::unexpected(zone, &other)),
-            None => return Err(zone.ended("inject into")),
+        match zone.ask_by(&channel, operation, &Request::Inject { rules }, &[])? {
+            Reply::Ok => {}
+            other => return Err(super::ports::unexpected(zone, &other)),
         }
         Ok(Some(Injecting {
             zone,

@@ -171,7 +171,7 @@ fn log() {
         .without_time()
         .with_target(false)
         .with_ansi(false);
-    // Filters in words are rare, and cost each start a tenth of what it takes.
+    // Filters in words are rare, and to parse ours as one would cost each start page faults.
     match EnvFilter::try_from_env("ZONE_LOG") {
         Ok(filter) => all.with_env_filter(filter).init(),
         Err(_) => all.with_max_level(Level::WARN).init(),

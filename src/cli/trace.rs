@@ -171,18 +171,13 @@ pub(super) fn record<'a>(zone: &'a Zone, file: &Path, how: Trace) -> Result<Reco
 }
 
 fn begin<'a>(zone: &'a Zone, to: BorrowedFd<'_>, how: Trace) -> Result<Recording<'a>> {
-    let object = || format!("the monitor of zone {}", zone.name());
     let channel = zone.connect("trace")?;
-    channel
-        .send(&Request::Trace(how), &[to])
-        .doing("ask", object())?;
-    match channel.receive::<Reply>().doing("ask", object())? {
-        Some((Reply::Ok, _)) => {}
-        Some((Reply::Error { message }, _)) => return Err(Error::Monitor(message)),
-        Some((other, _)) => return Err(super::ports::unexpected(zone, &other)),
-        None => return Err(zone.ended("trace")),
+    match zone.ask_by(&channel, "trace", &Request::Trace(how), &[to])? {
+        Reply::Ok => {}
+        other => return Err(super::ports::unexpected(zone, &other)),
     }
-    channel.wait_for_ever().doing("wait for", object())?;
+    let object = format_args!("the monitor of zone {}", zone.name());
+    channel.wait_for_ever().doing("wait for", object)?;
     Ok(Recording { zone, channel })
 }
 

@@ -3,8 +3,14 @@
 use super::calls::Event;
 use super::descriptors::Descriptors;
 use super::entry::{Call, Start};
+use super::html::Html;
+use super::learn::Learn;
+use super::perfetto::Perfetto;
+use super::summary::Summary;
+use super::unsupported::Unsupported;
 use super::{json, show, text};
 use std::io::{self, Write};
+use std::path::Path;
 
 /// A way to show a trace.
 pub trait Output {
@@ -33,6 +39,22 @@ pub trait Output {
     fn end(&mut self, _skipped: Option<u64>, _to: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Each of them, for those who try what bytes do to all; `is_on_host` is asked as by [`Learn`].
+pub fn all(is_on_host: &dyn Fn(&Path) -> bool) -> [Box<dyn Output + '_>; 7] {
+    [
+        Box::new(Strace {
+            has_time: true,
+            descriptors: Some(Descriptors::default()),
+        }),
+        Box::new(Json),
+        Box::<Perfetto>::default(),
+        Box::<Html>::default(),
+        Box::<Summary>::default(),
+        Box::<Unsupported>::default(),
+        Box::new(Learn::new(is_on_host)),
+    ]
 }
 
 /// One line a call, as strace(1) does.
@@ -85,31 +107,13 @@ mod tests {
     use crate::trace::entry::tests::entry;
     use crate::trace::events::Events;
     use crate::trace::file::{block, front};
-    use crate::trace::html::Html;
-    use crate::trace::learn::Learn;
-    use crate::trace::perfetto::Perfetto;
-    use crate::trace::summary::Summary;
-    use crate::trace::unsupported::Unsupported;
     use crate::trace::{Entry, Part};
     use proptest::prelude::*;
 
     /// Shows what bytes tell in all ways. Whether that was a trace.
     fn show(bytes: &[u8]) -> bool {
-        let is_on_host = |_: &std::path::Path| true;
-        let outputs: [Box<dyn Output>; 7] = [
-            Box::new(Strace {
-                has_time: true,
-                descriptors: Some(Descriptors::default()),
-            }),
-            Box::new(Json),
-            Box::<Perfetto>::default(),
-            Box::<Html>::default(),
-            Box::<Summary>::default(),
-            Box::<Unsupported>::default(),
-            Box::new(Learn::new(&is_on_host)),
-        ];
         let mut was_one = true;
-        for mut output in outputs {
+        for mut output in all(&|_| true) {
             let Ok(mut events) = Events::new(bytes) else {
                 return false;
             };

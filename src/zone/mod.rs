@@ -31,6 +31,7 @@ use crate::control::{Reply, Request};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
 use channel::Channel;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,10 +124,23 @@ impl Zone {
     /// # Errors
     /// [`Error::NotRunning`], [`Error::Monitor`], or the monitor cannot be reached.
     pub fn ask(&self, operation: &'static str, request: &Request) -> Result<Reply> {
-        let channel = self.connect(operation)?;
+        self.ask_by(&self.connect(operation)?, operation, request, &[])
+    }
+
+    /// The same over a connection that is to stay, with descriptors.
+    ///
+    /// # Errors
+    /// [`Error::Monitor`], or the monitor ends or cannot be reached.
+    pub fn ask_by(
+        &self,
+        channel: &Channel,
+        operation: &'static str,
+        request: &Request,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<Reply> {
         let object = format!("zone {}", self.name);
         channel
-            .send(request, &[])
+            .send(request, descriptors)
             .doing("ask the monitor of", &object)?;
         match channel
             .receive::<Reply>()

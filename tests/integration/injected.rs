@@ -1,9 +1,8 @@
 //! `--inject`: calls fail, wait and do less by rules, as long as these are in force.
 
 use crate::guests::{SIGNALS, TOLD, compare_with_all_calls};
-use crate::harness::{self, Home, LIMIT, Output, Running, Zone, eventually, in_each_role};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::harness::{self, Home, Output, Zone, eventually, in_each_role};
+use crate::recorded;
 use std::fs;
 
 in_each_role!(
@@ -190,7 +189,7 @@ fn a_running_zone_is_injected_and_left(home: &Home) {
         (fs::metadata(&file).ok()?.len() > 12).then_some(())
     });
     assert_eq!(opens(), "d/a.conf EIO");
-    let said = end(running);
+    let said = recorded::end(running);
     assert!(
         said.contains("1 of 1 calls were injected by openat"),
         "{said}"
@@ -214,14 +213,6 @@ fn a_running_zone_is_injected_and_left(home: &Home) {
         "path ~ *.conf",
     ]);
     assert!(json.ok().contains("\"injected\":true"));
-}
-
-fn end(running: Running) -> String {
-    let pid = Pid::from_raw(running.id().cast_signed());
-    kill(pid, Signal::SIGINT).expect("it runs");
-    let output = running.wait(LIMIT);
-    assert_eq!(output.status, 0, "{output:?}");
-    output.stderr
 }
 
 /// What comes to the personality on its way to the kernel gives what it gave without.

@@ -81,7 +81,7 @@ fn trace_with(zone: &Zone, file: &Path, words: &[&str]) -> Running {
 }
 
 /// Ends it as a user does; gives what is said of it.
-fn end(running: Running) -> String {
+pub fn end(running: Running) -> String {
     let pid = Pid::from_raw(running.id().cast_signed());
     kill(pid, Signal::SIGINT).expect("it runs");
     let output = running.wait(LIMIT);

@@ -2,7 +2,7 @@
 
 use crate::arch::RESTART;
 use crate::file::File;
-use crate::monitor::{commons, tables};
+use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, clocks, exec, file, filters, identity, ipc, itself, keys,
@@ -57,11 +57,7 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
 
 /// Serves a call whose registers are all that it needs.
 pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
-    thread.call = nr;
-    match tables().watched_calls.load(Relaxed) {
-        0 => served(thread, nr, a),
-        watch => watched::result_of(thread, nr, a, watch, served),
-    }
+    watched::serve(thread, nr, a, served)
 }
 
 /// The same of one that nobody watches, or who does has begun to.
@@ -398,7 +394,8 @@ const fn is_handled(nr: u32) -> bool {
 }
 
 // The table and the arms above agree: nothing that the filter sends here is forgotten, and nothing
-// is served that the table calls native. What it refuses may have a function that looks at the arguments. rt_sigreturn and exec's kin are served before.
+// is served that the table calls native. What it refuses may have a function that looks at the
+// arguments. rt_sigreturn and exec's kin are served before.
 const _: () = {
     let mut i = 0;
     while i < ROWS.len() {

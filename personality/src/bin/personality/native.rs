@@ -7,11 +7,9 @@
 
 use crate::arch::{self, RESTART};
 use crate::dispatch::{RESTART_ERRNO, checked_or_restart};
-use crate::monitor::tables;
 use crate::signal::HELD;
 use crate::thread::Thread;
 use crate::{filters, signalfd, watched};
-use core::sync::atomic::Ordering::Relaxed;
 use picozone_personality::layout::{JUDGE_END, PERSONALITY_BASE, PERSONALITY_SIZE};
 use picozone_personality::wall;
 use picozone_syscalls::bpf::{
@@ -57,11 +55,7 @@ fn goes_to_kernel(thread: &Thread, nr: u32, args: [u64; 6]) -> bool {
 #[cold]
 #[inline(never)]
 pub fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6]) -> i64 {
-    thread.call = nr;
-    match tables().watched_calls.load(Relaxed) {
-        0 => made(thread, nr, args),
-        watch => watched::result_of(thread, nr, args, watch, made),
-    }
+    watched::serve(thread, nr, args, made)
 }
 
 fn made(thread: &mut Thread, nr: u32, args: [u64; 6]) -> i64 {

@@ -1,8 +1,10 @@
 //! Calls that are watched: recorded, or made to fail by rules.
 
 use crate::arch::RESTART;
+use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{injecting, recording};
+use core::sync::atomic::Ordering::Relaxed;
 use picozone_personality::trace::{flags, watch};
 
 /// For whomever it is recorded.
@@ -11,10 +13,20 @@ const RECORDED: u32 = watch::RECORDED | watch::FLIGHT;
 /// How a call is served; the result word.
 pub type Serve = fn(&mut Thread, u32, [u64; 6]) -> i64;
 
+/// Serves a call, and does with it what whoever watches wants.
+#[inline(always)]
+pub fn serve(thread: &mut Thread, nr: u32, args: [u64; 6], serve: Serve) -> i64 {
+    thread.call = nr;
+    match tables().watched_calls.load(Relaxed) {
+        0 => serve(thread, nr, args),
+        watch => result_of(thread, nr, args, watch, serve),
+    }
+}
+
 /// Serves a call, and does with it what these bits of the tables say.
 #[cold]
 #[inline(never)]
-pub fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Serve) -> i64 {
+fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Serve) -> i64 {
     if watch & watch::INJECTED != 0 {
         return injected(thread, nr, args, watch, serve);
     }

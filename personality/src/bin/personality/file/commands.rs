@@ -135,8 +135,8 @@ fn lease(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     if kind as u32 == F_UNLCK {
-        let call = [fd, u64::from(F_SETLEASE), u64::from(F_UNLCK)];
-        return checked(unsafe { syscall3(__NR_fcntl, call[0], call[1], call[2]) });
+        let (command, kind) = (u64::from(F_SETLEASE), u64::from(F_UNLCK));
+        return checked(unsafe { syscall3(__NR_fcntl, fd, command, kind) });
     }
     // Whose lease it is goes by who sets it, unless the descriptor has an owner already.
     let mut owner = [0u32; 2];

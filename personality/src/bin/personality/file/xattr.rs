@@ -215,11 +215,10 @@ pub fn setxattr(
     };
     let set = |thread: &mut Thread, fd: u64| {
         path::must_be_changeable(thread, fd)?;
+        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         if let Some(kind) = Kind::of(name.text()) {
-            let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
             return set_list(thread, fd, kind, value);
         }
-        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
         name.must_have_form(value)?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
