@@ -3,6 +3,7 @@
 //! One JSON document a packet over `SOCK_SEQPACKET`; descriptors ride along by `SCM_RIGHTS`.
 //! The monitor serves only peers of its own user and root (`SO_PEERCRED`).
 
+use crate::trace::filter::Bounds;
 use serde::{Deserialize, Serialize};
 
 /// Longest packet, in bytes.
@@ -71,12 +72,14 @@ pub struct Exec {
 }
 
 /// How calls are to be recorded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
     /// Guests wait for room, and for whoever reads, rather than that a call is missing.
     pub is_lossless: bool,
     /// What was called last, in so many milliseconds, of a zone that keeps it, and no more.
     pub last_ms: Option<u64>,
+    /// What has to be recorded, with more or without.
+    pub bounds: Bounds,
 }
 
 /// A publication of a port.

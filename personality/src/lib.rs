@@ -34,4 +34,5 @@ pub mod tables;
 pub mod trace;
 pub mod users;
 pub mod wall;
+pub mod wanted;
 pub mod written;

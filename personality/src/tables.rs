@@ -14,12 +14,13 @@ use crate::origins::Origins;
 use crate::plans::{self, FileId, KnownPlan, PlanRow};
 use crate::roots::{ROOTS_MAX, Root};
 use crate::users::IdMap;
+use crate::wanted::Wanted;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -165,6 +166,8 @@ pub struct Tables {
     pub settings_open: AtomicU32,
     /// What is done with calls beside serving them: see [`watch`](crate::trace::watch).
     pub watched_calls: AtomicU32,
+    /// Which calls are recorded, where [`watch::CHOSEN`](crate::trace::watch::CHOSEN) says that not all are.
+    pub wanted: Wanted,
     /// What is protected in directories that everybody writes.
     pub protected: Protected,
     /// Not 0 once a file of the zone had capabilities.

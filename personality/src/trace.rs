@@ -82,6 +82,8 @@ pub mod watch {
     pub const LOSSLESS: u32 = 4;
     /// Calls are recorded whether or not anybody follows, over older ones where nobody does.
     pub const FLIGHT: u32 = 8;
+    /// Of those who follow nobody wants calls outside of [`wanted`](crate::wanted).
+    pub const CHOSEN: u32 = 16;
 }
 
 /// Of [`Head::flags`].

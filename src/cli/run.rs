@@ -72,7 +72,7 @@ impl Args {
             let zone = Zone::open(home, &name, "run a program in")?;
             let how = Trace {
                 is_lossless: self.lossless,
-                last_ms: None,
+                ..Trace::default()
             };
             let recording = self.trace.as_deref().map(|file| record(&zone, file, how));
             let recording = recording.transpose()?;

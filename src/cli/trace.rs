@@ -28,12 +28,15 @@ use std::path::{Path, PathBuf};
 /// such as read, write, mmap, futex and exit_group, are the kernel's: they are seen of programs that were
 /// started with --level all. Programs need not be started anew, and run on as fast as before when it ends.
 ///
-/// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses: call, comm and path
-/// with =, !=, ~ and !~ (~ takes a pattern: `*` within a component, `**` over components, `?`; of a path's last component
-/// where it has no slash); pid,
-/// tid, result and latency (ns, us, ms, s) with =, !=, <, <=, >, >=; errno = ENOENT; failed; and the
+/// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses.
+/// Texts: zone, comm, call, path, fd (what a descriptor stands for), address (also a network as 10.111.0.0/16),
+/// arg (any argument; arg.flags: that one) and text (the whole line), with =, !=, ~, !~ and has. ~ takes
+/// a pattern: `*` and `?`, of path and fd within a component, where `**` goes over components; and of the
+/// last component where it has no slash.
+/// Numbers: pid, tid, fd, port, result and latency (ns, us, ms, s), with =, !=, <, <=, >, >=.
+/// Others: errno = ENOENT; failed; and the
 /// classes %file, %net, %process, %user, %signal, %ipc, %desc. For example
-/// `-e 'path ~ "/etc/**" and failed' -e 'latency > 10ms'`.
+/// `-e 'path ~ "/etc/**" and failed' -e 'port = 80 or latency > 10ms'`.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Args {
@@ -42,11 +45,14 @@ pub(super) struct Args {
     /// Name of the zone
     #[arg(value_parser = super::name, required = true)]
     name: Option<Name>,
-    /// Show only the calls of this process of the zone
+    /// Only the calls of this process of the zone
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// Record all calls into a file, for `zone trace read`
-    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["pid", "filter", "format", "time", "descriptors", "unsupported"])]
+    /// Only the calls of this thread of the zone
+    #[arg(long, value_name = "TID")]
+    tid: Option<u32>,
+    /// Record the calls into a file, for `zone trace read`, rather than show them
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["format", "time", "descriptors", "unsupported"])]
     output: Option<PathBuf>,
     /// Have programs wait where they call faster than is recorded, rather than miss calls
     #[arg(long)]
@@ -113,12 +119,10 @@ impl Args {
         let name = self.name.expect("clap has asked for it");
         let zone = Zone::open(home, &name, "trace")?;
         let mut shown = self.shown;
-        if let Some(pid) = self.pid {
-            shown.filters = match shown.filter() {
-                Some(filter) => vec![Filter::of_process(pid).and(filter)],
-                None => vec![Filter::of_process(pid)],
-            };
-        }
+        let process = self.pid.map(Filter::of_process);
+        let thread = self.tid.map(Filter::of_thread);
+        let all = [process, thread, shown.filter()].into_iter().flatten();
+        shown.filters = all.reduce(Filter::and).into_iter().collect();
         if self.level == Level::All {
             return Err(Error::refused(
                 "record all calls of",
@@ -135,17 +139,19 @@ impl Args {
         let how = Trace {
             is_lossless: self.lossless,
             last_ms: self.last,
+            bounds: shown.bounds(),
         };
         let result = match self.output {
-            Some(file) => {
+            Some(file) if shown.filters.is_empty() => {
                 let signals = Signals::hold()?;
+                let is_past = self.last.is_some();
                 let recording = record(&zone, &file, how)?;
-                if self.last.is_none() {
+                if !is_past {
                     tell(&format!("zone {name}: its calls are recorded until Ctrl-C"));
                 }
                 recording.wait(&signals).map(drop)
             }
-            None => follow(&zone, &shown, how),
+            file => follow(&zone, &shown, how, file.as_deref()),
         };
         let injected = injecting.map_or(Ok(()), |injecting| injecting.end());
         result.and(injected).map(|()| 0)
@@ -160,14 +166,13 @@ pub(super) struct Recording<'a> {
 
 /// Has the monitor record all calls into a new file.
 pub(super) fn record<'a>(zone: &'a Zone, file: &Path, how: Trace) -> Result<Recording<'a>> {
-    let to = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)
-        .doing("write", file.display())?;
-    begin(zone, to.as_fd(), how)
+    begin(zone, new_file(file)?.as_fd(), how)
+}
+
+fn new_file(file: &Path) -> Result<File> {
+    let mut how = OpenOptions::new();
+    let how = how.write(true).create(true).truncate(true).mode(0o600);
+    how.open(file).doing("write", file.display())
 }
 
 fn begin<'a>(zone: &'a Zone, to: BorrowedFd<'_>, how: Trace) -> Result<Recording<'a>> {
@@ -233,21 +238,28 @@ fn said(traced: &Traced) -> String {
     text
 }
 
-/// Shows calls as they are made.
-fn follow(zone: &Zone, shown: &Shown, how: Trace) -> Result<()> {
+/// Shows calls as they are made, or keeps in a file those that are chosen.
+fn follow(zone: &Zone, shown: &Shown, how: Trace, file: Option<&Path>) -> Result<()> {
     let signals = Signals::hold()?;
+    let file = file.map(new_file).transpose()?;
+    let is_past = how.last_ms.is_some();
     let (from, to) = pipe2(OFlag::O_CLOEXEC).doing("make", "a pipe")?;
     let recording = begin(zone, to.as_fd(), how)?;
     drop(to);
-    if how.last_ms.is_none() {
+    if !is_past {
+        let done = if file.is_some() { "recorded" } else { "shown" };
         tell(&format!(
-            "zone {}: its calls are shown until Ctrl-C",
+            "zone {}: its calls are {done} until Ctrl-C",
             zone.name()
         ));
     }
     std::thread::scope(|scope| {
         let shower = scope.spawn(|| {
-            let result = shown.show(File::from(from));
+            let from = File::from(from);
+            let result = match file {
+                Some(file) => shown.keep(from, file),
+                None => shown.show(from),
+            };
             if matches!(result, Err(Failure::Output(_))) {
                 // Nobody reads what we show: the trace is over.
                 recording.channel.close();

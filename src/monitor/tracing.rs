@@ -6,6 +6,7 @@
 //! nobody else wait, and misses what there was no room for, which is counted. But where a follower wants
 //! every call (`--lossless`), the reader waits for it, and guests for the reader.
 
+mod chosen;
 mod clock;
 mod drain;
 mod flight;
@@ -13,6 +14,7 @@ mod flight;
 use super::shared::Shared;
 use super::zone::Zone;
 use crate::control::{Reply, Request, Trace, Traced};
+use crate::trace::filter::Bounds;
 use crate::trace::{Entry, Start, file};
 use crate::zone::channel::Channel;
 use clock::Clock;
@@ -64,6 +66,8 @@ struct Follower {
     is_leaving: bool,
     /// It is to miss nothing.
     is_lossless: bool,
+    /// What it wants; durations in ticks of the processor's clock.
+    bounds: Bounds,
     counts: Traced,
 }
 
@@ -130,6 +134,12 @@ impl Tracing {
 }
 
 impl Followers {
+    /// Tells guests what is wanted by all who follow.
+    fn set(&self, shared: &Shared) {
+        self.set_lossless(shared);
+        chosen::set(shared, self.all.iter().map(|one| &one.bounds));
+    }
+
     /// Has guests wait for room if anybody is to miss nothing.
     fn set_lossless(&self, shared: &Shared) {
         let watch = &shared.tables().watched_calls;
@@ -153,6 +163,10 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>
     if let Some(last) = how.last_ms.map(Duration::from_millis) {
         return flight::show(zone, channel, to, last);
     }
+    let bounds = Bounds {
+        shortest: clock::ticks_within(how.bounds.shortest),
+        ..how.bounds
+    };
     let (queue, pieces) = bounded(QUEUE);
     let (number, time) = {
         let mut followers = zone.tracing.lock();
@@ -180,9 +194,10 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>
             queue,
             is_leaving: false,
             is_lossless: how.is_lossless,
+            bounds,
             counts: Traced::default(),
         });
-        followers.set_lossless(&zone.shared);
+        followers.set(&zone.shared);
         (number, time)
     };
     let start = Start {
@@ -255,7 +270,7 @@ fn read(zone: &Zone, mut drain: Drain) {
             .into_iter()
             .partition(|one| leaving.contains(&one.number));
         followers.all = stay;
-        followers.set_lossless(&zone.shared);
+        followers.set(&zone.shared);
         let is_over = followers.all.is_empty();
         if is_over {
             followers.started = None;

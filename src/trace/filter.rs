@@ -3,15 +3,26 @@
 //! `call = openat and path ~ "/etc/**" and failed`, `%net or latency > 10ms`. Conditions are joined by
 //! `and`, `or` and `not` (in the order of their strength `not`, `and`, `or`) and parentheses. A
 //! mistake is shown with its column.
+//!
+//! Guests that record ask for the [`Bounds`] of a filter, whoever reads a trace for all of it ([`Chosen`]).
 
+mod bounds;
+mod class;
 mod early;
 mod glob;
+mod holds;
+mod network;
 mod parse;
 mod token;
 
+pub use bounds::Bounds;
+pub use class::{classes, has_class};
+
+use super::calls::Event;
+use super::descriptors::Descriptors;
 use super::entry::Call;
-use super::show;
-use picozone_syscalls::{Kind, Row, Space, row};
+use class::Class;
+use network::Network;
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,45 +39,8 @@ enum Expression {
     Class(Class),
     Number(Number, Order, i64),
     Text(Text, glob::Glob),
+    Network(Network),
     Errno(u16, bool),
-}
-
-/// Kinds of calls, by what the table says of their arguments and results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// Names files.
-    File,
-    /// Is about sockets.
-    Net,
-    /// Names or gives processes.
-    Process,
-    /// Names or gives users.
-    User,
-    /// Is about signals.
-    Signal,
-    /// Is about IPC and keys.
-    Ipc,
-    /// Takes a descriptor.
-    Desc,
-}
-
-const CLASSES: [(&str, Class); 7] = [
-    ("file", Class::File),
-    ("net", Class::Net),
-    ("process", Class::Process),
-    ("user", Class::User),
-    ("signal", Class::Signal),
-    ("ipc", Class::Ipc),
-    ("desc", Class::Desc),
-];
-
-/// The classes that a call is of, by their names without the `%`.
-#[must_use]
-pub fn classes(nr: u32) -> Vec<&'static str> {
-    let row = row(nr);
-    let of = |class: Class| row.is_some_and(|row| class.has(row));
-    let all = CLASSES.iter().filter(|(_, class)| of(*class));
-    all.map(|(name, _)| *name).collect()
 }
 
 /// Fields that are numbers.
@@ -77,15 +51,28 @@ enum Number {
     Result,
     /// In nanoseconds.
     Latency,
+    /// Any descriptor that the call is given or makes.
+    Fd,
+    /// The port of any of its addresses.
+    Port,
 }
 
 /// Fields that are texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Text {
+    Zone,
     Comm,
     Call,
     /// Any of a call's paths.
     Path,
+    /// What any of its descriptors stands for.
+    Fd,
+    /// Any of its addresses, without ports.
+    Address,
+    /// Any of its arguments, or that of this name.
+    Argument(Option<String>),
+    /// All of it as it is shown.
+    Line,
 }
 
 /// How numbers are compared.
@@ -151,89 +138,57 @@ impl Filter {
         Self(Expression::Or(self.0.into(), other.0.into()))
     }
 
-    /// Whether it holds of a call; of one that has not ended nothing holds that is about its end.
+    /// Calls of a thread of the zone.
     #[must_use]
-    pub fn holds(&self, call: &Call, has_ended: bool) -> bool {
-        self.0.holds(call, has_ended)
+    pub fn of_thread(tid: u32) -> Self {
+        Self(Expression::Number(Number::Tid, Order::Equal, tid.into()))
     }
 }
 
-impl Expression {
-    fn holds(&self, call: &Call, has_ended: bool) -> bool {
-        match self {
-            Self::Or(a, b) => a.holds(call, has_ended) || b.holds(call, has_ended),
-            Self::And(a, b) => a.holds(call, has_ended) && b.holds(call, has_ended),
-            Self::Not(not) => !not.holds(call, has_ended),
-            Self::Failed => show::errno(call, has_ended).is_some(),
-            Self::Class(class) => row(call.nr).is_some_and(|row| class.has(row)),
-            Self::Number(field, order, than) => {
-                let value = match field {
-                    Number::Pid => i64::from(call.pid.0),
-                    Number::Tid => i64::from(call.tid.0),
-                    Number::Result if has_ended => call.result,
-                    Number::Latency if has_ended => {
-                        i64::try_from(call.duration).unwrap_or(i64::MAX)
-                    }
-                    Number::Result | Number::Latency => return false,
-                };
-                match order {
-                    Order::Equal => value == *than,
-                    Order::Unequal => value != *than,
-                    Order::Less => value < *than,
-                    Order::AtMost => value <= *than,
-                    Order::More => value > *than,
-                    Order::AtLeast => value >= *than,
-                }
-            }
-            Self::Text(field, glob) => match field {
-                Text::Comm => glob.matches(call.comm.as_bytes()),
-                Text::Call => glob.matches(show::name(call.nr).as_bytes()),
-                Text::Path => show::paths(call).any(|path| glob.matches(path)),
-            },
-            Self::Errno(errno, is) => {
-                show::errno(call, has_ended).is_some_and(|found| (found.raw() == *errno) == *is)
-            }
+/// A call, and what is known around it.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    call: &'a Call,
+    has_ended: bool,
+    zone: &'a str,
+    names: Option<&'a Descriptors>,
+}
+
+/// A filter at work on a trace, from its first event to its last.
+pub struct Chosen<'f> {
+    filter: Option<&'f Filter>,
+    zone: String,
+    /// Where the filter asks for it.
+    names: Option<Descriptors>,
+}
+
+impl<'f> Chosen<'f> {
+    /// What a filter chooses in a trace of that zone; without one, all.
+    #[must_use]
+    pub fn new(filter: Option<&'f Filter>, zone: &str) -> Self {
+        let asks_names = filter.is_some_and(Filter::asks_names);
+        Self {
+            filter,
+            zone: zone.to_owned(),
+            names: asks_names.then(Descriptors::default),
         }
     }
-}
 
-/// Whether a call belongs to the class of that name; none if there is no such class.
-#[must_use]
-pub fn has_class(name: &str, row: &Row) -> Option<bool> {
-    let (_, class) = CLASSES.iter().find(|(known, _)| *known == name)?;
-    Some(class.has(row))
-}
-
-impl Class {
-    fn has(self, row: &Row) -> bool {
-        let any = |test: fn(Kind) -> bool| row.args.iter().any(|arg| test(arg.kind));
-        match self {
-            Self::File => any(|kind| kind.space() == Space::Paths),
-            Self::Net => {
-                any(|kind| kind.space() == Space::Ports || kind == Kind::SocketDomain)
-                    || row.args.iter().any(|arg| arg.name == "sockfd")
-            }
-            Self::Process => {
-                any(|kind| kind.space() == Space::Pids || kind == Kind::Strings)
-                    || row.result.space() == Space::Pids
-                    || row.result == picozone_syscalls::Outcome::Never
-            }
-            Self::User => {
-                any(|kind| kind.space() == Space::Users) || row.result.space() == Space::Users
-            }
-            Self::Signal => any(|kind| {
-                matches!(
-                    kind,
-                    Kind::Signal
-                        | Kind::SigsetIn
-                        | Kind::SigsetOut
-                        | Kind::Siginfo
-                        | Kind::SiginfoOut
-                )
-            }),
-            Self::Ipc => any(|kind| kind.space() == Space::Ipc) || row.result.space() == Space::Ipc,
-            Self::Desc => any(|kind| matches!(kind, Kind::Fd | Kind::DirFd)),
+    /// Whether an event is one of a call that is not chosen. To be told of each event in turn.
+    pub fn leaves_out(&mut self, event: &Event) -> bool {
+        if let Some(names) = &mut self.names {
+            names.take(event);
         }
+        let (Some(filter), Event::Call { call, has_ended }) = (self.filter, event) else {
+            return false;
+        };
+        let seen = Seen {
+            call,
+            has_ended: *has_ended,
+            zone: &self.zone,
+            names: self.names.as_ref(),
+        };
+        !filter.0.holds(&seen)
     }
 }
 

@@ -4,7 +4,7 @@
 //! blocks ([`file`]) to a descriptor that the command line hands it: a file, or a pipe from which the
 //! command line shows them as they come. Reading ([`events`]) is the same for both: [`calls`] joins what was
 //! recorded in two pieces, [`filter`] chooses, and each [`output`] shows: [`text`], [`json`],
-//! [`perfetto`], [`html`], [`summary`], [`unsupported`] and [`learn`]. [`descriptors`] knows what those stand for, and
+//! [`perfetto`], [`html`], [`summary`], [`unsupported`], [`learn`] and [`kept`]. [`descriptors`] knows what those stand for, and
 //! [`diff`] compares two traces.
 //! Deliberately absent: how calls are decoded (`picozone_syscalls` does it from its table).
 
@@ -18,6 +18,7 @@ pub mod filter;
 pub mod html;
 pub mod injection;
 pub mod json;
+pub mod kept;
 pub mod learn;
 pub mod output;
 pub mod perfetto;

@@ -31,6 +31,14 @@ pub trait Output {
     /// Those of `to`.
     fn event(&mut self, event: &Event, to: &mut dyn Write) -> io::Result<()>;
 
+    /// Puts out what it still holds back of these events, before it waits for more.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    fn flush(&mut self, _to: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
     /// What stands behind. `skipped` calls were recorded and not written; none is known where the trace
     /// did not end in good order.
     ///

@@ -205,14 +205,35 @@ fn own(kind: Kind, word: u64) -> Option<Own> {
     }
 }
 
-/// The text at an address, without its NUL.
-fn text_at(call: &Call, at: u64) -> Option<&[u8]> {
+/// What was recorded from an address on.
+#[must_use]
+pub fn memory_at(call: &Call, at: u64) -> Option<&[u8]> {
     call.parts.iter().find_map(|part| match part {
-        Part::Memory { address, bytes } if *address == at => {
-            Some(bytes.strip_suffix(b"\0").unwrap_or(bytes))
-        }
+        Part::Memory { address, bytes } if *address == at => Some(bytes.as_slice()),
         _ => None,
     })
+}
+
+/// The text at an address, without its NUL.
+#[must_use]
+pub fn text_at(call: &Call, at: u64) -> Option<&[u8]> {
+    let bytes = memory_at(call, at)?;
+    Some(bytes.strip_suffix(b"\0").unwrap_or(bytes))
+}
+
+/// The socket addresses that a call names or gives: as the guest has them, then as the host does.
+pub fn addresses(call: &Call) -> impl Iterator<Item = &[u8]> {
+    let args = row(call.nr).map_or(&[][..], |row| row.args);
+    let of = args.iter().zip(call.args);
+    let is_address = |kind: Kind| matches!(kind, Kind::SockAddr | Kind::SockAddrOut);
+    let guests = of
+        .filter(move |(arg, _)| is_address(arg.kind))
+        .filter_map(|(_, at)| memory_at(call, at));
+    let hosts = call.parts.iter().filter_map(|part| match part {
+        Part::HostAddress(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    });
+    guests.chain(hosts)
 }
 
 /// The paths that a call names, as the guest has them.

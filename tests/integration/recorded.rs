@@ -14,6 +14,7 @@ in_each_role!(
     native_calls_are_recorded_where_they_are_asked_for,
     both_sides_are_shown,
     a_running_program_is_followed_and_left,
+    what_nobody_wants_is_not_recorded,
     lines_are_those_of_strace,
     what_finds_no_room_is_counted,
     nothing_is_lost_where_programs_wait,
@@ -232,15 +233,18 @@ fn both_sides_are_shown(home: &Home) {
     );
 }
 
-/// A program that ran before, between two traces, and after.
-fn a_running_program_is_followed_and_left(home: &Home) {
-    let zone = boot(home, "z");
+/// A program that looks for what it is told, in `/etc`: its pid, and what tells it, and waits for that.
+fn listener(zone: &Zone) -> (String, impl Fn(&str)) {
     let script =
-        "mkfifo /w/go; while read name; do test -e /etc/$name; echo $name >>/w/said; done <>/w/go";
-    let command = format!("({script}) >/dev/null 2>&1 &");
+        "echo $$ >/w/pid; while read name; do test -e /etc/$name; echo $name >>/w/said; done";
+    let command = format!("mkfifo /w/go; sh -c '{script}' <>/w/go >/dev/null 2>&1 &");
     zone.sh(&command);
     let work = zone.root().join("w");
-    let tell = |name: &str| {
+    let pid = eventually("the program has a pid", || {
+        let pid = fs::read_to_string(work.join("pid")).ok()?;
+        pid.strip_suffix('\n').map(str::to_owned)
+    });
+    let tell = move |name: &str| {
         eventually("the program listens", || {
             let go = fs::OpenOptions::new().write(true).open(work.join("go"));
             go.ok()?.write_all(format!("{name}\n").as_bytes()).ok()
@@ -250,6 +254,13 @@ fn a_running_program_is_followed_and_left(home: &Home) {
             said.lines().any(|line| line == name).then_some(())
         });
     };
+    (pid, tell)
+}
+
+/// A program that ran before, between two traces, and after.
+fn a_running_program_is_followed_and_left(home: &Home) {
+    let zone = boot(home, "z");
+    let (_, tell) = listener(&zone);
     tell("zero");
     let mut found = Vec::new();
     for (during, after) in [("one", "two"), ("three", "four")] {
@@ -272,6 +283,87 @@ fn a_running_program_is_followed_and_left(home: &Home) {
     };
     assert!(!first.is_empty() && first.iter().all(|text| text.contains("/etc/one")));
     assert!(!second.is_empty() && second.iter().all(|text| text.contains("/etc/three")));
+}
+
+/// How many calls were recorded, as it is said at the end.
+fn count_of(said: &str) -> u64 {
+    let (before, _) = said.split_once(" calls were recorded").expect("a count");
+    let digits = before.rsplit(' ').next().expect("a word");
+    digits.parse().expect("a number")
+}
+
+fn what_nobody_wants_is_not_recorded(home: &Home) {
+    let zone = boot(home, "z");
+    let file = home.dir().join("out.zt");
+    // What is there says that a trace has begun.
+    let begin = |words: &[&str]| {
+        let _ = fs::remove_file(&file);
+        trace_with(&zone, &file, words)
+    };
+    let mut found = Vec::new();
+    for filter in [
+        "call = mkdir",
+        "path ~ none and errno = ENOENT",
+        "latency > 1000s",
+        "text has \"(\"",
+    ] {
+        let running = begin(&["-e", filter]);
+        zone.run(&[
+            "sh",
+            "-c",
+            "cd /w; mkdir a; test -e none; /recorded calls; rmdir a",
+        ]);
+        let count = count_of(&end(running));
+        let calls = calls_of_trace(home, &file);
+        let names = calls
+            .iter()
+            .map(|call| call["call"].as_str().expect("a name").to_owned());
+        found.push((names.collect::<Vec<_>>(), count));
+        zone.sh("rm -rf /w/* 2>/dev/null");
+    }
+    let [
+        (mkdirs, of_mkdirs),
+        (failed, of_failed),
+        (slow, of_slow),
+        (_, all),
+    ] = &found[..]
+    else {
+        panic!("four traces")
+    };
+    assert!(!mkdirs.is_empty() && mkdirs.iter().all(|name| name == "mkdir"));
+    assert!(
+        !failed.is_empty() && !failed.contains(&"mkdir".into()),
+        "{failed:?}"
+    );
+    assert!(slow.is_empty(), "{slow:?}");
+    // Beside those, execs were recorded, and what fails so with other paths.
+    for (count, of) in [(mkdirs, of_mkdirs), (slow, of_slow)] {
+        assert!(*of < count.len() as u64 + 12, "{of} {count:?}");
+    }
+    assert!(of_failed * 2 < *all, "{of_failed} {all}");
+    // Of a process, and of its first thread, all is recorded, of others nothing.
+    let (pid, tell) = listener(&zone);
+    for (option, name) in [("--pid", "one"), ("--tid", "two")] {
+        let running = begin(&[option, &pid]);
+        zone.run(&["test", "-e", "/etc/none"]);
+        tell(name);
+        assert!(count_of(&end(running)) > 0);
+        let calls = calls_of_trace(home, &file);
+        assert!(
+            calls.iter().all(|call| call["pid"].to_string() == pid),
+            "{calls:?}"
+        );
+        let texts = calls.iter().map(text_of);
+        assert_eq!(
+            texts
+                .filter(|text| text.contains(&format!("/etc/{name}")))
+                .count(),
+            1
+        );
+    }
+    let running = begin(&["--pid", "4000000"]);
+    tell("three");
+    assert_eq!(count_of(&end(running)), 0);
 }
 
 /// A line of ours without what things are on the host.

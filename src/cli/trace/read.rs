@@ -2,12 +2,12 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::terminal::tell;
-use crate::trace::calls::Event;
 use crate::trace::descriptors::Descriptors;
 use crate::trace::events::Events;
 use crate::trace::file::Fault;
-use crate::trace::filter::Filter;
+use crate::trace::filter::{Bounds, Chosen, Filter};
 use crate::trace::html::Html;
+use crate::trace::kept::Kept;
 use crate::trace::learn::Learn;
 use crate::trace::output::{Json, Output, Strace};
 use crate::trace::perfetto::Perfetto;
@@ -51,6 +51,8 @@ enum Format {
     Html,
     /// Counts, errors, times, files, peers and the slowest calls, at the end
     Summary,
+    /// As it is recorded, with those calls only
+    Trace,
 }
 
 pub(super) fn filter(text: &str) -> Result<Filter, String> {
@@ -69,7 +71,8 @@ pub(super) fn learn(file: &Path) -> Result<u8> {
     let from = File::open(file).doing("read", file.display())?;
     let is_on_host = |path: &Path| path.exists();
     let mut output = Learn::new(&is_on_host);
-    told(file, show(BufReader::new(from), None, &mut output))
+    let to = io::stdout().lock();
+    told(file, show(BufReader::new(from), None, &mut output, to))
 }
 
 /// Tells what of a trace was not shown.
@@ -153,12 +156,29 @@ impl Shown {
             Format::Perfetto => Box::<Perfetto>::default(),
             Format::Html => Box::<Html>::default(),
             Format::Summary => Box::<Summary>::default(),
+            Format::Trace => Box::<Kept>::default(),
         }
+    }
+
+    /// What of a zone's calls has to be recorded for that.
+    pub(super) fn bounds(&self) -> Bounds {
+        // What descriptors stand for, and what processes execute, is told by other calls.
+        if self.descriptors || self.unsupported {
+            return Bounds::default();
+        }
+        self.filter()
+            .map_or_else(Bounds::default, |filter| filter.bounds())
     }
 
     /// Shows a trace to its end. Gives how many calls it says were skipped, if it ended in good order.
     pub(super) fn show(&self, from: impl Read) -> Result<Option<u64>, Failure> {
-        show(from, self.filter().as_ref(), self.output().as_mut())
+        let to = io::stdout().lock();
+        show(from, self.filter().as_ref(), self.output().as_mut(), to)
+    }
+
+    /// Keeps what would be shown in the form of traces.
+    pub(super) fn keep(&self, from: impl Read, to: File) -> Result<Option<u64>, Failure> {
+        show(from, self.filter().as_ref(), &mut Kept::default(), to)
     }
 }
 
@@ -166,12 +186,15 @@ fn show(
     from: impl Read,
     filter: Option<&Filter>,
     output: &mut dyn Output,
+    to: impl Write,
 ) -> Result<Option<u64>, Failure> {
     let mut events = Events::new(from)?;
-    let mut to = BufWriter::new(io::stdout().lock());
+    let mut to = BufWriter::new(to);
+    let mut chosen = Chosen::new(filter, &events.start().zone);
     output.start(events.start(), &mut to)?;
     let fault = loop {
         if events.is_at_end_of_block() {
+            output.flush(&mut to)?;
             to.flush()?;
         }
         let event = match events.next() {
@@ -180,9 +203,7 @@ fn show(
             None => break None,
         };
         output.learn(&event);
-        if let (Some(filter), Event::Call { call, has_ended }) = (filter, &event)
-            && !filter.holds(call, *has_ended)
-        {
+        if chosen.leaves_out(&event) {
             continue;
         }
         output.event(&event, &mut to)?;

@@ -34,6 +34,17 @@ pub fn ticks() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
+/// Ticks that surely pass within so many nanoseconds. Looks at both clocks for a while.
+#[must_use]
+pub fn ticks_within(nanoseconds: u64) -> u64 {
+    if nanoseconds == 0 {
+        return 0;
+    }
+    let rate = Clock::start().rate();
+    // Who is interrupted while it looks takes the clock for faster than it is, by far less than that.
+    rate.now() - rate.before_now(Duration::from_nanos(nanoseconds / 2))
+}
+
 impl Clock {
     /// Begins to watch.
     #[must_use]

@@ -14,7 +14,7 @@ mod threads;
 use super::calls::Event;
 use super::events::Events;
 use super::file::Fault;
-use super::filter::Filter;
+use super::filter::{Chosen, Filter};
 use super::{Start, show};
 use align::{Hunk, hunks};
 use std::collections::{BTreeMap, HashMap};
@@ -165,19 +165,18 @@ impl<'a> Side<'a> {
         filter: Option<&Filter>,
         mut body: impl FnMut(usize, &Event),
     ) -> Result<(), Fault> {
+        let mut chosen = Chosen::new(filter, &self.start.zone);
         for event in self.events()? {
             let event = match event {
                 Ok(event) => event,
                 Err(Fault::Io(error)) => return Err(Fault::Io(error)),
                 Err(_) => break,
             };
-            let (call, is_meant) = match (&event, filter) {
-                (Event::Call { call, has_ended }, Some(filter)) => {
-                    (call, filter.holds(call, *has_ended))
-                }
-                (Event::Call { call, .. }, None) => (call, true),
-                (Event::Began { call, .. }, filter) => (call, filter.is_none()),
-                (Event::Dropped { .. } | Event::Garbled { .. }, _) => continue,
+            let is_chosen = !chosen.leaves_out(&event);
+            let (call, is_meant) = match &event {
+                Event::Call { call, .. } => (call, is_chosen),
+                Event::Began { call, .. } => (call, filter.is_none()),
+                Event::Dropped { .. } | Event::Garbled { .. } => continue,
             };
             // What was written since is not compared.
             if let Some(thread) = self.threads.find(call).filter(|_| is_meant) {

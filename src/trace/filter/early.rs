@@ -61,7 +61,7 @@ impl Steps<'_> {
                 }
                 let byte = |n: usize| u8::try_from(n).map_err(|_| "its patterns are too long");
                 let (start, length) = (byte(start)?, byte(self.pieces - start)?);
-                self.step(match field {
+                self.step(match *field {
                     Text::Path => Step::Path(start, length),
                     _ => Step::Comm(start, length),
                 })

@@ -12,6 +12,8 @@ enum Piece {
     Byte(u8),
     /// `?`
     One,
+    /// `?` where there are no components
+    Any,
     /// `*`
     Some,
     /// `**`
@@ -36,6 +38,23 @@ impl Glob {
         Self(pieces)
     }
 
+    /// A pattern of what has no components: `*` and `?` stand for anything.
+    pub(super) fn of_any(text: &str) -> Self {
+        let of_any = |piece| match piece {
+            Piece::One => Piece::Any,
+            Piece::Some => Piece::All,
+            other => other,
+        };
+        Self(Self::new(text).0.into_iter().map(of_any).collect())
+    }
+
+    /// What has this text in it.
+    pub(super) fn part(text: &str) -> Self {
+        let inside = text.bytes().map(Piece::Byte);
+        let all = || std::iter::once(Piece::All);
+        Self(all().chain(inside).chain(all()).collect())
+    }
+
     /// The text itself, whatever stands in it.
     pub(super) fn exact(text: &str) -> Self {
         Self(text.bytes().map(Piece::Byte).collect())
@@ -45,7 +64,8 @@ impl Glob {
     pub(super) fn pieces(&self) -> impl Iterator<Item = u16> {
         self.0.iter().map(|piece| match piece {
             Piece::Byte(byte) => u16::from(*byte),
-            Piece::One => piece::ONE,
+            // Of what has components, and what has none before a call is made, this is the same.
+            Piece::One | Piece::Any => piece::ONE,
             Piece::Some => piece::SOME,
             Piece::All => piece::ALL,
         })
@@ -64,6 +84,7 @@ impl Glob {
                 match piece {
                     Piece::Byte(wanted) => next[at + 1] |= *wanted == byte,
                     Piece::One => next[at + 1] |= byte != b'/',
+                    Piece::Any => next[at + 1] = true,
                     Piece::Some => next[at] |= byte != b'/',
                     Piece::All => next[at] = true,
                 }
@@ -112,6 +133,19 @@ mod tests {
             );
         }
         assert!(Glob::exact("a*").matches(b"a*") && !Glob::exact("a*").matches(b"ab"));
+        for (pattern, text, is) in [
+            ("a*c", "a/b/c", true),
+            ("a?c", "a/c", true),
+            ("a?c", "a", false),
+        ] {
+            assert_eq!(
+                Glob::of_any(pattern).matches(text.as_bytes()),
+                is,
+                "{pattern} {text}"
+            );
+        }
+        assert!(Glob::part("*").matches(b"a*b") && !Glob::part("*").matches(b"ab"));
+        assert!(Glob::part("").matches(b"") && Glob::part("b").matches(b"a/b/c"));
         // No pattern takes for ever.
         let long = [b'a'; 4096];
         assert!(!Glob::new(&"*a".repeat(200)).matches(&[&long[..], b"b"].concat()));

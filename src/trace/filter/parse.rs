@@ -1,8 +1,10 @@
 //! From words to a condition.
 
+use super::class::CLASSES;
 use super::glob::Glob;
+use super::network::Network;
 use super::token::{Token, Word, tokens};
-use super::{CLASSES, Expression, Number, Order, Text};
+use super::{Expression, Number, Order, Text};
 use picozone_syscalls::{Errno, ROWS};
 
 /// Where something is wrong, and what.
@@ -11,7 +13,8 @@ type Wrong = (usize, String);
 /// How deep parentheses and `not` may be nested.
 const DEPTH_MAX: usize = 100;
 
-const FIELDS: &str = "call, comm, path, pid, tid, errno, result, latency, failed or a class";
+const FIELDS: &str = "zone, pid, tid, comm, call, path, fd, address, port, arg, text, errno, result, \
+                      latency, failed or a class";
 
 /// The condition that a text says.
 pub(super) fn parse(text: &str) -> Result<Expression, Wrong> {
@@ -27,6 +30,14 @@ pub(super) fn parse(text: &str) -> Result<Expression, Wrong> {
         } => Ok(expression),
         token => Err((token.column, "\"and\" or \"or\" is missing".into())),
     }
+}
+
+/// How a text is compared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Exact,
+    Pattern,
+    Part,
 }
 
 struct Parser {
@@ -47,10 +58,7 @@ impl Parser {
         let last = self.tokens.len().saturating_sub(1);
         let token = self.tokens.get(self.at.min(last)).cloned();
         self.at += 1;
-        token.unwrap_or(Token {
-            column: 0,
-            word: Word::End,
-        })
+        token.unwrap_or_else(|| Token::end(0))
     }
 
     fn is_word(&mut self, word: &str) -> bool {
@@ -126,10 +134,24 @@ impl Parser {
             "tid" => self.number(Number::Tid),
             "result" => self.number(Number::Result),
             "latency" => self.number(Number::Latency),
+            "port" => self.number(Number::Port),
+            "zone" => self.text(Text::Zone),
             "comm" => self.text(Text::Comm),
             "call" => self.text(Text::Call),
             "path" => self.text(Text::Path),
+            "address" => self.text(Text::Address),
+            "arg" => self.text(Text::Argument(None)),
+            "text" => self.text(Text::Line),
+            "fd" => self.descriptor(),
             "errno" => self.errno(),
+            _ if name.starts_with("arg.") => {
+                let wanted = name.trim_start_matches("arg.");
+                let mut all = ROWS.iter().flat_map(|row| row.args);
+                if !all.any(|arg| arg.name == wanted) {
+                    return wrong(format!("no call has an argument {wanted}"));
+                }
+                self.text(Text::Argument(Some(wanted.to_owned())))
+            }
             _ if is_call(&name) => wrong(format!("{name} is a call: call = {name}")),
             _ => wrong(format!("there is no field {name}, only {FIELDS}")),
         }
@@ -164,39 +186,68 @@ impl Parser {
         let number = number
             .checked_mul(factor)
             .ok_or((value.column, "the number is too large".to_owned()))?;
-        Ok(Expression::Number(field, order, number))
+        // Of several descriptors or ports none is to be that one.
+        Ok(match (field, order) {
+            (Number::Fd | Number::Port, Order::Unequal) => {
+                Expression::Not(Expression::Number(field, Order::Equal, number).into())
+            }
+            _ => Expression::Number(field, order, number),
+        })
+    }
+
+    /// A number of a descriptor, or what it stands for.
+    fn descriptor(&mut self) -> Result<Expression, Wrong> {
+        let value = self.tokens.get(self.at + 1).map(|token| &token.word);
+        let is_text = match self.peek() {
+            Word::Sign("~" | "!~") => true,
+            Word::Name(name) => name == "has",
+            Word::Sign("=" | "!=") => match value {
+                Some(Word::Text(_) | Word::Name(_)) => true,
+                Some(Word::Number(_, unit)) => !unit.is_empty(),
+                _ => false,
+            },
+            _ => false,
+        };
+        if is_text {
+            self.text(Text::Fd)
+        } else {
+            self.number(Number::Fd)
+        }
     }
 
     fn text(&mut self, field: Text) -> Result<Expression, Wrong> {
         let sign = self.next();
-        let (is_glob, is) = match sign.word {
-            Word::Sign("=") => (false, true),
-            Word::Sign("!=") => (false, false),
-            Word::Sign("~") => (true, true),
-            Word::Sign("!~") => (true, false),
-            _ => return Err((sign.column, "=, !=, ~ or !~ is missing".into())),
+        let (how, is) = match sign.word {
+            Word::Sign("=") => (How::Exact, true),
+            Word::Sign("!=") => (How::Exact, false),
+            Word::Sign("~") => (How::Pattern, true),
+            Word::Sign("!~") => (How::Pattern, false),
+            Word::Name(name) if name == "has" => (How::Part, true),
+            _ => return Err((sign.column, "=, !=, ~, !~ or has is missing".into())),
         };
         let value = self.next();
         let text = match value.word {
             Word::Text(text) | Word::Name(text) => text,
+            Word::Number(..) => value.text,
             _ => return Err((value.column, "a text is missing".into())),
         };
-        if field == Text::Call && !is_glob && !is_call(&text) {
+        let is_exact = how == How::Exact;
+        if field == Text::Call && is_exact && !is_call(&text) {
             return Err((value.column, format!("there is no call {text}")));
         }
-        let of = |pattern: &str| {
-            let glob = if is_glob {
-                Glob::new(pattern)
-            } else {
-                Glob::exact(pattern)
-            };
-            Expression::Text(field, glob)
-        };
-        // A pattern of a path without a slash is one of its last component.
-        let found = if is_glob && field == Text::Path && !text.contains('/') {
-            Expression::Or(of(&text).into(), of(&format!("**/{text}")).into())
-        } else {
-            of(&text)
+        let network = Network::of(&text).filter(|_| field == Text::Address && is_exact);
+        let is_of_components = matches!(field, Text::Path | Text::Fd);
+        let of = |glob: Glob| Expression::Text(field.clone(), glob);
+        let found = match how {
+            How::Exact => network.map_or_else(|| of(Glob::exact(&text)), Expression::Network),
+            How::Part => of(Glob::part(&text)),
+            // A pattern of a path without a slash is one of its last component.
+            How::Pattern if is_of_components && !text.contains('/') => {
+                let last = of(Glob::new(&format!("**/{text}")));
+                Expression::Or(of(Glob::new(&text)).into(), last.into())
+            }
+            How::Pattern if is_of_components || field == Text::Comm => of(Glob::new(&text)),
+            How::Pattern => of(Glob::of_any(&text)),
         };
         Ok(if is {
             found

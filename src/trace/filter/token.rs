@@ -5,6 +5,19 @@
 pub(super) struct Token {
     pub(super) column: usize,
     pub(super) word: Word,
+    /// As it was written.
+    pub(super) text: String,
+}
+
+impl Token {
+    /// What stands behind all words.
+    pub(super) fn end(column: usize) -> Self {
+        Self {
+            column,
+            word: Word::End,
+            text: String::new(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -40,7 +53,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, (usize, String)> {
                 from + length,
             )
         };
-        let is_name = |c: char| c.is_alphanumeric() || "_/.*?-".contains(c);
+        let is_name = |c: char| c.is_alphanumeric() || "_/.*?-:@".contains(c);
         let word = if c.is_whitespace() {
             at += 1;
             continue;
@@ -85,11 +98,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, (usize, String)> {
             at += sign.len();
             Word::Sign(if sign == "==" { "=" } else { sign })
         };
-        tokens.push(Token { column, word });
+        let text = chars[column..at].iter().collect();
+        tokens.push(Token { column, word, text });
     }
-    tokens.push(Token {
-        column: chars.len(),
-        word: Word::End,
-    });
+    tokens.push(Token::end(chars.len()));
     Ok(tokens)
 }

@@ -427,11 +427,27 @@ pub fn is_on() -> bool {
     tables().watched_calls.load(Relaxed) & (watch::RECORDED | watch::FLIGHT) != 0
 }
 
+/// Whether not all calls are: those who follow want some, and nothing else is kept.
+fn is_chosen() -> bool {
+    let watch = tables().watched_calls.load(Relaxed);
+    watch & (watch::CHOSEN | watch::FLIGHT) == watch::CHOSEN
+}
+
+/// Whether a call that begins may be one that somebody wants.
+fn is_wanted(thread: &Thread, number: u32) -> bool {
+    let wanted = &tables().wanted;
+    // Another thread may tell how an exec ended.
+    !is_chosen()
+        || wanted.has_call(number)
+            && wanted.has_process(thread.process().zone_pid)
+            && (is_last(number) || wanted.has_thread(thread.zone_tid()))
+}
+
 /// Begins the record of a call, with these flags. Whether it has one.
 #[cold]
 #[inline(never)]
 pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6], flags: u32) -> bool {
-    if !open(thread) {
+    if !is_wanted(thread, number) || !open(thread) {
         return false;
     }
     let record = &mut thread.record;
@@ -465,6 +481,9 @@ pub fn end(thread: &mut Thread, result: i64) {
         thread.record.flags = flags::ENDED;
     } else if !thread.record.is_open() {
         return;
+    } else if is_chosen() && !tables().wanted.has_end(result, thread.record.begin, now) {
+        thread.record.at = 0;
+        return;
     } else if !(-4095..0).contains(&result) {
         thread.record.capture(Some(result));
     }
@@ -484,7 +503,7 @@ pub fn end_before_signal(thread: &mut Thread) {
 #[cold]
 #[inline(never)]
 pub fn executed(thread: &mut Thread) {
-    if !open(thread) {
+    if !is_wanted(thread, nr::execve) || !open(thread) {
         return;
     }
     let now = arch::clock();
