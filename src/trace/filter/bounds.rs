@@ -193,7 +193,7 @@ fn number(field: Number, order: Order, than: i64, holds: bool) -> Bounds {
     let all = Bounds::default();
     // Of an empty range nothing is left, whichever way it is cut off.
     let ids = || match (u32::try_from(*range.start()), u32::try_from(*range.end())) {
-        _ if *range.end() < 0 || *range.start() > u32::MAX.into() => 1..=0,
+        _ if *range.end() < 0 || *range.start() > u32::MAX.into() => RangeInclusive::new(1, 0),
         (start, end) => start.unwrap_or(0)..=end.unwrap_or(u32::MAX),
     };
     match field {
