@@ -32,7 +32,7 @@ pub const PLACEHOLDERS_MAX: usize = 10;
 /// How many ports of a zone can be mapped at once.
 pub const PORTS_MAX: usize = 1024;
 /// How many files may have an owner or mode that the host cannot hold.
-pub const OWNERS_MAX: usize = 1 << 20;
+pub const OWNERS_MAX: usize = 1 << 22;
 
 /// Words of [`Tables::owner_bits`].
 pub const OWNER_WORDS: usize = 1 << 13;
@@ -227,7 +227,7 @@ const fn owner_hash(dev: u64, ino: u64) -> u64 {
 /// Slot where a search for a file's owner begins.
 #[must_use]
 pub const fn owner_slot(dev: u64, ino: u64) -> usize {
-    (owner_hash(dev, ino) >> 44) as usize & (OWNERS_MAX - 1)
+    (owner_hash(dev, ino) >> 42) as usize & (OWNERS_MAX - 1)
 }
 
 /// A file's bit in [`Tables::owner_bits`]: its word, and the bit in it.

@@ -109,7 +109,8 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
             ..found.owner
         };
         let until = Until::asked(&file, how);
-        zone.owners.set_until(&zone.shared, found.id, owner, until);
+        zone.owners
+            .set_until(&zone.shared, found.id, owner, until)?;
     }
     Ok(0)
 }
@@ -151,7 +152,7 @@ pub fn chown(
         return Ok(0);
     }
     if owner != found.owner {
-        zone.owners.set(&zone.shared, found.id, owner);
+        zone.owners.set(&zone.shared, found.id, owner)?;
     }
     let same = |wanted: u64, id: u32| if wanted == keep { u32::MAX } else { id };
     renew(file, same(uid, found.host.uid), same(gid, found.host.gid));
@@ -192,7 +193,7 @@ pub fn make_device(
         rdev,
         ..owner
     };
-    zone.owners.set(&zone.shared, id, owner);
+    zone.owners.set(&zone.shared, id, owner)?;
     Ok(0)
 }
 

@@ -116,7 +116,7 @@ fn keep(
         let mut value = value.to_vec();
         acl::tidy(&mut value);
         let change = zone.owners.kept.set(id, kind.name(), &value, 0)?;
-        zone.owners.keep(change);
+        zone.owners.keep(change)?;
     }
     let new = if value.is_some() {
         old | mark
@@ -124,12 +124,12 @@ fn keep(
         old & !mark
     };
     if new != old || owner != found.owner {
-        zone.owners.mark(&zone.shared, id, owner, new);
+        zone.owners.mark(&zone.shared, id, owner, new)?;
     }
     if value.is_none()
         && let Ok(change) = zone.owners.kept.remove(id, kind.name())
     {
-        zone.owners.keep(change);
+        zone.owners.keep(change)?;
     }
     Ok(())
 }

@@ -45,7 +45,8 @@ pub fn record(
     }
     if owner != found.owner || mode != host {
         let until = Until::asked(&file, how);
-        zone.owners.set_until(&zone.shared, found.id, owner, until);
+        zone.owners
+            .set_until(&zone.shared, found.id, owner, until)?;
     }
     Ok(0)
 }

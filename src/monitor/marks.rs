@@ -77,7 +77,8 @@ pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Res
             _ => marks | mark,
         });
     if marks != old {
-        zone.owners.mark(&zone.shared, found.id, found.owner, marks);
+        zone.owners
+            .mark(&zone.shared, found.id, found.owner, marks)?;
     }
     Ok(i64::from(now))
 }

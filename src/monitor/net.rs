@@ -392,9 +392,9 @@ impl unix::Caller for Caller<'_> {
             rdev: 0,
         };
         if (owner.uid, owner.gid, owner.mode) != (0, 0, host_mode) {
-            self.zone.owners.set(&self.zone.shared, id, owner);
+            // As where the table has no room: the socket is there.
+            let _ = self.zone.owners.set(&self.zone.shared, id, owner);
         }
-        // As where the zone has no room for lists: the socket is there.
         if let (Some(parent), Ok(found)) = (parent, owners::found(self.zone, inode)) {
             let _ = lists::inherit_from(self.zone, parent.id, inode, &found, owner, mode);
         }

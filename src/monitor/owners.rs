@@ -4,11 +4,12 @@
 //! change is in the store's journal when the call that makes it returns; a thread of its own puts
 //! what has gathered into the store.
 
+use super::files;
 use super::shared::Shared;
 use super::zone::Zone;
 use crate::error::{Doing, Result};
 use crate::ownership::kept::{self, Kept};
-use crate::ownership::{Journal, Store, identify_in_full};
+use crate::ownership::{Journal, Said, Store, identify_in_full};
 use picozone_personality::tables::{
     APPEND_ONLY, GROUP_TOO, HAS_DEFAULT_LIST, IMMUTABLE, IS_CAPABLE, MODE, OWNERS_MAX,
     UNTIL_WRITTEN, owner_bit, owner_slot,
@@ -28,6 +29,8 @@ pub use crate::ownership::{FileId, Owner, identify};
 const GATHERING: Duration = Duration::from_secs(1);
 /// How long the store is left alone after it has failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How many rows of the table are used at most: in a fuller one a search would take long.
+const USED_MAX: usize = OWNERS_MAX / 8 * 7;
 
 /// The table and what is to be kept of it.
 pub struct Owners {
@@ -47,8 +50,10 @@ struct Gathered {
 
 struct State {
     journal: Journal,
-    changes: Vec<(FileId, Owner)>,
-    attributes: Vec<kept::Change>,
+    /// What the store is to be told.
+    said: Vec<Said>,
+    /// How many rows of the table are used.
+    used: usize,
 }
 
 impl Gathered {
@@ -58,8 +63,45 @@ impl Gathered {
 }
 
 impl State {
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.attributes.is_empty()
+    /// Has it in the journal, and in the store soon.
+    fn keep(&mut self, said: Said) -> std::result::Result<(), i32> {
+        self.journal.add(&said).map_err(|error| {
+            tracing::error!("cannot write the ownership journal: {error}");
+            files::errno(error)
+        })?;
+        self.said.push(said);
+        Ok(())
+    }
+
+    /// Where in the table a file stands, or is to stand; nowhere if as many do as are found quickly.
+    fn row(&self, shared: &Shared, id: FileId) -> Option<usize> {
+        let first = owner_slot(id.dev, id.ino);
+        let mut rows = (first..first + OWNERS_MAX).map(|at| at % OWNERS_MAX);
+        let (at, is_free) = rows.find_map(|at| {
+            let row = &shared.tables().owners[at];
+            let is_ours = row.dev.load(Relaxed) == id.dev && row.ino.load(Relaxed) == id.ino;
+            let is_free = row.seq.load(Relaxed) == 0;
+            (is_free || is_ours).then_some((at, is_free))
+        })?;
+        (!is_free || self.used < USED_MAX).then_some(at)
+    }
+
+    /// Writes that row.
+    fn put(&mut self, shared: &Shared, at: usize, id: FileId, owner: Owner) {
+        note(shared, id, owner);
+        let row = &shared.tables().owners[at];
+        let seq = row.seq.load(Relaxed);
+        self.used += usize::from(seq == 0);
+        row.seq.store(seq | 1, Release);
+        std::sync::atomic::fence(Release);
+        row.dev.store(id.dev, Relaxed);
+        row.ino.store(id.ino, Relaxed);
+        row.btime.store(id.btime, Relaxed);
+        row.uid.store(owner.uid, Relaxed);
+        row.gid.store(owner.gid, Relaxed);
+        row.mode.store(owner.mode, Relaxed);
+        row.rdev.store(owner.rdev, Relaxed);
+        row.seq.store((seq | 1) + 1, Release);
     }
 }
 
@@ -137,23 +179,31 @@ impl Owners {
     /// The store or its journal cannot be read.
     pub fn open(zone_dir: &Path, shared: &Shared) -> Result<Owners> {
         let store = Store::open(zone_dir)?;
-        let (mut journal, left) = Journal::open(zone_dir)?;
-        store.set(&left.rows, &left.attributes)?;
+        let (mut journal, left) = Journal::open(zone_dir, store.last()?)?;
+        store.set_up_to(Some(journal.last()), &left)?;
         for full in [journal.turn(), journal.turn()] {
             journal
                 .forget(full)
                 .doing("empty the journal in", zone_dir.display())?;
         }
-        let mut has_waiting = false;
-        for (id, owner) in store.rows()? {
-            has_waiting |= written::is_waiting(owner.mode);
-            put(shared, id, owner);
-        }
-        let state = State {
+        let mut state = State {
             journal,
-            changes: Vec::new(),
-            attributes: Vec::new(),
+            said: Vec::new(),
+            used: 0,
         };
+        let (mut has_waiting, mut beyond) = (false, 0);
+        store.each_row(|id, owner| {
+            has_waiting |= written::is_waiting(owner.mode);
+            match state.row(shared, id) {
+                Some(row) => state.put(shared, row, id, owner),
+                None => beyond += 1,
+            }
+        })?;
+        if beyond > 0 {
+            tracing::error!(
+                "{beyond} files have an owner for whom there is no room: see `zone check --repair`"
+            );
+        }
         let gathered = Arc::new(Gathered {
             state: Mutex::new(state),
             is_more: Condvar::new(),
@@ -213,14 +263,14 @@ impl Owners {
         let marks = self.marks(shared, id);
         let owner = self.get(shared, id, || version_of(file));
         change()?;
-        if let Some(owner) = owner
-            && marks & UNTIL_WRITTEN != 0
-        {
-            let version = version_of(file);
-            let marks = marks & (UNTIL_WRITTEN | GROUP_TOO);
-            self.set_until(shared, id, owner, Some(Until { version, marks }));
+        match owner {
+            Some(owner) if marks & UNTIL_WRITTEN != 0 => {
+                let version = version_of(file);
+                let marks = marks & (UNTIL_WRITTEN | GROUP_TOO);
+                self.set_until(shared, id, owner, Some(Until { version, marks }))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// An owner with the file's marks beside its mode.
@@ -251,64 +301,89 @@ impl Owners {
 
     /// Sets a file's owner and mode: in the table and the journal at once, in the store soon. Set-id bits
     /// that it has then stay.
-    pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) {
-        self.set_until(shared, id, owner, None);
+    ///
+    /// # Errors
+    /// ENOSPC where the table has no room for a further file; those of write(2). Then nothing was set.
+    pub fn set(&self, shared: &Shared, id: FileId, owner: Owner) -> std::result::Result<(), i32> {
+        self.set_until(shared, id, owner, None)
     }
 
     /// The same; but where there is a version, set-id bits go when the file is another one.
-    pub fn set_until(&self, shared: &Shared, id: FileId, owner: Owner, until: Option<Until>) {
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn set_until(
+        &self,
+        shared: &Shared,
+        id: FileId,
+        owner: Owner,
+        until: Option<Until>,
+    ) -> std::result::Result<(), i32> {
         let marks = self.marks(shared, id) & !(UNTIL_WRITTEN | GROUP_TOO);
         match until {
             Some(until) if owner.mode & libc::S_IFMT == libc::S_IFREG => {
                 let rdev = until.version;
-                self.write(shared, id, Owner { rdev, ..owner }, marks | until.marks);
+                self.write(shared, id, Owner { rdev, ..owner }, marks | until.marks)
             }
             _ => self.write(shared, id, owner, marks),
         }
     }
 
     /// The same, and marks the file ([`IMMUTABLE`] and so on) or takes its marks.
-    pub fn mark(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn mark(
+        &self,
+        shared: &Shared,
+        id: FileId,
+        owner: Owner,
+        marks: u32,
+    ) -> std::result::Result<(), i32> {
         let rdev = match self.marked(shared, id) {
             Some(old) if marks & UNTIL_WRITTEN != 0 => old.rdev,
             _ => owner.rdev,
         };
-        self.write(shared, id, Owner { rdev, ..owner }, marks);
+        self.write(shared, id, Owner { rdev, ..owner }, marks)
     }
 
-    fn write(&self, shared: &Shared, id: FileId, owner: Owner, marks: u32) {
+    fn write(
+        &self,
+        shared: &Shared,
+        id: FileId,
+        owner: Owner,
+        marks: u32,
+    ) -> std::result::Result<(), i32> {
         let mode = owner.mode & MODE | marks;
         let owner = Owner { mode, ..owner };
         if written::is_waiting(mode) {
             self.has_waiting.store(true, Relaxed);
         }
         let mut state = self.gathered.lock();
-        put(shared, id, owner);
-        if let Err(error) = state.journal.add(id, owner) {
-            tracing::error!("cannot write the ownership journal: {error}");
-        }
-        if state.is_empty() {
-            self.gathered.is_more.notify_one();
-        }
-        state.changes.push((id, owner));
+        let row = state.row(shared, id).ok_or(libc::ENOSPC)?;
+        state.keep(Said::Owner(id, owner))?;
+        state.put(shared, row, id, owner);
+        self.gathered.is_more.notify_one();
+        Ok(())
     }
 
     /// The same for what ends with its last descriptor: in the table only.
     pub fn set_for_now(&self, shared: &Shared, id: FileId, owner: Owner) {
-        let _writer = self.gathered.lock();
-        put(shared, id, owner);
+        let mut state = self.gathered.lock();
+        if let Some(row) = state.row(shared, id) {
+            state.put(shared, row, id, owner);
+        }
     }
 
     /// Has a change of an attribute in the journal at once, and in the store soon.
-    pub fn keep(&self, change: kept::Change) {
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub fn keep(&self, change: kept::Change) -> std::result::Result<(), i32> {
         let mut state = self.gathered.lock();
-        if let Err(error) = state.journal.add_attribute(&change) {
-            tracing::error!("cannot write the ownership journal: {error}");
-        }
-        if state.is_empty() {
-            self.gathered.is_more.notify_one();
-        }
-        state.attributes.push(change);
+        state.keep(Said::Attribute(change))?;
+        self.gathered.is_more.notify_one();
+        Ok(())
     }
 
     /// Which file has this row of the table.
@@ -325,8 +400,8 @@ impl Owners {
     }
 }
 
-/// Writes a row of the table; the caller holds the lock of its writers.
-fn put(shared: &Shared, id: FileId, owner: Owner) {
+/// Notes what a row is to be looked for at all by.
+fn note(shared: &Shared, id: FileId, owner: Owner) {
     let (word, bit) = owner_bit(id.dev, id.ino);
     shared.tables().owner_bits[word].fetch_or(bit, Release);
     if owner.mode & (IMMUTABLE | APPEND_ONLY) != 0 {
@@ -339,26 +414,6 @@ fn put(shared: &Shared, id: FileId, owner: Owner) {
     let gives_group = owner.mode & (libc::S_IFMT | libc::S_ISGID) == libc::S_IFDIR | libc::S_ISGID;
     if gives_group || owner.mode & HAS_DEFAULT_LIST != 0 {
         shared.tables().group_givers.store(1, Release);
-    }
-    let mut at = owner_slot(id.dev, id.ino);
-    for _ in 0..OWNERS_MAX {
-        let row = &shared.tables().owners[at];
-        let seq = row.seq.load(Relaxed);
-        let is_ours = row.dev.load(Relaxed) == id.dev && row.ino.load(Relaxed) == id.ino;
-        if seq == 0 || is_ours {
-            row.seq.store(seq | 1, Release);
-            std::sync::atomic::fence(Release);
-            row.dev.store(id.dev, Relaxed);
-            row.ino.store(id.ino, Relaxed);
-            row.btime.store(id.btime, Relaxed);
-            row.uid.store(owner.uid, Relaxed);
-            row.gid.store(owner.gid, Relaxed);
-            row.mode.store(owner.mode, Relaxed);
-            row.rdev.store(owner.rdev, Relaxed);
-            row.seq.store((seq | 1) + 1, Release);
-            return;
-        }
-        at = (at + 1) % OWNERS_MAX;
     }
 }
 
@@ -388,17 +443,16 @@ fn keep(store: &Store, gathered: &Gathered) {
         drop(
             gathered
                 .is_more
-                .wait_while(gathered.lock(), |state| state.is_empty()),
+                .wait_while(gathered.lock(), |state| state.said.is_empty()),
         );
         std::thread::sleep(GATHERING);
-        let (batch, attributes, full) = {
+        let (batch, last, full) = {
             let mut state = gathered.lock();
-            let changes = std::mem::take(&mut state.changes);
-            let attributes = std::mem::take(&mut state.attributes);
-            (changes, attributes, state.journal.turn())
+            let batch = std::mem::take(&mut state.said);
+            (batch, state.journal.last(), state.journal.turn())
         };
         // On a full disk the journal has it, and the store a moment later.
-        while let Err(error) = store.set(&batch, &attributes) {
+        while let Err(error) = store.set_up_to(Some(last), &batch) {
             tracing::error!("{error}");
             std::thread::sleep(AGAIN);
         }

@@ -91,7 +91,7 @@ pub fn set(
     if let Some(id) = target.special()? {
         must_be_kept(name)?;
         let change = zone.owners.kept.set(id, name, value, flags)?;
-        zone.owners.keep(change);
+        zone.owners.keep(change)?;
         return Ok(0);
     }
     let is_capability = name == CAPABILITIES;
@@ -197,7 +197,7 @@ fn mark_capable(zone: &Zone, file: &OwnedFd, is_capable: bool) -> Result<(), i32
     let old = zone.owners.marks(&zone.shared, found.id);
     let new = old & !IS_CAPABLE | if is_capable { IS_CAPABLE } else { 0 };
     if new != old {
-        zone.owners.mark(&zone.shared, found.id, found.owner, new);
+        zone.owners.mark(&zone.shared, found.id, found.owner, new)?;
     }
     Ok(())
 }
@@ -288,7 +288,7 @@ pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64,
     if let Some(id) = target.special()? {
         must_be_kept(name)?;
         let change = zone.owners.kept.remove(id, name)?;
-        zone.owners.keep(change);
+        zone.owners.keep(change)?;
         return Ok(0);
     }
     let name = to_host(name).ok_or(libc::EPERM)?;

@@ -1,7 +1,7 @@
 //! Whether the ownership store and the files of a zone agree, and what can be mended.
 
 use super::kept::Change;
-use super::{FileId, Journal, Owner, Store, identify, identify_at};
+use super::{FileId, Journal, Owner, Said, Store, identify, identify_at};
 use crate::error::{Doing, Result};
 use nix::dir::Dir;
 use nix::errno::Errno;
@@ -39,13 +39,13 @@ pub struct Report {
 pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Report> {
     let mut store = Store::open(zone_dir)?;
     let was_torn = !store.check()?;
-    let (mut journal, left) = Journal::open(zone_dir)?;
+    let (mut journal, left) = Journal::open(zone_dir, store.last()?)?;
     let mut rows: HashMap<FileId, Owner> = store.rows()?.into_iter().collect();
-    rows.extend(left.rows.iter().copied());
-    let mut attributes = store.attributes(&left.attributes)?;
+    rows.extend(left.iter().filter_map(Said::owner));
+    let mut attributes = store.attributes(&left)?;
     let mut report = Report {
         rows: rows.len(),
-        journaled: left.rows.len() + left.attributes.len(),
+        journaled: left.len(),
         was_torn,
         ..Report::default()
     };
@@ -76,9 +76,9 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
     (report.stale, report.wrong) = (rows.len() + attributes.len(), wrong.len());
     if is_repair {
         let gone = attributes.into_iter();
-        let gone = gone.map(|change| Change::removed(change.id, change.name));
-        let attributes: Vec<Change> = left.attributes.into_iter().chain(gone).collect();
-        store.set(&left.rows, &attributes)?;
+        let gone = gone.map(|change| Said::Attribute(Change::removed(change.id, change.name)));
+        let said: Vec<Said> = left.into_iter().chain(gone).collect();
+        store.set_up_to(Some(journal.last()), &said)?;
         for full in [journal.turn(), journal.turn()] {
             journal
                 .forget(full)

@@ -1,11 +1,16 @@
 //! What has been said of files since the store's last transaction.
 //!
 //! A record is one write(2) at the end of a file: from then on the kernel has it, and it outlives
-//! the monitor. A record that is not whole, as after a power cut, ends what is read.
-//! There are two files: while the records of one are put into the store, the other takes new ones.
+//! the monitor. There are two files: while the records of one are put into the store, the other takes new
+//! ones.
+//!
+//! Records are numbered without a gap, and the store says, in the transaction that takes them, up to
+//! which number it has them. So after a power cut, which may leave any part of what was never synced,
+//! lose a truncation, or lay a new record over the remains of old ones, exactly those count that follow
+//! upon the store's one after the other.
 
 use super::kept::Change;
-use super::{FileId, Owner};
+use super::{FileId, Owner, Said};
 use crate::error::{Doing, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -31,27 +36,13 @@ pub struct Journal {
     next: u64,
 }
 
-/// What a journal holds, in the order in which it was said.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Left {
-    /// Of owners.
-    pub rows: Vec<(FileId, Owner)>,
-    /// Of attributes.
-    pub attributes: Vec<Change>,
-}
-
-/// A record.
-enum Record {
-    Owner(FileId, Owner),
-    Attribute(Change),
-}
-
 impl Journal {
-    /// Opens the journal of the zone that lies in `zone_dir`, and gives what it holds, in order.
+    /// Opens the journal of the zone that lies in `zone_dir`, and gives what it holds beyond record `last`,
+    /// the last one that the store has, in order.
     ///
     /// # Errors
     /// A file cannot be opened or read.
-    pub fn open(zone_dir: &Path) -> Result<(Self, Left)> {
+    pub fn open(zone_dir: &Path, last: u64) -> Result<(Self, Vec<Said>)> {
         let mut records = Vec::new();
         let mut open = |name: &str| -> Result<(File, u64)> {
             let path = zone_dir.join(name);
@@ -66,55 +57,59 @@ impl Journal {
             file.read_to_end(&mut bytes).doing("read", path.display())?;
             let mut rest = &bytes[..];
             while let Some((number, record)) = parse(&mut rest) {
-                records.push((number, record));
+                // Those before are in the store, and what follows them are remains.
+                if number > last {
+                    records.push((number, record));
+                }
             }
             Ok((file, bytes.len() as u64))
         };
         let (first, second) = (open("owners.journal.0")?, open("owners.journal.1")?);
-        records.sort_unstable_by_key(|(number, ..)| *number);
-        let next = records.last().map_or(1, |(number, ..)| number + 1);
-        let journal = Self {
+        records.sort_by_key(|(number, ..)| *number);
+        let mut journal = Self {
             files: [first.0, second.0],
             lengths: [first.1, second.1],
             current: 0,
-            next,
+            next: last + 1,
         };
-        let mut left = Left::default();
-        for (_, record) in records {
-            match record {
-                Record::Owner(id, owner) => left.rows.push((id, owner)),
-                Record::Attribute(change) => left.attributes.push(change),
+        let mut left = Vec::new();
+        for (number, said) in records {
+            if number != journal.next {
+                break;
             }
+            journal.next += 1;
+            left.push(said);
         }
         Ok((journal, left))
     }
 
-    /// Adds what is said of an owner.
+    /// Adds what is said of a file.
     ///
     /// # Errors
     /// Those of write(2).
-    pub fn add(&mut self, id: FileId, owner: Owner) -> std::io::Result<()> {
-        let record = format(self.next, id, owner);
-        self.write(&record)
+    pub fn add(&mut self, said: &Said) -> std::io::Result<()> {
+        match said {
+            Said::Owner(id, owner) => self.write(&format(self.next, *id, *owner)),
+            Said::Attribute(change) => self.write(&format_attribute(self.next, change)),
+        }
     }
 
-    /// Adds what is said of an attribute.
-    ///
-    /// # Errors
-    /// Those of write(2).
-    pub fn add_attribute(&mut self, change: &Change) -> std::io::Result<()> {
-        let record = format_attribute(self.next, change);
-        self.write(&record)
+    /// The number of the last record, which the store is to have once it has all of them.
+    #[must_use]
+    pub const fn last(&self) -> u64 {
+        self.next - 1
     }
 
     fn write(&mut self, record: &[u8]) -> std::io::Result<()> {
-        self.next += 1;
         let (file, length) = (
             &mut self.files[self.current],
             &mut self.lengths[self.current],
         );
         match file.write_all(record) {
-            Ok(()) => *length += record.len() as u64,
+            Ok(()) => {
+                *length += record.len() as u64;
+                self.next += 1;
+            }
             // The disk is full: a part of a record must not stand before the next one.
             Err(error) => {
                 file.set_len(*length)?;
@@ -182,7 +177,7 @@ fn words_of(bytes: &[u8]) -> Vec<u64> {
 }
 
 /// Takes a record from the front. Whatever is not what [`format`] makes is no record.
-fn parse(from: &mut &[u8]) -> Option<(u64, Record)> {
+fn parse(from: &mut &[u8]) -> Option<(u64, Said)> {
     let (record, mut rest) = from.split_at_checked(RECORD)?;
     let words = words_of(record);
     let &[number, dev, ino, btime, ids, mode, rdev, sum] = &words[..] else {
@@ -195,7 +190,7 @@ fn parse(from: &mut &[u8]) -> Option<(u64, Record)> {
     let half = |word: u64| u32::try_from(word & u64::from(u32::MAX)).ok();
     let (low, high) = (half(ids)?, half(ids >> 32)?);
     let record = if mode & IS_ATTRIBUTE == 0 {
-        Record::Owner(
+        Said::Owner(
             id,
             Owner {
                 uid: low,
@@ -212,7 +207,7 @@ fn parse(from: &mut &[u8]) -> Option<(u64, Record)> {
         }
         rest = after;
         let (name, value) = padded.get(..all)?.split_at_checked(name)?;
-        Record::Attribute(Change {
+        Said::Attribute(Change {
             id,
             name: name.to_vec(),
             value: (mode & SET != 0).then(|| value.to_vec()),
@@ -223,7 +218,8 @@ fn parse(from: &mut &[u8]) -> Option<(u64, Record)> {
 }
 
 /// FNV-1a over words, begun so that a record of zeros is none.
-fn checksum(words: &[u64]) -> u64 {
+#[must_use]
+pub fn checksum(words: &[u64]) -> u64 {
     words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
         (sum ^ word)
             .wrapping_mul(0x0000_0100_0000_01b3)

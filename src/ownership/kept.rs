@@ -5,12 +5,14 @@
 use super::FileId;
 use hashbrown::HashMap;
 use picozone_personality::acl;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-type Key = (u64, u64, u64, &'static [u8]);
-const TABLE: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("attributes");
+/// Device, inode, birth time and the attribute's name.
+pub type Key = (u64, u64, u64, &'static [u8]);
+/// The table of the store.
+pub const TABLE: TableDefinition<'_, Key, &[u8]> = TableDefinition::new("attributes");
 /// Most bytes of names and values: what a zone can fill is the monitor's memory.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -194,8 +196,8 @@ impl Change {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub fn write(&self, transaction: &WriteTransaction) -> Result<(), redb::Error> {
-        let mut table = transaction.open_table(TABLE)?;
+    pub fn write(&self, table: &mut Table<'_, Key, &'static [u8]>) -> Result<(), redb::Error> {
+        remove_earlier(table, self.id)?;
         let key = (self.id.dev, self.id.ino, self.id.btime, &self.name[..]);
         match &self.value {
             Some(value) => table.insert(key, &value[..])?,
@@ -203,6 +205,20 @@ impl Change {
         };
         Ok(())
     }
+}
+
+/// Takes what is said of other files that had a file's inode.
+///
+/// # Errors
+/// The store cannot be written.
+pub fn remove_earlier(
+    table: &mut Table<'_, Key, &'static [u8]>,
+    id: FileId,
+) -> Result<(), redb::Error> {
+    let first = |ino| (id.dev, ino, 0, &b""[..]);
+    let end = id.ino.saturating_add(1);
+    table.retain_in(first(id.ino)..first(end), |key, _| key.2 == id.btime)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -227,7 +243,9 @@ mod tests {
         let set = kept.set(ID, b"trusted.a", b"one", libc::XATTR_CREATE);
         let write = |change: Change| {
             let transaction = database.begin_write().expect("begun");
-            change.write(&transaction).expect("written");
+            let mut table = transaction.open_table(TABLE).expect("made");
+            change.write(&mut table).expect("written");
+            drop(table);
             transaction.commit().expect("kept");
         };
         write(set.expect("new"));

@@ -16,7 +16,7 @@ pub mod names;
 mod store;
 
 pub use identity::{identify, identify_at, identify_in_full};
-pub use journal::{Journal, Left};
+pub use journal::{Journal, checksum};
 pub use store::Store;
 
 use picozone_personality::tables::UNTIL_WRITTEN;
@@ -59,6 +59,35 @@ impl Owner {
     }
 }
 
+/// Something that was said of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its owner and mode.
+    Owner(FileId, Owner),
+    /// An attribute.
+    Attribute(kept::Change),
+}
+
+impl Said {
+    /// What of it is about owners.
+    #[must_use]
+    pub const fn owner(&self) -> Option<(FileId, Owner)> {
+        match self {
+            Self::Owner(id, owner) => Some((*id, *owner)),
+            Self::Attribute(_) => None,
+        }
+    }
+
+    /// What of it is about attributes.
+    #[must_use]
+    pub const fn attribute(&self) -> Option<&kept::Change> {
+        match self {
+            Self::Owner(..) => None,
+            Self::Attribute(change) => Some(change),
+        }
+    }
+}
+
 /// The mode that the host's file gets where the zone sees `mode`: no set-id bits ever, and its
 /// owner, the zone's root, whom modes do not bind, can use it.
 #[must_use]
@@ -66,5 +95,7 @@ pub const fn mode_on_host(mode: u32, is_directory: bool) -> u32 {
     mode & 0o1777 | if is_directory { 0o700 } else { 0o600 }
 }
 
+#[cfg(test)]
+mod crashes;
 #[cfg(test)]
 mod tests;

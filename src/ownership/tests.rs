@@ -21,19 +21,28 @@ fn row(number: u64) -> (FileId, Owner) {
     (id, owner)
 }
 
+fn owners(said: &[Said]) -> Vec<(FileId, Owner)> {
+    said.iter().filter_map(Said::owner).collect()
+}
+
+fn set(rows: &[(FileId, Owner)]) -> Vec<Said> {
+    let said = rows.iter().map(|&(id, owner)| Said::Owner(id, owner));
+    said.collect()
+}
+
 fn journal_of(dir: &Path) -> Vec<(FileId, Owner)> {
-    Journal::open(dir).expect("open").1.rows
+    owners(&Journal::open(dir, 0).expect("open").1)
 }
 
 #[test]
 fn a_journal_cut_anywhere_has_all_whole_records_before() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path();
-    let (mut journal, left) = Journal::open(dir).expect("open");
-    assert_eq!(left, Left::default());
+    let (mut journal, left) = Journal::open(dir, 0).expect("open");
+    assert_eq!(left, []);
     let rows: Vec<_> = (0..5).map(row).collect();
     for &(id, owner) in &rows {
-        journal.add(id, owner).expect("added");
+        journal.add(&Said::Owner(id, owner)).expect("added");
     }
     let path = dir.join("owners.journal.0");
     let bytes = fs::read(&path).expect("read");
@@ -52,7 +61,7 @@ fn a_journal_cut_anywhere_has_all_whole_records_before() {
 fn a_journal_cut_in_an_attribute_has_all_before() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path();
-    let (mut journal, _) = Journal::open(dir).expect("open");
+    let (mut journal, _) = Journal::open(dir, 0).expect("open");
     let change = |length: Option<usize>| Change {
         id: row(1).0,
         name: b"system.posix_acl_access".to_vec(),
@@ -66,22 +75,21 @@ fn a_journal_cut_in_an_attribute_has_all_before() {
         change(Some(200)),
     ];
     for change in &changes {
-        journal.add_attribute(change).expect("added");
-        journal.add(id, owner).expect("added");
+        let said = Said::Attribute(change.clone());
+        journal.add(&said).expect("added");
+        journal.add(&Said::Owner(id, owner)).expect("added");
     }
     let path = dir.join("owners.journal.0");
     let bytes = fs::read(&path).expect("read");
     let mut ends = Vec::new();
     for length in (0..=bytes.len()).rev() {
         fs::write(&path, &bytes[..length]).expect("written");
-        let left = Journal::open(dir).expect("open").1;
-        assert_eq!(
-            left.attributes,
-            changes[..left.attributes.len()],
-            "{length}"
-        );
-        assert_eq!(left.rows, vec![row(2); left.rows.len()]);
-        let whole = left.attributes.len() + left.rows.len();
+        let left = Journal::open(dir, 0).expect("open").1;
+        let attributes: Vec<_> = left.iter().filter_map(Said::attribute).cloned().collect();
+        assert_eq!(attributes, changes[..attributes.len()], "{length}");
+        let rows = owners(&left);
+        assert_eq!(rows, vec![row(2); rows.len()]);
+        let whole = left.len();
         if ends.last() != Some(&whole) {
             ends.push(whole);
         }
@@ -90,32 +98,61 @@ fn a_journal_cut_in_an_attribute_has_all_before() {
     let mut torn = bytes.clone();
     torn[64] ^= 1;
     fs::write(&path, &torn).expect("written");
-    assert_eq!(Journal::open(dir).expect("open").1, Left::default());
+    assert_eq!(Journal::open(dir, 0).expect("open").1, []);
 }
 
 #[test]
 fn the_files_of_a_journal_take_turns_and_their_order_is_kept() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path();
-    let (mut journal, _) = Journal::open(dir).expect("open");
+    let (mut journal, _) = Journal::open(dir, 0).expect("open");
     let add = |journal: &mut Journal, number| {
         let (id, owner) = row(number);
-        journal.add(id, owner).expect("added");
+        journal.add(&Said::Owner(id, owner)).expect("added");
     };
+    let after = |last| owners(&Journal::open(dir, last).expect("open").1);
     add(&mut journal, 1);
     let first = journal.turn();
     add(&mut journal, 2);
-    assert_eq!(journal_of(dir), [row(1), row(2)]);
+    assert_eq!(after(0), [row(1), row(2)]);
+    assert_eq!(after(1), [row(2)]);
     journal.forget(first).expect("emptied");
     let second = journal.turn();
     add(&mut journal, 3);
     // The newer record is in the file that is read first.
-    assert_eq!(journal_of(dir), [row(2), row(3)]);
+    assert_eq!(after(1), [row(2), row(3)]);
+    assert_eq!(after(0), [], "what came before is lost");
     journal.forget(second).expect("emptied");
-    assert_eq!(journal_of(dir), [row(3)]);
-    let (mut again, _) = Journal::open(dir).expect("open");
+    assert_eq!(after(2), [row(3)]);
+    let (mut again, _) = Journal::open(dir, 2).expect("open");
     add(&mut again, 4);
-    assert_eq!(journal_of(dir), [row(3), row(4)]);
+    assert_eq!(after(2), [row(3), row(4)]);
+}
+
+#[test]
+fn of_an_inode_only_the_file_that_has_it_now_is_kept() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let store = Store::open(temporary.path()).expect("open");
+    let (id, owner) = row(1);
+    let attribute = |id| Change {
+        id,
+        name: b"trusted.a".to_vec(),
+        value: Some(b"x".to_vec()),
+    };
+    let (other, _) = row(2);
+    let both = [attribute(id), attribute(other)].map(Said::Attribute);
+    let all = [&set(&[(id, owner), row(2)])[..], &both].concat();
+    store.set(&all).expect("written");
+    // The clock may have been set back.
+    let now = FileId {
+        btime: id.btime - 1,
+        ..id
+    };
+    store.set(&set(&[(now, owner)])).expect("written");
+    let rows: BTreeMap<_, _> = store.rows().expect("read").into_iter().collect();
+    assert_eq!(rows, BTreeMap::from([(now, owner), row(2)]));
+    let attributes = store.attributes(&[]).expect("read");
+    assert_eq!(attributes, [attribute(other)]);
 }
 
 #[test]
@@ -131,7 +168,7 @@ fn the_store_keeps_sets_and_forgets() {
             .collect::<BTreeMap<_, _>>()
     };
     let store = Store::open(temporary.path()).expect("open");
-    store.set(&[row(1), row(2)], &[]).expect("written");
+    store.set(&set(&[row(1), row(2)])).expect("written");
     assert!(Store::open(temporary.path()).is_err(), "it is open");
     drop(store);
     assert_eq!(rows(), BTreeMap::from([row(1), row(2)]));
@@ -139,6 +176,61 @@ fn the_store_keeps_sets_and_forgets() {
     store.remove(&[row(1).0, row(3).0]).expect("written");
     drop(store);
     assert_eq!(rows(), BTreeMap::from([row(2)]));
+}
+
+#[test]
+fn a_store_whose_making_was_interrupted_is_made_anew() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    fs::write(temporary.path().join("owners.redb.new"), "part").expect("written");
+    let store = Store::open(temporary.path()).expect("open");
+    store.set(&set(&[row(1)])).expect("written");
+    assert!(!temporary.path().join("owners.redb.new").exists());
+}
+
+/// A store of a million files is of some 100 bytes a file, and open within seconds.
+#[test]
+fn a_million_files_have_room() {
+    const COUNT: u64 = 1_000_000;
+    let temporary = tempfile::tempdir().expect("a directory");
+    let store = Store::open(temporary.path()).expect("open");
+    let owner = Owner {
+        uid: 33,
+        gid: 33,
+        mode: libc::S_IFREG | 0o640,
+        rdev: 0,
+    };
+    let id = |ino| FileId {
+        dev: 1,
+        ino,
+        btime: 1 << 60 | ino,
+    };
+    let begin = std::time::Instant::now();
+    for batch in 0..COUNT / 100_000 {
+        let rows = batch * 100_000..(batch + 1) * 100_000;
+        let rows: Vec<_> = rows.map(|ino| (id(ino), owner)).collect();
+        store.set(&set(&rows)).expect("written");
+    }
+    drop(store);
+    let made = begin.elapsed();
+    let size = fs::metadata(temporary.path().join("owners.redb"))
+        .expect("there")
+        .len();
+    let begin = std::time::Instant::now();
+    let store = Store::open(temporary.path()).expect("open");
+    let (mut count, mut sum) = (0, 0);
+    store
+        .each_row(|id, _| {
+            count += 1;
+            sum += id.ino;
+        })
+        .expect("read");
+    eprintln!(
+        "made in {made:?}, read in {:?}, {} bytes a row",
+        begin.elapsed(),
+        size / COUNT
+    );
+    assert_eq!((count, sum), (COUNT, COUNT * (COUNT - 1) / 2));
+    assert!(size < 160 * COUNT, "{size}");
 }
 
 #[test]
@@ -172,11 +264,11 @@ fn a_check_finds_rows_that_are_wrong_or_of_nothing_and_mends() {
         (id("a/b"), owner(libc::S_IFBLK | 0o600)),
         row(3),
     ];
-    store.set(&rows, &[]).expect("written");
+    store.set(&set(&rows)).expect("written");
     drop(store);
-    let (mut journal, _) = Journal::open(&zone_dir).expect("open");
+    let (mut journal, _) = Journal::open(&zone_dir, 0).expect("open");
     journal
-        .add(id("."), owner(libc::S_IFDIR | 0o700))
+        .add(&Said::Owner(id("."), owner(libc::S_IFDIR | 0o700)))
         .expect("added");
     let trees = [tree.clone()];
     let look = |is_repair| check::check(&zone_dir, &trees, is_repair).expect("checked");
@@ -202,8 +294,8 @@ fn a_check_finds_rows_that_are_wrong_or_of_nothing_and_mends() {
         name: b"trusted.a".to_vec(),
         value: Some(Vec::new()),
     };
-    let both = [kept(row(3).0), kept(id("a"))];
-    store.set(&[], &both).expect("written");
+    let both = [kept(row(3).0), kept(id("a"))].map(Said::Attribute);
+    store.set(&both).expect("written");
     drop(store);
     assert_eq!(look(true).stale, 1);
     let left = Store::open(&zone_dir).and_then(|store| store.attributes(&[]));

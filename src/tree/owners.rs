@@ -5,7 +5,7 @@
 
 use super::within::Within;
 use crate::error::{Doing, Result};
-use crate::ownership::{self, Store};
+use crate::ownership::{self, Said, Store};
 use std::path::{Path, PathBuf};
 
 /// Owner and mode of one file of the zone.
@@ -23,7 +23,12 @@ pub(super) struct Owner {
 
 /// Forgets what the store of a zone says, whose tree is made anew.
 pub(super) fn clear(zone_dir: &Path) -> Result<()> {
-    for name in ["owners.redb", "owners.journal.0", "owners.journal.1"] {
+    for name in [
+        "owners.redb",
+        "owners.redb.new",
+        "owners.journal.0",
+        "owners.journal.1",
+    ] {
         super::remove(&zone_dir.join(name))?;
     }
     Ok(())
@@ -42,7 +47,7 @@ pub(super) fn add(zone_dir: &Path, root: &Path, owners: &[Owner]) -> Result<()> 
             mode: mode & libc::S_IFMT | owner.mode,
             rdev: 0,
         };
-        rows.push((id, row));
+        rows.push(Said::Owner(id, row));
     }
-    Store::open(zone_dir)?.set(&rows, &[])
+    Store::open(zone_dir)?.set(&rows)
 }

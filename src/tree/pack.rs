@@ -7,7 +7,7 @@ use crate::config::{Config, IdKind};
 use crate::error::{Doing, Result};
 use crate::ownership::kept::Change;
 use crate::ownership::names::to_zone;
-use crate::ownership::{FileId, Journal, Owner, Store, identify_at};
+use crate::ownership::{FileId, Journal, Owner, Said, Store, identify_at};
 use nix::dir::Dir;
 use nix::fcntl::{AtFlags, OFlag, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
@@ -42,15 +42,17 @@ pub struct Packed {
 pub fn pack(config: &Config, zone_dir: &Path, to: impl Write) -> Result<Packed> {
     let root = config.root_dir(zone_dir);
     let store = Store::open(zone_dir)?;
-    let (_, left) = Journal::open(zone_dir)?;
+    let (_, left) = Journal::open(zone_dir, store.last()?)?;
     let own = (
         nix::unistd::geteuid().as_raw(),
         nix::unistd::getegid().as_raw(),
     );
     let mut packer = Packer {
         tar: tar::Builder::new(to),
-        kept: by_file(store.attributes(&left.attributes)?),
-        rows: store.rows()?.into_iter().chain(left.rows).collect(),
+        kept: by_file(store.attributes(&left)?),
+        rows: (store.rows()?.into_iter())
+            .chain(left.iter().filter_map(Said::owner))
+            .collect(),
         uids: config.users.map(IdKind::User, own.0),
         gids: config.users.map(IdKind::Group, own.1),
         first_names: HashMap::new(),

@@ -310,7 +310,7 @@ fn a_distribution_is_adopted_and_given_back() {
 #[test]
 fn lists_go_with_an_exported_tree() {
     use crate::ownership::kept::Change;
-    use crate::ownership::{FileId, Owner, identify};
+    use crate::ownership::{FileId, Owner, Said, identify};
     use picozone_personality::acl;
     use picozone_personality::tables::{HAS_ACCESS_LIST, HAS_DEFAULT_LIST};
     let Host {
@@ -353,7 +353,9 @@ fn lists_go_with_an_exported_tree() {
         kept(top, acl::DEFAULT, &default),
     ];
     let store = Store::open(&zone_dir).expect("open");
-    store.set(&rows, &attributes).expect("written");
+    let rows = rows.map(|(id, owner)| Said::Owner(id, owner));
+    let said = rows.into_iter().chain(attributes.map(Said::Attribute));
+    store.set(&said.collect::<Vec<_>>()).expect("written");
     drop(store);
     config.root = Some(tree);
     let tarball = zone_dir.join("packed.tar");

@@ -8,7 +8,7 @@ use super::archive::{Entry, Kind};
 use crate::error::{Doing, Result};
 use crate::ownership::kept::Change;
 use crate::ownership::names::to_host;
-use crate::ownership::{FileId, Owner, Store, identify_at, mode_on_host};
+use crate::ownership::{FileId, Owner, Said, Store, identify_at, mode_on_host};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, fchmod, fstatat, mkdirat, mknodat, utimensat};
@@ -31,9 +31,8 @@ pub(super) struct Unpacker {
     root: OwnedFd,
     /// The directory of the last entry, since the next one is mostly there too.
     parent: Option<(Vec<u8>, OwnedFd)>,
-    rows: Vec<(FileId, Owner)>,
-    /// Attributes that the host's files cannot have.
-    kept: Vec<Change>,
+    /// Owners, modes and attributes that the host's files cannot have.
+    said: Vec<Said>,
     /// Directories and their times, which are set when nothing more is made in them.
     times: Vec<(Vec<u8>, TimeSpec)>,
     pub(super) entries: usize,
@@ -47,8 +46,7 @@ impl Unpacker {
         Ok(Self {
             root,
             parent: None,
-            rows: Vec::new(),
-            kept: Vec::new(),
+            said: Vec::new(),
             times: Vec::new(),
             entries: 0,
             bytes: 0,
@@ -186,7 +184,7 @@ impl Unpacker {
         };
         // A second entry of the same directory replaces what the first one said.
         if (owner.uid, owner.gid, owner.mode) != (0, 0, mode) || entry.kind == Kind::Directory {
-            self.rows.push((id, owner));
+            self.said.push(Said::Owner(id, owner));
         }
     }
 
@@ -205,11 +203,11 @@ impl Unpacker {
             };
             if acl::parse(value, |_| true, |_| true) == Ok(true) && acl::is_valid(value) {
                 marks |= mark;
-                self.kept.push(Change {
+                self.said.push(Said::Attribute(Change {
                     id,
                     name: key.clone(),
                     value: Some(value.clone()),
-                });
+                }));
             }
         }
         marks
@@ -265,7 +263,7 @@ impl Unpacker {
                 Ok(dir) => set_time(&dir, c".", *time).doing("set the times of", shown)?,
             }
         }
-        Store::open(zone_dir)?.set(&self.rows, &self.kept)
+        Store::open(zone_dir)?.set(&self.said)
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Name, Zone, runner};
 use crate::config::{Config, IdKind};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::ownership::{Journal, Store};
+use crate::ownership::{Journal, Said, Store};
 use crate::zone::state::State;
 use picozone_personality::acl;
 
@@ -60,9 +60,9 @@ fn check_users(zone: &Zone, config: &Config, is_up: bool) -> Result<()> {
     }
     let maps = [IdKind::User, IdKind::Group].map(|kind| config.users.map(kind, u32::MAX));
     let store = Store::open(zone.dir())?;
-    let (_, left) = Journal::open(zone.dir())?;
-    let lists = store.attributes(&left.attributes)?;
-    let rows = store.rows()?.into_iter().chain(left.rows);
+    let (_, left) = Journal::open(zone.dir(), store.last()?)?;
+    let lists = store.attributes(&left)?;
+    let rows = (store.rows()?.into_iter()).chain(left.iter().filter_map(Said::owner));
     let of_files = rows.map(|(_, owner)| (owner.uid, owner.gid));
     let named = lists.iter().flat_map(|change| acl::names(change.list()));
     // Zero is in every map.

@@ -1,11 +1,13 @@
 //! What goes with the files of a layer and cannot be read off them, in the order in which it came to be.
 //!
 //! A record is written in one piece before its file gets its name, so that it is there after whatever
-//! ends the monitor. The ownership store has the owners too, and later changes of them; here they
-//! stand for the time in which it has not written them yet.
+//! ends the monitor; one that says whose a file is has the disk by then, too. The ownership store has the
+//! owners too, and later changes of them; here they stand for the time in which it has not written them
+//! yet. What a power cut has left of a record is none.
 
 use crate::error::{Doing, Result};
 use crate::monitor::owners::{FileId, Owner};
+use crate::ownership::checksum;
 use picozone_personality::origins::Origin;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -13,7 +15,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 const WORDS: usize = 10;
-const SIZE: usize = WORDS * 8;
+/// Words and checksum.
+const SIZE: usize = (WORDS + 1) * 8;
 
 /// What is to be known of a file of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,22 +105,87 @@ impl Journal {
         if records.is_empty() {
             return Ok(());
         }
-        let words = records.iter().flat_map(Record::words);
+        let with_sum = |record: &Record| {
+            let words = record.words();
+            words.into_iter().chain([checksum(&words)])
+        };
+        let words = records.iter().flat_map(with_sum);
         let bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
         // One write: those of several threads do not mix.
-        (&self.file).write_all(&bytes)
+        (&self.file).write_all(&bytes)?;
+        if records.iter().any(|record| record.owner.is_some()) {
+            self.file.sync_data()?;
+        }
+        Ok(())
     }
 
     /// All records, the oldest first.
     pub(super) fn records(&self) -> Result<Vec<Record>> {
         let bytes = std::fs::read(&self.path).doing("read", self.path.display())?;
         let record = |bytes: &[u8; SIZE]| {
-            let mut words = [0; WORDS];
+            let mut words = [0; WORDS + 1];
             for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
                 *word = u64::from_ne_bytes(*bytes);
             }
-            Record::of(words)
+            let [words @ .., sum] = words;
+            (sum == checksum(&words)).then_some(words)
         };
+        let record = |bytes| record(bytes).and_then(Record::of);
         Ok(bytes.as_chunks().0.iter().filter_map(record).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(number: u64) -> Record {
+        Record {
+            id: FileId {
+                dev: 1,
+                ino: number,
+                btime: 3,
+            },
+            origin: Origin {
+                dev: 4,
+                ino: number + 1,
+                links: -1,
+            },
+            owner: Some(Owner {
+                uid: 5,
+                gid: 6,
+                mode: libc::S_IFREG | 0o4755,
+                rdev: 0,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_record_of_which_a_part_is_lost_is_none() {
+        let temporary = tempfile::NamedTempFile::new().expect("room");
+        let journal = Journal::open(temporary.path()).expect("open");
+        let all: Vec<_> = (0..20).map(record).collect();
+        journal.add(&all[..7]).expect("written");
+        journal.add(&all[7..]).expect("written");
+        assert_eq!(journal.records().expect("read"), all);
+        let bytes = std::fs::read(temporary.path()).expect("read");
+        // A sector that did not reach the disk reads as zeros; records lie across its ends.
+        for start in (0..bytes.len()).step_by(512) {
+            let mut torn = bytes.clone();
+            let end = torn.len().min(start + 512);
+            torn[start..end].fill(0);
+            std::fs::write(temporary.path(), &torn).expect("written");
+            let whole = all.iter().enumerate().filter(|(at, _)| {
+                let place = at * SIZE..(at + 1) * SIZE;
+                place.end <= start || end <= place.start
+            });
+            let whole: Vec<_> = whole.map(|(_, record)| *record).collect();
+            assert_eq!(journal.records().expect("read"), whole, "{start}");
+        }
+        for length in 0..bytes.len() {
+            std::fs::write(temporary.path(), &bytes[..length]).expect("written");
+            let journal = Journal::open(temporary.path()).expect("open");
+            assert_eq!(journal.records().expect("read"), all[..length / SIZE]);
+        }
     }
 }

@@ -93,9 +93,12 @@ impl Note {
         })
     }
 
-    /// Writes it, in place of an earlier one on the same directory.
+    /// Writes it, in place of an earlier one on the same directory; there is one of the two at any time.
     pub(super) fn store(&self, notes: &Path) -> io::Result<()> {
-        fs::write(file_of(notes, &self.path), self.encode())
+        let mut new = notes.as_os_str().to_owned();
+        new.push(format!(".{}", nix::unistd::gettid()));
+        fs::write(&new, self.encode())?;
+        fs::rename(&new, file_of(notes, &self.path))
     }
 
     /// The note on a directory below, if there is one.

@@ -82,7 +82,8 @@ impl Layers {
                 if let Some(owner) = record.owner
                     && owners.get(shared, record.id, || 0).is_none()
                 {
-                    owners.set(shared, record.id, owner);
+                    // What has no room is told of in the log.
+                    let _ = owners.set(shared, record.id, owner);
                 }
                 self.tell_origin(shared, &record);
             }
@@ -134,7 +135,8 @@ fn tell(zone: &Zone, layer: &Layer, record: &Record) {
         zone.shared.tables().linked_layers.store(1, Release);
     }
     if let Some(owner) = record.owner {
-        zone.owners.set(&zone.shared, record.id, owner);
+        // The layer's journal has it, too.
+        let _ = zone.owners.set(&zone.shared, record.id, owner);
     }
     zone.layers.tell_origin(&zone.shared, record);
 }

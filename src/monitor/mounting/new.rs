@@ -240,7 +240,7 @@ fn new_temporary(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<
             mode: libc::S_IFDIR | options.mode,
             rdev: 0,
         };
-        zone.owners.set(&zone.shared, id, owner);
+        zone.owners.set(&zone.shared, id, owner)?;
         let of = zone.mounting.store_row();
         let row = MountRow::added(wanted.target, &of, name.as_bytes(), 1)
             .map_err(|error| i32::from(error.0))?;
