@@ -95,6 +95,8 @@ pub struct Process {
     pub request_ring: AtomicU32,
     /// Not 0 if one of its threads has a keyring: a number for the time until it executes a program.
     pub key_life: AtomicU32,
+    /// 1 if it is not dumpable (`PR_SET_DUMPABLE`): others without `CAP_SYS_PTRACE` do not look into it.
+    pub is_closed: AtomicU32,
     /// Numbers of descriptors by which it has reads come to the personality: see its `signalfd.rs`.
     pub signal_fds: AtomicU64,
     /// Hard limits that the process was told it has, plus 1 (so 0 for infinity); 0 where it is shown

@@ -59,6 +59,8 @@ pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Res
     let now = flags_of(&opened)?;
     let all_marks = MARKS[0].0 | MARKS[1].0;
     let wanted = (now & !which | flags & which) & !all_marks | now & all_marks;
+    // Others do not go (as extents), whatever is said of them.
+    let wanted = wanted | now & !OF_OWNER;
     if (wanted ^ now) & !OF_OWNER != 0 {
         return Err(libc::EOPNOTSUPP);
     }

@@ -89,6 +89,12 @@ impl View for Zone {
         self.shared.commons().scheduling_of(thread.0)
     }
 
+    fn is_closed(&self, process: ZonePid) -> bool {
+        let commons = self.shared.commons();
+        let process = commons.processes.get(process.0 as usize);
+        process.is_some_and(|process| process.is_closed.load(Relaxed) != 0)
+    }
+
     fn is_locked(&self, process: ZonePid) -> bool {
         let commons = self.shared.commons();
         let process = commons.processes.get(process.0 as usize);

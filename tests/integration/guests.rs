@@ -7,6 +7,7 @@ in_each_role!(
     attributes,
     by_an_ordinary_user,
     calls,
+    closed,
     cores,
     credentials,
     crowds,
@@ -59,6 +60,14 @@ fn attributes(home: &Home) {
             "owners",
         ],
     );
+}
+
+/// Natively it takes root to become another user.
+fn closed(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("closed", "only root can be other users natively");
+    }
+    sections(home, "closed", &["looks", "queues"]);
 }
 
 /// Natively it takes root to make sets of semaphores as large as a zone's root may.

@@ -27,6 +27,7 @@ use super::notify::{Call, Listener};
 use super::procfs::View;
 use super::zone::Zone;
 use crate::ids::ZonePid;
+use crate::ownership::identify;
 use ids::Caller;
 pub use limits::{limit, set_limit};
 use picozone_personality::mailbox::WAIT;
@@ -163,7 +164,10 @@ pub fn serve_queue(
         zone.ipc.lock().posix.unlink(&caller, &name)?;
         return Ok(0);
     }
-    let opened = zone.ipc.lock().posix.open(&caller, &name, &how)?;
+    let (opened, owner) = zone.ipc.lock().posix.open(&caller, &name, &how)?;
+    // The kernel's queue is the monitor's.
+    let (id, _) = identify(&opened)?;
+    zone.owners.set_for_now(&zone.shared, id, owner);
     listener.add(call, opened.as_fd(), true).map(i64::from)
 }
 

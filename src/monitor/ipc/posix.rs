@@ -7,6 +7,7 @@
 
 use super::super::descriptors::own_path;
 use super::ids::Caller;
+use crate::ownership::Owner;
 use picozone_personality::capabilities::Power;
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -62,7 +63,7 @@ impl Queues {
         caller: &Caller,
         name: &[u8],
         how: &Opening,
-    ) -> Result<OwnedFd, i32> {
+    ) -> Result<(OwnedFd, Owner), i32> {
         check(name)?;
         let has = |flag: i32| how.flags & flag != 0;
         let access = how.flags & libc::O_ACCMODE;
@@ -77,7 +78,7 @@ impl Queues {
                 _ => return Err(libc::EINVAL),
             };
             queue.permit(caller, wanted)?;
-            return queue.description(how.flags);
+            return Ok((queue.description(how.flags)?, queue.owner()));
         }
         if !has(libc::O_CREAT) {
             return Err(libc::ENOENT);
@@ -91,7 +92,7 @@ impl Queues {
             gid: caller.fsgid,
             mode: how.mode & 0o777,
         };
-        let opened = queue.description(how.flags)?;
+        let opened = (queue.description(how.flags)?, queue.owner());
         self.named.insert(name.to_vec(), queue);
         Ok(opened)
     }
@@ -112,6 +113,16 @@ impl Queues {
 }
 
 impl Queue {
+    /// What fstat(2) tells of it.
+    fn owner(&self) -> Owner {
+        Owner {
+            uid: self.uid,
+            gid: self.gid,
+            mode: libc::S_IFREG | self.mode,
+            rdev: 0,
+        }
+    }
+
     fn permit(&self, caller: &Caller, wanted: u32) -> Result<(), i32> {
         let granted = if caller.uid == self.uid {
             self.mode >> 6
@@ -200,7 +211,12 @@ mod tests {
             attributes: Some([0, 1, 8, 0]),
         };
         let create = how(libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY);
-        let open = |queues: &mut Queues, uid, how: &Opening| queues.open(&caller(uid), b"q", how);
+        let open = |queues: &mut Queues, uid, how: &Opening| {
+            let (opened, owner) = queues.open(&caller(uid), b"q", how)?;
+            let told = (owner.uid, owner.gid, owner.mode);
+            assert_eq!(told, (7, 7, libc::S_IFREG | 0o640));
+            Ok::<_, i32>(opened)
+        };
         let writer = match open(&mut queues, 7, &create) {
             Err(errno @ (libc::EMFILE | libc::ENOSPC)) => {
                 println!("skipped: the host allows no more queues (errno {errno})");

@@ -365,12 +365,14 @@ impl Place {
                 if let Part::Tasks = part {
                     nlink += 1 + subject.threads()?.len() as u64;
                 }
+                let mode = part_mode(view, caller, &subject, part)?;
                 let users = view.credentials(subject.process);
-                (
-                    part_mode(view, caller, &subject, part)?,
-                    users.uid[1],
-                    users.gid[1],
-                )
+                // As the kernel's task_dump_owner().
+                let is_roots = mode != libc::S_IFDIR | 0o555 && view.is_closed(subject.process);
+                match is_roots {
+                    true => (mode, 0, 0),
+                    false => (mode, users.uid[1], users.gid[1]),
+                }
             }
         };
         // One link only: programs that count a directory's links then do not trust the number. But

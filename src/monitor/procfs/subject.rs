@@ -207,7 +207,8 @@ impl Subject {
         let of = view.credentials(self.process);
         let (uid, gid) = (from.uid[3], from.gid[3]);
         from.capabilities.has(Power::Trace)
-            || (of.uid[..3].iter().all(|&other| other == uid)
+            || (!view.is_closed(self.process)
+                && of.uid[..3].iter().all(|&other| other == uid)
                 && of.gid[..3].iter().all(|&other| other == gid))
     }
 }

@@ -70,6 +70,10 @@ pub trait View: Send + Sync {
         let _ = thread;
         None
     }
+    /// Whether a process is not dumpable (`PR_SET_DUMPABLE`).
+    fn is_closed(&self, _process: ZonePid) -> bool {
+        false
+    }
     /// Whether all memory of a process is shown as locked.
     fn is_locked(&self, _process: ZonePid) -> bool {
         false

@@ -174,6 +174,9 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
 pub fn set_dumpable(thread: &Thread, value: u32) {
     let process = thread.process();
     process.dumpable = value;
+    pids::own(thread)
+        .is_closed
+        .store(u32::from(value == 0), Relaxed);
     match (value, process.core_limit) {
         (0, None) => process.core_limit = core_limit(Some(0)),
         (1, Some(soft)) => {

@@ -6,8 +6,10 @@
 use crate::arch::{syscall3, syscall4, syscall6};
 use crate::dispatch::checked;
 use crate::file::{Power, has};
+use crate::monitor::commons;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pidfd, pids, refusals, scheduling};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::limits::{self, Limit};
@@ -270,7 +272,9 @@ pub fn may_look_into(thread: &Thread, zone_pid: u32) -> Result<()> {
     }
     let theirs = pids::load_credentials(zone_pid);
     let has_more = theirs.capabilities.permitted & !own.capabilities.permitted != 0;
-    if theirs.are_those_of(own) && !has_more {
+    let entry = commons().processes.get(zone_pid as usize);
+    let is_closed = entry.is_none_or(|entry| entry.is_closed.load(Relaxed) != 0);
+    if theirs.are_those_of(own) && !has_more && !is_closed {
         Ok(())
     } else {
         Err(Errno::EPERM)

@@ -39,6 +39,8 @@ pub fn allocate() -> Result<u32> {
             process.program.inherit(&own(me()).program);
             limits::inherit(process, own(me()));
             process.is_locked.store(0, Relaxed);
+            let is_closed = own(me()).is_closed.load(Relaxed);
+            process.is_closed.store(is_closed, Relaxed);
             let watched = own(me()).signal_fds.load(Relaxed);
             process.signal_fds.store(watched, Relaxed);
             keys::inherit(process, own(me()));
