@@ -4,8 +4,10 @@
 //! that is silently ignored would be none.
 
 mod keys;
+mod limits;
 mod users;
 
+pub use limits::{Limits, Size};
 pub use users::{IdKind, IdRange, Users};
 
 use crate::control::{Protocol, Publish};
@@ -48,6 +50,9 @@ pub struct Config {
     /// The zone's users as ids of the host.
     #[serde(default, skip_serializing_if = "Users::is_usual")]
     pub users: Users,
+    /// What it may use up.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// Directories of the host that the zone sees.
     #[serde(default, rename = "bind", skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
@@ -67,6 +72,8 @@ pub enum Origin {
     Debian,
     /// A tarball of a distribution.
     Tarball(PathBuf),
+    /// One that `zone export` made of a zone that shares the host's `/usr`.
+    Export(PathBuf),
 }
 
 /// How a call that the personality is to serve gets there, where its site is not rewritten.
@@ -182,7 +189,8 @@ impl Config {
     /// Whether the zone shares the host's `/usr`.
     #[must_use]
     pub fn is_sparse(&self) -> bool {
-        self.root.is_none() && self.origin.is_none()
+        let is_shared = matches!(self.origin, None | Some(Origin::Export(_)));
+        self.root.is_none() && is_shared
     }
 
     /// Says what is wrong with the values, if anything is.
@@ -476,6 +484,7 @@ mod tests {
             trap: Trap::Signal,
             flight: false,
             users: Users::default(),
+            limits: crate::config::Limits::default(),
             binds: vec![Bind {
                 host: "/srv/a".into(),
                 zone: "/srv/b".into(),

@@ -1,13 +1,14 @@
 //! `zone create`.
 
 use super::print;
-use crate::config::{Bind, Cow, Origin, Trap};
+use crate::config::{Bind, Cow, Limits, Origin, Trap, Users};
 use crate::control::Publish;
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::tree;
 use crate::zone::lifecycle::{self, Outcome, Wanted};
 use crate::zone::{Name, Zone, address};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Create a zone
 ///
@@ -35,6 +36,12 @@ pub(super) struct Options {
     /// attributes and devices that it tells.
     #[arg(long, value_name = "DIR|TARBALL")]
     root: Option<PathBuf>,
+    /// Make the zone that `zone export` has packed into this tarball, with its configuration
+    ///
+    /// Directories of the host that it shows must be there. The first entry of the tarball says which these
+    /// are: look at it where you do not know from whom it is (`tar -xOf TARBALL .picozone.toml`).
+    #[arg(long, value_name = "TARBALL", conflicts_with_all = ["root", "debian"])]
+    import: Option<PathBuf>,
     /// Make the zone a minimal Debian of its own, with apt
     ///
     /// The host's apt fetches the packages from where it is configured to, without root and
@@ -82,7 +89,10 @@ fn hostname(text: &str) -> Result<String, String> {
 }
 
 impl Options {
-    pub(super) fn wanted(self) -> Result<Wanted> {
+    pub(super) fn wanted(mut self) -> Result<Wanted> {
+        if let Some(path) = self.import.take() {
+            return self.imported(&path);
+        }
         let (mut root, mut origin) = (None, self.debian.then_some(Origin::Debian));
         if let Some(path) = self.root {
             let path = path.canonicalize().map_err(|error| {
@@ -105,9 +115,45 @@ impl Options {
             rewrite: self.rewrite,
             trap: self.trap,
             flight: self.flight,
+            users: Users::default(),
+            limits: Limits::default(),
             binds: self.bind,
             cows: self.cow,
             publications: self.publish,
+        })
+    }
+
+    /// What an exported zone was like, and what else is said.
+    fn imported(self, path: &Path) -> Result<Wanted> {
+        let refuse = |cause: &dyn std::fmt::Display| {
+            let remedy = "name a tarball of `zone export`; --root takes those of distributions";
+            Error::refused("import", path.display(), cause, remedy)
+        };
+        let path = path.canonicalize().map_err(|error| refuse(&error))?;
+        let config = tree::exported(&path)?.ok_or_else(|| refuse(&"it has no configuration"))?;
+        let cows = config.cows().cloned().chain(self.cow).collect();
+        Ok(Wanted {
+            hostname: self.hostname.or(Some(config.hostname.clone())),
+            root: None,
+            origin: Some(match config.is_sparse() {
+                true => Origin::Export(path),
+                false => Origin::Tarball(path),
+            }),
+            rewrite: self.rewrite.or(Some(config.rewrite)),
+            trap: match self.trap {
+                Trap::Signal => config.trap,
+                other @ Trap::Ptrace => other,
+            },
+            flight: self.flight || config.flight,
+            users: config.users,
+            limits: config.limits,
+            binds: config.binds.into_iter().chain(self.bind).collect(),
+            cows,
+            publications: config
+                .publications
+                .into_iter()
+                .chain(self.publish)
+                .collect(),
         })
     }
 }

@@ -8,10 +8,13 @@ use std::fs::{self, File};
 use std::io::{BufWriter, IsTerminal};
 use std::path::PathBuf;
 
-/// Pack a zone's tree into a tarball, with owners, modes, devices and attributes as the zone has them
+/// Pack a zone into a tarball, with owners, modes, devices and attributes as the zone has them
 ///
-/// `zone create --root TARBALL` makes a zone of it, on any host. The zone must not run, and have a
-/// tree that does not share the host's /usr.
+/// `zone create --import TARBALL` makes the same zone of it, and `--root TARBALL` another one with its
+/// tree. The tarball holds what is the zone's own, and its configuration as .picozone.toml: not the
+/// directories of the host that it shows, nor, unless it was made with --debian or --root, /usr. What the
+/// zone has changed in copy-on-write mounts is there as in layers of container images. The zone must not
+/// run.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Name of the zone
@@ -46,6 +49,12 @@ impl Args {
         };
         if packed.sockets > 0 {
             terminal::tell(&format!("zone: {} sockets were left out", packed.sockets));
+        }
+        if packed.left_out > 0 {
+            terminal::tell(&format!(
+                "zone: {} files of the host were left out, which the zone cannot read",
+                packed.left_out
+            ));
         }
         Ok(0)
     }

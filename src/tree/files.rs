@@ -161,6 +161,7 @@ mod tests {
             trap: crate::config::Trap::Signal,
             flight: false,
             users: crate::config::Users::default(),
+            limits: crate::config::Limits::default(),
             binds: vec![],
             mounts: vec![],
             publications: vec![],

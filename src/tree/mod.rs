@@ -16,6 +16,7 @@ mod attributes;
 mod copy;
 pub mod debian;
 mod files;
+mod import;
 mod mounts;
 mod owners;
 mod pack;
@@ -25,6 +26,7 @@ pub mod within;
 
 pub use copy::Report;
 pub use files::random_hex;
+pub use import::exported;
 pub use mounts::{Kind, MountSpec, check, mounts};
 pub use pack::{Packed, pack};
 pub use remove::{remove, set_mode};
@@ -32,12 +34,10 @@ pub use remove::{remove, set_mode};
 use crate::config::{Config, Origin};
 use crate::error::{Doing, Error, Result};
 use crate::zone::liveness;
-use archive::Bytes;
 use copy::{Copier, Extent};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
-use unpack::Unpacker;
 use within::{Full, Within};
 
 /// Directories of a sparse zone that are its own: path, group, mode.
@@ -131,6 +131,7 @@ pub fn create(config: &Config, zone_dir: &Path, from: &Path) -> Result<Report> {
             adopt(config, zone_dir, root, from)?;
             Report::default()
         }
+        (None, Some(Origin::Export(tarball))) => create_exported(config, tarball, zone_dir, from)?,
         (None, Some(origin)) => create_whole(config, origin, zone_dir, from)?,
         (None, None) => create_sparse(config, zone_dir, from)?,
     };
@@ -184,30 +185,49 @@ fn create_sparse(config: &Config, zone_dir: &Path, from: &Path) -> Result<Report
 fn make_root(zone_dir: &Path) -> Result<PathBuf> {
     let root = zone_dir.join("root");
     remove(&root)?;
+    remove(&zone_dir.join("cow"))?;
     owners::clear(zone_dir)?;
     fs::create_dir(&root).doing("make the directory", root.display())?;
     Ok(root)
 }
 
+/// Makes the tree of a zone that shares the host's `/usr` as another one was exported.
+fn create_exported(
+    config: &Config,
+    tarball: &Path,
+    zone_dir: &Path,
+    from: &Path,
+) -> Result<Report> {
+    let root = make_root(zone_dir)?;
+    set_mode(&root, 0o755)?;
+    let (entries, bytes) = import::unpack(config, zone_dir, &root, tarball)?;
+    complete(config, &root, from)?;
+    Ok(Report {
+        entries,
+        bytes,
+        ..Report::default()
+    })
+}
+
 /// Makes a tree that shares nothing with the host.
 fn create_whole(config: &Config, origin: &Origin, zone_dir: &Path, from: &Path) -> Result<Report> {
     let root = make_root(zone_dir)?;
-    let unpacker = match origin {
-        Origin::Debian => debian::unpack(zone_dir, &root)?,
-        Origin::Tarball(path) => {
-            let mut unpacker = Unpacker::new(&root)?;
-            Bytes::of_file(path)
-                .and_then(|bytes| bytes.each(|entry, content| unpacker.place(entry, content)))
-                .doing("unpack", path.display())?;
-            unpacker
+    let (entries, bytes) = match origin {
+        Origin::Debian => {
+            let unpacker = debian::unpack(zone_dir, &root)?;
+            let told = (unpacker.entries, unpacker.bytes);
+            unpacker.finish_all(zone_dir)?;
+            told
+        }
+        Origin::Tarball(path) | Origin::Export(path) => {
+            import::unpack(config, zone_dir, &root, path)?
         }
     };
     let report = Report {
-        entries: unpacker.entries,
-        bytes: unpacker.bytes,
+        entries,
+        bytes,
         ..Report::default()
     };
-    unpacker.finish_all(zone_dir)?;
     if !["usr", "bin", "sbin"]
         .iter()
         .any(|dir| root.join(dir).is_dir())
@@ -297,6 +317,11 @@ fn adopt(config: &Config, zone_dir: &Path, root: &Path, from: &Path) -> Result<(
         mode: 0o755,
     };
     owners::add(zone_dir, root, &[top])?;
+    complete(config, root, from)
+}
+
+/// Adds what is missing in a tree, and what each zone has of its own.
+fn complete(config: &Config, root: &Path, from: &Path) -> Result<()> {
     let within = Within::open(root).doing("open", root.display())?;
     let in_root = |path: &str| format!("{path} in {}", root.display());
     for dir in ["/etc", "/root", "/run", "/tmp", "/var/tmp", "/sys"] {

@@ -5,11 +5,12 @@ use super::attributes;
 use super::within::PLACEHOLDER;
 use crate::config::{Config, IdKind};
 use crate::error::{Doing, Result};
+use crate::monitor::layers;
 use crate::ownership::kept::Change;
 use crate::ownership::names::to_zone;
 use crate::ownership::{FileId, Journal, Owner, Said, Store, identify_at};
 use nix::dir::Dir;
-use nix::fcntl::{AtFlags, OFlag, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstatat};
 use picozone_personality::users::IdMap;
 use picozone_personality::{acl, written};
@@ -25,6 +26,12 @@ use tar::{EntryType, Header};
 
 /// How pax names extended attributes.
 const XATTR: &str = "SCHILY.xattr.";
+/// The first entry: the zone's configuration, for [`super::import`].
+pub(super) const CONFIG: &[u8] = b".picozone.toml";
+/// In a copy-on-write mount, as in the layers of container images: the rest of the name is gone.
+pub(super) const GONE: &[u8] = b".wh.";
+/// There: of what lies below, the directory shows nothing.
+pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What was packed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -33,9 +40,11 @@ pub struct Packed {
     pub entries: usize,
     /// Sockets, which no tarball holds.
     pub sockets: usize,
+    /// Files of the host, in directories that the zone has renamed, which it could not read.
+    pub left_out: usize,
 }
 
-/// Packs the tree of a zone that does not run.
+/// Packs the configuration, the tree and the layers of a zone that does not run.
 ///
 /// # Errors
 /// The store or a file cannot be read, or the tarball not be written.
@@ -61,11 +70,64 @@ pub fn pack(config: &Config, zone_dir: &Path, to: impl Write) -> Result<Packed> 
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let top = nix::fcntl::open(&root, flags, Mode::empty()).doing("open", root.display())?;
     packer
-        .add(&top, c".", b".")
+        .add_text(CONFIG, config.to_toml().as_bytes(), 0o600)
+        .and_then(|()| packer.add(&top, c".", b"."))
         .and_then(|_| packer.add_below(top, b"."))
-        .and_then(|()| packer.tar.into_inner()?.flush())
         .doing("pack", root.display())?;
+    for cow in config.cows() {
+        let mut layer = OverHost {
+            at: [b".", cow.zone.as_os_str().as_bytes()].concat(),
+            packer: &mut packer,
+        };
+        let left_out = layers::pack::pack(zone_dir, cow, &mut layer)?;
+        packer.packed.left_out += left_out;
+    }
+    let written = packer.tar.into_inner().and_then(|mut to| to.flush());
+    written.doing("pack", root.display())?;
     Ok(packer.packed)
+}
+
+/// Packs a layer.
+struct OverHost<'a, W: Write> {
+    /// Where it is mounted, as a tarball has it.
+    at: Vec<u8>,
+    packer: &'a mut Packer<W>,
+}
+
+impl<W: Write> OverHost<'_, W> {
+    /// The tarball's name of something that stands beside the last component of a path.
+    fn beside(&self, path: &[u8], prefix: &[u8]) -> Vec<u8> {
+        let start = path
+            .iter()
+            .rposition(|&byte| byte == b'/')
+            .map_or(0, |at| at + 1);
+        let (front, name) = path.split_at(start);
+        [&self.at, &b"/"[..], front, prefix, name].concat()
+    }
+}
+
+impl<W: Write> layers::pack::Pack for OverHost<'_, W> {
+    fn entry(&mut self, directory: &OwnedFd, name: &OsStr, path: &[u8]) -> io::Result<()> {
+        if name.as_bytes().starts_with(GONE) {
+            let cause = "a file that is called so says of another one that it is gone";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, cause));
+        }
+        let at = match path {
+            b"" => self.at.clone(),
+            path => self.beside(path, b""),
+        };
+        let name = CString::new(name.as_bytes())?;
+        self.packer.add(directory, &name, &at).map(drop)
+    }
+
+    fn gone(&mut self, path: &[u8]) -> io::Result<()> {
+        self.packer.add_text(&self.beside(path, GONE), b"", 0o600)
+    }
+
+    fn opaque(&mut self, path: &[u8]) -> io::Result<()> {
+        let at = [&self.at, &b"/"[..], path, b"/", OPAQUE].concat();
+        self.packer.add_text(&at, b"", 0o600)
+    }
 }
 
 fn by_file(all: Vec<Change>) -> HashMap<FileId, Vec<Change>> {
@@ -89,6 +151,25 @@ struct Packer<W: Write> {
 }
 
 impl<W: Write> Packer<W> {
+    /// Adds a file of the zone's root that is none of the zone's.
+    fn add_text(&mut self, path: &[u8], content: &[u8], mode: u32) -> io::Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(content.len() as u64);
+        header.set_mtime(0);
+        let mut extensions = Extensions::new();
+        set_text(&mut header.as_old_mut().name, &mut extensions, "path", path);
+        header.set_cksum();
+        let pairs = extensions
+            .iter()
+            .map(|(key, value)| (key.as_str(), &value[..]));
+        self.tar.append_pax_extensions(pairs)?;
+        self.tar.append(&header, content)
+    }
+
     fn add_below(&mut self, dir: OwnedFd, path: &[u8]) -> io::Result<()> {
         let mut dir = Dir::from_fd(dir)?;
         let mut names: Vec<CString> = dir
@@ -168,6 +249,14 @@ impl<W: Write> Packer<W> {
             }
         }
         let kind = header.entry_type();
+        // What cannot be read leaves nothing in the tarball.
+        let file = match kind {
+            EntryType::Regular => {
+                let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                Some(File::from(openat(dir, name, flags, Mode::empty())?))
+            }
+            _ => None,
+        };
         if matches!(kind, EntryType::Regular | EntryType::Directory) && !is_link(&found) {
             extensions.extend(xattrs(dir, name)?);
         }
@@ -178,9 +267,7 @@ impl<W: Write> Packer<W> {
             .iter()
             .map(|(key, value)| (key.as_str(), &value[..]));
         self.tar.append_pax_extensions(pairs)?;
-        if kind == EntryType::Regular {
-            let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let file = File::from(nix::fcntl::openat(dir, name, flags, Mode::empty())?);
+        if let Some(file) = file {
             let mut content = file.take(header.size()?);
             self.tar.append(&header, &mut content)?;
             if content.limit() != 0 {

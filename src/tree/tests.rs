@@ -71,6 +71,7 @@ fn host() -> Host {
         trap: crate::config::Trap::Signal,
         flight: false,
         users: crate::config::Users::default(),
+        limits: crate::config::Limits::default(),
         binds: vec![],
         mounts: vec![],
         publications: vec![],
@@ -365,11 +366,8 @@ fn lists_go_with_an_exported_tree() {
         fs::File::create(&tarball).expect("made"),
     );
     assert_eq!(packed.expect("packed").entries, 2);
-    let mut unpacker = Unpacker::new(&other.join("root")).expect("open");
-    Bytes::of_file(&tarball)
-        .and_then(|bytes| bytes.each(|entry, content| unpacker.place(entry, content)))
-        .expect("unpacked");
-    unpacker.finish_all(&other).expect("written");
+    let unpacked = import::unpack(&config, &other, &other.join("root"), &tarball);
+    assert_eq!(unpacked.expect("unpacked").0, 2);
     let store = Store::open(&other).expect("open");
     let (file, top) = (id(&other.join("root/file")), id(&other.join("root")));
     let mut found = store.attributes(&[]).expect("read");

@@ -272,7 +272,7 @@ fn raw(errno: i32) -> io::Error {
 }
 
 /// A name without leading `/` and `./`, doubled and trailing slashes.
-fn plain(name: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn plain(name: &[u8]) -> io::Result<Vec<u8>> {
     let parts = name.split(|&byte| byte == b'/');
     let parts: Vec<&[u8]> = parts.filter(|part| !matches!(*part, b"" | b".")).collect();
     let cause = match &parts[..] {

@@ -1,4 +1,4 @@
-//! A zone's tree for another machine, or another zone.
+//! A zone's files and configuration for another machine, or another zone.
 
 use super::lifecycle::take;
 use super::{Lasting, Name, Zone};
@@ -7,10 +7,10 @@ use crate::home::Home;
 use crate::tree::{self, Packed};
 use std::io::Write;
 
-/// Packs the tree of a zone that does not run into a tarball.
+/// Packs a zone that does not run into a tarball.
 ///
 /// # Errors
-/// The zone runs, shares the host's `/usr`, or has no complete files; or the tarball cannot be written.
+/// The zone runs, or has no complete files; or the tarball cannot be written.
 pub fn export(home: &Home, name: &Name, to: impl Write) -> Result<Packed> {
     let zone = Zone::open(home, name, "export")?;
     let _lock = take(&zone, "export")?;
@@ -30,13 +30,5 @@ pub fn export(home: &Home, name: &Name, to: impl Write) -> Result<Packed> {
         });
     }
     let config = zone.config()?;
-    if config.is_sparse() {
-        return Err(Error::refused(
-            "export",
-            format_args!("zone {name}"),
-            "it shares the host's /usr, so that its tree is none without this host",
-            "export zones that were made with --debian or --root",
-        ));
-    }
     tree::pack(&config, zone.dir(), to)
 }

@@ -5,8 +5,8 @@
 
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
-use super::{Name, Zone, channel::Channel, claim, liveness, registry, runner, setup};
-use crate::config::{Bind, Config, Cow, Mount, Origin, Trap, Users};
+use super::{Name, Zone, channel::Channel, claim, limits, liveness, registry, runner, setup};
+use crate::config::{Bind, Config, Cow, Limits, Mount, Origin, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -52,6 +52,10 @@ pub struct Wanted {
     pub trap: Trap,
     /// Whether its programs' last calls are kept.
     pub flight: bool,
+    /// Users and groups of the host.
+    pub users: Users,
+    /// What it may use up.
+    pub limits: Limits,
     /// Directories of the host.
     pub binds: Vec<Bind>,
     /// Directories of the host that it changes for itself.
@@ -70,7 +74,8 @@ impl Wanted {
             rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
             flight: self.flight,
-            users: Users::default(),
+            users: self.users.clone(),
+            limits: self.limits.clone(),
             binds: self.binds.clone(),
             mounts: self.cows.iter().cloned().map(Mount::Cow).collect(),
             publications: self.publications.clone(),
@@ -272,6 +277,7 @@ pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
 /// Boots a zone that does not run and whose lock the caller holds.
 pub(super) fn start(home: &Home, zone: &Zone, config: &mut Config) -> Result<()> {
     let runner = runner::of(zone.name(), config)?;
+    limits::check(zone, config)?;
     tree::check(config, zone.dir(), home.dir())?;
     for _ in 0..ADDRESS_TRIES {
         readdress(home, zone, config)?;

@@ -14,6 +14,7 @@ in_each_role!(
     a_python_start_asks_nobody,
     make_asks_nobody,
     who_lists_files_asks_for_few,
+    what_lies_below_a_layer_is_reached_without_asking,
     programs_cost_few_more_calls_of_the_kernel,
     a_warm_request_of_nginx_costs_what_it_does_natively,
 );
@@ -73,6 +74,29 @@ fn make_asks_nobody(home: &Home) {
     // The births of processes by vfork(2) and clone3(2), and make's waiting.
     let script = "cd /srv/m && rm -f *.o && make -s -j2";
     costs_at_most(&zone, script, [2, 40]);
+}
+
+/// Unchanged files of a copy-on-write mount, and what the zone has made of others: once their directory has
+/// been gone into, looks, reads and searches are the guest's own affair.
+fn what_lies_below_a_layer_is_reached_without_asking(home: &Home) {
+    if !is_possible() {
+        return;
+    }
+    let below = home.place().work();
+    for number in 0..20 {
+        let directory = below.join(format!("d{}", number % 3));
+        fs::create_dir_all(&directory).expect("made");
+        fs::write(directory.join(format!("f{number}")), "text").expect("written");
+    }
+    home.create_with("below", &["--cow", &format!("{}:/tree", below.display())]);
+    let zone = home.started("below");
+    zone.sh("echo more >>/tree/d0/f0");
+    costs_at_most(
+        &zone,
+        "cd /tree; for f in d0/f3 d1/f1 d2/f2 d0/f0 d1/missing; do
+            [ -r $f ] && [ -s $f ] && read word <$f; done; cd d1; [ -e f1 ] && [ -e ../d2/f5 ]",
+        [0, 0],
+    );
 }
 
 /// The host's files: links alone are asked for, since what they have the zone keeps.

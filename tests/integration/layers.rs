@@ -11,6 +11,7 @@ in_each_role!(
     changes_are_the_zones_own,
     attempts_below_are_refused,
     no_file_is_lost_with_the_monitor,
+    a_zone_is_exported_with_what_it_has_changed,
     a_package_is_installed_over_the_hosts
 );
 confined!(changes_are_the_zones_own, attempts_below_are_refused);
@@ -219,6 +220,57 @@ fn no_file_is_lost_with_the_monitor(home: &Home) {
         assert!(whole.contains(&format!(" {SIZE}\n")), "{whole}");
     }
     assert_eq!(state(&below), before);
+}
+
+/// What a sparse zone has of its own, and what it has changed of the host's, makes the same zone again.
+fn a_zone_is_exported_with_what_it_has_changed(home: &Home) {
+    let below = home.place().work();
+    for path in [
+        "d/one",
+        "d/two",
+        "emptied/inner",
+        "moved/in/deep",
+        "gone/file",
+        "kept",
+    ] {
+        let path = below.join(path);
+        fs::create_dir_all(path.parent().expect("it has")).expect("made");
+        fs::write(&path, path.file_name().expect("it has").as_encoded_bytes()).expect("made");
+    }
+    fs::hard_link(below.join("d/one"), below.join("d/other")).expect("made");
+    let before = state(&below);
+    let zone = zone_over(home, "first", &below);
+    zone.sh("set -e; cd /tree
+        echo more >>d/one; chown 33:34 d/two; rm -r gone; chmod 2775 d; chown :50 d
+        rm -r emptied; mkdir emptied; echo new >emptied/fresh
+        mv moved renamed; echo x >renamed/in/beside
+        mknod null c 1 3; mkfifo -m 604 fifo; ln -s kept link; cp /bin/true tool; chmod 4755 tool
+        ln tool again; mkdir -p deep/er; touch -d @1000000000 deep/er/old
+        cd /srv; install -o 33 -g 34 -m 6751 /dev/null file; mkdir -m 3771 sub; chown 99:98 sub
+        useradd somebody; echo set >/etc/of-its-own");
+    let look = "find /tree /srv /etc/of-its-own -printf '%p %y %u %g %#m %l\\n' | sort
+        cd /tree; find . -type f | sort | xargs cksum; stat -c '%t:%T' null
+        stat -c '%Y' deep/er/old; stat -c %h tool; id -u somebody; ls -l /bin/sh /usr/bin/env";
+    let (told, diff) = (zone.sh(look), home.zone(&["diff", "first"]).ok());
+    let exported = home.dir().join("exported.tar");
+    let tarball = exported.to_string_lossy().into_owned();
+    home.zone(&["halt", "first"]).ok();
+    home.zone(&["export", "first", &tarball]).ok();
+    home.zone(&["delete", "first"]).ok();
+    let cause = home
+        .zone(&["create", "other", "--root", &tarball])
+        .fails(125);
+    assert!(cause.contains("--import"), "{cause}");
+    home.create_with("second", &["--import", &tarball]);
+    let zone = home.started("second");
+    assert_eq!(zone.sh(look), told);
+    assert_eq!(home.zone(&["diff", "second"]).ok(), diff);
+    // What the host has, is seen through what the zone has not changed.
+    fs::write(below.join("kept"), "changed").expect("written");
+    assert_eq!(zone.sh("cat /tree/kept"), "changed");
+    fs::write(below.join("kept"), "kept").expect("written");
+    let paths = |state: BTreeMap<PathBuf, String>| state.into_keys().collect::<Vec<_>>();
+    assert_eq!(paths(state(&below)), paths(before));
 }
 
 /// A sparse zone installs a package over the host's /usr, and says what that has changed.

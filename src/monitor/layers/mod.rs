@@ -21,6 +21,7 @@
 pub mod diff;
 mod journal;
 mod notes;
+pub mod pack;
 mod raise;
 mod renew;
 mod requests;
@@ -289,6 +290,42 @@ impl Layer {
             at = open_beneath(&at, name.as_bytes(), flags).ok()?;
         }
         Some(at)
+    }
+
+    /// Removes a name, whatever it is, of a directory of a layer that no zone uses.
+    ///
+    /// # Errors
+    /// Those of unlinkat(2).
+    pub fn remove(&self, directory: &[u8], name: &[u8]) -> nix::Result<()> {
+        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+            return Err(Errno::EINVAL);
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let directory = open_beneath(&self.pair.top, directory, flags)?;
+        let name = OsStr::from_bytes(name);
+        match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
+            Err(Errno::EISDIR | Errno::EPERM) => {
+                let path = super::descriptors::own_path(&directory).join(name);
+                crate::tree::remove(&path).map_err(|_| Errno::EIO)
+            }
+            other => other,
+        }
+    }
+
+    /// Removes all names of such a directory.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn clear(&self, directory: &[u8]) -> nix::Result<()> {
+        let opened = open_beneath(
+            &self.pair.top,
+            directory,
+            OFlag::O_RDONLY | OFlag::O_DIRECTORY,
+        )?;
+        for entry in unfold::entries(&opened)? {
+            self.remove(directory, entry.name.as_bytes())?;
+        }
+        Ok(())
     }
 
     /// Makes of a stand-in what it stands for. False if [`How::IfLinked`] found nothing.

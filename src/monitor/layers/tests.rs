@@ -86,6 +86,7 @@ impl Host {
             trap: Trap::Signal,
             flight: false,
             users: Users::default(),
+            limits: crate::config::Limits::default(),
             binds: vec![],
             mounts: vec![Mount::Cow(self.cow())],
             publications: vec![],
