@@ -363,6 +363,9 @@ requests! {
     /// one more than the row of its directory in the ownership table, if that has a default list, else 0;
     /// and perhaps [`UNTIL_WRITTEN`].
     Made = 80;
+    /// Attributes of a file of `/proc` that is open: args = descriptor; b receives a `struct statx`, as of
+    /// its path, also when the process is gone. The value is its length.
+    StatOpened = 120;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -241,6 +241,9 @@ pub const fn owner_bit(dev: u64, ino: u64) -> (usize, u64) {
 /// others are added here.
 pub const FIRST_UNIQUE: u64 = 1 << 31;
 
+/// Id of what lies in no mount that anybody sees: pipes, sockets, files in memory.
+pub const NO_MOUNT: u32 = 2;
+
 /// Id of a mount (`mountinfo`, `stx_mnt_id`): of those that a zone is booted with by its descriptor,
 /// the root's first, then of what it has added. Above the kernel's smallest, so that none looks like
 /// no mount.

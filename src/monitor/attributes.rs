@@ -12,6 +12,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub fn of_node(attr: &Attr, dev: u64, booted: SystemTime) -> Vec<u8> {
     let mut x = empty();
     x.stx_mask = libc::STATX_BASIC_STATS;
+    // As of every file that is silent about them.
+    x.stx_attributes_mask = (libc::STATX_ATTR_AUTOMOUNT | libc::STATX_ATTR_DAX)
+        .cast_unsigned()
+        .into();
     x.stx_blksize = 1024;
     x.stx_mode = u16::try_from(attr.mode).unwrap_or(0);
     (x.stx_uid, x.stx_gid) = (attr.uid, attr.gid);

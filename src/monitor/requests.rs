@@ -87,6 +87,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             Answer::Done(target) => put(&target),
             Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
         },
+        Request::StatOpened => put(&served::stat_opened(zone, caller, args[0])?),
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
         Request::Exec => exec::prepare(zone, listener, call, &text(), args),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1], args[2]),

@@ -9,8 +9,8 @@
 //!
 //! Neighbours: [`super::view`] tells what there is, [`super::terminals`] keeps the zone's terminals.
 
-use super::descriptors::own_path;
-use super::files::errno;
+use super::descriptors::{open_path, own_path};
+use super::files::{errno, low_int};
 use super::owners::{Owner, identify};
 use super::procfs::skeleton::Skeleton;
 use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content_name};
@@ -106,6 +106,14 @@ impl Tree {
         }
     }
 
+    /// The zone path of what is at a path in it, free of links as the kernel tells it.
+    fn name(self, zone: &Zone, caller: HostPid, path: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Proc => [b"/proc/", &procfs::canonical(zone, caller, path)[..]].concat(),
+            Self::Dev => [b"/dev/", path].concat(),
+        }
+    }
+
     fn prefix(self) -> &'static [u8] {
         match self {
             Self::Proc => b"/proc",
@@ -198,7 +206,7 @@ pub fn open(
             Node::Link(_) => return Err(libc::ELOOP),
             Node::Bytes(content) => {
                 must_override(rights, flags)?;
-                memfd(&[tree.prefix(), b"/", rest].concat(), &content, flags)?
+                memfd(&tree.name(zone, caller, rest), &content, flags)?
             }
             Node::Setting(path, content) => {
                 if is_write(flags) {
@@ -208,7 +216,7 @@ pub fn open(
                     }
                     settings::open(zone, path, flags)?
                 } else {
-                    memfd(&[tree.prefix(), b"/", rest].concat(), &content, flags)?
+                    memfd(&tree.name(zone, caller, rest), &content, flags)?
                 }
             }
             // Nothing can be read there either, so that nothing needs to be.
@@ -218,7 +226,7 @@ pub fn open(
                     && !file.is_namespace() =>
             {
                 must_override(rights, flags)?;
-                memfd(&[tree.prefix(), b"/", rest].concat(), b"", flags)?
+                memfd(&tree.name(zone, caller, rest), b"", flags)?
             }
             Node::Host(file) => file.open(flags)?,
             Node::Device(path) => {
@@ -258,6 +266,21 @@ pub fn stat(
             Stated::Attr(attr) => Step::Done(of_node(zone, tree, rest, &attr)),
         })
     })
+}
+
+/// Attributes of a file of `/proc` that a guest has open, as the bytes of a `struct statx`: those of its
+/// path, by which programs tell whether it is the file that they looked at.
+///
+/// # Errors
+/// ENOENT for what is none.
+pub fn stat_opened(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
+    let file = open_path(caller, low_int(fd))?;
+    let host = std::fs::read_link(own_path(&file)).map_err(errno)?;
+    let text = procfs::to_zone_text(zone, host.as_os_str().as_bytes()).ok_or(libc::ENOENT)?;
+    let rest = text.strip_prefix(b"/proc/").ok_or(libc::ENOENT)?;
+    let (_, mode) = identify(&file)?;
+    let attr = procfs::stat_opened(zone, caller, rest, mode);
+    Ok(of_node(zone, Tree::Proc, rest, &attr))
 }
 
 /// Text of a link.

@@ -302,9 +302,26 @@ const ADVICE: Test = OneOf(
 );
 /// Clocks of timers that do not wake the machine from its sleep.
 pub(crate) const TIMERFD: Form = &[&[Clear(0, 8)]];
-/// Clocks of the machine; clocks of threads, which the kernel keeps to the caller's process; clocks
-/// behind descriptors, of which a zone has none; and the caller's own. Others tell of any process.
+/// Clocks of the machine; clocks behind descriptors, of which a zone has none; and those of the calling
+/// process and thread, named by no number.
 pub(crate) const CLOCK: Form = &[
+    &[Clear(0, 0x8000_0000)],
+    &[Masked(0, 7, 3)],
+    &[OneOf(
+        0,
+        &[
+            0xffff_fff8,
+            0xffff_fff9,
+            0xffff_fffa,
+            0xffff_fffc,
+            0xffff_fffd,
+            0xffff_fffe,
+        ],
+    )],
+];
+/// The same; clocks of threads by number, which the kernel keeps to the caller's process. Others tell of
+/// any process.
+pub(crate) const CLOCK_IDS: Form = &[
     &[Clear(0, 0x8000_0000)],
     &[Masked(0, 4, 4)],
     &[Masked(0, 7, 3)],

@@ -3,6 +3,7 @@
 use super::{Errno, Object, Subject, View};
 use crate::ids::HostPid;
 use nix::fcntl::{OFlag, readlink};
+use picozone_personality::tables::NO_MOUNT;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -54,8 +55,9 @@ pub(super) fn translate(view: &dyn View, text: Vec<u8>) -> Result<Vec<u8>, Errno
     Ok(to_zone_text(view, &text).unwrap_or_else(|| UNREACHABLE.to_vec()))
 }
 
-/// `None` if the zone cannot name it.
-pub(super) fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
+/// The same; `None` if the zone cannot name it.
+#[must_use]
+pub fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
     // A pipe, a socket, a name space, an anonymous object.
     if text.first() != Some(&b'/') {
         let kind = text.split(|&byte| byte == b':').next();
@@ -174,6 +176,21 @@ pub(super) fn descriptor_mode(subject: &Subject, fd: u32) -> Result<u32, Errno> 
     Ok(subject.attributes(&format!("fd/{fd}"))?.st_mode & 0o777)
 }
 
+/// Id of the mount that a descriptor's file lies in.
+fn mount_of(view: &dyn View, subject: &Subject, fd: u32) -> Result<usize, Errno> {
+    let text = translate(view, subject.readlink(&format!("fd/{fd}"))?)?;
+    if text.starts_with(b"/memfd:") {
+        return Ok(NO_MOUNT as usize);
+    }
+    let mounts = view.mounts();
+    let above = mounts.iter().filter(|mount| {
+        let rest = text.strip_prefix(mount.path.strip_suffix(b"/").unwrap_or(&mount.path));
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+    });
+    let deepest = above.max_by_key(|mount| mount.path.len());
+    Ok(deepest.map_or(NO_MOUNT as usize, |mount| mount.id))
+}
+
 /// `/proc/PID/fdinfo/N`, with process ids in the zone's terms (proc_pid_fdinfo(5)).
 ///
 /// # Errors
@@ -194,6 +211,10 @@ pub(super) fn descriptor_info(
             continue;
         };
         match key {
+            "mnt_id" => {
+                let id = mount_of(view, subject, fd)?;
+                out.extend_from_slice(format!("{key}:\t{id}\n").as_bytes());
+            }
             // A pidfd; -1 once its process was reaped.
             "Pid" | "NSpid" => {
                 let value = value.trim();

@@ -74,7 +74,17 @@ enum Part {
     NetFile(&'static NetRow),
 }
 
-fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Walked, Errno> {
+/// The path (relative to `/proc`) by numbers, without links of the top directory.
+#[must_use]
+pub fn canonical(view: &dyn View, caller: HostPid, path: &[u8]) -> Vec<u8> {
+    let mut names = names_of(path);
+    match follow_top_link(view, caller, &mut names) {
+        Ok(()) => names.join(&b'/'),
+        Err(_) => path.to_vec(),
+    }
+}
+
+fn names_of(path: &[u8]) -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     for name in path.split(|&byte| byte == b'/') {
         match name {
@@ -83,6 +93,33 @@ fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Wal
             name => names.push(name.to_vec()),
         }
     }
+    names
+}
+
+fn follow_top_link(
+    view: &dyn View,
+    caller: HostPid,
+    names: &mut Vec<Vec<u8>>,
+) -> Result<(), Errno> {
+    let target = names.first().and_then(|name| top_link(view, caller, name));
+    let Some(target) = target.transpose()? else {
+        return Ok(());
+    };
+    let target = match target.strip_prefix(b"self/") {
+        Some(rest) => [
+            &caller_process(view, caller)?.0.to_string().into_bytes(),
+            &b"/"[..],
+            rest,
+        ]
+        .concat(),
+        None => target,
+    };
+    names.splice(..1, target.split(|&byte| byte == b'/').map(<[u8]>::to_vec));
+    Ok(())
+}
+
+fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Walked, Errno> {
+    let mut names = names_of(path);
     let must_be_dir = path.ends_with(b"/") || path.ends_with(b"/.");
     let last = if must_be_dir { Last::Follow } else { last };
     let Some(first) = names.first() else {
@@ -91,25 +128,16 @@ fn walk(view: &dyn View, caller: HostPid, path: &[u8], last: Last) -> Result<Wal
             what: What::Top,
         }));
     };
-    if let Some(target) = top_link(view, caller, first) {
-        let target = target?;
-        if names.len() == 1 && last == Last::NoFollow {
-            return Ok(Walked::Here(Place {
-                path: names.concat(),
-                what: What::Link(target),
-            }));
-        }
-        let target = match target.strip_prefix(b"self/") {
-            Some(rest) => [
-                &caller_process(view, caller)?.0.to_string().into_bytes(),
-                &b"/"[..],
-                rest,
-            ]
-            .concat(),
-            None => target,
-        };
-        names.splice(..1, target.split(|&byte| byte == b'/').map(<[u8]>::to_vec));
+    if names.len() == 1
+        && last == Last::NoFollow
+        && let Some(target) = top_link(view, caller, first)
+    {
+        return Ok(Walked::Here(Place {
+            path: names.concat(),
+            what: What::Link(target?),
+        }));
     }
+    follow_top_link(view, caller, &mut names)?;
     let joined = names.join(&b'/');
     let Some(pid) = number(&names[0]) else {
         return system_place(joined, must_be_dir).map(Walked::Here);
@@ -339,7 +367,7 @@ impl Place {
     }
 
     fn stat(self, view: &dyn View, caller: HostPid, last: Last) -> Result<Stated, Errno> {
-        let (mut ino, mut nlink) = (inode_of("proc", &self.path), 1);
+        let (mut ino, mut nlink, mut size) = (inode_of("proc", &self.path), 1, 0);
         let (mode, uid, gid) = match self.what {
             What::Top => {
                 ino = ROOT_INODE;
@@ -347,7 +375,13 @@ impl Place {
             }
             What::SystemDir => (libc::S_IFDIR | 0o555, 0, 0),
             What::System(row) => (libc::S_IFREG | row.mode, 0, 0),
-            What::Link(_) => (libc::S_IFLNK | 0o777, 0, 0),
+            What::Link(text) => {
+                // Those whose text is the same for all tell its length.
+                if text.starts_with(b"self/") {
+                    size = text.len() as u64;
+                }
+                (libc::S_IFLNK | 0o777, 0, 0)
+            }
             What::Process(subject, part) => {
                 if let (Part::Namespace(name), Last::Follow) = (part, last) {
                     link_text(view, caller, &subject, part)?;
@@ -382,10 +416,27 @@ impl Place {
             uid,
             gid,
             nlink,
-            size: 0,
+            size,
             ino,
             rdev: 0,
         }))
+    }
+}
+
+/// The attributes of a file (relative to `/proc`, by numbers) that was opened: natively they stay when its
+/// process is gone.
+pub fn stat_opened(view: &dyn View, caller: HostPid, path: &[u8], mode: u32) -> Attr {
+    match stat(view, caller, path, Last::NoFollow) {
+        Ok(Stated::Attr(attr)) => attr,
+        _ => Attr {
+            mode,
+            uid: 0,
+            gid: 0,
+            nlink: 1,
+            size: 0,
+            ino: inode_of("proc", path),
+            rdev: 0,
+        },
     }
 }
 
@@ -429,8 +480,8 @@ fn part_mode(
     part: Part,
 ) -> Result<u32, Errno> {
     Ok(match part {
-        Part::Top | Part::Tasks | Part::Net => libc::S_IFDIR | 0o555,
-        Part::Descriptors | Part::DescriptorInfos => libc::S_IFDIR | 0o500,
+        Part::Top | Part::Tasks | Part::Net | Part::DescriptorInfos => libc::S_IFDIR | 0o555,
+        Part::Descriptors => libc::S_IFDIR | 0o500,
         Part::Namespaces => libc::S_IFDIR | 0o511,
         Part::File(row) => libc::S_IFREG | row.mode,
         Part::NetFile(_) => libc::S_IFREG | 0o444,
@@ -442,7 +493,7 @@ fn part_mode(
         Part::DescriptorInfo(fd) => {
             must_inspect(view, caller, subject)?;
             subject.read(&format!("fdinfo/{fd}"))?;
-            libc::S_IFREG | 0o400
+            libc::S_IFREG | 0o444
         }
     })
 }

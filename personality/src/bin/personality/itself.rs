@@ -1,13 +1,14 @@
 //! Calls that name a process, a thread or a device, and that are answered for the caller's own only.
 
-use crate::arch::{syscall1, syscall2, syscall3, syscall6};
-use crate::dispatch::checked;
+use crate::arch::{self, syscall1, syscall2, syscall3, syscall6};
+use crate::dispatch::{checked, checked_or_restart};
 use crate::file::{Power, has};
+use crate::signal::HELD;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX};
+use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX, THREAD_BIAS};
 use picozone_personality::mailbox::Request;
 
 /// Flags in the low bits of the clock of a process or thread (`CPUCLOCK_CLOCK_MASK` and
@@ -25,17 +26,43 @@ fn clock_to_host(thread: &Thread, clock: u64) -> Result<u64> {
     Ok((clock & CLOCK_FLAGS | !CLOCK_FLAGS) as u32 as u64)
 }
 
+/// The clock of a thread in the host's terms: libc names its threads by what the kernel wrote, their host
+/// ids. The kernel keeps such clocks to the caller's process.
+fn thread_clock_to_host(thread: &Thread, clock: u64) -> u64 {
+    let clock = clock as i32;
+    let id = !(clock >> 3) as u32;
+    let host = if id == thread.process().zone_pid {
+        thread.process().host_pid
+    } else {
+        id.checked_sub(THREAD_BIAS).unwrap_or(id)
+    };
+    u64::from((!(host as i32) << 3 | clock & CLOCK_FLAGS) as u32)
+}
+
+/// Whether a clock is that of a thread.
+fn is_of_thread(clock: u64) -> bool {
+    (clock as i32) < 0 && clock & 4 != 0
+}
+
 /// clock_gettime(2) and its kin on the clock of a process. Those of others are read by the monitor;
 /// nobody can wait for them here.
 #[inline(never)]
 pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
-    if let Ok(own) = clock_to_host(thread, args[0]) {
-        args[0] = own;
+    let native = if is_of_thread(args[0]) {
+        Ok(thread_clock_to_host(thread, args[0]))
+    } else {
+        clock_to_host(thread, args[0])
+    };
+    if let Ok(clock) = native {
+        args[0] = clock;
+        if nr == __NR_clock_nanosleep {
+            return checked_or_restart(arch::wait(nr, args, thread.mask() & !HELD));
+        }
         return checked(unsafe { syscall6(nr, args) });
     }
     let clock = args[0] as i32;
     let pid = !(clock >> 3) as u32;
-    if clock >= 0 || clock & 4 != 0 || clock & CLOCK_FLAGS == 3 {
+    if clock >= 0 || clock & CLOCK_FLAGS == 3 {
         return Err(Errno::EINVAL);
     }
     pids::to_host(pid).map_err(|_| Errno::EINVAL)?;
@@ -57,11 +84,11 @@ pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
 
 /// timer_create(2), of a clock as above.
 pub fn timer_create(thread: &Thread, clock: u64, event: u64, timer: u64) -> Result<u64> {
-    let is_of_process = (clock as i32) < 0 && clock & 4 == 0;
-    let clock = if is_of_process && clock as i32 >> 3 != -1 {
-        clock_to_host(thread, clock)?
-    } else {
-        clock
+    let clock = match clock as i32 {
+        0.. => clock,
+        id if id >> 3 == -1 => clock,
+        _ if is_of_thread(clock) => thread_clock_to_host(thread, clock),
+        _ => clock_to_host(thread, clock)?,
     };
     sigio::timer_create(thread, clock, event, timer)
 }

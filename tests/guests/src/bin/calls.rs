@@ -5,6 +5,7 @@ use picozone_guests::{call, child, from, libc_result, out, sections, see, signed
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc;
 
 fn main() {
     sections(&[
@@ -84,6 +85,32 @@ fn clocks() {
         "no clock",
         call(libc::SYS_clock_gettime, &[99, out(&mut time)]),
     );
+    let (told, end) = (mpsc::channel(), mpsc::channel::<()>());
+    let other = std::thread::spawn(move || {
+        let tid = call(libc::SYS_gettid, &[]).expect("always");
+        told.0.send(tid).expect("somebody listens");
+        let _ = end.1.recv();
+    });
+    let tid = told.1.recv().expect("it has begun");
+    for (name, id) in [("leader's", pid()), ("other's", tid), ("nobody's", NOBODY)] {
+        for kind in 4..8 {
+            let clock = (!id << 3 | kind) & u64::from(u32::MAX);
+            let mut time = [0_u64; 2];
+            let read = call(libc::SYS_clock_gettime, &[clock, out(&mut time)]);
+            let step = call(libc::SYS_clock_getres, &[clock, 0]);
+            // Every clock is past its beginning.
+            let sleep = call(libc::SYS_clock_nanosleep, &[clock, 1, from(&[0_u64; 2]), 0]);
+            let event = [0_u64, 1 << 32, 0, 0, 0, 0, 0, 0];
+            let mut timer = 0_u64;
+            let made = call(
+                libc::SYS_timer_create,
+                &[clock, from(&event), out(&mut timer)],
+            );
+            see(name, (kind, read, step, sleep, made));
+        }
+    }
+    drop(end.0);
+    other.join().expect("it ends");
 }
 
 /// Timers that tell one thread (`SIGEV_THREAD_ID`).

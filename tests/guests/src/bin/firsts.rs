@@ -11,6 +11,7 @@ fn main() {
     sections(&[
         ("paths", paths),
         ("processes", processes),
+        ("tracing", tracing),
         ("sockets", sockets),
         ("things", things),
         ("served", served),
@@ -106,10 +107,6 @@ fn processes() {
             see("memory", (pid, mine, theirs, read));
         }
     }
-    for request in [9999_u64, 0x4300] {
-        let own = u64::from(std::process::id());
-        see("no request", call(libc::SYS_ptrace, &[request, own, 0, 0]));
-    }
     for flags in [0x2000_0000_u64 | 0x200 | 0x2_0000, 0x1000_0000 | 0x200] {
         see(
             "clone",
@@ -130,6 +127,14 @@ fn processes() {
         "notices with flags",
         call(libc::SYS_seccomp, &[3, 1, out(&mut room)]),
     );
+}
+
+/// Requests that ptrace(2) does not know.
+fn tracing() {
+    for request in [9999_u64, 0x4300] {
+        let own = u64::from(std::process::id());
+        see("no request", call(libc::SYS_ptrace, &[request, own, 0, 0]));
+    }
 }
 
 fn sockets() {

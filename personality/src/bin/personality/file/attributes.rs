@@ -17,7 +17,7 @@ use picozone_personality::capabilities::FilePrivileges;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::{ONLY_NODES, Request};
 use picozone_personality::plans::FileId;
-use picozone_personality::tables::{FIRST_UNIQUE, UNTIL_WRITTEN, mount_id};
+use picozone_personality::tables::{FIRST_UNIQUE, NO_MOUNT, UNTIL_WRITTEN, mount_id};
 use picozone_personality::written::version;
 
 pub(super) fn stat_to_zone(fd: u64, st: &mut linux_raw_sys::general::stat) {
@@ -137,11 +137,29 @@ pub fn stat_in_zone(thread: &Thread, fd: u64) -> Result<linux_raw_sys::general::
     {
         return Ok(stat_from(&x));
     }
-    stat_to_zone(fd, &mut st);
-    if is_content(fd, &st) {
-        (st.st_nlink, st.st_size, st.st_blocks, st.st_blksize) = (1, 0, 0, 1024);
+    if is_of_proc(fd, &st)
+        && let Some(x) = opened_stat(thread, fd)
+    {
+        return Ok(stat_from(&x));
     }
+    stat_to_zone(fd, &mut st);
     Ok(st)
+}
+
+/// Whether a descriptor has the looks of a file of `/proc`: of what the monitor makes, or of the kernel's,
+/// which has no device, no size and small blocks.
+fn is_of_proc(fd: u64, st: &linux_raw_sys::general::stat) -> bool {
+    let is_kernels = (st.st_size, st.st_blksize, major_minor(st.st_dev).0) == (0, 1024, 0)
+        && st.st_mode & S_IFMT == S_IFREG;
+    is_kernels || is_content(fd, st)
+}
+
+/// What the monitor says of an open file of `/proc`, if it is one.
+#[cold]
+#[inline(never)]
+fn opened_stat(thread: &Thread, fd: u64) -> Option<linux_raw_sys::general::statx> {
+    thread.ask(Request::StatOpened, &[fd]).ok()?;
+    Some(told(thread))
 }
 
 /// Whether a descriptor has the looks of what the monitor gives as a file of `/proc`: nothing in it can be
@@ -290,6 +308,7 @@ pub fn statx(
     if sync == u64::from(AT_STATX_SYNC_TYPE) || mask & (1 << 31) != 0 {
         return Err(Errno::EINVAL);
     }
+    let near = core::cell::Cell::new(None);
     let ask = |place: Place| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
         let (flags, to) = (place.flags | sync, &raw mut x as u64);
@@ -307,11 +326,13 @@ pub fn statx(
                 return Ok(x);
             }
         }
+        if is_of_proc(fd, &stat_from(&x))
+            && let Some(x) = opened_stat(thread, fd)
+        {
+            return Ok(x);
+        }
         // A descriptor's file is not replaced.
         let _ = statx_to_zone(place, &mut x);
-        if x.stx_nlink == 0 && is_content(fd, &stat_from(&x)) {
-            (x.stx_nlink, x.stx_size, x.stx_blocks, x.stx_blksize) = (1, 0, 0, 1024);
-        }
         Ok(x)
     };
     let quick = |thread: &mut Thread, named: &Named| {
@@ -326,6 +347,7 @@ pub fn statx(
             return None;
         }
         statx_to_zone(place, &mut x).ok()?;
+        near.set(named.mount(thread));
         Some(Ok(x))
     };
     let mut x = if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
@@ -338,10 +360,13 @@ pub fn statx(
             flags,
             quick,
             by_fd,
-            |thread, zone| monitor_stat(thread, zone, flags & NOFOLLOW),
+            |thread, zone| {
+                near.set(zone.as_ref().and_then(|zone| path::row_at(zone.as_bytes())));
+                monitor_stat(thread, zone, flags & NOFOLLOW)
+            },
         )?
     };
-    show_mount(thread, &mut x, [dirfd, pathname, flags, mask])?;
+    show_mount(thread, &mut x, [dirfd, pathname, flags, mask], near.get())?;
     memory::write(to, &x)?;
     Ok(0)
 }
@@ -390,11 +415,13 @@ fn statx_to_zone(
     Ok(())
 }
 
-/// Puts in the zone's mount in place of the host's, if it was asked for, and whether it begins here.
+/// Puts in the zone's mount in place of the host's, and whether it begins here. If it was not asked for, the
+/// kernel tells it all the same: here where it is at hand.
 fn show_mount(
     thread: &Thread,
     x: &mut linux_raw_sys::general::statx,
     [dirfd, pathname, flags, mask]: [u64; 4],
+    near: Option<&MountRow>,
 ) -> Result<()> {
     const IDS: u32 = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
     const IS_ROOT: u64 = STATX_ATTR_MOUNT_ROOT as u64;
@@ -405,23 +432,25 @@ fn show_mount(
     let (dev, ino) = (makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino);
     let begins = |row: &MountRow| (row.root_dev, row.root_ino) == (dev, ino);
     let asked = mask as u32 & IDS;
-    if asked == 0 && !path::mount_rows().iter().any(begins) {
-        return Ok(());
-    }
-    let Some(row) = path::mount_of(thread, dirfd, pathname, flags & NOFOLLOW != 0)? else {
-        return Ok(());
+    let row = if asked == 0 && !path::mount_rows().iter().any(begins) {
+        near
+    } else {
+        path::mount_of(thread, dirfd, pathname, flags & NOFOLLOW != 0)?
     };
-    if begins(row) {
+    let id = match row {
+        Some(row) => u64::from(mount_id(row)),
+        None if asked != 0 => u64::from(NO_MOUNT),
+        None => return Ok(()),
+    };
+    if row.is_some_and(begins) {
         x.stx_attributes |= IS_ROOT;
     }
-    if asked != 0 {
-        x.stx_mnt_id = u64::from(mount_id(row));
-        if asked & STATX_MNT_ID_UNIQUE == 0 {
-            x.stx_mask |= STATX_MNT_ID;
-        } else {
-            x.stx_mask |= STATX_MNT_ID_UNIQUE;
-            x.stx_mnt_id += FIRST_UNIQUE;
-        }
+    x.stx_mnt_id = id;
+    if asked & STATX_MNT_ID_UNIQUE == 0 {
+        x.stx_mask |= STATX_MNT_ID;
+    } else {
+        x.stx_mask |= STATX_MNT_ID_UNIQUE;
+        x.stx_mnt_id += FIRST_UNIQUE;
     }
     Ok(())
 }

@@ -303,6 +303,9 @@ fn open_or_make(
         if flags & exclusive == 0 {
             match open_judged(thread, dirfd, path, flags, zone) {
                 Err(Errno::ENOENT) => {}
+                Err(Errno::ENOTDIR) if links_to_directory(thread, dirfd, path) => {
+                    return Err(Errno::EISDIR);
+                }
                 other => return other,
             }
         }
@@ -315,6 +318,9 @@ fn open_or_make(
         if let Ok(found) = walk(thread, dirfd, path, Last::Follow, &mut at)
             && !found.exists
         {
+            if found.must_be_dir {
+                return Err(Errno::EISDIR);
+            }
             let way = (flags | exclusive, mode);
             let _in_zone = InZone::enter(thread);
             match make_file(thread, AT_CWD as u64, at.as_c_str(), way, zone) {
@@ -324,6 +330,21 @@ fn open_or_make(
         }
     }
     Err(Errno::ENOENT)
+}
+
+/// Whether a path names a link whose text ends in a slash.
+#[cold]
+#[inline(never)]
+fn links_to_directory(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
+    let link = PATH_FLAGS | NOFOLLOW;
+    let Ok(fd) = open_anywhere(thread, dirfd, path, link, 0, &mut None) else {
+        return false;
+    };
+    let mut room = PathRoom::new();
+    let all = room.all();
+    let length = read_link(fd, all).unwrap_or(0);
+    close(fd);
+    all.get(..length).is_some_and(|text| text.ends_with(b"/"))
 }
 
 /// Makes a file that is not there.

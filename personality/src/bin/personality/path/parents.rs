@@ -23,9 +23,9 @@ use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, room};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
-use core::sync::atomic::{AtomicBool, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
-use picozone_fsmap::PathBuf;
+use picozone_fsmap::{MountRow, PathBuf};
 use picozone_personality::layout::{FD_PARENTS, PARENTS_MAX};
 use picozone_personality::mailbox::Request;
 use picozone_personality::names::place_hash;
@@ -70,6 +70,8 @@ pub struct Parents {
     chdirs: AtomicU32,
     /// Whether processes share descriptors or working directories without sharing this.
     is_off: AtomicBool,
+    /// The mount that the working directory lies in, see [`mount_of_cwd`].
+    cwd_mount: AtomicU64,
     known: [Parent; COUNT],
 }
 
@@ -102,6 +104,7 @@ impl Parents {
             parent.state = State::Unused;
             parent.len = 0;
         }
+        self.cwd_mount = AtomicU64::new(0);
     }
 
     /// None is kept any more: descriptors or working directories are about to be shared by others than
@@ -145,6 +148,30 @@ impl Parents {
 /// Counts a change by which a directory may lose a name: to be called before it and after.
 pub fn note_moves() {
     commons().moves.fetch_add(1, AcqRel);
+}
+
+/// The mount that the working directory lies in, unless the zone has mounts of its own, which a directory
+/// does not tell.
+#[inline(never)]
+pub(super) fn mount_of_cwd(thread: &Thread) -> Option<&'static MountRow> {
+    let parents = &thread.process().parents;
+    if tables().added_count.load(Relaxed) != 0 || parents.is_off.load(Relaxed) {
+        return None;
+    }
+    // What it was found by and the row, in one word that threads share.
+    let moves = u64::from(commons().moves.load(Acquire));
+    let when = moves << 32 | u64::from(parents.chdirs.load(Acquire) & 0xffff) << 16;
+    let kept = parents.cwd_mount.load(Relaxed);
+    let row = if kept & !0xffff == when && kept & 0xffff != 0 {
+        (kept & 0xffff) as usize - 1
+    } else {
+        let mut at = PathBuf::new();
+        zone_path_of(thread, AT_CWD as u64, &mut at).ok()?;
+        let (row, _) = mounts().find(at.as_bytes());
+        parents.cwd_mount.store(when | (row as u64 + 1), Relaxed);
+        row
+    };
+    mount_rows().get(row)
 }
 
 /// The first place of a path.

@@ -5,28 +5,29 @@
 //! not taken: links at the end that are to be followed, mount points and what the monitor serves are
 //! left to the long way.
 
-use super::AT_CWD;
-use super::parents::{At, directory};
+use super::parents::{At, directory, mount_of_cwd};
 use super::root::root;
 use super::search::may_search;
 use super::walk::is_served;
+use super::{AT_CWD, mount_rows, mounts};
 use crate::file::is_reserved;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{Result, recording};
 use core::ffi::CStr;
+use picozone_fsmap::MountRow;
 use picozone_personality::mailbox::Request;
 use picozone_personality::names::{Packed, Vetted};
 
 /// A directory and a name in it.
-pub struct Named {
+pub struct Named<'p> {
     at: At,
     name: Vetted<'static>,
-    /// Whether the directory is whatever the guest says it is.
-    is_guests: bool,
+    /// The path before the name: if it is empty, the directory is whatever the guest says it is.
+    front: &'p [u8],
 }
 
-impl Named {
+impl Named<'_> {
     /// The directory's descriptor.
     pub fn fd(&self) -> u64 {
         self.at.fd
@@ -46,7 +47,20 @@ impl Named {
     /// Whether what the kernel says of the name is the last word, though it be that nothing has it: the
     /// monitor's directories hold more and other things than the kernel finds in them.
     pub fn is_kernels(&self, thread: &Thread) -> bool {
-        !(self.is_guests && is_served(thread, self.at.fd))
+        !(self.front.is_empty() && is_served(thread, self.at.fd))
+    }
+
+    /// The mount that it lies in, where that is known without a question. No link and no mount point is on
+    /// the way to a directory at hand.
+    pub fn mount(&self, thread: &Thread) -> Option<&'static MountRow> {
+        match self.front.first() {
+            Some(b'/') => {
+                let (mount, _) = mounts().find(self.front);
+                mount_rows().get(mount)
+            }
+            None if self.at.fd as i32 == AT_CWD => mount_of_cwd(thread),
+            _ => None,
+        }
     }
 }
 
@@ -55,7 +69,7 @@ impl Named {
 /// # Errors
 /// EACCES: the thread may not go there.
 #[inline]
-pub fn named(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Option<Named>> {
+pub fn named<'p>(thread: &Thread, dirfd: u64, path: &'p CStr) -> Result<Option<Named<'p>>> {
     let text = path.to_bytes();
     let start = text.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
     let Some(packed) = Packed::new(&text[start..]) else {
@@ -95,7 +109,7 @@ pub fn named(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Option<Named>> 
     Ok(Some(Named {
         at,
         name,
-        is_guests,
+        front: &text[..start],
     }))
 }
 

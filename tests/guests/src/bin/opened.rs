@@ -1,0 +1,301 @@
+//! What a file tells by its path and what it tells when it is open: programs that compare the two take a
+//! difference for a file that was replaced.
+
+use picozone_guests::children::pipe;
+use picozone_guests::{CWD, at, call, child, close, out, sections, see, text};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, symlink};
+
+fn main() {
+    sections(&[
+        ("of_proc", of_proc),
+        ("outlived", outlived),
+        ("mounts", mounts),
+        ("locks", locks),
+        ("slashes", slashes),
+    ]);
+}
+
+fn number(file: &impl AsRawFd) -> u64 {
+    u64::try_from(file.as_raw_fd()).expect("a descriptor")
+}
+
+/// Files of `/proc`: such that the monitor makes, and such that are the kernel's.
+const OF_PROC: [&str; 26] = [
+    "cpuinfo",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "mounts",
+    "net/dev",
+    "net/tcp",
+    "stat",
+    "sys/kernel/hostname",
+    "sys/kernel/pid_max",
+    "uptime",
+    "version",
+    "self/cmdline",
+    "self/comm",
+    "self/environ",
+    "self/fdinfo/1",
+    "self/limits",
+    "self/maps",
+    "self/mountinfo",
+    "self/oom_score_adj",
+    "self/pagemap",
+    "self/smaps",
+    "self/stat",
+    "self/status",
+    "self/task/../status",
+    "thread-self/stat",
+];
+
+fn of_proc() {
+    let link = |file: &File| {
+        let name = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("open");
+        let name = name.to_str().expect("text").to_owned();
+        // The kernel forgets names of `/proc/net`.
+        let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
+        name.replace(&std::process::id().to_string(), "OWN")
+    };
+    for name in OF_PROC {
+        let path = format!("/proc/{name}");
+        let file = File::open(&path).expect("to be read");
+        let (named, open) = (
+            fs::metadata(&path).expect("there"),
+            file.metadata().expect("open"),
+        );
+        let sides = [&named, &open].map(|data| (data.dev(), data.ino()));
+        see(name, (sides[0] == sides[1], link(&file)));
+        for data in [named, open] {
+            let kind = (data.mode(), data.nlink(), data.file_type().is_fifo());
+            let size = (data.size(), data.blocks(), data.blksize());
+            see("attributes", (kind, data.uid(), data.gid(), size));
+        }
+    }
+    for name in ["mounts", "net", "self", "thread-self"] {
+        let data = fs::symlink_metadata(format!("/proc/{name}")).expect("there");
+        see(name, (data.mode(), data.size()));
+    }
+    for name in ["self/fd", "self/fdinfo"] {
+        let data = fs::metadata(format!("/proc/{name}")).expect("there");
+        see(name, data.mode());
+    }
+}
+
+/// A file of a process that is gone since it was opened.
+fn outlived() {
+    let [gone, waits] = [pipe().expect("a pipe"), pipe().expect("a pipe")];
+    let process = child(|| {
+        gone.tell();
+        waits.hear();
+        0
+    });
+    gone.hear();
+    let path = format!("/proc/{}/stat", process.0);
+    let named = fs::metadata(&path).expect("there");
+    let file = File::open(&path).expect("to be read");
+    waits.tell();
+    see("ended", process.wait());
+    see("by path", fs::metadata(&path).is_ok());
+    let open = file.metadata().expect("open");
+    let sides = [named, open].map(|data| (data.dev(), data.ino(), data.mode(), data.size()));
+    see("open", sides[0] == sides[1]);
+}
+
+/// statx(2): what it was asked for, and the mount.
+struct Looked {
+    result: picozone_guests::Result<u64>,
+    mask: u32,
+    mount: u64,
+}
+
+fn look(directory: u64, path: &str, flags: i32, mask: u32) -> Looked {
+    // SAFETY: all zero is a valid `struct statx`.
+    let mut found = unsafe { std::mem::zeroed::<libc::statx>() };
+    let path = CString::new(path).expect("no NUL");
+    let arguments = [
+        directory,
+        text(&path),
+        u64::from(flags.cast_unsigned()),
+        mask.into(),
+        out(&mut found),
+    ];
+    Looked {
+        result: call(libc::SYS_statx, &arguments),
+        mask: found.stx_mask,
+        mount: found.stx_mnt_id,
+    }
+}
+
+/// The mount that a file lies in, as five ways tell it.
+fn mounts() {
+    File::create("file").expect("made");
+    fs::create_dir("directory").expect("made");
+    File::create("directory/file").expect("made");
+    symlink("directory/file", "link").expect("made");
+    let work = picozone_guests::work().to_str().expect("text");
+    let absolute = format!("{work}/directory/file");
+    let basic = libc::STATX_BASIC_STATS;
+    // Twice and more: a directory is kept at hand when it is looked into again.
+    for round in 0..4 {
+        for (path, flags) in [
+            ("file", 0),
+            ("link", libc::AT_SYMLINK_NOFOLLOW),
+            (&absolute[..], 0),
+            ("/proc/self/status", 0),
+            ("/proc/self", libc::AT_SYMLINK_NOFOLLOW),
+            ("/dev/null", 0),
+        ] {
+            let asked = look(CWD, path, flags, basic | libc::STATX_MNT_ID);
+            let unasked = look(CWD, path, flags, basic);
+            see("result", (round, asked.result, unasked.result));
+            // At the first looks the mount need not be at hand.
+            if round > 2 {
+                let is_told = unasked.mask & libc::STATX_MNT_ID != 0;
+                let name = path.rsplit('/').next();
+                see("mount", (name, is_told, asked.mount == unasked.mount));
+            }
+        }
+    }
+    let file = File::open("file").expect("there");
+    let empty = libc::AT_EMPTY_PATH;
+    let open = look(number(&file), "", empty, basic | libc::STATX_MNT_ID);
+    let info = |file: &File| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+        let info = info.expect("open");
+        let line = info.lines().find_map(|line| line.strip_prefix("mnt_id:"));
+        line.expect("a mount")
+            .trim()
+            .parse::<u64>()
+            .expect("a number")
+    };
+    see("open", (open.result, open.mount == info(&file)));
+    let list = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let is_listed = |id: u64| {
+        let front = format!("{id} ");
+        list.lines().any(|line| line.starts_with(&front))
+    };
+    see("listed", is_listed(open.mount));
+    let [reader, _writer] = {
+        let mut pair = [0_i32; 2];
+        call(libc::SYS_pipe, &[out(&mut pair)]).expect("a pipe");
+        // SAFETY: just made, and nobody else's.
+        pair.map(|fd| unsafe { File::from_raw_fd(fd) })
+    };
+    let open = look(number(&reader), "", empty, basic | libc::STATX_MNT_ID);
+    see("a pipe", (open.result, open.mask & libc::STATX_MNT_ID != 0));
+    see(
+        "of no mount",
+        (open.mount == info(&reader), is_listed(open.mount)),
+    );
+}
+
+/// `/proc/locks`: of processes, and of open file descriptions.
+fn locks() {
+    let mut file = File::options()
+        .create(true)
+        .truncate(true)
+        .read(true)
+        .write(true)
+        .open("locked")
+        .expect("made");
+    file.write_all(b"some bytes").expect("written");
+    let again = File::open("locked").expect("there");
+    let lock = |file: &File, how: i32, kind: i32, start: i64| {
+        // SAFETY: all zero is a valid `struct flock`.
+        let mut lock = unsafe { std::mem::zeroed::<libc::flock>() };
+        lock.l_type = i16::try_from(kind).expect("small");
+        (lock.l_start, lock.l_len) = (start, 3);
+        call(
+            libc::SYS_fcntl,
+            &[number(file), u64::from(how.cast_unsigned()), out(&mut lock)],
+        )
+    };
+    see("first", lock(&file, libc::F_OFD_SETLK, libc::F_WRLCK, 0));
+    see("second", lock(&again, libc::F_OFD_SETLK, libc::F_RDLCK, 5));
+    see(
+        "of the process",
+        lock(&file, libc::F_SETLK, libc::F_WRLCK, 20),
+    );
+    let data = file.metadata().expect("open");
+    let place = format!(
+        "{:02x}:{:02x}:{}",
+        libc::major(data.dev()),
+        libc::minor(data.dev()),
+        data.ino()
+    );
+    let listed = || {
+        let mut text = String::new();
+        let mut list = File::open("/proc/locks").expect("there");
+        list.read_to_string(&mut text).expect("text");
+        let own = std::process::id().to_string();
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        let words = lines.map(|(_, lock)| lock.split_whitespace().collect::<Vec<_>>());
+        let mut found: Vec<String> = words
+            .filter(|words| words.contains(&&place[..]))
+            .map(|words| {
+                format!(
+                    "{} own {} {}",
+                    words[..3].join(" "),
+                    words[3] == own,
+                    words[5..].join(" ")
+                )
+            })
+            .collect();
+        found.sort();
+        found
+    };
+    see("listed", listed());
+    drop(again);
+    see("less", listed());
+}
+
+/// Opens by links whose text ends in a slash, which make nothing.
+fn slashes() {
+    fs::create_dir("slashes").expect("made");
+    std::env::set_current_dir("slashes").expect("there");
+    File::create("file").expect("made");
+    fs::create_dir("directory").expect("made");
+    for (link, text) in [
+        ("to nothing", "nothing/"),
+        ("to a file", "file/"),
+        ("to a directory", "directory/"),
+        ("to a link", "to nothing"),
+        ("without", "nobody"),
+    ] {
+        symlink(text, link).expect("made");
+    }
+    for path in [
+        "to nothing",
+        "to a file",
+        "to a directory",
+        "to a link",
+        "without/",
+        "file/",
+    ] {
+        for flags in [
+            libc::O_RDONLY,
+            libc::O_RDWR | libc::O_CREAT,
+            libc::O_CREAT | libc::O_EXCL,
+            libc::O_CREAT | libc::O_NOFOLLOW,
+            libc::O_PATH,
+            libc::O_DIRECTORY,
+        ] {
+            for mode in [0o644, 0o444, 0o2755] {
+                let flags = u64::from(flags.cast_unsigned());
+                let made = at(libc::SYS_openat, path, &[flags, mode]);
+                see(path, (flags, made.map(close)));
+            }
+        }
+    }
+    let mut names: Vec<_> = fs::read_dir(".")
+        .expect("there")
+        .map(|entry| entry.expect("listed").file_name())
+        .collect();
+    names.sort();
+    see("left", names);
+}
