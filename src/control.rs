@@ -39,6 +39,11 @@ pub enum Request {
     Report,
     /// Who runs.
     Users,
+    /// Which process of the zone is this one of the host's?
+    Process {
+        /// Its number on the host.
+        host_pid: u32,
+    },
     /// Records the calls of the zone's guests, in the form of [`crate::trace::file`], into the
     /// descriptor that the packet carries, until `Untrace`, the end of this connection or the zone's.
     Trace(Trace),
@@ -142,6 +147,11 @@ pub enum Reply {
     },
     /// Answer to `Stat`.
     Stat(Stat),
+    /// Answer to `Process`.
+    Process {
+        /// Its number in the zone; none if it is not the zone's.
+        zone_pid: Option<u32>,
+    },
     /// Last answer to `Trace`, whose first is `Ok`: all is written.
     Traced(Traced),
     /// Last answer to `Inject`, whose first is `Ok`: what became of each rule.

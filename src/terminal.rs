@@ -76,6 +76,11 @@ impl Signals {
         Ok(Self { descriptor })
     }
 
+    /// A signal that would end us, if one has come.
+    pub(crate) fn waiting(&self) -> Option<Signal> {
+        std::iter::from_fn(|| self.next()).find(ends_us)
+    }
+
     /// Waits until something can be read from a descriptor, or for a signal that would end us.
     pub(crate) fn wait(&self, descriptor: BorrowedFd<'_>) -> io::Result<Option<Signal>> {
         loop {
@@ -88,13 +93,7 @@ impl Signals {
                 other => drop(other?),
             }
             let [is_ready, has_signal] = wanted.map(|fd| fd.any() == Some(true));
-            if has_signal
-                && let Some(signal) = self.next()
-                && matches!(
-                    signal,
-                    Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT
-                )
-            {
+            if has_signal && let Some(signal) = self.waiting() {
                 return Ok(Some(signal));
             }
             if is_ready {
@@ -107,6 +106,14 @@ impl Signals {
         let found = self.descriptor.read_signal().ok()??;
         Signal::try_from(i32::try_from(found.ssi_signo).ok()?).ok()
     }
+}
+
+/// Whether a signal is the user's wish that we end.
+fn ends_us(signal: &Signal) -> bool {
+    matches!(
+        signal,
+        Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP | Signal::SIGQUIT
+    )
 }
 
 /// The mode of the user's terminal before it became raw, for whoever ends the program.
@@ -526,7 +533,8 @@ pub(crate) fn tell(line: &str) {
     let _ = writeln!(stderr(), "{line}");
 }
 
-fn ended(wait_status: i32) -> Ended {
+/// What a status of wait(2) says.
+pub(crate) fn ended(wait_status: i32) -> Ended {
     // The pid is of no interest here.
     match WaitStatus::from_raw(Pid::from_raw(1), wait_status) {
         Ok(WaitStatus::Exited(_, status)) => {

@@ -100,6 +100,8 @@ pub mod flags {
     pub const BY_SIGNAL: u32 = 16;
     /// A rule had a say in what became of the call: see [`injection`](crate::injection).
     pub const INJECTED: u32 = 32;
+    /// No personality has recorded it, but a tracer: the program is in no zone.
+    pub const BY_TRACER: u32 = 64;
 }
 
 /// The longest step from one record to the next, and so how far apart `oldest` and `written` may be.

@@ -43,6 +43,10 @@ impl Options {
         rows.map(|row| row.nr).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     /// Tells of rules that programs which already run do not obey.
     pub(super) fn warn(&self, zone: &Zone) {
         let native = self.rules.iter().flat_map(Injection::native);

@@ -1,6 +1,7 @@
 //! `zone trace`.
 
 mod diff;
+mod host;
 mod read;
 
 use super::inject;
@@ -8,6 +9,7 @@ use super::program::Level;
 use crate::control::{Reply, Request, Trace, Traced};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
+use crate::ids::HostPid;
 use crate::terminal::{Signals, tell};
 use crate::trace::filter::Filter;
 use crate::zone::channel::Channel;
@@ -15,18 +17,23 @@ use crate::zone::{Name, Zone};
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use read::{Failure, Shown};
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Follow the system calls of a running zone's programs, or show a recorded trace
+/// Follow the system calls of a running zone's programs, or of the host's, or show a recorded trace
 ///
 /// Shown are the calls that zones translate (those about files, processes, users, sockets, signals and
 /// the like), in the zone's terms and where they differ in the host's:
 /// `openat(AT_FDCWD, "/etc/passwd" -> web1:etc/passwd, O_RDONLY) = 3`. Calls that need no translation,
 /// such as read, write, mmap, futex and exit_group, are the kernel's: they are seen of programs that were
 /// started with --level all. Programs need not be started anew, and run on as fast as before when it ends.
+///
+/// Without a zone a process of the host is followed (--pid), or a program is started and followed
+/// (`zone trace -- make`), with all of its calls, its threads and what it starts. That is done by ptrace(2):
+/// each call takes some ten microseconds more. The process runs on when the trace ends.
 ///
 /// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses.
 /// Texts: zone, comm, call, path, fd (what a descriptor stands for), address (also a network as 10.111.0.0/16),
@@ -43,22 +50,23 @@ pub(super) struct Args {
     #[command(subcommand)]
     recorded: Option<Recorded>,
     /// Name of the zone
-    #[arg(value_parser = super::name, required = true)]
+    #[arg(value_parser = super::name, required_unless_present_any = ["pid", "command"])]
     name: Option<Name>,
-    /// Only the calls of this process of the zone
+    /// Of a zone, only the calls of this process of it; without a zone, follow this process of the host, and
+    /// what it starts
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// Only the calls of this thread of the zone
+    /// Only the calls of this thread
     #[arg(long, value_name = "TID")]
     tid: Option<u32>,
     /// Record the calls into a file, for `zone trace read`, rather than show them
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["format", "time", "descriptors", "unsupported"])]
     output: Option<PathBuf>,
     /// Have programs wait where they call faster than is recorded, rather than miss calls
-    #[arg(long)]
+    #[arg(long, requires = "name", conflicts_with = "command")]
     lossless: bool,
     /// Show what was called last, of a zone that keeps it (`zone create --flight`)
-    #[arg(long, value_name = "TIME", value_parser = last, conflicts_with_all = ["lossless", "rules"])]
+    #[arg(long, value_name = "TIME", value_parser = last, requires = "name", conflicts_with_all = ["lossless", "rules", "command"])]
     last: Option<u64>,
     /// Which calls: `all` only of programs that were started so (`zone login --level all`)
     #[arg(long, value_enum, default_value_t = Level::Translated)]
@@ -67,6 +75,9 @@ pub(super) struct Args {
     inject: inject::Options,
     #[command(flatten)]
     shown: Shown,
+    /// Start this program on the host and follow it; its calls are shown on standard error
+    #[arg(last = true, value_name = "CMD", conflicts_with_all = ["name", "pid"])]
+    command: Vec<OsString>,
 }
 
 #[derive(clap::Subcommand)]
@@ -116,13 +127,27 @@ impl Args {
             Some(Recorded::Learn { file }) => return read::learn(&file),
             None => {}
         }
-        let name = self.name.expect("clap has asked for it");
-        let zone = Zone::open(home, &name, "trace")?;
         let mut shown = self.shown;
-        let process = self.pid.map(Filter::of_process);
-        let thread = self.tid.map(Filter::of_thread);
-        let all = [process, thread, shown.filter()].into_iter().flatten();
-        shown.filters = all.reduce(Filter::and).into_iter().collect();
+        if let Some(tid) = self.tid {
+            shown.narrow(Filter::of_thread(tid));
+        }
+        let on_host = host::How {
+            shown: &shown,
+            output: self.output.as_deref(),
+            inject: &self.inject,
+        };
+        let (zone, pid) = match (self.name, self.pid.map(HostPid)) {
+            (Some(name), _) => (Zone::open(home, &name, "trace")?, self.pid),
+            (None, Some(pid)) => match host::zone_of(home, pid)? {
+                Some((zone, own)) => (zone, Some(own.0)),
+                None => return on_host.follow(pid),
+            },
+            (None, None) => return on_host.start(&self.command),
+        };
+        let name = zone.name().clone();
+        if let Some(pid) = pid {
+            shown.narrow(Filter::of_process(pid));
+        }
         if self.level == Level::All {
             return Err(Error::refused(
                 "record all calls of",
@@ -169,6 +194,7 @@ pub(super) fn record<'a>(zone: &'a Zone, file: &Path, how: Trace) -> Result<Reco
     begin(zone, new_file(file)?.as_fd(), how)
 }
 
+/// A file for a trace: what programs call is for nobody else to read.
 fn new_file(file: &Path) -> Result<File> {
     let mut how = OpenOptions::new();
     let how = how.write(true).create(true).truncate(true).mode(0o600);

@@ -10,6 +10,7 @@
 //! filter refuses), and end with the tracer (`PTRACE_O_EXITKILL`), as it ends with the monitor.
 
 use crate::error::{Doing, Error, Result};
+use crate::ptrace::{Resume, Stop, go_on, wait};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal;
@@ -20,8 +21,6 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// `PTRACE_EVENT_STOP`.
-const EVENT_STOP: i32 = 128;
 /// `AUDIT_ARCH_X86_64`.
 const ARCH: u32 = 0xc000_003e;
 /// `SYS_SECCOMP`, an `si_code`.
@@ -100,27 +99,14 @@ enum Next {
 
 fn serve() {
     let mut next = HashMap::new();
-    loop {
-        let mut status = 0;
-        // SAFETY: `status` lives until the call returns.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL) };
-        match Errno::result(pid) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => continue,
-            Err(_) => return,
-        }
-        let pid = Pid::from_raw(pid);
-        if !libc::WIFSTOPPED(status) {
-            next.remove(&pid);
-            continue;
-        }
-        let signal = libc::WSTOPSIG(status);
-        match status >> 16 {
-            0 => {
+    while let Ok((pid, stop)) = wait() {
+        match stop {
+            Stop::Ended(_) => drop(next.remove(&pid)),
+            Stop::Signal(signal) => {
                 let signal = exchange(&mut next, pid, signal);
-                go_on(libc::PTRACE_CONT, pid, signal);
+                go_on(pid, Resume::Freely, signal);
             }
-            libc::PTRACE_EVENT_SECCOMP => {
+            Stop::Event(libc::PTRACE_EVENT_SECCOMP) => {
                 match take_back(pid) {
                     Ok(call) => drop(next.insert(pid, call)),
                     // SAFETY: takes numbers only. The thread is not let go on.
@@ -128,19 +114,12 @@ fn serve() {
                         libc::kill(pid.as_raw(), libc::SIGKILL);
                     },
                 }
-                go_on(libc::PTRACE_CONT, pid, 0);
+                go_on(pid, Resume::Freely, 0);
             }
-            // It stops as any process does, until SIGCONT.
-            EVENT_STOP if signal != libc::SIGTRAP => go_on(libc::PTRACE_LISTEN, pid, 0),
-            _ => go_on(libc::PTRACE_CONT, pid, 0),
+            Stop::Group => go_on(pid, Resume::Stopped, 0),
+            Stop::Call | Stop::Event(_) | Stop::Trap => go_on(pid, Resume::Freely, 0),
         }
     }
-}
-
-/// A thread that is gone needs no word.
-fn go_on(request: libc::c_uint, pid: Pid, signal: i32) {
-    // SAFETY: neither request takes an address of ours.
-    unsafe { libc::ptrace(request, pid.as_raw(), 0, signal) };
 }
 
 /// Keeps a trapped call from being made; its signal is on its way.

@@ -8,6 +8,7 @@ use super::tracing::follow;
 use super::zone::Zone;
 use super::{guests, paths};
 use crate::control::{Exec, Reply, Request, Running, Stat, Status};
+use crate::ids::HostPid;
 use crate::zone::channel::Channel;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{SockFlag, accept4};
@@ -66,6 +67,9 @@ fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Se
             Request::Stat => Reply::Stat(stat(zone)),
             Request::Report => done(zone.refusals.save(&zone.run_dir)),
             Request::Users => Reply::Users { users: users(zone) },
+            Request::Process { host_pid } => Reply::Process {
+                zone_pid: guests::to_zone(&zone.shared, HostPid(host_pid)).map(|pid| pid.0),
+            },
         };
         if channel.send(&reply, &[]).is_err() {
             return;

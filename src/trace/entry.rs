@@ -9,7 +9,7 @@ use crate::ids::{HostPid, ZonePid};
 /// What the trace is of; the first block's content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Start {
-    /// Name of the zone.
+    /// Name of the zone; empty: of programs that are in none, whose own terms are the host's.
     pub zone: String,
     /// When it began, in nanoseconds since 1970.
     pub time: u64,
@@ -100,6 +100,12 @@ pub enum Part {
 pub struct Unknown;
 
 impl Start {
+    /// Name of the zone, if it is of one.
+    #[must_use]
+    pub fn zone_name(&self) -> Option<&str> {
+        Some(self.zone.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Appends it.
     pub fn put(&self, to: &mut Vec<u8>) {
         put_bytes(to, self.zone.as_bytes());

@@ -198,7 +198,7 @@ impl Html {
             missing.push("the trace ends early".to_owned());
         }
         json!({
-            "zone": self.start.zone,
+            "zone": self.start.zone_name(),
             "time_ns": self.start.time,
             "count": self.count,
             "threads": threads.collect::<Vec<_>>(),

@@ -15,7 +15,9 @@ pub const VERSION: u32 = 1;
 /// The first line.
 #[must_use]
 pub fn start(start: &Start) -> Value {
-    json!({ "type": "trace", "version": VERSION, "zone": start.zone, "time_ns": start.time })
+    json!({
+        "type": "trace", "version": VERSION, "zone": start.zone_name(), "time_ns": start.time,
+    })
 }
 
 /// The last line; `skipped` calls were recorded and not written, none is known where the trace did not
@@ -51,12 +53,14 @@ pub fn line(event: &Event) -> Value {
                 }
             }
             put("cut", (call.flags & flags::CUT != 0).into());
-            let way = if call.flags & flags::BY_SIGNAL == 0 {
-                "jump"
-            } else {
-                "signal"
-            };
-            put("entered_by", way.into());
+            if call.flags & flags::BY_TRACER == 0 {
+                let way = if call.flags & flags::BY_SIGNAL == 0 {
+                    "jump"
+                } else {
+                    "signal"
+                };
+                put("entered_by", way.into());
+            }
             if call.flags & flags::INJECTED != 0 {
                 put("injected", true.into());
             }

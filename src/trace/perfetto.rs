@@ -76,7 +76,7 @@ impl Output for Perfetto {
 
     fn end(&mut self, skipped: Option<u64>, to: &mut dyn Write) -> io::Result<()> {
         let about = json!({
-            "zone": self.start.zone,
+            "zone": self.start.zone_name(),
             "time_ns": self.start.time,
             "version": json::VERSION,
             "whole": skipped.is_some(),

@@ -1,4 +1,4 @@
-//! Real programs under strace on the host and traced in a zone: the same calls in the same order by each
+//! Real programs under strace on the host, and traced in a zone or on the host: the same calls in the same order by each
 //! process, with the same arguments wherever both know what those are.
 
 use crate::harness::{self, Home, LIMIT, Zone, in_each_role, program, run};
@@ -9,7 +9,10 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-in_each_role!(programs_are_told_as_strace_does);
+in_each_role!(
+    programs_are_told_as_strace_does,
+    programs_of_the_host_are_told_as_strace_does,
+);
 
 /// Programs, by their paths, and their arguments.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -31,19 +34,32 @@ const PROGRAMS: &[(&str, &str)] = &[
 ];
 
 fn programs_are_told_as_strace_does(home: &Home) {
-    let Some(strace) = program("programs as strace tells them", "strace") else {
-        return;
-    };
     if harness::are_all_traced("programs as strace tells them") {
         return;
     }
     let zone = home.boot("z");
-    // Both run in a directory of the same name.
+    compare_all(home, |work, path, arguments| {
+        // Both run in a directory of the same name.
+        zone.sh(&format!("mkdir -p {}", work.display()));
+        in_zone(&zone, work, path, arguments)
+    });
+}
+
+fn programs_of_the_host_are_told_as_strace_does(home: &Home) {
+    compare_all(home, |work, path, arguments| {
+        on_host(home, work, path, arguments)
+    });
+}
+
+/// Compares what strace tells of all programs with what we do.
+fn compare_all(home: &Home, ours: impl Fn(&Path, &str, &str) -> Processes) {
+    let Some(strace) = program("programs as strace tells them", "strace") else {
+        return;
+    };
     let work = home.place().work();
     if let Some((uid, gid)) = home.role().account() {
         chown(&work, Some(uid), Some(gid)).expect("we are root");
     }
-    zone.sh(&format!("mkdir -p {}", work.display()));
     let (mut known, mut all) = (0, 0);
     for (path, arguments) in PROGRAMS {
         if !Path::new(path).exists() {
@@ -57,7 +73,7 @@ fn programs_are_told_as_strace_does(home: &Home) {
             );
             return;
         };
-        let ours = in_zone(&zone, &work, path, arguments);
+        let ours = ours(&work, path, arguments);
         assert_eq!(ours.len(), theirs.len(), "{path}: {ours:#?} {theirs:#?}");
         for (ours, theirs) in ours.iter().zip(&theirs) {
             let names = |calls: &[Told]| calls.iter().map(|call| call.name.clone()).collect();
@@ -142,8 +158,22 @@ fn in_zone(zone: &Zone, work: &Path, path: &str, arguments: &str) -> Processes {
     let script = script(path, arguments);
     words.extend(["sh", "-c", &script]);
     zone.home().zone(&words);
+    processes_of(zone.home(), &file, path)
+}
+
+fn on_host(home: &Home, work: &Path, path: &str, arguments: &str) -> Processes {
+    let file = home.dir().join("out.zt");
+    let mut command = home.command(&["trace", "-o"]);
+    command.arg(&file).args(["--", "env"]).args(ENVIRONMENT);
+    command.args(["sh", "-c", &script(path, arguments)]);
+    run(command.current_dir(work), LIMIT);
+    processes_of(home, &file, path)
+}
+
+/// The calls of a recorded trace.
+fn processes_of(home: &Home, file: &Path, path: &str) -> Processes {
     let mut processes: BTreeMap<u64, Vec<Told>> = BTreeMap::new();
-    for call in calls_of_trace(zone.home(), &file) {
+    for call in calls_of_trace(home, file) {
         let pid = call["pid"].as_u64().expect("a number");
         let text = call["text"].as_str().expect("a text");
         processes

@@ -125,7 +125,7 @@ impl Failure {
                 operation,
                 object,
                 fault,
-                "`zone trace NAME -o FILE` and `zone run --trace=FILE` record one",
+                "`zone trace NAME -o FILE`, `zone trace --pid PID -o FILE` and `zone run --trace=FILE` record one",
             )),
             Self::Trace(fault) => Err(Error::refused(
                 operation,
@@ -138,6 +138,15 @@ impl Failure {
 }
 
 impl Shown {
+    /// Leaves out calls of which that does not hold.
+    pub(super) fn narrow(&mut self, to: Filter) {
+        let both = match self.filter() {
+            Some(filter) => to.and(filter),
+            None => to,
+        };
+        self.filters = vec![both];
+    }
+
     /// All filters in one.
     pub(super) fn filter(&self) -> Option<Filter> {
         self.filters.iter().cloned().reduce(Filter::or)
@@ -172,7 +181,11 @@ impl Shown {
 
     /// Shows a trace to its end. Gives how many calls it says were skipped, if it ended in good order.
     pub(super) fn show(&self, from: impl Read) -> Result<Option<u64>, Failure> {
-        let to = io::stdout().lock();
+        self.show_to(io::stdout().lock(), from)
+    }
+
+    /// The same, to where somebody else than a user may read it.
+    pub(super) fn show_to(&self, to: impl Write, from: impl Read) -> Result<Option<u64>, Failure> {
         show(from, self.filter().as_ref(), self.output().as_mut(), to)
     }
 

@@ -512,7 +512,8 @@
 
   const each = names.map((_, i) => i).sort((a, b) => names[a].localeCompare(names[b]));
   $("name").append(new Option("every call", ""), ...each.map((i) => new Option(names[i], i)));
-  document.title = $("title").textContent = `Trace of zone ${about.zone}`;
+  const subject = about.zone === null ? "programs of the host" : `zone ${about.zone}`;
+  document.title = $("title").textContent = `Trace of ${subject}`;
   const missing = about.missing.length ? ` · ${about.missing.join(" · ")}` : "";
   const began = new Date(about.time_ns / 1e6).toISOString().replace("T", " ").slice(0, 19);
   $("about-it").textContent = `${began} UTC · ${duration(last - first)} · ${threads.length} thread${threads.length === 1 ? "" : "s"}${missing}`;

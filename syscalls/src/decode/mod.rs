@@ -20,6 +20,11 @@ pub trait Memory {
     /// Copies bytes from an address; how many could be read, from the start of `to`.
     fn read(&self, address: u64, to: &mut [u8]) -> usize;
 
+    /// The same of a text: what follows its NUL is of no interest.
+    fn read_text(&self, address: u64, to: &mut [u8]) -> usize {
+        self.read(address, to)
+    }
+
     /// Prints what something of a zone's is on the host, behind ` -> `; nothing where that is not
     /// known, or the same.
     ///

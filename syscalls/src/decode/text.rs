@@ -21,7 +21,7 @@ pub(super) fn string(
         let mut chunk = [0; 64];
         let wanted = chunk.len().min(max - done);
         let at = address.wrapping_add(done as u64);
-        let got = memory.read(at, chunk.get_mut(..wanted).unwrap_or(&mut []));
+        let got = memory.read_text(at, chunk.get_mut(..wanted).unwrap_or(&mut []));
         if got == 0 && done == 0 {
             return write!(text.out, "{address:#x}");
         }
