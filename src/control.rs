@@ -81,6 +81,8 @@ pub struct Exec {
 pub struct Trace {
     /// Guests wait for room, and for whoever reads, rather than that a call is missing.
     pub is_lossless: bool,
+    /// Whence each call is made is recorded too.
+    pub has_stacks: bool,
     /// What was called last, in so many milliseconds, of a zone that keeps it, and no more.
     pub last_ms: Option<u64>,
     /// What has to be recorded, with more or without.

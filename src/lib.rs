@@ -18,6 +18,7 @@ mod outside;
 pub mod ownership;
 mod ptrace;
 pub mod rewrite;
+mod stacks;
 pub mod terminal;
 pub mod trace;
 pub mod tree;

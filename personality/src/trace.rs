@@ -30,6 +30,10 @@ pub const LIST_MAX: usize = 32;
 pub const POINTERS_MAX: usize = 255;
 /// Longest socket address.
 pub const ADDRESS_MAX: usize = 128;
+/// Most of a thread's stack that a record holds: as much as a good number of frames takes.
+pub const STACK_MAX: usize = 8 * 1024;
+/// Registers that stand in front of it, in their order in DWARF, the instruction pointer last.
+pub const REGISTERS: usize = 17;
 /// How many bytes there are to read when a guest rings the monitor's bell.
 pub const BELL_AT: u64 = RING_SIZE as u64 / 4;
 
@@ -84,6 +88,8 @@ pub mod watch {
     pub const FLIGHT: u32 = 8;
     /// Of those who follow nobody wants calls outside of [`wanted`](crate::wanted).
     pub const CHOSEN: u32 = 16;
+    /// Records have the guest's stack.
+    pub const STACKS: u32 = 32;
 }
 
 /// Of [`Head::flags`].
@@ -171,6 +177,9 @@ pub mod kind {
     pub const HOST_PID: u16 = 4;
     /// Name of the thread. In the first record of each, and where a program begins.
     pub const NAME: u16 = 5;
+    /// The registers with which the guest makes the call, [`REGISTERS`](super::REGISTERS) words, and behind
+    /// them its stack from the stack pointer on.
+    pub const STACK: u16 = 6;
 }
 
 /// What every part begins with.

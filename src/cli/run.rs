@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// Have programs wait where they call faster than is recorded, rather than miss calls
     #[arg(long, requires = "trace")]
     lossless: bool,
+    /// Record whence each call is made, too: the functions on its thread's stack
+    #[arg(short = 'k', long = "stack-trace", requires = "trace")]
+    has_stacks: bool,
     #[command(flatten)]
     inject: inject::Options,
     #[command(flatten)]
@@ -71,7 +74,8 @@ impl Args {
             is_booted = outcome == Outcome::Done(());
             let zone = Zone::open(home, &name, "run a program in")?;
             let how = Trace {
-                is_lossless: self.lossless,
+                is_lossless: self.lossless || self.has_stacks,
+                has_stacks: self.has_stacks,
                 ..Trace::default()
             };
             let recording = self.trace.as_deref().map(|file| record(&zone, file, how));

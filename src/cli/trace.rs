@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Without a zone a process of the host is followed (--pid), or a program is started and followed
 /// (`zone trace -- make`), with all of its calls, its threads and what it starts. That is done by ptrace(2):
-/// each call takes some ten microseconds more. The process runs on when the trace ends.
+/// each call takes some tens of microseconds more. The process runs on when the trace ends.
 ///
 /// A filter is made of conditions, joined by `and`, `or`, `not` and parentheses.
 /// Texts: zone, comm, call, path, fd (what a descriptor stands for), address (also a network as 10.111.0.0/16),
@@ -68,6 +68,10 @@ pub(super) struct Args {
     /// Show what was called last, of a zone that keeps it (`zone create --flight`)
     #[arg(long, value_name = "TIME", value_parser = last, requires = "name", conflicts_with_all = ["lossless", "rules", "command"])]
     last: Option<u64>,
+    /// Tell whence each call was made: the functions on its thread's stack. Programs of a zone then wait
+    /// where they call faster than that is recorded
+    #[arg(short = 'k', long = "stack-trace", conflicts_with = "last")]
+    has_stacks: bool,
     /// Which calls: `all` only of programs that were started so (`zone login --level all`)
     #[arg(long, value_enum, default_value_t = Level::Translated)]
     level: Level,
@@ -135,6 +139,7 @@ impl Args {
             shown: &shown,
             output: self.output.as_deref(),
             inject: &self.inject,
+            has_stacks: self.has_stacks,
         };
         let (zone, pid) = match (self.name, self.pid.map(HostPid)) {
             (Some(name), _) => (Zone::open(home, &name, "trace")?, self.pid),
@@ -162,7 +167,8 @@ impl Args {
         self.inject.warn(&zone);
         let injecting = self.inject.begin(&zone)?;
         let how = Trace {
-            is_lossless: self.lossless,
+            is_lossless: self.lossless || self.has_stacks,
+            has_stacks: self.has_stacks,
             last_ms: self.last,
             bounds: shown.bounds(),
         };

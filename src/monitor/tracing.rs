@@ -66,6 +66,8 @@ struct Follower {
     is_leaving: bool,
     /// It is to miss nothing.
     is_lossless: bool,
+    /// It is to know whence calls are made.
+    has_stacks: bool,
     /// What it wants; durations in ticks of the processor's clock.
     bounds: Bounds,
     counts: Traced,
@@ -136,18 +138,23 @@ impl Tracing {
 impl Followers {
     /// Tells guests what is wanted by all who follow.
     fn set(&self, shared: &Shared) {
-        self.set_lossless(shared);
+        self.set_wanted(shared);
         chosen::set(shared, self.all.iter().map(|one| &one.bounds));
     }
 
-    /// Has guests wait for room if anybody is to miss nothing.
-    fn set_lossless(&self, shared: &Shared) {
-        let watch = &shared.tables().watched_calls;
-        if self.all.iter().any(|one| one.is_lossless) {
-            watch.fetch_or(watch::LOSSLESS, Release);
-        } else {
-            watch.fetch_and(!watch::LOSSLESS, Release);
-        }
+    /// Has guests wait for room if anybody is to miss nothing, and record their stacks if anybody wants
+    /// them.
+    fn set_wanted(&self, shared: &Shared) {
+        let set = |bit: u32, is_wanted: bool| {
+            let watch = &shared.tables().watched_calls;
+            if is_wanted {
+                watch.fetch_or(bit, Release);
+            } else {
+                watch.fetch_and(!bit, Release);
+            }
+        };
+        set(watch::LOSSLESS, self.all.iter().any(|one| one.is_lossless));
+        set(watch::STACKS, self.all.iter().any(|one| one.has_stacks));
     }
 }
 
@@ -194,6 +201,7 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>
             queue,
             is_leaving: false,
             is_lossless: how.is_lossless,
+            has_stacks: how.has_stacks,
             bounds,
             counts: Traced::default(),
         });

@@ -8,6 +8,7 @@ use super::memory::capture;
 use super::status::{self, Numbers};
 use crate::ids::{HostPid, ZonePid};
 use crate::ptrace::{Place, What};
+use crate::trace::stack::Stack;
 use crate::trace::{Call, Part};
 use picozone_personality::trace::flags;
 use picozone_syscalls::{Memory, meaning, nr};
@@ -60,10 +61,17 @@ impl Thread {
         self.numbers.host_pid
     }
 
-    /// It enters or leaves a call. Gives a call of which there is no more to know.
-    pub(super) fn stops(&mut self, place: Place, now: u64, memory: &impl Memory) -> Option<Call> {
+    /// It enters a call, from this stack if that is wanted, or leaves one. Gives a call of which there is no
+    /// more to know.
+    pub(super) fn stops(
+        &mut self,
+        place: Place,
+        now: u64,
+        memory: &impl Memory,
+        stack: Option<Stack>,
+    ) -> Option<Call> {
         match place.what {
-            What::Enters { nr, args } => self.enters(place, (nr, args), now, memory),
+            What::Enters { nr, args } => self.enters(place, (nr, args), now, memory, stack),
             What::Leaves { result } => self.leaves(place.ip, result, now, memory),
             What::Neither => None,
         }
@@ -75,6 +83,7 @@ impl Thread {
         (nr, args): (u64, [u64; 6]),
         now: u64,
         memory: &impl Memory,
+        stack: Option<Stack>,
     ) -> Option<Call> {
         let mut nr = u32::try_from(nr & 0xffff_ffff).unwrap_or(0);
         if place.arch != meaning::ARCH {
@@ -106,6 +115,7 @@ impl Thread {
             parts: Vec::new(),
         };
         capture(&mut call, None, memory);
+        call.parts.extend(stack.map(Part::Stack));
         if matches!(nr, nr::exit | nr::exit_group) {
             return Some(call);
         }
@@ -219,7 +229,7 @@ mod tests {
 
     /// Number, result, start and duration of a call that is told.
     fn stops(thread: &mut Thread, place: Place, now: u64) -> Option<(u32, i64, u64, u64)> {
-        let call = thread.stops(place, now, &Nothing)?;
+        let call = thread.stops(place, now, &Nothing, None)?;
         Some((call.nr, call.result, call.time, call.duration))
     }
 
@@ -303,8 +313,8 @@ mod tests {
             arch: 0x4000_0003,
             ..at(10, SP, enters(nr::read))
         };
-        thread.stops(place, 100, &Nothing);
-        let call = thread.stops(at(10, SP, leaves(0)), 110, &Nothing);
+        thread.stops(place, 100, &Nothing, None);
+        let call = thread.stops(at(10, SP, leaves(0)), 110, &Nothing, None);
         assert_eq!(call.map(|call| call.nr), Some(FOREIGN | nr::read));
     }
 }

@@ -9,8 +9,10 @@ use super::status::comm;
 use super::thread::Thread;
 use crate::error::{Doing, Result};
 use crate::ids::HostPid;
-use crate::ptrace::{Resume, Stop, go_on, place, poll};
+use crate::ptrace::{Resume, Stop, What, go_on, place, poll};
+use crate::stacks::{Registers, Stacks};
 use crate::terminal::{Ended, Signals, ended};
+use crate::trace::stack::Stack;
 use crate::trace::{Call, Entry, Start};
 use nix::sys::ptrace;
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -36,6 +38,8 @@ pub(crate) struct Tracer {
     /// Everybody is to go on without us.
     is_leaving: bool,
     calls: u64,
+    /// Looks whence calls are made, if that is wanted.
+    stacks: Option<Stacks>,
     /// Why nothing can be written any more.
     failure: Option<io::Error>,
     children: SignalFd,
@@ -93,9 +97,15 @@ impl Tracer {
             ended: None,
             is_leaving: false,
             calls: 0,
+            stacks: None,
             failure: None,
             children: children.doing("open", "a descriptor of signals")?,
         })
+    }
+
+    /// Tells of each call whence it was made.
+    pub(crate) fn look_at_stacks(&mut self) {
+        self.stacks = Some(Stacks::default());
     }
 
     /// The name of a process that is traced.
@@ -172,12 +182,12 @@ impl Tracer {
         let mut told = None;
         let (how, signal) = match stop {
             Stop::Call => {
-                let memory = Process(tid);
                 let now = self.clock.now();
-                let thread = self.thread(tid);
-                told = place(pid)
-                    .ok()
-                    .and_then(|at| thread.stops(at, now, &memory));
+                if let Ok(at) = place(pid) {
+                    let enters = matches!(at.what, What::Enters { .. });
+                    let stack = enters.then(|| self.stack(pid, tid)).flatten();
+                    told = self.thread(tid).stops(at, now, &Process(tid), stack);
+                }
                 (Resume::ToCall, 0)
             }
             Stop::Event(
@@ -208,6 +218,8 @@ impl Tracer {
             }
         };
         if let Some(call) = told {
+            let process = self.thread(tid).process();
+            self.note_mapping(&call, process);
             self.tell(call, blocks);
         }
         if self.is_leaving {
@@ -225,6 +237,9 @@ impl Tracer {
 
     /// A thread has executed a program: it has its process' number now, and the others are gone.
     fn executes(&mut self, pid: Pid, leader: HostPid, blocks: &mut Blocks<impl Write>) {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.forget(leader);
+        }
         let was = number_of(pid).and_then(|was| self.threads.remove(&was));
         let others = self.threads.iter();
         let gone = others.filter(|(_, thread)| thread.process() == leader);
@@ -235,6 +250,25 @@ impl Tracer {
         let mut thread = was.unwrap_or_else(|| Thread::new(leader));
         thread.executes();
         self.threads.insert(leader, thread);
+    }
+
+    /// Whence a thread makes a call.
+    fn stack(&mut self, pid: Pid, tid: HostPid) -> Option<Stack> {
+        let process = self.thread(tid).process();
+        let stacks = self.stacks.as_mut()?;
+        let registers = ptrace::getregs(pid).ok()?;
+        Some(stacks.of(process, Registers::from(&registers), &Process(tid)))
+    }
+
+    /// A call may have put something else where a program's files were.
+    fn note_mapping(&mut self, call: &Call, process: HostPid) {
+        const PROT_EXEC: u64 = 4;
+        let [_, _, prot, ..] = call.args;
+        let is_new = matches!(call.nr, nr::munmap | nr::mremap)
+            || matches!(call.nr, nr::mmap | nr::mprotect) && prot & PROT_EXEC != 0;
+        if let Some(stacks) = self.stacks.as_mut().filter(|_| is_new) {
+            stacks.forget(process);
+        }
     }
 
     /// A thread is followed no more.

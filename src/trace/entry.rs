@@ -4,6 +4,7 @@
 //! bits, lists their count; an entry begins with one byte that says which it is. Whatever the bytes
 //! are, taking them apart ends and allocates no more than they are long.
 
+use super::stack::Stack;
 use crate::ids::{HostPid, ZonePid};
 
 /// What the trace is of; the first block's content.
@@ -93,6 +94,8 @@ pub enum Part {
         /// What the host calls it.
         host: HostPid,
     },
+    /// Whence the call was made.
+    Stack(Stack),
 }
 
 /// Bytes that are no entry of this version.
@@ -171,6 +174,15 @@ impl Entry {
 }
 
 impl Call {
+    /// Whence it was made, if that was recorded.
+    #[must_use]
+    pub fn stack(&self) -> Option<&Stack> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Stack(stack) => Some(stack),
+            _ => None,
+        })
+    }
+
     fn put(&self, to: &mut Vec<u8>) {
         for half in [self.nr, self.flags, self.pid.0, self.tid.0, self.host_tid.0] {
             to.extend(half.to_le_bytes());
@@ -238,6 +250,10 @@ impl Part {
                 to.extend(zone.0.to_le_bytes());
                 to.extend(host.0.to_le_bytes());
             }
+            Self::Stack(stack) => {
+                to.push(5);
+                stack.put(to);
+            }
         }
     }
 
@@ -256,17 +272,18 @@ impl Part {
                 zone: ZonePid(take_u32(from)?),
                 host: HostPid(take_u32(from)?),
             },
+            [5] => Self::Stack(Stack::take(from)?),
             _ => return Err(Unknown),
         })
     }
 }
 
-fn put_length(to: &mut Vec<u8>, length: usize) {
+pub(super) fn put_length(to: &mut Vec<u8>, length: usize) {
     let length = u32::try_from(length).expect("no record is that long");
     to.extend(length.to_le_bytes());
 }
 
-fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(to: &mut Vec<u8>, bytes: &[u8]) {
     put_length(to, bytes.len());
     to.extend(bytes);
 }
@@ -277,15 +294,15 @@ fn take_array<const N: usize>(from: &mut &[u8]) -> Result<[u8; N], Unknown> {
     Ok(*first)
 }
 
-fn take_u32(from: &mut &[u8]) -> Result<u32, Unknown> {
+pub(super) fn take_u32(from: &mut &[u8]) -> Result<u32, Unknown> {
     take_array(from).map(u32::from_le_bytes)
 }
 
-fn take_u64(from: &mut &[u8]) -> Result<u64, Unknown> {
+pub(super) fn take_u64(from: &mut &[u8]) -> Result<u64, Unknown> {
     take_array(from).map(u64::from_le_bytes)
 }
 
-fn take_bytes(from: &mut &[u8]) -> Result<Vec<u8>, Unknown> {
+pub(super) fn take_bytes(from: &mut &[u8]) -> Result<Vec<u8>, Unknown> {
     let length = usize::try_from(take_u32(from)?).map_err(|_| Unknown)?;
     let (bytes, rest) = from.split_at_checked(length).ok_or(Unknown)?;
     *from = rest;
@@ -299,6 +316,7 @@ fn take_text(from: &mut &[u8]) -> Result<String, Unknown> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::trace::stack::{Frame, Module};
     use proptest::prelude::*;
 
     pub(crate) fn sample() -> Call {
@@ -335,6 +353,18 @@ pub(crate) mod tests {
             any::<(u32, u32)>().prop_map(|(zone, host)| Part::HostPid {
                 zone: ZonePid(zone),
                 host: HostPid(host)
+            }),
+            (bytes(), any::<[u64; 2]>()).prop_map(|(path, [address, offset])| {
+                let build_id = path.clone();
+                Part::Stack(Stack {
+                    modules: vec![Module { path, build_id }],
+                    frames: vec![Frame {
+                        address,
+                        module: Some(0),
+                        offset,
+                        symbol: None,
+                    }],
+                })
             }),
         ]
     }

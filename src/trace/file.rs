@@ -11,8 +11,10 @@ use std::io::{self, Read};
 
 /// What a trace begins with.
 pub const MAGIC: [u8; 8] = *b"ZONETRC\n";
-/// Of this form. It changes with whatever a reader of an earlier one would not understand.
-pub const VERSION: u32 = 1;
+/// Of this form. It changes with whatever a reader of an earlier one would not understand: 2 has stacks.
+pub const VERSION: u32 = 2;
+/// The first one, which holds nothing that this one does not.
+const OLDEST: u32 = 1;
 /// Longest content of a block.
 pub const BLOCK_MAX: usize = 1 << 20;
 
@@ -61,7 +63,7 @@ impl fmt::Display for Fault {
             Self::Version(version) => {
                 write!(
                     f,
-                    "it has version {version}, and this program reads {VERSION}"
+                    "it has version {version}, and this program reads {OLDEST} to {VERSION}"
                 )
             }
             Self::Cut(at) => write!(f, "it ends in the midst of the block at byte {at}"),
@@ -99,7 +101,7 @@ impl<R: Read> Reader<R> {
             return Err(Fault::NoTrace);
         }
         let version = u32::from_le_bytes([a, b, c, d]);
-        if version != VERSION {
+        if !(OLDEST..=VERSION).contains(&version) {
             return Err(Fault::Version(version));
         }
         let mut reader = Self {
@@ -258,7 +260,7 @@ mod tests {
         later[8] = 9;
         assert_eq!(
             said(&later).expect("later"),
-            "it has version 9, and this program reads 1"
+            "it has version 9, and this program reads 1 to 2"
         );
     }
 

@@ -1,7 +1,7 @@
 //! A trace as one page of HTML that needs nothing else: a timeline to zoom, search and filter.
 //!
 //! The page is `html/report.html` with the program `html/report.js` and three pieces of data: what the
-//! trace is of (JSON), the texts of calls, each once (JSON), and the calls as columns of numbers. For
+//! trace is of (JSON), the texts of calls, each once, with its stack in lines behind it (JSON), and the calls as columns of numbers. For
 //! each call there are six numbers in LEB128, all of it in base64: its thread, how much later than the
 //! call before it began (in nanoseconds, zigzag), its duration, its name, its flags, and its text. A call
 //! so takes some 16 bytes, and a page of a million draws in a few milliseconds.
@@ -11,6 +11,7 @@
 use super::calls::Event;
 use super::entry::{Call, Start};
 use super::output::Output;
+use super::stack::Stack;
 use super::{filter, show, value};
 use crate::ids::{HostPid, ZonePid};
 use serde_json::{Value, json};
@@ -126,7 +127,12 @@ impl Html {
     fn call(&mut self, call: &Call, has_ended: bool) {
         let thread = self.thread(call);
         let name = self.names.number(call.nr);
-        let text = self.texts.number(show::call(call, has_ended));
+        let mut text = show::call(call, has_ended);
+        for line in call.stack().into_iter().flat_map(Stack::lines) {
+            text += "\n > ";
+            text += &line;
+        }
+        let text = self.texts.number(text);
         let later = call
             .time
             .cast_signed()

@@ -4,6 +4,7 @@
 use super::calls::Event;
 use super::entry::{Call, Start};
 use super::show::{self, Argument};
+use super::stack::{Frame, Stack, hex};
 use super::value::{self, bytes};
 use picozone_personality::trace::flags;
 use picozone_syscalls::errno_of;
@@ -64,6 +65,12 @@ pub fn line(event: &Event) -> Value {
             if call.flags & flags::INJECTED != 0 {
                 put("injected", true.into());
             }
+            if let Some(stack) = call.stack() {
+                put(
+                    "stack",
+                    stack.frames.iter().map(|of| frame(stack, of)).collect(),
+                );
+            }
             put("text", show::call(call, *has_ended).into());
             line.into()
         }
@@ -94,6 +101,23 @@ fn front(what: &str, call: &Call) -> Map<String, Value> {
     }
 }
 
+fn frame(stack: &Stack, frame: &Frame) -> Value {
+    let mut value = Map::new();
+    value.insert("address".into(), frame.address.into());
+    if let Some(module) = stack.module_of(frame) {
+        value.insert("module".into(), bytes(&module.path));
+        if !module.build_id.is_empty() {
+            value.insert("build_id".into(), hex(&module.build_id).into());
+        }
+        value.insert("offset".into(), frame.offset.into());
+    }
+    if let Some(symbol) = &frame.symbol {
+        value.insert("symbol".into(), (*symbol.name).into());
+        value.insert("symbol_offset".into(), symbol.offset.into());
+    }
+    value.into()
+}
+
 fn argument((argument, data): (&Argument, Option<Value>)) -> Value {
     let mut value = Map::new();
     value.insert("name".into(), argument.name.into());
@@ -116,7 +140,9 @@ fn argument((argument, data): (&Argument, Option<Value>)) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trace::Part;
     use crate::trace::entry::tests::sample;
+    use crate::trace::stack::{self, Symbol};
 
     #[test]
     fn a_call_has_its_arguments_as_data() {
@@ -147,6 +173,25 @@ mod tests {
             has_ended: true,
         };
         assert_eq!(line(&failed)["errno"], "ENOENT");
+        let mut stacked = sample();
+        let mut stack = stack::tests::sample();
+        stack.frames[0].symbol = Some(Symbol {
+            name: "open64".into(),
+            offset: 18,
+        });
+        stacked.parts.push(Part::Stack(stack));
+        let stacked = Event::Call {
+            call: stacked,
+            has_ended: true,
+        };
+        assert_eq!(
+            line(&stacked)["stack"],
+            json!([
+                { "address": 0x7f00_0000_1012u64, "module": "/usr/lib/libc.so.6", "build_id": "0abc",
+                  "offset": 0x1012, "symbol": "open64", "symbol_offset": 18 },
+                { "address": 0x1000 },
+            ])
+        );
         let open = Event::Call {
             call: sample(),
             has_ended: false,

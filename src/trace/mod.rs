@@ -23,6 +23,7 @@ pub mod learn;
 pub mod output;
 pub mod perfetto;
 pub mod show;
+pub mod stack;
 pub mod summary;
 pub mod text;
 pub mod unsupported;

@@ -81,14 +81,24 @@ impl Output for Strace {
     }
 
     fn event(&mut self, event: &Event, to: &mut dyn Write) -> io::Result<()> {
-        let Some(descriptors) = &self.descriptors else {
-            return writeln!(to, "{}", text::line(event, self.has_time));
-        };
-        let text = |call: &Call, has_ended: bool| {
-            let names = |fd, is_new| descriptors.name_in(call, fd, is_new);
-            show::call_with(call, has_ended, &names)
-        };
-        writeln!(to, "{}", text::line_with(event, self.has_time, &text))
+        match &self.descriptors {
+            None => writeln!(to, "{}", text::line(event, self.has_time))?,
+            Some(descriptors) => {
+                let text = |call: &Call, has_ended: bool| {
+                    let names = |fd, is_new| descriptors.name_in(call, fd, is_new);
+                    show::call_with(call, has_ended, &names)
+                };
+                writeln!(to, "{}", text::line_with(event, self.has_time, &text))?;
+            }
+        }
+        if let Event::Call { call, .. } = event
+            && let Some(stack) = call.stack()
+        {
+            for line in stack.lines() {
+                writeln!(to, " > {line}")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +165,7 @@ mod tests {
                 match part {
                     Part::Memory { address, .. } => places.push(*address),
                     Part::HostPath { of, .. } => places.push(*of),
-                    Part::HostAddress(_) | Part::HostPid { .. } => {}
+                    Part::HostAddress(_) | Part::HostPid { .. } | Part::Stack(_) => {}
                 }
             }
             for (arg, place) in call.args.iter_mut().zip(places) {

@@ -170,6 +170,9 @@ fn arguments(call: &Call, has_ended: bool) -> Value {
     if !on_host.is_empty() {
         all.insert("host".into(), on_host.into());
     }
+    if let Some(stack) = call.stack() {
+        all.insert("stack".into(), stack.lines().collect());
+    }
     if has_ended {
         all.insert("result".into(), call.result.into());
     }

@@ -34,6 +34,7 @@ mod runtimes;
 mod servers;
 mod sockets;
 mod ssh;
+mod stacks;
 mod terminals;
 mod traced;
 mod tracers;

@@ -23,7 +23,7 @@ in_each_role!(
 );
 
 /// Whether this role may trace what it starts.
-fn can_start(home: &Home, what: &str) -> bool {
+pub fn can_start(home: &Home, what: &str) -> bool {
     let output = home.zone(&["trace", "--", "true"]);
     if output.status != 0 {
         assert!(output.stderr.contains("cannot trace"), "{output:?}");

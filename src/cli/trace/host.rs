@@ -25,6 +25,8 @@ pub(super) struct How<'a> {
     /// Where it is recorded, if it is.
     pub(super) output: Option<&'a Path>,
     pub(super) inject: &'a inject::Options,
+    /// Whether it is told whence calls are made.
+    pub(super) has_stacks: bool,
 }
 
 /// The zone of a process of the host, and its number there; none if it is in no zone of this home.
@@ -114,11 +116,14 @@ impl How<'_> {
 
     fn trace(
         &self,
-        tracer: Tracer,
+        mut tracer: Tracer,
         signals: &Signals,
         to: impl io::Write + Send,
     ) -> Result<Traced> {
         let object = "the calls of a program";
+        if self.has_stacks {
+            tracer.look_at_stacks();
+        }
         if let Some(file) = self.output.filter(|_| self.shown.filters.is_empty()) {
             let traced = tracer.follow(signals, new_file(file)?);
             let traced = traced.doing("write", file.display())?;

@@ -1,6 +1,7 @@
 //! A trace shown: one that was recorded, or one that comes through a pipe.
 
 use crate::error::{Doing, Error, Result};
+use crate::stacks::Symbols;
 use crate::terminal::tell;
 use crate::trace::descriptors::Descriptors;
 use crate::trace::events::Events;
@@ -205,12 +206,13 @@ fn show(
     let mut to = BufWriter::new(to);
     let mut chosen = Chosen::new(filter, &events.start().zone);
     output.start(events.start(), &mut to)?;
+    let mut symbols = Symbols::default();
     let fault = loop {
         if events.is_at_end_of_block() {
             output.flush(&mut to)?;
             to.flush()?;
         }
-        let event = match events.next() {
+        let mut event = match events.next() {
             Some(Ok(event)) => event,
             Some(Err(fault)) => break Some(fault),
             None => break None,
@@ -219,6 +221,7 @@ fn show(
         if chosen.leaves_out(&event) {
             continue;
         }
+        symbols.name(&mut event);
         output.event(&event, &mut to)?;
     };
     output.end(events.skipped(), &mut to)?;

@@ -9,6 +9,8 @@ use super::clock::{Clock, Rate};
 use crate::ids::{HostPid, ZonePid};
 use crate::monitor::guests;
 use crate::monitor::zone::Zone;
+use crate::stacks::{Registers, Stacks};
+use crate::trace::stack::Stack;
 use crate::trace::{Call, Entry, Part};
 use crate::tree::Kind;
 use nix::errno::Errno;
@@ -16,8 +18,9 @@ use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::trace::{
-    self, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
+    self, REGISTERS, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
 };
+use picozone_syscalls::Memory;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -54,6 +57,7 @@ pub struct Drain {
     /// What was told and may come after what another thread is still to tell.
     held: Vec<(u64, Entry)>,
     swept: Instant,
+    stacks: Stacks,
     /// The ring to begin with.
     first: usize,
 }
@@ -87,6 +91,7 @@ impl Drain {
             names: HashMap::new(),
             held: Vec::new(),
             swept: Instant::now(),
+            stacks: Stacks::default(),
             first: 0,
         }
     }
@@ -100,6 +105,7 @@ impl Drain {
             names: HashMap::new(),
             held: Vec::new(),
             swept: Instant::now(),
+            stacks: Stacks::default(),
             first: 0,
         }
     }
@@ -259,7 +265,12 @@ impl Drain {
     fn call(&mut self, zone: &Zone, record: &Record<'_>, rate: &Rate) -> Call {
         let head = record.head;
         let (time, duration) = rate.translate(head.begin, head.end);
-        let parts = parts(record.rest).filter_map(|part| part_of(zone, &part));
+        let pid = ZonePid(head.zone_pid);
+        let parts = parts(record.rest).filter_map(|part| match part.head.kind {
+            kind::STACK => stack(&mut self.stacks, zone, pid, part.bytes).map(Part::Stack),
+            _ => part_of(zone, &part),
+        });
+        let parts = parts.collect();
         Call {
             nr: head.nr,
             flags: head.flags,
@@ -271,7 +282,7 @@ impl Drain {
             duration,
             args: head.args,
             result: head.result,
-            parts: parts.collect(),
+            parts,
         }
     }
 
@@ -375,6 +386,47 @@ fn part_of(zone: &Zone, part: &trace::Part<'_>) -> Option<Part> {
         },
         _ => return None,
     })
+}
+
+/// The stack of a thread of a process, of its registers and bytes of its memory.
+fn stack(stacks: &mut Stacks, zone: &Zone, pid: ZonePid, bytes: &[u8]) -> Option<Stack> {
+    // Whatever process a guest names, it is one of its zone. The thread may have ended.
+    let process = guests::to_host(&zone.shared, zone.init_pid(), pid)?;
+    let (front, rest) = bytes.split_at_checked(8 * REGISTERS)?;
+    let mut registers = [0; REGISTERS];
+    for (register, word) in registers.iter_mut().zip(front.as_chunks().0) {
+        *register = u64::from_ne_bytes(*word);
+    }
+    let registers = Registers::from(registers);
+    let memory = Window {
+        start: registers.stack_pointer(),
+        bytes: rest,
+    };
+    let mut stack = stacks.of(process, registers, &memory);
+    for module in &mut stack.modules {
+        if let Some(original) = zone.copies.original(&module.path) {
+            module.path = original.path;
+        }
+    }
+    Some(stack)
+}
+
+/// A piece of a guest's memory.
+struct Window<'a> {
+    start: u64,
+    bytes: &'a [u8],
+}
+
+impl Memory for Window<'_> {
+    fn read(&self, address: u64, to: &mut [u8]) -> usize {
+        let before = usize::try_from(address.wrapping_sub(self.start)).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(before..).unwrap_or(&[]);
+        let length = rest.len().min(to.len());
+        if let (Some(to), Some(from)) = (to.get_mut(..length), rest.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        length
+    }
 }
 
 /// Where a path beneath a mount's descriptor leads.

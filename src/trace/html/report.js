@@ -202,7 +202,7 @@
   const describe = (call) => {
     const time = ((begin[call] - first) / 1e9).toFixed(6).padStart(11);
     const end = flags[call] & ENDED ? ` <${duration(length[call])}>` : "";
-    return `${time}  [${threadName(thread[call])}] ${texts[text[call]]}${end}`;
+    return `${time}  [${threadName(thread[call])}] ${texts[text[call]].split("\n", 1)[0]}${end}`;
   };
   const bound = (calls, isBefore) => {
     let low = 0, high = calls.length;
@@ -217,7 +217,8 @@
 
   const select = (call, isScrolled) => {
     chosen = call;
-    $("call").textContent = call < 0 ? "" : describe(call);
+    const stack = call < 0 ? [] : texts[text[call]].split("\n").slice(1);
+    $("call").textContent = call < 0 ? "" : [describe(call), ...stack].join("\n");
     const at = call < 0 ? 0 : place(call);
     if (isScrolled && call >= 0 && matches[at] === call) {
       const share = at / Math.max(1, matches.length - 1);

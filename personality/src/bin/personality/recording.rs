@@ -22,7 +22,7 @@ use picozone_fsmap::Mounts;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
 use picozone_personality::trace::{
     ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
-    RING_SIZE, RINGS, Ring, TEXT_MAX, flags, kind, watch,
+    REGISTERS, RING_SIZE, RINGS, Ring, STACK_MAX, TEXT_MAX, flags, kind, watch,
 };
 use picozone_syscalls::{Direction, Kind, nr, row, shown_bytes};
 
@@ -409,7 +409,9 @@ fn publish(thread: &mut Thread, result: i64, now: u64) {
     let written = ring.written.load(Relaxed) & !7;
     ring.written.store(written.wrapping_add(length), Release);
     let before = written.wrapping_sub(ring.read.load(Relaxed));
-    if before < BELL_AT && before + length >= BELL_AT {
+    let is_full = before < BELL_AT && before + length >= BELL_AT;
+    // What is mapped is only known while the process lives.
+    if is_full || tables().watched_calls.load(Relaxed) & watch::STACKS != 0 {
         wake();
     }
 }
@@ -453,12 +455,59 @@ pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6], flags: u32) -> bo
     let record = &mut thread.record;
     (record.nr, record.args, record.flags) = (number, args, record.flags | flags);
     record.capture(None);
+    if tables().watched_calls.load(Relaxed) & watch::STACKS != 0 {
+        stack(thread);
+    }
+    let record = &mut thread.record;
     record.begin = arch::clock();
     if is_last(number) {
         record.flags |= flags::BEGUN;
         publish(thread, 0, 0);
     }
     true
+}
+
+/// Adds whence the guest makes the call: its registers, and as much of its stack as can be read and there
+/// is room for.
+#[cold]
+#[inline(never)]
+fn stack(thread: &mut Thread) {
+    const PAGE: u64 = 4096;
+    let of_guest = if thread.came_by_jump() {
+        arch::jump::registers_of(thread).cast_const()
+    } else {
+        unsafe { &raw const (*thread.context).regs }
+    };
+    let of = unsafe { &*of_guest };
+    let registers: [u64; REGISTERS] = [
+        of.rax, of.rdx, of.rcx, of.rbx, of.rsi, of.rdi, of.rbp, of.rsp, of.r8, of.r9, of.r10,
+        of.r11, of.r12, of.r13, of.r14, of.r15, of.rip,
+    ];
+    let record = &mut thread.record;
+    let (at, front) = (record.at, size_of_val(&registers) as u64);
+    let room = record
+        .end_of_room()
+        .saturating_sub(at + PART + front + KEPT);
+    let room = room.min(STACK_MAX as u64) & !7;
+    let to = at + PART + front;
+    let mut length = 0;
+    while length < room {
+        let from = of.rsp.wrapping_add(length);
+        // A page can be read, or cannot.
+        let some = (PAGE - from % PAGE).min(room - length);
+        if !arch::copy(to + length, from, some as usize) {
+            break;
+        }
+        length += some;
+    }
+    let head = PartHead {
+        kind: kind::STACK,
+        length: (front + length) as u16,
+        ..PartHead::default()
+    };
+    if let Some(to) = record.part(head) {
+        unsafe { (to as *mut [u64; REGISTERS]).write(registers) };
+    }
 }
 
 /// Ends it.

@@ -359,7 +359,8 @@ pub fn sigreturn(thread: &Thread, context: u64) {
     unsafe { pz_sigreturn(context, &raw const thread.boundary) }
 }
 
-fn registers_of(thread: &Thread) -> *mut Registers {
+/// The registers with which a thread has made a call that came by a jump.
+pub fn registers_of(thread: &Thread) -> *mut Registers {
     (thread.region() + TOP as u64) as *mut Registers
 }
 
