@@ -264,7 +264,7 @@ table! {
     234 tgkill(tgid: Tgid, tid: Tid, sig: Signal) -> Zero = Emulated(ANY);
     235 utimes(filename: Path, times: TimeIn) -> Zero = Emulated(NEVER);
     236 vserver(a1: Argument, a2: Argument, a3: Argument) -> Int = Refused(Errno::ENOSYS, "never used or not implemented by the kernel");
-    237 mbind(addr: Addr, len: Size, mode: Flags, nodemask: StructIn, maxnode: Count, flags: Flags) -> Zero = Native;
+    237 mbind(addr: Addr, len: Size, mode: Flags, nodemask: StructIn, maxnode: Count, flags: Flags) -> Zero = Guarded(OUTSIDE);
     238 set_mempolicy(mode: Flags, nodemask: StructIn, maxnode: Count) -> Zero = Native;
     239 get_mempolicy(mode: StructOut, nodemask: StructOut, maxnode: Count, addr: Addr, flags: Flags) -> Zero = Native;
     240 mq_open(name: IpcName, oflag: OpenFlags, mode: Mode, attr: StructIn) -> Fd = Emulated(NEVER);

@@ -14,6 +14,7 @@ use std::process::Stdio;
 in_each_role!(
     attempts_are_refused,
     attempts_are_refused_where_programs_are_rewritten,
+    forms_that_pass_do_no_harm,
     set_id_bits_stay_in_the_zone,
     what_is_handed_in_stays_the_hosts,
     another_zone_is_out_of_reach,
@@ -92,6 +93,27 @@ fn attempts_are_refused(home: &Home) {
         "a datagram socket of the host was reached"
     );
     // The monitor serves on.
+    assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+}
+
+/// What the filter lets through as it is, by a guest that means it ill.
+fn forms_that_pass_do_no_harm(home: &Home) {
+    let mut other = home
+        .host(Path::new("/bin/sleep"))
+        .arg("1000")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("sleep");
+    let zone = home.boot("cage");
+    harness::copy_program(
+        &harness::guest("hostile_forms"),
+        &zone.root().join("hostile"),
+    );
+    let output = zone.run(&["/hostile", &other.id().to_string()]);
+    let _ = other.kill();
+    let _ = other.wait();
+    assert_all_refused(&output);
+    assert!(output.stdout.lines().count() > 400);
     assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
 }
 

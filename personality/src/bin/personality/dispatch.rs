@@ -242,6 +242,8 @@ handlers! {
         // Memory: of rewritten linkers only.
         mmap => library::mmap(thread, a),
         munmap => library::munmap(thread, a[0], a[1]),
+        // Nothing that a guest knows of lies there.
+        mbind => Err(Errno::EFAULT),
 
         // Files.
         stat => file::stat(thread, AT_CWD, a[0], a[1], 0),
