@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::terminals::Terminals;
 use super::tracing::Tracing;
 use super::used::Used;
+use super::watches::Silent;
 use super::zone::Zone;
 use super::{control, ipc, requests};
 use crate::config::{IdKind, Trap};
@@ -169,6 +170,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         served,
         keys: Keys::default(),
         settings: Settings::default(),
+        silent: Silent::default(),
         ipc: ipc::Ipc::make().doing("make", "an epoll instance")?,
         handed: std::sync::Mutex::default(),
         hand: hand_ours,

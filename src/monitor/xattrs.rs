@@ -6,6 +6,7 @@ use super::descriptors::{open_path, own_path};
 use super::files::{self, changeable, errno, low_int};
 use super::lists;
 use super::owners::{self, FileId, identify};
+use super::procfs;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::names::{is_kept, to_host, to_zone};
@@ -47,12 +48,12 @@ impl Target {
 
     /// One that the zone may change.
     fn to_change(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
-        // What is no file has no attributes.
-        let file = changeable(zone, caller, fd).map_err(|errno| match errno {
-            libc::EINVAL => libc::EOPNOTSUPP,
-            errno => errno,
-        })?;
-        Target::new(file)
+        match files::Target::find(zone, caller, fd)? {
+            files::Target::File(file) => Target::new(file),
+            files::Target::Nameless(file) if is_in_memory(&file)? => Target::new(file),
+            // What is no file has no attributes.
+            files::Target::Nameless(_) | files::Target::Other => Err(libc::EOPNOTSUPP),
+        }
     }
 
     /// One that the zone may look at.
@@ -61,9 +62,19 @@ impl Target {
         let host = std::fs::read_link(own_path(&file)).map_err(errno)?;
         let host = host.as_os_str().as_bytes();
         let host = host.strip_suffix(b" (deleted)").unwrap_or(host);
-        zone.to_zone_path(host).ok_or(libc::EOPNOTSUPP)?;
+        if zone.to_zone_path(host).is_none() && !is_in_memory(&file)? {
+            return Err(libc::EOPNOTSUPP);
+        }
         Target::new(file)
     }
+}
+
+/// Whether it is a file that a guest has made in memory (memfd_create(2)).
+fn is_in_memory(file: &OwnedFd) -> Result<bool, i32> {
+    let host = std::fs::read_link(own_path(file)).map_err(errno)?;
+    let name = host.as_os_str().as_bytes().strip_prefix(b"/memfd:");
+    let is_gone = nix::sys::stat::fstat(file).is_ok_and(|data| data.st_nlink == 0);
+    Ok(is_gone && name.is_some_and(|name| !procfs::is_content_name(name)))
 }
 
 /// The kernel's result, or its errno.
@@ -94,7 +105,7 @@ pub fn set(
         zone.owners.keep(change)?;
         return Ok(0);
     }
-    let is_capability = name == CAPABILITIES;
+    let is_capability = name == CAPABILITIES && !is_in_memory(&target.file)?;
     let name = to_host(name).ok_or(libc::EPERM)?;
     if is_capability {
         // Before it has any, so that none is overlooked.

@@ -19,6 +19,7 @@ use super::shared::Shared;
 use super::terminals::Terminals;
 use super::tracing::Tracing;
 use super::used::Used;
+use super::watches::Silent;
 use crate::ids::HostPid;
 use picozone_fsmap::{MountRow, Mounts, PathBuf};
 use picozone_personality::mailbox::Request;
@@ -62,6 +63,8 @@ pub struct Zone {
     pub keys: Keys,
     /// Files of `/proc/sys` that guests write.
     pub settings: Settings,
+    /// What is watched of which nothing is told.
+    pub silent: Silent,
     /// Sockets handed over by guests, by cookie.
     pub handed: Mutex<hashbrown::HashMap<u64, OwnedFd>>,
     /// Our end of the hand-over socket.

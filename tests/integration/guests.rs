@@ -241,7 +241,9 @@ fn opened(home: &Home) {
     sections(home, "opened", OPENED);
 }
 
-const OPENED: &[&str] = &["of_proc", "outlived", "mounts", "locks", "slashes"];
+const OPENED: &[&str] = &[
+    "of_proc", "outlived", "mounts", "locks", "slashes", "watches", "memory",
+];
 
 fn options(home: &Home) {
     sections(home, "options", OPTIONS);

@@ -50,6 +50,12 @@ pub fn content_name(zone_path: &[u8]) -> CString {
     CString::new(name).unwrap_or_default()
 }
 
+/// Whether a memfd's name is of that kind.
+#[must_use]
+pub fn is_content_name(name: &[u8]) -> bool {
+    name.starts_with(CONTENT.as_bytes())
+}
+
 /// The text of a host's link in the zone's terms.
 pub(super) fn translate(view: &dyn View, text: Vec<u8>) -> Result<Vec<u8>, Errno> {
     Ok(to_zone_text(view, &text).unwrap_or_else(|| UNREACHABLE.to_vec()))

@@ -31,7 +31,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use links::{UNREACHABLE, content_name, to_zone_text};
+pub use links::{UNREACHABLE, content_name, is_content_name, to_zone_text};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
 pub use place::{canonical, lookup, stat, stat_opened};
 pub use sockets::{ListedInet, ListedUnix, listed_inet, listed_unix};

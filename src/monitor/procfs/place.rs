@@ -401,8 +401,9 @@ impl Place {
                 }
                 let mode = part_mode(view, caller, &subject, part)?;
                 let users = view.credentials(subject.process);
-                // As the kernel's task_dump_owner().
-                let is_roots = mode != libc::S_IFDIR | 0o555 && view.is_closed(subject.process);
+                // As the kernel's task_dump_owner(); files of `net` are the name space's.
+                let is_closed = mode != libc::S_IFDIR | 0o555 && view.is_closed(subject.process);
+                let is_roots = is_closed || matches!(part, Part::NetFile(_));
                 match is_roots {
                     true => (mode, 0, 0),
                     false => (mode, users.uid[1], users.gid[1]),

@@ -2,7 +2,7 @@
 //! difference for a file that was replaced.
 
 use picozone_guests::children::pipe;
-use picozone_guests::{CWD, at, call, child, close, out, sections, see, text};
+use picozone_guests::{CWD, at, call, child, close, name, out, sections, see, text};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -16,6 +16,8 @@ fn main() {
         ("mounts", mounts),
         ("locks", locks),
         ("slashes", slashes),
+        ("watches", watches),
+        ("memory", memory),
     ]);
 }
 
@@ -298,4 +300,70 @@ fn slashes() {
         .collect();
     names.sort();
     see("left", names);
+}
+
+/// inotify(7) of files that are none of a directory of the disk.
+fn watches() {
+    const ALL: u64 = 0xfff;
+    const ONLY_DIRECTORIES: u64 = 0x0100_0000;
+    const ONLY_NEW: u64 = 0x1000_0000;
+    let watcher = call(libc::SYS_inotify_init1, &[0]).expect("a watcher");
+    let add = |path: &str, mask: u64| {
+        let path = name(path);
+        call(libc::SYS_inotify_add_watch, &[watcher, text(&path), mask])
+    };
+    let mut all = Vec::new();
+    for path in [
+        "/proc",
+        "/proc/self/status",
+        "/proc/self/fd",
+        "/proc/mounts",
+        "/proc/sys",
+        "/dev",
+        "/dev/null",
+        "/dev/pts",
+        "/proc/nothing",
+    ] {
+        let (first, again) = (add(path, ALL), add(path, ALL));
+        see(path, (first.is_ok(), first == again, first.err()));
+        see("only directories", add(path, ALL | ONLY_DIRECTORIES).err());
+        see("only new", add(path, ALL | ONLY_NEW).err());
+        all.extend(first);
+    }
+    let count = all.len();
+    all.sort_unstable();
+    all.dedup();
+    see("each its own", all.len() == count);
+    let gone = call(libc::SYS_inotify_rm_watch, &[watcher, all[0]]);
+    see(
+        "gone",
+        (gone, call(libc::SYS_inotify_rm_watch, &[watcher, all[0]])),
+    );
+}
+
+/// Extended attributes of files in memory.
+fn memory() {
+    let file = call(libc::SYS_memfd_create, &[text(c"memory"), 0]).expect("a file");
+    let mut room = [0_u8; 64];
+    for attribute in [c"user.one", c"user.two", c"nothing.three"] {
+        let set = |flags: u64| {
+            let value = text(c"value");
+            call(
+                libc::SYS_fsetxattr,
+                &[file, text(attribute), value, 5, flags],
+            )
+        };
+        see("set", (attribute, set(2), set(1), set(1), set(0)));
+        let args = [file, text(attribute), out(&mut room), 64];
+        let got = call(libc::SYS_fgetxattr, &args);
+        see("got", (got, &room[..5]));
+    }
+    let size = call(libc::SYS_flistxattr, &[file, out(&mut room), 64]);
+    see("listed", size);
+    for _ in 0..2 {
+        see(
+            "gone",
+            call(libc::SYS_fremovexattr, &[file, text(c"user.one")]),
+        );
+    }
 }
