@@ -287,12 +287,12 @@ mod tests {
         let inode = std::fs::metadata(&path).expect("it is there").ino();
         let mut image = Image::open(&path, inode).expect("a program");
         let (header, frames) = image.eh_frame.as_mut().expect("it has some");
+        let address = header.address;
         let bytes = if has_header { header } else { frames };
         let length = bytes.bytes.len();
         for (at, byte) in changes {
             bytes.bytes[at % length.min(1 << 16)] = *byte;
         }
-        let address = header.address;
         (image, address)
     }
 
