@@ -312,7 +312,7 @@ impl Layer {
         }
     }
 
-    /// Removes all names of such a directory.
+    /// Removes all names of such a directory, which shows nothing of what lies below from then on.
     ///
     /// # Errors
     /// The same.
@@ -325,6 +325,7 @@ impl Layer {
         for entry in unfold::entries(&opened)? {
             self.remove(directory, entry.name.as_bytes())?;
         }
+        notes::Note::forget(&self.pair.notes, directory);
         Ok(())
     }
 

@@ -107,6 +107,13 @@ impl Note {
         (note.path == path).then_some(note)
     }
 
+    /// Forgets the note on a directory: it shows nothing of what lies below any more.
+    pub(super) fn forget(notes: &Path, path: &[u8]) {
+        if Self::load(notes, path).is_some() {
+            let _ = fs::remove_file(file_of(notes, path));
+        }
+    }
+
     /// The note in a file; `None` for one that was not written to its end.
     pub(super) fn read(file: &Path) -> Option<Self> {
         Self::decode(&fs::read(file).ok()?)
