@@ -108,6 +108,8 @@ pub mod flags {
     pub const INJECTED: u32 = 32;
     /// No personality has recorded it, but a tracer: the program is in no zone.
     pub const BY_TRACER: u32 = 64;
+    /// The call failed since zones do not offer it, or not in this form.
+    pub const REFUSED: u32 = 128;
 }
 
 /// The longest step from one record to the next, and so how far apart `oldest` and `written` may be.

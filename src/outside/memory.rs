@@ -5,7 +5,7 @@ use crate::trace::{Call, Part};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 use picozone_personality::trace::flags;
-use picozone_syscalls::{Direction, Memory, decode_argument, row};
+use picozone_syscalls::{Direction, Memory, decode_argument, row, shows_both};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::IoSliceMut;
@@ -47,6 +47,8 @@ struct Noted<'a, M> {
     is_cut: Cell<bool>,
     /// What was read last of the same argument, and how much.
     last: Cell<Option<(u64, usize)>>,
+    /// What is read is shown beside what lay there before.
+    is_beside: Cell<bool>,
 }
 
 impl<M: Memory> Noted<'_, M> {
@@ -66,12 +68,14 @@ impl<M: Memory> Noted<'_, M> {
             before.checked_add(length as u64) == Some(at) && new.len() <= length
         };
         let mut parts = self.parts.borrow_mut();
-        if let Some((_, bytes)) = memories(&mut parts).find(|(address, _)| *address == at) {
+        let same = memories(&mut parts).find(|(address, _)| *address == at);
+        if let Some((_, bytes)) = same.filter(|_| !self.is_beside.get()) {
             bytes.splice(..new.len().min(bytes.len()), new.iter().copied());
             return;
         }
         let end = |address: u64, bytes: &[u8]| address.checked_add(bytes.len() as u64);
         if last.is_some_and(follows)
+            && !self.is_beside.get()
             && let Some((_, bytes)) =
                 memories(&mut parts).find(|(of, bytes)| end(*of, bytes) == Some(at))
         {
@@ -128,6 +132,7 @@ pub(super) fn capture(call: &mut Call, result: Option<i64>, memory: &impl Memory
         left: Cell::new(KEPT_MAX.saturating_sub(kept)),
         is_cut: Cell::new(false),
         last: Cell::new(None),
+        is_beside: Cell::new(false),
     };
     for (i, arg) in row.args.iter().enumerate() {
         let is_wanted = match arg.kind.direction() {
@@ -137,6 +142,8 @@ pub(super) fn capture(call: &mut Call, result: Option<i64>, memory: &impl Memory
         };
         if is_wanted {
             noted.last.set(None);
+            let is_read_again = result.is_some() && arg.kind.direction() == Direction::InOut;
+            noted.is_beside.set(is_read_again && shows_both(call.nr));
             // Nobody is a writer that never fails.
             let _ = decode_argument((call.nr, i), call.args, result, &noted, &mut Nobody);
         }

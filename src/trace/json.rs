@@ -65,6 +65,9 @@ pub fn line(event: &Event) -> Value {
             if call.flags & flags::INJECTED != 0 {
                 put("injected", true.into());
             }
+            if call.flags & flags::REFUSED != 0 {
+                put("refused", true.into());
+            }
             if let Some(stack) = call.stack() {
                 put(
                     "stack",

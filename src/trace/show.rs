@@ -17,21 +17,24 @@ struct Recorded<'a> {
     names: &'a dyn Fn(i32, bool) -> Option<String>,
 }
 
+/// What a part holds from an address on.
+fn from(part: &Part, address: u64) -> Option<&[u8]> {
+    let Part::Memory { address: at, bytes } = part else {
+        return None;
+    };
+    let before = usize::try_from(address.checked_sub(*at)?).ok()?;
+    bytes.get(before..).filter(|rest| !rest.is_empty())
+}
+
 impl Memory for Recorded<'_> {
     fn read(&self, address: u64, to: &mut [u8]) -> usize {
-        let found = self.call.parts.iter().find_map(|part| match part {
-            Part::Memory { address: at, bytes } => {
-                let before = usize::try_from(address.checked_sub(*at)?).ok()?;
-                bytes.get(before..).filter(|rest| !rest.is_empty())
-            }
-            _ => None,
-        });
-        let bytes = found.unwrap_or(&[]);
-        let length = bytes.len().min(to.len());
-        if let (Some(to), Some(bytes)) = (to.get_mut(..length), bytes.get(..length)) {
-            to.copy_from_slice(bytes);
-        }
-        length
+        let mut parts = self.call.parts.iter();
+        copied(parts.find_map(|part| from(part, address)), to)
+    }
+
+    fn read_after(&self, address: u64, to: &mut [u8]) -> usize {
+        let mut parts = self.call.parts.iter().rev();
+        copied(parts.find_map(|part| from(part, address)), to)
     }
 
     fn host(&self, of: Own, out: &mut impl Write) -> fmt::Result {
@@ -47,6 +50,15 @@ impl Memory for Recorded<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn copied(found: Option<&[u8]>, to: &mut [u8]) -> usize {
+    let bytes = found.unwrap_or(&[]);
+    let length = bytes.len().min(to.len());
+    if let (Some(to), Some(bytes)) = (to.get_mut(..length), bytes.get(..length)) {
+        to.copy_from_slice(bytes);
+    }
+    length
 }
 
 /// Nothing is known of descriptors.

@@ -5,6 +5,7 @@ use super::entry::{Call, Part};
 use super::output::Output;
 use super::show;
 use crate::ids::ZonePid;
+use picozone_personality::trace::flags;
 use picozone_syscalls::{Class, Errno, describe, nr, refusal, row};
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -119,6 +120,9 @@ impl Unsupported {
 /// Whether a call failed since zones do not offer it.
 #[must_use]
 pub fn is_refused(call: &Call, errno: Errno) -> bool {
+    if call.flags & flags::REFUSED != 0 {
+        return true;
+    }
     match row(call.nr).map(|row| row.class) {
         Some(Class::Refused(with, _)) => with == errno,
         Some(_) => false,
@@ -156,7 +160,14 @@ mod tests {
             result: -2,
             ..sample()
         };
-        for call in [&io_uring, &io_uring, &fails, &sample(), &unknown] {
+        let form = Call {
+            nr: nr::prctl,
+            args: [35, 1, 0, 0, 0, 0],
+            result: -22,
+            flags: flags::REFUSED,
+            ..sample()
+        };
+        for call in [&io_uring, &io_uring, &fails, &sample(), &unknown, &form] {
             let event = Event::Call {
                 call: call.clone(),
                 has_ended: true,
@@ -171,6 +182,7 @@ mod tests {
             [
                 "        2  io_uring_setup, ENOSYS, bypasses the filter; apache2, /usr/bin/node",
                 "        1  call 500, ENOSYS, no call has this number yet; sh",
+                "        1  prctl(PR_SET_MM), EINVAL, not offered in this form; apache2, /usr/bin/node",
             ]
         );
     }

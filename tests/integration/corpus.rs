@@ -304,6 +304,8 @@ fn placeless(text: &str) -> String {
 fn is_same(ours: &str, theirs: &str) -> bool {
     const PROC: &str = "{st_mode=S_IFREG|0444, st_size=";
     const NAMES: &str = "{sysname=\"Linux\", nodename=";
+    // How much is free changes, and the file system of a zone's path may be another one.
+    const SPACE: &str = "{f_type=";
     let fields = |text: &str| {
         let rest = text
             .strip_prefix("{stx_mask=")
@@ -312,7 +314,7 @@ fn is_same(ours: &str, theirs: &str) -> bool {
     };
     let both = |start: &str| ours.starts_with(start) && theirs.starts_with(start);
     let is_proc = both(PROC) && theirs.starts_with(&format!("{PROC}0, "));
-    if fields(ours) == fields(theirs) || is_proc || both(NAMES) {
+    if fields(ours) == fields(theirs) || is_proc || both(NAMES) || both(SPACE) {
         return true;
     }
     let part = |start: &str, end: &str| {

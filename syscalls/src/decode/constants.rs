@@ -427,3 +427,176 @@ const XATTR: &[(u64, &str)] = &[(1, "XATTR_CREATE"), (2, "XATTR_REPLACE")];
 
 /// getpriority(2)
 const PRIORITY_OF: &[(u64, &str)] = &[(0, "PRIO_PROCESS"), (1, "PRIO_PGRP"), (2, "PRIO_USER")];
+
+/// Names of a word's values, or of its bits.
+#[derive(Clone, Copy)]
+pub(super) struct Names {
+    table: &'static [(u64, &'static str)],
+    are_flags: bool,
+    /// What of the word is meant.
+    mask: u64,
+}
+
+impl Names {
+    pub(super) const fn one(table: &'static [(u64, &'static str)]) -> Self {
+        Self {
+            table,
+            are_flags: false,
+            mask: 0xffff_ffff,
+        }
+    }
+
+    pub(super) const fn flags(table: &'static [(u64, &'static str)]) -> Self {
+        Self {
+            table,
+            are_flags: true,
+            mask: 0xffff_ffff,
+        }
+    }
+
+    /// The same where a field is 16 bits.
+    const fn short(self) -> Self {
+        Self {
+            mask: 0xffff,
+            ..self
+        }
+    }
+
+    pub(super) fn write(self, word: u64, out: &mut impl Write) -> Result {
+        let word = word & self.mask;
+        if self.are_flags {
+            zero_or_flags(self.table, word, "0", out)
+        } else {
+            one(self.table, word, out)
+        }
+    }
+}
+
+/// `struct flock`
+pub(super) const LOCK_TYPE: Names =
+    Names::one(&[(0, "F_RDLCK"), (1, "F_WRLCK"), (2, "F_UNLCK")]).short();
+/// Of `l_whence`.
+pub(super) const WHENCE_SHORT: Names =
+    Names::one(&[(0, "SEEK_SET"), (1, "SEEK_CUR"), (2, "SEEK_END")]).short();
+/// `struct f_owner_ex`
+pub(super) const OWNER_TYPE: Names =
+    Names::one(&[(0, "F_OWNER_TID"), (1, "F_OWNER_PID"), (2, "F_OWNER_PGRP")]);
+/// sigaltstack(2)
+pub(super) const SIGNAL_STACK: Names = Names::flags(&[
+    (1, "SS_ONSTACK"),
+    (2, "SS_DISABLE"),
+    (0x8000_0000, "SS_AUTODISARM"),
+]);
+/// openat2(2)
+pub(super) const RESOLVE: Names = Names::flags(&[
+    (1, "RESOLVE_NO_XDEV"),
+    (2, "RESOLVE_NO_MAGICLINKS"),
+    (4, "RESOLVE_NO_SYMLINKS"),
+    (8, "RESOLVE_BENEATH"),
+    (16, "RESOLVE_IN_ROOT"),
+    (32, "RESOLVE_CACHED"),
+]);
+/// sched(7)
+pub(super) const POLICY: Names = Names::one(&[
+    (0, "SCHED_OTHER"),
+    (1, "SCHED_FIFO"),
+    (2, "SCHED_RR"),
+    (3, "SCHED_BATCH"),
+    (5, "SCHED_IDLE"),
+    (6, "SCHED_DEADLINE"),
+    (0x4000_0000, "SCHED_OTHER|SCHED_RESET_ON_FORK"),
+]);
+/// `si_code` of SIGCHLD.
+pub(super) const CHILD_CODE: Names = Names::one(&[
+    (1, "CLD_EXITED"),
+    (2, "CLD_KILLED"),
+    (3, "CLD_DUMPED"),
+    (4, "CLD_TRAPPED"),
+    (5, "CLD_STOPPED"),
+    (6, "CLD_CONTINUED"),
+]);
+/// `si_code` of what was sent.
+pub(super) const SIGNAL_CODE: Names = Names::one(&[
+    (0, "SI_USER"),
+    (0x80, "SI_KERNEL"),
+    (0xffff_ffff, "SI_QUEUE"),
+    (0xffff_fffe, "SI_TIMER"),
+    (0xffff_fffd, "SI_MESGQ"),
+    (0xffff_fffc, "SI_ASYNCIO"),
+    (0xffff_fffb, "SI_SIGIO"),
+    (0xffff_fffa, "SI_TKILL"),
+]);
+/// poll(2)
+pub(super) const POLL_EVENTS: Names = Names::flags(&[
+    (0x1, "POLLIN"),
+    (0x2, "POLLPRI"),
+    (0x4, "POLLOUT"),
+    (0x40, "POLLRDNORM"),
+    (0x100, "POLLWRNORM"),
+    (0x80, "POLLRDBAND"),
+    (0x200, "POLLWRBAND"),
+    (0x8, "POLLERR"),
+    (0x10, "POLLHUP"),
+    (0x20, "POLLNVAL"),
+    (0x2000, "POLLRDHUP"),
+])
+.short();
+/// epoll_ctl(2)
+pub(super) const EPOLL_EVENTS: Names = Names::flags(&[
+    (0x1, "EPOLLIN"),
+    (0x2, "EPOLLPRI"),
+    (0x4, "EPOLLOUT"),
+    (0x40, "EPOLLRDNORM"),
+    (0x80, "EPOLLRDBAND"),
+    (0x100, "EPOLLWRNORM"),
+    (0x200, "EPOLLWRBAND"),
+    (0x400, "EPOLLMSG"),
+    (0x8, "EPOLLERR"),
+    (0x10, "EPOLLHUP"),
+    (0x2000, "EPOLLRDHUP"),
+    (0x1000_0000, "EPOLLEXCLUSIVE"),
+    (0x2000_0000, "EPOLLWAKEUP"),
+    (0x4000_0000, "EPOLLONESHOT"),
+    (0x8000_0000, "EPOLLET"),
+]);
+/// statfs(2)
+pub(super) const FILE_SYSTEM: Names = Names::one(&[
+    (0xef53, "EXT2_SUPER_MAGIC"),
+    (0x0102_1994, "TMPFS_MAGIC"),
+    (0x9fa0, "PROC_SUPER_MAGIC"),
+    (0x5846_5342, "XFS_SB_MAGIC"),
+    (0x9123_683e, "BTRFS_SUPER_MAGIC"),
+    (0x794c_7630, "OVERLAYFS_SUPER_MAGIC"),
+    (0x6265_6572, "SYSFS_MAGIC"),
+    (0x1cd1, "DEVPTS_SUPER_MAGIC"),
+    (0x6969, "NFS_SUPER_MAGIC"),
+]);
+/// `f_flags` of statfs(2).
+pub(super) const MOUNT_STATE: Names = Names::flags(&[
+    (0x20, "ST_VALID"),
+    (0x1, "ST_RDONLY"),
+    (0x2, "ST_NOSUID"),
+    (0x4, "ST_NODEV"),
+    (0x8, "ST_NOEXEC"),
+    (0x10, "ST_SYNCHRONOUS"),
+    (0x40, "ST_MANDLOCK"),
+    (0x400, "ST_NOATIME"),
+    (0x800, "ST_NODIRATIME"),
+    (0x1000, "ST_RELATIME"),
+]);
+/// `F_SETFD`
+pub(super) const FD_FLAGS: Names = Names::flags(&[(1, "FD_CLOEXEC")]);
+/// `F_ADD_SEALS`
+pub(super) const SEALS: Names = Names::flags(&[
+    (1, "F_SEAL_SEAL"),
+    (2, "F_SEAL_SHRINK"),
+    (4, "F_SEAL_GROW"),
+    (8, "F_SEAL_WRITE"),
+    (16, "F_SEAL_FUTURE_WRITE"),
+]);
+/// Control messages of `SOL_SOCKET`.
+pub(super) const CONTROL: Names = Names::one(&[
+    (1, "SCM_RIGHTS"),
+    (2, "SCM_CREDENTIALS"),
+    (29, "SO_TIMESTAMP_OLD"),
+]);

@@ -3,17 +3,25 @@
 //! Pure over [`Memory`], so that it works on a stopped process, on a ring of records, and in tests.
 //! Follows the table's kinds; what a kind does not tell is printed as a number or an address.
 
+mod commands;
 mod constants;
+mod fields;
+mod messages;
+mod names;
 mod sockaddr;
 mod structures;
 mod text;
 
+pub use commands::pointed;
+pub use messages::{BUFFERS_MAX, CONTROL_MAX, MESSAGES_MAX, MMSGHDR, MSGHDR};
 pub use sockaddr::write as write_socket_address;
-pub use structures::shown_bytes;
+pub use structures::{filled, shown_bytes, shows_both};
 
 use crate::kind::{Arg, Direction, Kind, Outcome};
 use crate::{Class, Errno, Row, nr, row};
 use core::fmt::{Result, Write};
+use messages::Bound;
+use structures::Place;
 
 /// The memory of a traced process.
 pub trait Memory {
@@ -22,6 +30,11 @@ pub trait Memory {
 
     /// The same of a text: what follows its NUL is of no interest.
     fn read_text(&self, address: u64, to: &mut [u8]) -> usize {
+        self.read(address, to)
+    }
+
+    /// The same as it was when the call had ended, of what calls read and write.
+    fn read_after(&self, address: u64, to: &mut [u8]) -> usize {
         self.read(address, to)
     }
 
@@ -92,7 +105,16 @@ pub fn decode(
         printer.argument(i, arg.kind)?;
     }
     out.write_str(")")?;
-    outcome(row.result, result, memory, out)
+    match result {
+        Some(word) if !is_error(word) => {
+            if commands::result(nr, &args, word, out)? {
+                return Ok(());
+            }
+            outcome(row.result, result, memory, out)?;
+            structures::after(nr, &args, word, memory, out)
+        }
+        _ => outcome(row.result, result, memory, out),
+    }
 }
 
 /// Prints one argument as [`decode`] does. Whether the call has it.
@@ -137,7 +159,15 @@ pub fn describe(nr: u32, args: [u64; 6], out: &mut impl Write) -> Result {
     out.write_str(row.name)?;
     let takes_numbers = matches!(row.class, Class::Guarded(_) | Class::Split(..));
     let mut before = "(";
-    for (arg, word) in row.args.iter().zip(args) {
+    for (i, (arg, word)) in row.args.iter().zip(args).enumerate() {
+        let is_number = arg.kind == Kind::Int && takes_numbers || arg.kind == Kind::Command;
+        let names = commands::names(nr, i, &args).filter(|_| is_number);
+        if let Some(names) = names {
+            out.write_str(before)?;
+            names.write(word, out)?;
+            before = ", ";
+            continue;
+        }
         match arg.kind {
             Kind::Command
             | Kind::FcntlCommand
@@ -185,6 +215,11 @@ fn outcome(
     }
     match kind {
         Outcome::Never => out.write_str(" = ?"),
+        Outcome::Signal => {
+            write!(out, " = {word} (")?;
+            constants::write(Kind::Signal, word.unsigned_abs(), out)?;
+            out.write_str(")")
+        }
         Outcome::Addr => write!(out, " = {word:#x}"),
         Outcome::Mode => {
             out.write_str(" = ")?;
@@ -262,12 +297,16 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
         before == Some(Kind::OpenFlags)
             && kind == Kind::Mode
             && self.word(i.wrapping_sub(1)) & (O_CREAT | O_TMPFILE) == 0
+            || commands::is_left_out(self.nr, i, &self.args)
     }
 
     fn argument(&mut self, i: usize, kind: Kind) -> Result {
         let word = self.word(i);
         if kind.direction() == Direction::Out && self.result.is_none() {
             return self.address(word);
+        }
+        if commands::argument(i, self, word)? {
+            return Ok(());
         }
         match kind {
             Kind::DirFd if int(word) == -100 => self.out.write_str("AT_FDCWD"),
@@ -358,25 +397,27 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             | Kind::GidOut
             | Kind::Gids
             | Kind::GidsOut
-            | Kind::UtsnameOut => self.structure(i, kind, word),
-            Kind::Addr
-            | Kind::Iovec
-            | Kind::IovecOut
-            | Kind::DirentsOut
+            | Kind::UtsnameOut
             | Kind::StatfsOut
             | Kind::StructInOut
-            | Kind::TidOut
             | Kind::Siginfo
             | Kind::SiginfoOut
-            | Kind::Sigevent
             | Kind::CloneArgs
-            | Kind::Capabilities
-            | Kind::Msghdr
-            | Kind::MsghdrOut
-            | Kind::HostName
             | Kind::TimeIn
             | Kind::TimeOut
-            | Kind::TimeInOut
+            | Kind::TimeInOut => self.structure(i, kind, word),
+            Kind::Iovec => self.buffers(word, self.word(i + 1), Bound::Full),
+            Kind::IovecOut => {
+                let length = self.result.map_or(0, i64::unsigned_abs);
+                self.buffers(word, self.word(i + 1), Bound::Filled(length))
+            }
+            Kind::Msghdr | Kind::MsghdrOut => self.messages(kind, word),
+            Kind::HostName => self.bytes(word, self.word(i + 1)),
+            Kind::Addr
+            | Kind::DirentsOut
+            | Kind::TidOut
+            | Kind::Sigevent
+            | Kind::Capabilities
             | Kind::IpcStat => self.address(word),
         }
     }
@@ -402,16 +443,61 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
     }
 
     fn structure(&mut self, i: usize, kind: Kind, word: u64) -> Result {
-        let count = match kind {
-            Kind::Gids => self.word(i.wrapping_sub(1)),
-            _ => self.result.map_or(0, i64::unsigned_abs),
-        };
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let what = (self.nr, kind);
-        if structures::write(what, (word, count), self.memory, self.out)? {
+        let nr = self.nr;
+        let place = Place { nr, i, kind };
+        let result = self.result.unwrap_or(0);
+        if structures::write(place, (&self.args, result), self.memory, self.out)? {
             return Ok(());
         }
         self.address(word)
+    }
+
+    fn buffers(&mut self, at: u64, count: u64, bound: Bound) -> Result {
+        match at {
+            0 => self.address(0),
+            at => messages::buffers((at, count), bound, self.memory, self.out),
+        }
+    }
+
+    fn messages(&mut self, kind: Kind, at: u64) -> Result {
+        let result = self.result.map_or(0, i64::unsigned_abs);
+        if !matches!(self.nr, nr::sendmmsg | nr::recvmmsg) {
+            let bound = match kind {
+                Kind::MsghdrOut => Bound::Filled(result),
+                _ => Bound::Full,
+            };
+            return messages::message(at, bound, self.memory, self.out);
+        }
+        let count = match kind {
+            Kind::MsghdrOut => result,
+            _ => self.word(2),
+        };
+        if at == 0 || self.read_word(at).is_none() {
+            return self.address(at);
+        }
+        let mut comma = "[";
+        for i in 0..count.min(MESSAGES_MAX as u64) {
+            let at = at.wrapping_add(i * MMSGHDR as u64);
+            let length = self.read_int(at.wrapping_add(MSGHDR as u64));
+            let length = length.filter(|_| self.result.is_some_and(|sent| sent.unsigned_abs() > i));
+            let bound = match (kind, length) {
+                (Kind::MsghdrOut, Some(length)) => Bound::Filled(length.unsigned_abs().into()),
+                _ => Bound::Full,
+            };
+            write!(self.out, "{comma}{{msg_hdr=")?;
+            comma = ", ";
+            messages::message(at, bound, self.memory, self.out)?;
+            if let Some(length) = length {
+                write!(self.out, ", msg_len={length}")?;
+            }
+            self.out.write_str("}")?;
+        }
+        self.out
+            .write_str(match (count, count > MESSAGES_MAX as u64) {
+                (0, _) => "[]",
+                (_, true) => ", ...]",
+                (_, false) => "]",
+            })
     }
 
     fn bytes(&mut self, address: u64, length: u64) -> Result {
@@ -439,7 +525,7 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
         if self.row.iter().take(i).any(|arg| arg.kind == Kind::Strings) {
             let mut count = 0;
             let end = loop {
-                match self.read_word(list + 8 * count) {
+                match self.read_word(list.wrapping_add(8 * count)) {
                     Some(at) if at != 0 && count < 0x10_0000 => count += 1,
                     end => break end,
                 }
@@ -451,7 +537,10 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
         }
         self.out.write_str("[")?;
         for at in 0..=LIST_MAX {
-            let Some(pointer) = self.read_word(list + 8 * at as u64).filter(|&at| at != 0) else {
+            let Some(pointer) = self
+                .read_word(list.wrapping_add(8 * at as u64))
+                .filter(|&at| at != 0)
+            else {
                 break;
             };
             if at > 0 {
@@ -479,7 +568,10 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
     }
 
     fn pair(&mut self, address: u64) -> Result {
-        match (self.read_int(address), self.read_int(address + 4)) {
+        match (
+            self.read_int(address),
+            self.read_int(address.wrapping_add(4)),
+        ) {
             (Some(first), Some(second)) => write!(self.out, "[{first}, {second}]"),
             _ => self.address(address),
         }

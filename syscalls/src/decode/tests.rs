@@ -247,7 +247,7 @@ fn calls_are_described_by_what_means_the_same_everywhere() {
     assert_eq!(said(nr::fcntl, [3, 1026, 9, 0, 0, 0]), "fcntl(F_NOTIFY)");
     assert_eq!(
         said(nr::setsockopt, [3, 1, 26, 0x7f00, 8, 0]),
-        "setsockopt(1, 26)"
+        "setsockopt(SOL_SOCKET, SO_ATTACH_FILTER)"
     );
     assert_eq!(
         said(nr::socket, [17, 3, 768, 0, 0, 0]),
@@ -255,4 +255,101 @@ fn calls_are_described_by_what_means_the_same_everywhere() {
     );
     assert_eq!(said(nr::acct, [0x7f00, 0, 0, 0, 0, 0]), "acct");
     assert_eq!(said(511, [0; 6]), "call 511");
+}
+
+/// Memory that a call has changed: its bytes before, and after.
+struct Changed<'a>(&'a [u8], &'a [u8]);
+
+fn within(bytes: &[u8], address: u64, to: &mut [u8]) -> usize {
+    let at = usize::try_from(address.wrapping_sub(PAGE)).unwrap_or(usize::MAX);
+    let from = bytes.get(at..).unwrap_or(&[]);
+    let length = from.len().min(to.len());
+    to[..length].copy_from_slice(&from[..length]);
+    length
+}
+
+impl Memory for Changed<'_> {
+    fn read(&self, address: u64, to: &mut [u8]) -> usize {
+        within(self.0, address, to)
+    }
+    fn read_after(&self, address: u64, to: &mut [u8]) -> usize {
+        within(self.1, address, to)
+    }
+}
+
+#[test]
+fn what_waits_is_told_with_what_it_has_found() {
+    let said = |nr: u32, args: [u64; 6], result: i64, before: &[u8], after: &[u8]| {
+        let mut out = String::new();
+        let memory = Changed(before, after);
+        decode(nr, args, Some(result), &memory, &mut out).expect("a string takes all");
+        out
+    };
+    let pollfds = |revents: u8| [3, 0, 0, 0, 1, 0, revents, 0, 4, 0, 0, 0, 4, 0, 0, 0];
+    assert_eq!(
+        said(
+            nr::poll,
+            [PAGE, 2, 100, 0, 0, 0],
+            1,
+            &pollfds(0),
+            &pollfds(1)
+        ),
+        "poll([{fd=3, events=POLLIN}, {fd=4, events=POLLOUT}], 2, 100) = 1 ([{fd=3, revents=POLLIN}])"
+    );
+    let timed_out = said(
+        nr::poll,
+        [PAGE, 1, 100, 0, 0, 0],
+        0,
+        &pollfds(0),
+        &pollfds(0),
+    );
+    assert_eq!(
+        timed_out,
+        "poll([{fd=3, events=POLLIN}], 1, 100) = 0 (Timeout)"
+    );
+    let sets = |read: u8, nanoseconds: u8| {
+        let mut bytes = [0; 32];
+        (bytes[0], bytes[8], bytes[24]) = (read, 16, nanoseconds);
+        bytes
+    };
+    assert_eq!(
+        said(
+            nr::pselect6,
+            [5, PAGE, PAGE + 8, 0, PAGE + 16, 0],
+            1,
+            &sets(8, 9),
+            &sets(0, 5)
+        ),
+        "pselect6(5, [3], [4], NULL, {tv_sec=0, tv_nsec=9}, NULL) = 1 (out [4], left {tv_sec=0, tv_nsec=5})"
+    );
+    assert_eq!(
+        said(
+            nr::sendfile,
+            [1, 3, PAGE, 2, 0, 0],
+            2,
+            &[0; 8],
+            &[2, 0, 0, 0, 0, 0, 0, 0]
+        ),
+        "sendfile(1, 3, [0] => [2], 2) = 2"
+    );
+}
+
+#[test]
+fn what_is_garbled_is_an_address_or_cut() {
+    // Whatever lies there, and however long it says that it is.
+    for byte in [0, 1, 0x7f, 0x80, 0xff] {
+        let bytes = [byte; 4096];
+        for row in crate::ROWS {
+            for result in [0, 1, 5, i64::MAX] {
+                for words in [
+                    [PAGE; 6],
+                    [u64::MAX; 6],
+                    [PAGE, 7, PAGE, 36, PAGE, u64::MAX],
+                ] {
+                    let text = print(&bytes, row.nr, words, Some(result));
+                    assert!(text.starts_with(row.name), "{text}");
+                }
+            }
+        }
+    }
 }

@@ -6,8 +6,8 @@ use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
     Errno, Result, capabilities, clocks, exec, file, filters, identity, ipc, itself, keys,
-    landlock, library, namespaces, native, others, path, pidfd, process, refusals, room, signal,
-    signalfd, socket, watched, withheld,
+    landlock, library, namespaces, native, others, path, pidfd, process, recording, refusals, room,
+    signal, signalfd, socket, watched, withheld,
 };
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
@@ -78,6 +78,7 @@ fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => {
             if thread.is_refused.take() {
+                recording::refused(thread);
                 refusals::report(thread, nr, a);
             }
             errno.to_ret()

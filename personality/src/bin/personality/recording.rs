@@ -24,7 +24,10 @@ use picozone_personality::trace::{
     ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
     REGISTERS, RING_SIZE, RINGS, Ring, STACK_MAX, TEXT_MAX, flags, kind, watch,
 };
-use picozone_syscalls::{Direction, Kind, nr, row, shown_bytes};
+use picozone_syscalls::{
+    BUFFERS_MAX, CONTROL_MAX, Direction, Kind, MESSAGES_MAX, MMSGHDR, MSGHDR, filled, nr, pointed,
+    row, shown_bytes, shows_both,
+};
 
 /// The record that a thread is writing.
 #[repr(C)]
@@ -207,7 +210,12 @@ impl Record {
         let mut has_list = false;
         for (i, arg) in row.args.iter().enumerate() {
             let at = word(i);
-            if result.is_some() != (arg.kind.direction() == Direction::Out) {
+            let is_filled = match arg.kind.direction() {
+                Direction::In => false,
+                Direction::Out => true,
+                Direction::InOut => result.is_some_and(|result| result > 0) && shows_both(self.nr),
+            };
+            if result.is_some() != is_filled {
                 continue;
             }
             let got = result.map_or(0, |got| got.unsigned_abs() as usize);
@@ -228,17 +236,82 @@ impl Record {
                     self.bytes(word(i + 1), 4);
                     self.bytes(at, (length as usize).min(ADDRESS_MAX));
                 }
+                Kind::Iovec => self.buffers(at, word(i + 1), u64::MAX),
+                Kind::IovecOut => self.buffers(at, word(i + 1), got as u64),
+                Kind::Msghdr | Kind::MsghdrOut => self.messages(at, result),
+                Kind::SigsetIn if matches!(self.nr, nr::pselect6 | nr::io_pgetevents) => {
+                    self.bytes(at, 16);
+                    self.bytes(crate::memory::read::<u64>(at).unwrap_or(0), 8);
+                }
+                Kind::Argument => match pointed(self.nr, &args) {
+                    // What a command fills is another argument's kind of thing.
+                    Some((length, is_out)) if is_out == result.is_some() => {
+                        self.bytes(at, length);
+                    }
+                    _ => {}
+                },
                 kind => {
-                    let most = shown_bytes(self.nr, kind);
-                    let length = match kind {
-                        Kind::Gids => most.min(word(i.wrapping_sub(1)) as usize * 4),
-                        Kind::GidsOut => most.min(got * 4),
-                        _ => most,
-                    };
-                    self.bytes(at, length);
+                    let place = (self.nr, i, kind);
+                    let behind = |at: u64| crate::memory::read::<u32>(at).ok();
+                    let filled = filled(place, &args, result.unwrap_or(0), behind);
+                    if self.nr == nr::getsockopt {
+                        self.bytes(word(i + 1), 4);
+                    }
+                    self.bytes(at, shown_bytes(place, &args, filled));
                 }
             }
         }
+    }
+
+    /// Adds a list of buffers, and what is in them, so many bytes at most.
+    #[inline(never)]
+    fn buffers(&mut self, at: u64, count: u64, mut left: u64) {
+        let count = count.min(BUFFERS_MAX as u64);
+        self.bytes(at, 16 * count as usize);
+        for i in 0..count {
+            let place = at.wrapping_add(16 * i);
+            let (Ok(base), Ok(length)) = (
+                crate::memory::read::<u64>(place),
+                crate::memory::read::<u64>(place.wrapping_add(8)),
+            ) else {
+                return;
+            };
+            let length = length.min(left);
+            left -= length;
+            self.bytes(base, length.min(BYTES_MAX as u64) as usize);
+        }
+    }
+
+    /// Adds a message, or the first ones of a list.
+    #[inline(never)]
+    fn messages(&mut self, at: u64, result: Option<i64>) {
+        let got = result.map_or(u64::MAX, i64::unsigned_abs);
+        if !matches!(self.nr, nr::sendmmsg | nr::recvmmsg) {
+            return self.message(at, MSGHDR, got);
+        }
+        let count = self.args[2].min(got).min(MESSAGES_MAX as u64);
+        for i in 0..count {
+            let place = at.wrapping_add(i * MMSGHDR as u64);
+            let filled = match result {
+                Some(_) => crate::memory::read::<u32>(place + MSGHDR as u64)
+                    .unwrap_or(0)
+                    .into(),
+                None => u64::MAX,
+            };
+            self.message(place, MMSGHDR, filled);
+        }
+    }
+
+    fn message(&mut self, at: u64, size: usize, filled: u64) {
+        let word = |offset: u64| crate::memory::read::<u64>(at.wrapping_add(offset)).unwrap_or(0);
+        let [name, name_length, buffers, count, control, control_length] =
+            [0, 8, 16, 24, 32, 40].map(word);
+        self.bytes(at, size);
+        // The length is an int.
+        let name_length = name_length as u32;
+        self.bytes(name, (name_length as usize).min(ADDRESS_MAX));
+        self.buffers(buffers, count, filled);
+        self.bytes(control, control_length.min(CONTROL_MAX as u64) as usize);
     }
 }
 
@@ -537,6 +610,16 @@ pub fn end(thread: &mut Thread, result: i64) {
         thread.record.capture(Some(result));
     }
     publish(thread, result, now);
+}
+
+/// What is being recorded is refused, whatever its arguments.
+#[cold]
+#[inline(never)]
+pub fn refused(thread: &mut Thread) {
+    let record = &mut thread.record;
+    if record.is_open() {
+        record.flags |= flags::REFUSED;
+    }
 }
 
 /// Ends the record of a call whose return was taken from it: a signal of its own making came first.
