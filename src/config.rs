@@ -212,6 +212,7 @@ impl Config {
             return Err(format!("root {} is not an absolute path", root.display()));
         }
         self.users.check()?;
+        self.limits.check()?;
         if self.root.is_some() && self.origin.is_some() {
             return Err("a tree that is used in place has no origin".to_owned());
         }

@@ -11,12 +11,48 @@ pub struct Limits {
     /// What the file systems of its files hold at most. The zone boots only where that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Size>,
+    /// Descriptors that programs start with; they may raise it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptors: Option<u64>,
+    /// How long a file can be made by writing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_size: Option<Size>,
+    /// How much memory of its own each process can have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
 }
+
+/// The least that programs and the zone's init can start with; init has a descriptor right below that.
+const LEAST: [u64; 3] = [1024, 4096, 4 << 20];
 
 impl Limits {
     /// Whether there are none.
     pub(super) fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Those of each process, by the names of their keys.
+    #[must_use]
+    pub fn of_processes(&self) -> [(&'static str, Option<u64>); 3] {
+        let bytes = |size: Option<Size>| size.map(|size| size.0);
+        [
+            ("descriptors", self.descriptors),
+            ("file_size", bytes(self.file_size)),
+            ("memory", bytes(self.memory)),
+        ]
+    }
+
+    /// Says what is wrong with them, if anything is.
+    ///
+    /// # Errors
+    /// A sentence that names the limit.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for ((name, limit), least) in self.of_processes().into_iter().zip(LEAST) {
+            if limit.is_some_and(|limit| limit < least || i64::try_from(limit).is_err()) {
+                return Err(format!("limits.{name} is below {least}, or too large"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -72,6 +108,19 @@ impl fmt::Display for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_limit_is_below_what_starts() {
+        let of = |descriptors: u64| Limits {
+            descriptors: Some(descriptors),
+            ..Limits::default()
+        };
+        assert!(Limits::default().check().is_ok() && of(1024).check().is_ok());
+        for wrong in [of(0), of(1023), of(u64::MAX)] {
+            let said = wrong.check().expect_err("it is wrong");
+            assert!(said.starts_with("limits.descriptors"), "{said}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_told() {

@@ -22,7 +22,7 @@ use super::used::Used;
 use super::watches::Silent;
 use super::zone::Zone;
 use super::{control, ipc, requests};
-use crate::config::{IdKind, Trap};
+use crate::config::{Config, IdKind, Limits, Trap};
 use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
@@ -368,8 +368,7 @@ fn start_init(
             Ok((listener, child.as_raw()))
         }
         ForkResult::Child => {
-            let trap = boot.config.trap;
-            let failed = become_init(shared, mounts, copies, sockets, &theirs, trap);
+            let failed = become_init(shared, mounts, copies, sockets, &theirs, &boot.config);
             eprintln!("zone init: {failed}");
             // SAFETY: nothing of this process is to run any more.
             unsafe { libc::_exit(1) }
@@ -400,10 +399,10 @@ fn become_init(
     copies: &Copies,
     [spawn, hand]: [&OwnedFd; 2],
     socket: &OwnedFd,
-    trap: Trap,
+    config: &Config,
 ) -> String {
     let step = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
-    if trap == Trap::Ptrace
+    if config.trap == Trap::Ptrace
         && let Err(error) = be_traced(socket)
     {
         return step("be traced", &error);
@@ -503,7 +502,10 @@ fn become_init(
     let empty = picozone_personality::layout::TABLES_BASE
         + std::mem::offset_of!(picozone_personality::tables::Tables, empty) as u64;
     close_others([spawn.as_raw_fd(), socket.as_raw_fd()]);
-    let listener = match seccomp::install(trap) {
+    if let Err(error) = limit(&config.limits) {
+        return step("set the configured limits", &error);
+    }
+    let listener = match seccomp::install(config.trap) {
         Ok(listener) => std::mem::ManuallyDrop::new(listener),
         Err(error) => return step("install the filter", &error),
     };
@@ -554,6 +556,30 @@ fn close_others(mut keep: [i32; 2]) {
         }
         first = first.max(kept + 1);
     }
+}
+
+/// What is configured, for what executes from here on: the monitor of which this is a copy has more. Hard
+/// ones hold for the zone's root too, whom nothing below them is refused.
+fn limit(configured: &Limits) -> nix::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    /// What threads take of a process' own memory for us.
+    const OURS: u64 = 16 << 20;
+    let [(_, descriptors), (_, file_size), (_, memory)] = configured.of_processes();
+    if let Some(most) = file_size {
+        let (_, hard) = getrlimit(Resource::RLIMIT_FSIZE)?;
+        setrlimit(Resource::RLIMIT_FSIZE, most.min(hard), most.min(hard))?;
+    }
+    if let Some(most) = memory {
+        let (_, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+        let most = most.saturating_add(OURS).min(hard);
+        setrlimit(Resource::RLIMIT_DATA, most, most)?;
+    }
+    if let Some(most) = descriptors {
+        // Our own stand above.
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        setrlimit(Resource::RLIMIT_NOFILE, most.min(hard), hard)?;
+    }
+    Ok(())
 }
 
 /// The kernel places nothing in our region by itself.

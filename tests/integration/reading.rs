@@ -184,6 +184,40 @@ fn a_configuration_is_learned_that_suffices(home: &Home) {
     let options = wanted.split_whitespace().skip(4).take(2);
     let options = options.collect::<Vec<_>>();
     let _zone = home.create_with("learned", &options);
-    home.zone(&["run", "learned", "--", "sh", "-c", &script])
+    // As far as it goes: who the zone's users are is another matter.
+    let limits = said
+        .lines()
+        .find_map(|line| line.strip_prefix("# zone config NAME set "));
+    let set: Vec<&str> = limits.expect("limits").split_whitespace().collect();
+    assert!(
+        set.iter()
+            .any(|limit| limit.starts_with("limits.descriptors=")),
+        "{set:?}"
+    );
+    home.zone(&[&["config", "learned", "set"], &set[..]].concat())
         .ok();
+    let script = format!("{script} && ulimit -n");
+    let said = home
+        .zone(&["run", "learned", "--", "sh", "-c", &script])
+        .ok();
+    assert!(
+        set.contains(&format!("limits.descriptors={}", said.trim()).as_str()),
+        "{said}"
+    );
+    // What is larger than configured is not written.
+    let set = home.zone(&[
+        "config",
+        "learned",
+        "set",
+        "limits.file_size=96K",
+        "limits.memory=100M",
+    ]);
+    set.ok();
+    let writes = "trap '' XFSZ; head -c 200000 /dev/zero >/srv/f; stat -c %s /srv/f";
+    let said = home.zone(&["run", "learned", "--", "sh", "-c", writes]);
+    assert_eq!(said.stdout, "98304\n");
+    let refused = home
+        .zone(&["config", "learned", "set", "limits.descriptors=1"])
+        .fails(125);
+    assert!(refused.contains("limits.descriptors"), "{refused}");
 }

@@ -5,6 +5,7 @@
 //! descriptors and the working directory has no host's side in a trace. So a proposal is where to begin,
 //! and says so.
 
+mod limits;
 mod paths;
 
 use super::calls::Event;
@@ -13,7 +14,7 @@ use super::output::Output;
 use super::unsupported::is_refused;
 use super::{show, value};
 use crate::ids::ZonePid;
-use picozone_syscalls::{Kind, Outcome, nr, row};
+use picozone_syscalls::{Kind, nr, row};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -38,7 +39,7 @@ pub struct Learn<'a> {
     alive: BTreeSet<ZonePid>,
     most_alive: usize,
     threads: BTreeSet<ZonePid>,
-    descriptors: i64,
+    needed: limits::Needed,
     /// Calls that zones do not offer.
     refused: BTreeMap<&'static str, u64>,
     is_whole: bool,
@@ -59,7 +60,7 @@ impl<'a> Learn<'a> {
             alive: BTreeSet::new(),
             most_alive: 0,
             threads: BTreeSet::new(),
-            descriptors: 0,
+            needed: limits::Needed::default(),
             refused: BTreeMap::new(),
             is_whole: true,
         }
@@ -98,9 +99,7 @@ impl Learn<'_> {
             }
             return;
         }
-        if row(call.nr).is_some_and(|row| row.result == Outcome::Fd) {
-            self.descriptors = self.descriptors.max(call.result.saturating_add(1));
-        }
+        self.needed.take(call);
         for (i, arg) in show::arguments(call, true).iter().enumerate() {
             let number = || value::of(call, i, arg, true)?.as_u64();
             let id = number().and_then(|id| u32::try_from(id).ok());
@@ -185,10 +184,25 @@ impl Learn<'_> {
         if !options.is_empty() {
             put(format!("# zone create NAME {}", options.join(" ")));
         }
+        // A limit is a number or a size: it can be written as TOML.
+        let limits = toml::to_string(&self.needed.limits()).unwrap_or_default();
+        if !limits.is_empty() {
+            let set = limits.lines().map(|limit| {
+                let (name, value) = limit.split_once(" = ").unwrap_or((limit, ""));
+                format!(" limits.{name}={}", value.trim_matches('"'))
+            });
+            put(format!("# zone config NAME set{}", set.collect::<String>()));
+        }
         let ids = self.users.union(&self.groups).copied().collect();
         put(String::new());
         put("[users]  # whom they became and gave files to".into());
         put(format!("map = [{}]", ranges(&ids)));
+        if !limits.is_empty() {
+            put(format!(
+                "\n[limits]  # of each process: twice what was seen\n{}",
+                limits.trim_end()
+            ));
+        }
         for bind in &proposal.binds {
             let access = if bind.is_written {
                 "read-write"
@@ -214,10 +228,10 @@ impl Learn<'_> {
         }
         put(String::new());
         put(format!(
-            "# limits: {} processes at a time, {} threads in all, {} descriptors of files",
+            "# seen: {} processes at a time, {} threads in all, {} descriptors of files",
             self.most_alive,
             self.threads.len(),
-            self.descriptors,
+            self.needed.descriptors,
         ));
         put(format!("# written: {}", listed(&proposal.written)));
         put(format!(
