@@ -10,14 +10,21 @@ use std::path::Path;
 
 /// Of the zone while its calls are recorded.
 const TRACED: &str = "zone, traced";
+/// Of the zone while a filter is followed that holds of none of these calls.
+const CHOSEN: &str = "zone, traced -e errno=EXDEV";
 /// Beside it.
 const STRACE: &str = "strace -f -o /dev/null";
+/// The same where its own filter in the kernel lets all other calls pass.
+const SECCOMP: &str = "strace -f --seccomp-bpf -o /dev/null";
+/// What that is to stop at: all that is measured.
+const STOPPED: &str = "trace=getpid,stat,newfstatat,open,openat,close";
 
 /// Operations, as many of each as a thread's ring has room for: none is to be cheaper since it is not
 /// recorded.
 const OPERATIONS: [(&str, u32); 3] = [("getpid", 2_000), ("stat", 800), ("open+close", 800)];
 
-/// Nanoseconds of an operation natively, in a zone, in the zone while it is traced, and under strace.
+/// Nanoseconds of an operation natively, in a zone, in the zone while it is traced with and without a
+/// filter, and under strace.
 pub(crate) fn run(
     only: &str,
     rounds: usize,
@@ -50,15 +57,20 @@ pub(crate) fn run(
         for _ in 0..rounds {
             measure.take(NATIVE, || number(&mut native(&[])));
             measure.take(ZONE, || number(&mut in_zone()));
-            measure.take(TRACED, || {
-                let trace = zone.trace()?;
-                let figure = number(&mut in_zone());
-                trace.end()?;
-                figure
-            });
+            for (title, filter) in [(TRACED, None), (CHOSEN, Some("errno = EXDEV"))] {
+                measure.take(title, || {
+                    let trace = zone.trace(filter)?;
+                    let figure = number(&mut in_zone());
+                    trace.end()?;
+                    figure
+                });
+            }
             if has("strace") {
                 let words = ["strace", "-f", "-o", "/dev/null"];
                 measure.take(STRACE, || number(&mut native(&words)));
+                let own = ["--seccomp-bpf", "-e", STOPPED];
+                let words = [&words[..], &own].concat();
+                measure.take(SECCOMP, || number(&mut native(&words)));
             }
         }
         report.add(measure);

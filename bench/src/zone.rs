@@ -98,10 +98,11 @@ impl Zone {
         command
     }
 
-    /// Has its calls recorded, into nothing.
-    pub(crate) fn trace(&self) -> Result<Trace> {
+    /// Has its calls recorded that meet a filter, into nothing.
+    pub(crate) fn trace(&self, filter: Option<&str>) -> Result<Trace> {
         let mut command = self.tool();
         command.args(["trace", NAME, "-o", "/dev/null"]);
+        command.args(filter.into_iter().flat_map(|filter| ["-e", filter]));
         let mut child = command.stderr(Stdio::piped()).spawn()?;
         let said = child.stderr.take().ok_or("it says nothing")?;
         let mut trace = Trace {

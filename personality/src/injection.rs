@@ -50,6 +50,10 @@ pub enum Step {
     Pid(Order, u32),
     /// The same of the thread.
     Tid(Order, u32),
+    /// The same of any descriptor that the call is given.
+    Fd(Order, u32),
+    /// The same of the port of any address that it is given.
+    Port(Order, u32),
     /// Whether both of the last two hold.
     And,
     /// Whether one of them does.
@@ -95,6 +99,8 @@ impl Step {
             Self::And => 5,
             Self::Or => 6,
             Self::Not => 7,
+            Self::Fd(order, than) => put(8, order.0, than),
+            Self::Port(order, than) => put(9, order.0, than),
         }
     }
 
@@ -112,6 +118,8 @@ impl Step {
             5 => Self::And,
             6 => Self::Or,
             7 => Self::Not,
+            8 => Self::Fd(Order(of), value),
+            9 => Self::Port(Order(of), value),
             _ => return None,
         })
     }
@@ -160,6 +168,10 @@ pub trait Caller {
     fn any_path(&mut self, is: &mut dyn FnMut(&[u8]) -> bool) -> bool;
     /// Whether the thread's name is.
     fn comm(&mut self, is: &mut dyn FnMut(&[u8]) -> bool) -> bool;
+    /// Whether any descriptor that the call is given is.
+    fn any_fd(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool;
+    /// Whether the port of any address that it is given is.
+    fn any_port(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool;
     /// Number of the process in the zone.
     fn pid(&self) -> u32;
     /// Number of the thread in the zone.
@@ -236,6 +248,14 @@ impl Rule {
                 }
                 Step::Pid(order, than) => answers << 1 | u64::from(order.holds(caller.pid(), than)),
                 Step::Tid(order, than) => answers << 1 | u64::from(order.holds(caller.tid(), than)),
+                Step::Fd(order, than) => {
+                    let mut is = |fd| order.holds(fd, than);
+                    answers << 1 | u64::from(caller.any_fd(&mut is))
+                }
+                Step::Port(order, than) => {
+                    let mut is = |port| order.holds(port, than);
+                    answers << 1 | u64::from(caller.any_port(&mut is))
+                }
             };
         }
         answers & 1 != 0
@@ -352,6 +372,12 @@ mod tests {
         fn comm(&mut self, is: &mut dyn FnMut(&[u8]) -> bool) -> bool {
             is(b"sh")
         }
+        fn any_fd(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+            is(3) || is(4)
+        }
+        fn any_port(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+            is(80)
+        }
         fn pid(&self) -> u32 {
             7
         }
@@ -388,6 +414,10 @@ mod tests {
             (&[is(7), is(8), Step::Or, is(7), Step::And], true),
             (&[is(8), is(7), is(7), Step::And, Step::And], false),
             (&[Step::Tid(Order(Order::LESS | Order::EQUAL), 8)], true),
+            (&[Step::Fd(Order(Order::EQUAL), 4)], true),
+            (&[Step::Fd(Order(Order::MORE), 4)], false),
+            (&[Step::Port(Order(Order::LESS), 1024)], true),
+            (&[Step::Port(Order(Order::EQUAL), 81)], false),
             (&[Step::Tid(Order(Order::LESS), 8)], false),
             (&[Step::Tid(Order(Order::MORE), 7)], true),
         ] {

@@ -24,6 +24,7 @@ in_each_role!(
     a_trace_ends_with_its_zone,
     what_a_killed_monitor_has_written_can_be_read,
     a_file_that_is_no_trace_is_refused,
+    damage_is_told,
 );
 
 /// The lines that `zone trace read FILE --format json` and these words show.
@@ -350,7 +351,9 @@ fn what_nobody_wants_is_not_recorded(home: &Home) {
         assert!(count_of(&end(running)) > 0);
         let calls = calls_of_trace(home, &file);
         assert!(
-            calls.iter().all(|call| call["pid"].to_string() == pid),
+            calls
+                .iter()
+                .all(|call| call["pid"].as_u64() == pid.parse().ok()),
             "{calls:?}"
         );
         let texts = calls.iter().map(text_of);
@@ -364,6 +367,95 @@ fn what_nobody_wants_is_not_recorded(home: &Home) {
     let running = begin(&["--pid", "4000000"]);
     tell("three");
     assert_eq!(count_of(&end(running)), 0);
+}
+
+/// Whatever became of a recorded file, what it tells is shown and what is wrong is said: as the fuzz target
+/// does, of a real one.
+fn damage_is_told(home: &Home) {
+    boot(home, "z");
+    let file = home.dir().join("out.zt");
+    let option = format!("--trace={}", file.display());
+    for guest in ["calls", "natives"] {
+        let words = ["run", "z", &option, "--level", "all", "-w", "/w"];
+        home.zone(&[&words[..], &["--", "/recorded", guest]].concat())
+            .ok();
+        let whole = fs::read(&file).expect("it was recorded");
+        assert!(shown_in_all_ways(&whole));
+        for seed in 0..30 {
+            let mut random = Random(seed);
+            let mut damaged = whole.clone();
+            match seed % 3 {
+                0 => damaged.truncate(random.below(whole.len())),
+                1 => random.change(&mut damaged),
+                _ => damaged = with_right_sums(&whole, |content| random.change(content)),
+            }
+            shown_in_all_ways(&damaged);
+        }
+    }
+}
+
+/// Numbers that look like chance, and are the same every time (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        let mut x = self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0 = x;
+        usize::try_from(x >> 16).expect("64 bits") % end.max(1)
+    }
+
+    fn change(&mut self, bytes: &mut [u8]) {
+        for _ in 0..=self.below(8) {
+            let at = self.below(bytes.len());
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = u8::try_from(self.below(256)).expect("a byte");
+            }
+        }
+    }
+}
+
+/// A trace whose blocks hold something else, and sums that say so.
+fn with_right_sums(whole: &[u8], mut change: impl FnMut(&mut [u8])) -> Vec<u8> {
+    let (front, mut rest) = whole.split_at(12);
+    let mut all = front.to_vec();
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_le_bytes(*length)).expect("64 bits");
+        let mut content = behind[4..4 + length].to_vec();
+        change(&mut content);
+        all.extend(picozone::trace::file::block(&content));
+        rest = &behind[4 + length..];
+    }
+    all
+}
+
+/// Shows a trace in all ways. Whether nothing was wrong with it.
+fn shown_in_all_ways(bytes: &[u8]) -> bool {
+    use picozone::trace::{events::Events, output};
+    let mut was_whole = true;
+    for mut output in output::all(&|_| true) {
+        let Ok(mut events) = Events::new(bytes) else {
+            return false;
+        };
+        let mut to = Vec::new();
+        output.start(events.start(), &mut to).expect("written");
+        for event in events.by_ref() {
+            match event {
+                Ok(event) => {
+                    output.learn(&event);
+                    output.event(&event, &mut to).expect("written");
+                }
+                Err(fault) => {
+                    assert!(fault.to_string().contains("block at byte"), "{fault}");
+                    was_whole = false;
+                }
+            }
+        }
+        output.end(events.skipped(), &mut to).expect("written");
+    }
+    was_whole
 }
 
 /// A line of ours without what things are on the host.

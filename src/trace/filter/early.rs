@@ -43,11 +43,17 @@ impl Steps<'_> {
                 self.put(not)?;
                 self.step(Step::Not)
             }
-            Expression::Number(field @ (Number::Pid | Number::Tid), order, than) => {
-                let than = u32::try_from(*than).map_err(|_| "no process has that number")?;
+            Expression::Number(
+                field @ (Number::Pid | Number::Tid | Number::Fd | Number::Port),
+                order,
+                than,
+            ) => {
+                let than = u32::try_from(*than).map_err(|_| "nothing has that number")?;
                 let order = order_of(*order);
                 self.step(match field {
                     Number::Pid => Step::Pid(order, than),
+                    Number::Fd => Step::Fd(order, than),
+                    Number::Port => Step::Port(order, than),
                     _ => Step::Tid(order, than),
                 })
             }
@@ -66,7 +72,7 @@ impl Steps<'_> {
                     _ => Step::Comm(start, length),
                 })
             }
-            _ => Err("before a call is made only path, comm, pid and tid are known".into()),
+            _ => Err("before a call is made only path, comm, pid, tid, and the numbers of fd and port are known".into()),
         }
     }
 
@@ -106,6 +112,12 @@ mod tests {
         fn comm(&mut self, is: &mut dyn FnMut(&[u8]) -> bool) -> bool {
             is(b"apache2")
         }
+        fn any_fd(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+            is(3)
+        }
+        fn any_port(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+            is(80)
+        }
         fn pid(&self) -> u32 {
             7
         }
@@ -126,6 +138,8 @@ mod tests {
             ("comm = apache2 and pid = 7 and tid = 9", true),
             ("comm ~ a* and (pid > 7 or tid < 9)", false),
             ("not (pid >= 8) and tid <= 9 and pid != 8", true),
+            ("fd = 3 and port < 1024 and fd != 4", true),
+            ("fd != 3 or port != 80", false),
         ] {
             let filter: Filter = text.parse().expect("a filter");
             let mut rule = Rule::NONE;
@@ -138,6 +152,8 @@ mod tests {
             "pid = 7 or latency > 1ms",
             "errno = ENOENT",
             "call = openat",
+            "fd ~ \"*\"",
+            "address ~ \"*\"",
         ] {
             let filter: Filter = text.parse().expect("a filter");
             let mistake = filter.put_into(&mut Rule::NONE.clone()).expect_err(text);

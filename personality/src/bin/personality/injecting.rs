@@ -4,7 +4,7 @@
 //! A call that is made again after a signal, or by the slower way, is not counted twice.
 
 use crate::arch::{syscall2, syscall3, syscall4};
-use crate::memory::PathRoom;
+use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::watched::Serve;
@@ -50,6 +50,17 @@ struct Calling<'t> {
     args: [u64; 6],
 }
 
+impl Calling<'_> {
+    /// The words of its arguments of some kinds.
+    fn of(&self, is: fn(Kind) -> bool) -> impl Iterator<Item = u64> {
+        let args = row(self.nr).map_or(&[][..], |row| row.args);
+        let words = args.iter().zip(self.args);
+        words
+            .filter(move |(arg, _)| is(arg.kind))
+            .map(|(_, word)| word)
+    }
+}
+
 impl Caller for Calling<'_> {
     fn any_path(&mut self, is: &mut dyn FnMut(&[u8]) -> bool) -> bool {
         let args = row(self.nr).map_or(&[][..], |row| row.args);
@@ -68,6 +79,22 @@ impl Caller for Calling<'_> {
         unsafe { syscall2(__NR_prctl, PR_GET_NAME.into(), name.as_mut_ptr() as u64) };
         let length = name.iter().position(|&byte| byte == 0);
         is(name.get(..length.unwrap_or(name.len())).unwrap_or(b""))
+    }
+
+    fn any_fd(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+        let mut fds = self.of(|kind| matches!(kind, Kind::Fd | Kind::DirFd));
+        fds.any(|fd| is(fd as u32))
+    }
+
+    fn any_port(&mut self, is: &mut dyn FnMut(u32) -> bool) -> bool {
+        const AF_INET: u16 = 2;
+        const AF_INET6: u16 = 10;
+        let mut addresses = self.of(|kind| kind == Kind::SockAddr);
+        addresses.any(|at| {
+            let [low, high, first, second] = memory::read::<u32>(at).unwrap_or(0).to_ne_bytes();
+            let family = u16::from_ne_bytes([low, high]);
+            matches!(family, AF_INET | AF_INET6) && is(u16::from_be_bytes([first, second]).into())
+        })
     }
 
     fn pid(&self) -> u32 {
