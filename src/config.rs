@@ -44,6 +44,9 @@ pub struct Config {
     /// How calls that need translation reach the personality.
     #[serde(default, skip_serializing_if = "Trap::is_signal")]
     pub trap: Trap,
+    /// How far its users are kept apart from one another.
+    #[serde(default, skip_serializing_if = "Profile::is_standard")]
+    pub profile: Profile,
     /// Whether its programs' last calls are kept at any time: the flight recorder.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flight: bool,
@@ -91,6 +94,24 @@ impl Trap {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
     fn is_signal(&self) -> bool {
         *self == Self::Signal
+    }
+}
+
+/// How far users of a zone are kept apart from one another; the zone itself is closed either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// As programs expect; code that attacks the personality in its own process can pass for another user
+    #[default]
+    Standard,
+    /// Whatever code does; calls of other users than root that name files or processes are slower
+    Strict,
+}
+
+impl Profile {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+    fn is_standard(&self) -> bool {
+        *self == Self::Standard
     }
 }
 
@@ -483,6 +504,7 @@ mod tests {
             origin: None,
             rewrite: true,
             trap: Trap::Signal,
+            profile: Profile::Standard,
             flight: false,
             users: Users::default(),
             limits: crate::config::Limits::default(),

@@ -27,7 +27,7 @@ use report::Report;
 use side::Side;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use zone::{Rewrite, Zone};
+use zone::{Kind, Zone};
 
 /// What can go wrong, as text for the person who runs this.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -41,9 +41,15 @@ struct Options {
     /// Pairs of native and zone runs for each measure
     #[arg(long, default_value_t = 9)]
     rounds: usize,
-    /// Zones with rewritten programs, without, or both (services are measured in the first)
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "on,off")]
-    rewrite: Vec<Rewrite>,
+    /// Zones with rewritten programs, without, and by a user of one with the strict profile (services
+    /// are measured in the first)
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "rewritten,sigsys,strict"
+    )]
+    zones: Vec<Kind>,
     /// Only the measures whose names hold this text
     #[arg(long, default_value = "")]
     only: String,
@@ -93,9 +99,9 @@ const OPERATIONS: [(&str, u32, Option<f64>); 29] = [
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let zones = options.rewrite.iter();
+    let zones = options.zones.iter();
     let zones: Vec<Zone> = zones
-        .map(|rewrite| Zone::boot(&options.zone, *rewrite))
+        .map(|kind| Zone::boot(&options.zone, *kind))
         .collect::<Result<_>>()?;
     let sides = Side::all(&zones, &options.peers)?;
     let guest = std::env::current_exe()?.with_file_name("bench-guest");

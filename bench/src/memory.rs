@@ -1,7 +1,7 @@
 //! What a zone keeps in memory.
 
 use crate::Result;
-use crate::zone::{Rewrite, Zone};
+use crate::zone::{Kind, Zone};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,7 @@ fn sleeper(pids: impl Fn() -> Vec<u64>) -> Result<u64> {
 pub(crate) fn measure(program: &Path) -> Result<Vec<Memory>> {
     const SLEEP: [&str; 2] = ["/bin/sleep", "1000"];
     // A zone that has just been booted, with nothing run in it.
-    let zone = Zone::boot(program, Rewrite::On)?;
+    let zone = Zone::boot(program, Kind::Rewritten)?;
     let (monitor, init) = zone.pids()?;
     let stat = std::fs::read_to_string(format!("/proc/{monitor}/stat"))?;
     let behind = stat.rsplit(") ").next().unwrap_or_default();

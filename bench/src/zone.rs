@@ -9,33 +9,36 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 const NAME: &str = "bench";
 
-/// Whether programs of the zone are rewritten.
+/// What is measured of zones.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Rewrite {
+pub(crate) enum Kind {
     /// Calls enter by a jump.
-    On,
+    Rewritten,
     /// All come by SIGSYS.
-    Off,
+    Sigsys,
+    /// The same as the first, in the strict profile, by a user that is not the zone's root.
+    Strict,
 }
 
 /// A running zone.
 pub(crate) struct Zone {
     title: &'static str,
-    rewrite: Rewrite,
+    kind: Kind,
     program: PathBuf,
     home: tempfile::TempDir,
 }
 
 impl Zone {
-    /// Creates and boots a zone by this command, with rewritten programs or without.
-    pub(crate) fn boot(program: &Path, rewrite: Rewrite) -> Result<Zone> {
-        let (title, switch) = match rewrite {
-            Rewrite::On => (ZONE, "on"),
-            Rewrite::Off => ("zone by SIGSYS", "off"),
+    /// Creates and boots a zone by this command, of this kind.
+    pub(crate) fn boot(program: &Path, kind: Kind) -> Result<Zone> {
+        let (title, options) = match kind {
+            Kind::Rewritten => (ZONE, ["--rewrite", "on"]),
+            Kind::Sigsys => ("zone by SIGSYS", ["--rewrite", "off"]),
+            Kind::Strict => ("strict zone, user", ["--profile", "strict"]),
         };
         let zone = Zone {
             title,
-            rewrite,
+            kind,
             program: program.canonicalize().map_err(|error| {
                 format!(
                     "{}: {error}; build it first: cargo build --release",
@@ -44,9 +47,10 @@ impl Zone {
             })?,
             home: tempfile::tempdir()?,
         };
-        zone.ask(&["create", NAME, "--rewrite", switch])?;
+        let [option, value] = options;
+        zone.ask(&["create", NAME, option, value])?;
         zone.ask(&["boot", NAME])?;
-        std::fs::create_dir(zone.root().join("srv/zone"))?;
+        zone.ask(&["login", NAME, "--", "mkdir", "-m", "777", "/srv/zone"])?;
         Ok(zone)
     }
 
@@ -64,7 +68,7 @@ impl Zone {
     /// Waits until programs are rewritten, which happens in the background: until a thousand calls of
     /// `guest` hardly come by SIGSYS any more.
     pub(crate) fn warm(&self, guest: &str) -> Result<()> {
-        if self.rewrite == Rewrite::Off {
+        if self.kind == Kind::Sigsys {
             return Ok(());
         }
         let entered = || -> Result<u64> {
@@ -94,7 +98,11 @@ impl Zone {
     /// The command that runs a program in the zone.
     pub(crate) fn command(&self, argv: &[&str]) -> Command {
         let mut command = self.tool();
-        command.args(["login", NAME, "--"]).args(argv);
+        let user = match self.kind {
+            Kind::Strict => "www-data",
+            _ => "root",
+        };
+        command.args(["login", NAME, "-u", user, "--"]).args(argv);
         command
     }
 

@@ -145,6 +145,19 @@ pub struct FilePrivileges {
 pub type Ids = [u32; 4];
 
 impl FilePrivileges {
+    /// Whether it may give anything to who executes it.
+    #[must_use]
+    pub const fn gives(&self) -> bool {
+        self.mode & 0o6000 != 0 || self.has_capabilities != 0
+    }
+
+    /// Gives nothing to who executes it: no set-id bits, no capabilities.
+    pub const fn without_privileges(&mut self) {
+        self.mode &= 0o1777;
+        (self.is_effective, self.has_capabilities) = (0, 0);
+        (self.permitted, self.inheritable) = (0, 0);
+    }
+
     /// The capabilities in the value of `security.capability` (`struct vfs_cap_data`).
     ///
     /// # Errors

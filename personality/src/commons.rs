@@ -125,6 +125,9 @@ pub struct Tracee {
     pub message: AtomicU32,
 }
 
+/// In [`Commons::by_host`]: that of a clerk at work for the process of this number.
+pub const CLERK: u32 = 1 << 31;
+
 impl Commons {
     /// The entry of a number that stands for a process, group or session, and its host id.
     #[must_use]

@@ -53,6 +53,10 @@ pub const FD_COMMONS: u32 = FD_BASE + 2;
 pub const FD_HAND: u32 = FD_BASE + 3;
 /// The directory of rewritten copies of programs and libraries.
 pub const FD_COPIES: u32 = FD_BASE + 4;
+/// The mailboxes of a client's process, see [`crate::clients`].
+pub const FD_BOXES: u32 = FD_BASE + 5;
+/// A socket by which a client is handed descriptors that only name a file.
+pub const FD_NAMES: u32 = FD_BASE + 6;
 /// The zone's mounts, `O_PATH`: first where it makes temporary file systems, then those of its
 /// configuration.
 pub const FD_MOUNT0: u32 = FD_BASE + 8;

@@ -12,6 +12,7 @@
 pub mod absent;
 pub mod acl;
 pub mod capabilities;
+pub mod clients;
 pub mod commons;
 pub mod injection;
 pub mod layout;

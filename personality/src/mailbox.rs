@@ -366,6 +366,17 @@ requests! {
     /// Attributes of a file of `/proc` that is open: args = descriptor; b receives a `struct statx`, as of
     /// its path, also when the process is gone. The value is its length.
     StatOpened = 120;
+    /// A process is a client from now on, or is a new one. There is no mailbox yet: the doorbell's third
+    /// argument says how (see [`enter`](crate::clients::enter)), two more what.
+    Enter = 130;
+    /// A number for a client that is about to be born. `head` receives the token by which it is known.
+    Birth = 131;
+    /// A client has been born: args = zone pid, host pid.
+    Born = 132;
+    /// Has a clerk make a call: args = number (low word) and bytes of data (high word), its arguments,
+    /// cookie of what it is about; from `a` on: what they point at, the arguments being one more than
+    /// places there, or 0.
+    Forward = 133;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'
@@ -516,3 +527,8 @@ pub struct Handover {
 }
 
 const _: () = assert!(size_of::<Mailbox>() as u64 <= MAILBOX_STRIDE);
+/// What the arguments of a client's call point at lies from the first text on.
+const _: () = assert!(
+    core::mem::offset_of!(Mailbox, a) + picozone_syscalls::forward::DATA_MAX
+        <= size_of::<Mailbox>()
+);

@@ -27,6 +27,8 @@ pub struct Spawn {
     pub is_tty: u32,
     /// Which of 0, 1 and 2 is the terminal.
     pub tty_fd: u32,
+    /// 1 if it is no program but a clerk, whose socket the first descriptor is.
+    pub is_clerk: u32,
     /// How many arguments.
     pub arg_count: u32,
     /// How many environment strings.

@@ -155,6 +155,8 @@ pub struct Tables {
     pub group_givers: AtomicU32,
     /// 1 if programs and libraries are rewritten: call sites enter the personality by a jump.
     pub jumps: u32,
+    /// 1 if the zone has the strict profile: see [`clients`](crate::clients).
+    pub strict: u32,
     /// How many rows behind those the zone has used for mounts of its own.
     pub added_count: AtomicU32,
     /// How many of these are read-only.

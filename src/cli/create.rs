@@ -1,7 +1,7 @@
 //! `zone create`.
 
 use super::print;
-use crate::config::{Bind, Cow, Limits, Origin, Trap, Users};
+use crate::config::{Bind, Cow, Limits, Origin, Profile, Trap, Users};
 use crate::control::Publish;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -56,6 +56,9 @@ pub(super) struct Options {
     /// How system calls that need translation are delivered, where their site is not rewritten
     #[arg(long, value_name = "HOW", default_value = "signal")]
     trap: Trap,
+    /// How far the zone's users are kept apart from one another
+    #[arg(long, value_name = "HOW", default_value = "standard")]
+    profile: Profile,
     /// Keep the last calls of the zone's programs at any time, for `zone trace NAME --last 10s`
     #[arg(long)]
     flight: bool,
@@ -114,6 +117,7 @@ impl Options {
             origin,
             rewrite: self.rewrite,
             trap: self.trap,
+            profile: self.profile,
             flight: self.flight,
             users: Users::default(),
             limits: Limits::default(),
@@ -143,6 +147,10 @@ impl Options {
             trap: match self.trap {
                 Trap::Signal => config.trap,
                 other @ Trap::Ptrace => other,
+            },
+            profile: match self.profile {
+                Profile::Standard => config.profile,
+                other @ Profile::Strict => other,
             },
             flight: self.flight || config.flight,
             users: config.users,

@@ -1,6 +1,6 @@
 //! execve(2): from a path to the plan by which the personality maps the program.
 
-use super::copies::{Found, Role};
+use super::copies::{Copy, Found, Role};
 use super::descriptors::{CWD, open_path, own_path, reopen};
 use super::files;
 use super::lists;
@@ -8,9 +8,11 @@ use super::notify::{Call, Listener};
 use super::owners::{self, Owner};
 use super::paths::open_resolved;
 use super::plans;
+use super::procfs::Credentials;
 use super::roots;
 use super::running;
 use super::served::{self, Answer, Rights};
+use super::strict::Images;
 use super::xattrs;
 use super::zone::Zone;
 use crate::ids::HostPid;
@@ -19,16 +21,18 @@ use picozone_fsmap::LINKS_MAX;
 use picozone_personality::capabilities::{FilePrivileges, Power};
 use picozone_personality::mailbox::{Handover, Image, TEXT_MAX};
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Whose rights count, by the zone's own users. The guest says it: the rule is the zone's, not its
-/// boundary's.
+/// boundary's. Of a client ([`super::strict`]) the monitor knows it.
 struct User {
     uid: u32,
     gids: Vec<u32>,
     overrides: bool,
+    /// Whether it is a client that has to go the way to a file by its own rights: others have gone it.
+    walks: bool,
 }
 
 impl User {
@@ -42,18 +46,34 @@ impl User {
             uid: word(args[2]),
             gids: std::iter::once(word(args[3])).chain(further).collect(),
             overrides: args[4] >> Power::Override as u32 & 1 == 1,
+            walks: false,
         }
     }
 
-    fn may_execute(&self, file: Owner) -> bool {
+    /// Who asks, as the zone's table of processes has it.
+    fn of_client(known: &Credentials) -> User {
+        User {
+            uid: known.uid[3],
+            gids: std::iter::once(known.gid[3])
+                .chain(known.groups.iter().copied())
+                .collect(),
+            overrides: known.capabilities.has(Power::Override),
+            walks: ![Power::Override, Power::Search]
+                .map(|power| known.capabilities.has(power))
+                .contains(&true),
+        }
+    }
+
+    fn may(&self, file: Owner, want: u32) -> bool {
         let bits = match self.uid {
-            // `CAP_DAC_OVERRIDE` needs at least one of the three.
+            _ if self.overrides && want != 1 => return true,
+            // To execute, `CAP_DAC_OVERRIDE` needs at least one of the three.
             _ if self.overrides => file.mode | file.mode >> 3 | file.mode >> 6,
             uid if uid == file.uid => file.mode >> 6,
             _ if self.gids.contains(&file.gid) => file.mode >> 3,
             _ => file.mode,
         };
-        bits & 1 != 0
+        bits & want == want
     }
 }
 
@@ -65,13 +85,16 @@ struct Executables<'a> {
     root: Vec<u8>,
     directory: i32,
     user: User,
+    /// Whether the user may read all files that were opened.
+    reads_all: bool,
 }
 
 impl Files for Executables<'_> {
     type File = File;
 
     fn open_exec(&mut self, path: &[u8]) -> Result<Opened<File>, LoadError> {
-        let (fd, resolved) = if let Some(number) = self.own_descriptor(path) {
+        let own = self.own_descriptor(path);
+        let (fd, resolved) = if let Some(number) = own {
             let own = open_path(self.caller, number).map_err(LoadError)?;
             let host = std::fs::read_link(own_path(&own)).map_err(|_| LoadError::ENOENT)?;
             let zone_path = self
@@ -98,7 +121,11 @@ impl Files for Executables<'_> {
                 errno => LoadError(errno),
             })?
         };
+        if own.is_none() && self.user.walks {
+            self.may_walk(&resolved)?;
+        }
         let file = File::from(fd);
+        self.reads_all = self.reads_all && self.permits(&file, 4);
         let data = file
             .metadata()
             .map_err(|error| LoadError(files::errno(error)))?;
@@ -170,6 +197,11 @@ impl Executables<'_> {
     }
 
     fn may_execute(&self, file: &File) -> bool {
+        self.permits(file, 1)
+    }
+
+    /// Whether the user may read (4) or execute (1) a file, or search a directory (1).
+    fn permits(&self, file: &impl AsRawFd, want: u32) -> bool {
         let Ok(owners::Found { id, owner, .. }) = owners::found(self.zone, file) else {
             return false;
         };
@@ -177,9 +209,26 @@ impl Executables<'_> {
         let listed = if user.overrides {
             None
         } else {
-            lists::permits(self.zone, id, owner, 1, user.uid, is_member)
+            lists::permits(self.zone, id, owner, want, user.uid, is_member)
         };
-        listed.unwrap_or_else(|| user.may_execute(owner))
+        listed.unwrap_or_else(|| user.may(owner, want))
+    }
+
+    /// Whether the user may search every directory above a file, by its path free of links.
+    fn may_walk(&self, path: &[u8]) -> Result<(), LoadError> {
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
+        for (end, _) in ends {
+            let directory = &path[..end.max(1)];
+            let opened = open_resolved(self.zone, b"", b"/", directory, libc::O_PATH);
+            match opened {
+                Ok((directory, _)) if self.permits(&directory, 1) => {}
+                // What the monitor serves asks for rights itself.
+                Err(libc::EACCES) => {}
+                Ok(_) => return Err(LoadError::EACCES),
+                Err(errno) => return Err(LoadError(errno)),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -234,7 +283,11 @@ pub fn prepare(
         caller,
         root: roots::of_caller(zone, caller),
         directory,
-        user: User::of(zone, call.tid, args),
+        user: match call.is_client {
+            true => User::of_client(&zone.strict.users(zone, call.tid)?),
+            false => User::of(zone, call.tid, args),
+        },
+        reads_all: true,
     };
     let mut plan = loader::prepare(&mut executables, &name).map_err(|error| error.0)?;
     // A traced program's files are mapped as they are: its tracer is to see each call.
@@ -254,13 +307,22 @@ pub fn prepare(
     let interp_copy = interp.and_then(|(file, image)| copy_of(file, image, Role::Linker));
     let copies = [exe_copy.as_ref(), interp_copy.as_ref()];
     let privileges = privileges_of(zone, &plan.exe.0)?;
-    if may_keep && executables.root.is_empty() {
+    if may_keep && !call.is_client && executables.root.is_empty() {
         plans::keep(zone, asked, &name, (&plan, privileges), copies);
     }
-    let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));
-    plan.exe.1.fd = listener.add(call, exe.unwrap_or(plan.exe.0.as_fd()), false)?;
-    if let Some((file, image)) = &mut plan.interp {
-        image.fd = listener.add(call, interp.unwrap_or(file.as_fd()), false)?;
+    // What gives more than its caller has, or what that may not read, a client gets once it is that program.
+    let is_withheld = call.is_client && (privileges.gives() || !executables.reads_all);
+    if is_withheld {
+        plan.exe.1.fd = -1;
+        if let Some((_, image)) = &mut plan.interp {
+            image.fd = -1;
+        }
+    } else {
+        let [exe, interp] = copies.map(|copy| copy.map(|copy| copy.file.as_fd()));
+        plan.exe.1.fd = listener.add(call, exe.unwrap_or(plan.exe.0.as_fd()), false)?;
+        if let Some((file, image)) = &mut plan.interp {
+            image.fd = listener.add(call, interp.unwrap_or(file.as_fd()), false)?;
+        }
     }
     // SAFETY: all zero is a valid `Handover`.
     let mut handover: Box<Handover> = Box::new(unsafe { std::mem::zeroed() });
@@ -273,6 +335,18 @@ pub fn prepare(
     let room = handover.comm.len() - 1;
     for (to, from) in handover.comm.iter_mut().take(room).zip(comm) {
         *to = *from;
+    }
+    if call.is_client {
+        let file_of = |copy: Option<Copy>, file: File| copy.map_or(file, |copy| copy.file);
+        let images = is_withheld.then(|| {
+            let interp = plan.interp.map(|(file, _)| file_of(interp_copy, file));
+            Images {
+                exe: file_of(exe_copy, plan.exe.0),
+                interp,
+            }
+        });
+        zone.strict
+            .will_execute(zone, listener, call, &mut handover, images)?;
     }
     zone.shared.write_handover(call.tid, &handover);
     Ok(0)

@@ -5,12 +5,13 @@ use crate::ids::{HostPid, ZonePid};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use picozone_personality::commons::state;
+use picozone_personality::commons::{CLERK, state};
 use picozone_personality::layout::THREAD_BIAS;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Parent of a host process.
-fn parent_of(pid: u32) -> Option<u32> {
+#[must_use]
+pub fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let behind = stat.get(stat.rfind(')')? + 2..)?;
     behind.split(' ').nth(1)?.parse().ok()
@@ -72,6 +73,9 @@ pub fn threads_of(pid: HostPid) -> Vec<HostPid> {
 #[must_use]
 pub fn to_zone(shared: &Shared, host: HostPid) -> Option<ZonePid> {
     let zone = shared.commons().by_host.get(host.0 as usize)?.load(Acquire);
+    if zone & CLERK != 0 && shared.tables().strict == 1 {
+        return Some(ZonePid(zone & !CLERK));
+    }
     let (_, of) = shared.commons().entry(zone)?;
     (of == host.0).then_some(ZonePid(zone))
 }

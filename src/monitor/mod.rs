@@ -41,6 +41,7 @@ pub mod served;
 mod settings;
 pub mod shared;
 pub mod start;
+mod strict;
 
 pub mod terminals;
 pub mod tracing;

@@ -1,6 +1,7 @@
 //! The listener of the seccomp filter: requests in, answers out.
 
 use nix::errno::Errno;
+use picozone_personality::clients::CLIENT;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `struct seccomp_notif`.
@@ -38,6 +39,9 @@ struct AddDescriptor {
 const IOC_RECV: libc::c_ulong = 0xc050_2100;
 const IOC_SEND: libc::c_ulong = 0xc018_2101;
 const IOC_ADDFD: libc::c_ulong = 0x4018_2103;
+const IOC_ID_VALID: libc::c_ulong = 0x4008_2102;
+/// `SECCOMP_ADDFD_FLAG_SETFD`.
+const SETFD: u32 = 1;
 const IOC_SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const SYNC_WAKE_UP: u64 = 1;
 
@@ -52,6 +56,10 @@ pub struct Call {
     pub tid: u32,
     /// Number of the request.
     pub request: u64,
+    /// Whether the caller's filter has it say that it is a client: see [`super::strict`].
+    pub is_client: bool,
+    /// What follows.
+    pub words: [u64; 3],
 }
 
 impl Listener {
@@ -78,6 +86,12 @@ impl Listener {
                         id: notification.id,
                         tid: notification.pid,
                         request: notification.args[0],
+                        is_client: notification.args[1] == u64::from(CLIENT),
+                        words: [
+                            notification.args[2],
+                            notification.args[3],
+                            notification.args[4],
+                        ],
                     });
                 }
                 Err(Errno::EINTR) => {}
@@ -125,15 +139,40 @@ impl Listener {
         } else {
             0
         };
-        let add = AddDescriptor {
+        self.install(&AddDescriptor {
             id: call.id,
             flags: 0,
             source,
             target: 0,
             target_flags,
-        };
+        })
+    }
+
+    /// Puts a descriptor in the place of another of the caller's, who still waits. It stays over an exec.
+    ///
+    /// # Errors
+    /// EBADF where its limit of descriptors is not above that number; ENOENT if it is gone.
+    pub fn replace(&self, call: Call, fd: BorrowedFd<'_>, target: u32) -> Result<i32, i32> {
+        let source = u32::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
+        self.install(&AddDescriptor {
+            id: call.id,
+            flags: SETFD,
+            source,
+            target,
+            target_flags: 0,
+        })
+    }
+
+    fn install(&self, add: &AddDescriptor) -> Result<i32, i32> {
         // SAFETY: the structure is the kernel's.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, &raw const add) };
+        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, std::ptr::from_ref(add)) };
         Errno::result(result).map_err(|errno| errno as i32)
+    }
+
+    /// Whether a caller still waits for its answer.
+    #[must_use]
+    pub fn is_waiting(&self, call: Call) -> bool {
+        // SAFETY: the ioctl reads a number.
+        unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ID_VALID, &raw const call.id) == 0 }
     }
 }

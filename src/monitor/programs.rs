@@ -78,6 +78,34 @@ impl Programs {
             .is_ok()
     }
 
+    /// Asks init to fork a clerk that hears this socket.
+    ///
+    /// # Errors
+    /// What sending says.
+    pub fn start_clerk(&self, socket: BorrowedFd<'_>) -> Result<(), i32> {
+        // SAFETY: all zero is a valid `Spawn`.
+        let mut spawn: Box<Spawn> = Box::new(unsafe { std::mem::zeroed() });
+        spawn.is_clerk = 1;
+        self.send(&spawn, [socket; 3])
+    }
+
+    fn send(&self, spawn: &Spawn, fds: [BorrowedFd<'_>; 3]) -> Result<(), i32> {
+        // SAFETY: `Spawn` is plain data without padding that matters; the length is its own.
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                std::ptr::from_ref(spawn).cast::<u8>(),
+                size_of::<Spawn>().min(SPAWN_MAX),
+            )
+        };
+        let raw = fds.map(|fd| fd.as_raw_fd());
+        let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
+        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+        let parts = [IoSlice::new(bytes)];
+        nix::sys::socket::sendmsg::<()>(self.socket.as_raw_fd(), &parts, &rights, flags, None)
+            .map(drop)
+            .map_err(|errno| errno as i32)
+    }
+
     /// Asks init to start a program on these descriptors; its events follow.
     ///
     /// # Errors
@@ -131,26 +159,8 @@ impl Programs {
             cookie
         };
         spawn.cookie = cookie;
-        // SAFETY: `Spawn` is plain data without padding that matters; the length is its own.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(
-                (&raw const *spawn).cast::<u8>(),
-                size_of::<Spawn>().min(SPAWN_MAX),
-            )
-        };
-        let raw = fds.map(|fd| fd.as_raw_fd());
-        let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
-        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
-        nix::sys::socket::sendmsg::<()>(
-            self.socket.as_raw_fd(),
-            &[IoSlice::new(bytes)],
-            &rights,
-            flags,
-            None,
-        )
-        .map_err(|errno| {
+        self.send(&spawn, fds).inspect_err(|_| {
             self.waiting().by_cookie.remove(&cookie);
-            errno as i32
         })?;
         Ok(receiver)
     }

@@ -5,7 +5,7 @@ use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
     exec, files, ipc, keys, leases, lists, made, marks, mounting, processes, roots, running,
-    settings, watches, xattrs,
+    settings, strict, watches, xattrs,
 };
 use crate::ids::HostPid;
 use nix::errno::Errno;
@@ -18,12 +18,25 @@ use picozone_personality::mailbox::{
 use picozone_personality::net::LEN_MAX;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, HOW_INVALID, HOWS_MAX, how_slot};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Serves requests until no guest is left.
-pub fn serve(zone: &Zone, listener: &Listener) {
-    while let Some(call) = listener.receive() {
+pub fn serve(zone: &Arc<Zone>, listener: &Arc<Listener>) {
+    while let Some(mut call) = listener.receive() {
+        call.is_client &= zone.strict.is_on();
+        if zone.strict.is_on()
+            && let Err(errno) = zone.strict.admit(zone, call)
+        {
+            listener.answer(call, Err(errno));
+            continue;
+        }
         zone.used.note(&zone.shared, call.tid);
+        if call.is_client && call.request == u64::from(Request::Forward as u32) {
+            zone.counters[Request::Forward as usize].fetch_add(1, Relaxed);
+            zone.strict.forward(zone, listener, call);
+            continue;
+        }
         if call.request == u64::from(Request::Raise as u32) && !zone.layers.is_empty() {
             zone.counters[Request::Raise as usize].fetch_add(1, Relaxed);
             zone.layers.defer(call);
@@ -40,7 +53,9 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
     zone.counters[request as usize].fetch_add(1, Relaxed);
     let shared = &zone.shared;
     let caller = HostPid(call.tid);
-    let args = shared.read_args(call.tid);
+    // What a clerk asks about `/proc` and `/dev` is for whom it works.
+    let asking = || HostPid(zone.strict.on_behalf_of(call.tid));
+    let args = strict::own_args(zone, call, shared.read_args(call.tid))?;
     let text = || shared.read_text(call.tid);
     let put = |bytes: &[u8]| {
         shared.write_bytes(call.tid, bytes);
@@ -64,7 +79,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             } else {
                 Rights::Asked
             };
-            match served::open(zone, caller, &text(), flags, rights)? {
+            match served::open(zone, asking(), &text(), flags, rights)? {
                 Answer::Done(fd) => listener
                     .add(call, fd.as_fd(), flags & libc::O_CLOEXEC != 0)
                     .map(i64::from),
@@ -78,12 +93,12 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 Last::Follow
             };
             let only_nodes = args[2] == ONLY_NODES;
-            match served::stat(zone, caller, &text(), last, only_nodes)? {
+            match served::stat(zone, asking(), &text(), last, only_nodes)? {
                 Answer::Done(found) => put(&found),
                 Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
             }
         }
-        Request::Readlink => match served::readlink(zone, caller, &text())? {
+        Request::Readlink => match served::readlink(zone, asking(), &text())? {
             Answer::Done(target) => put(&target),
             Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
         },
@@ -105,7 +120,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
         Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
         Request::Bind | Request::ConnectUnix | Request::Messenger | Request::SendUnix => {
-            let socket = handed(zone, args[1])?;
+            let socket = handed(zone, call.tid, args[1])?;
             let address = address(zone, call.tid, args[0])?;
             match request {
                 Request::Bind => zone.net.bind(zone, caller, &socket, &address),
@@ -115,14 +130,14 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                     listener.add(call, messenger.as_fd(), true).map(i64::from)
                 }
                 _ => {
-                    let letter = handed(zone, args[2])?;
+                    let letter = handed(zone, call.tid, args[2])?;
                     zone.net
                         .send_unix(zone, caller, [&socket, &letter], &address)
                 }
             }
         }
         Request::Recorded => {
-            let socket = handed(zone, args[1])?;
+            let socket = handed(zone, call.tid, args[1])?;
             let length = usize::try_from(args[3]).map_err(|_| libc::EINVAL)?;
             let value = shared.read_bytes(call.tid, length.min(RECORDED_MAX));
             let kept = zone.net.recorded(&socket, args[0], args[2], &value)?;
@@ -131,14 +146,14 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             }
             put(&kept)
         }
-        Request::Moved => zone.net.moved(&handed(zone, args[1])?, args[0]),
+        Request::Moved => zone.net.moved(&handed(zone, call.tid, args[1])?, args[0]),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;
             put(&zone.net.peer_port(args[1], &address)?)
         }
         Request::PeerCred => {
-            let socket = handed(zone, args[1])?;
+            let socket = handed(zone, call.tid, args[1])?;
             put(&zone.net.peer_credentials(zone, caller, &socket)?)
         }
         Request::Netlink => {
@@ -153,7 +168,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 .map(i64::from)
         }
         Request::Notice => {
-            let socket = handed(zone, args[1])?;
+            let socket = handed(zone, call.tid, args[1])?;
             match args[0] {
                 notice::MAKE => {
                     let kernels = zone.net.notice(&socket)?;
@@ -186,7 +201,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             }
         }
         Request::Watch => {
-            let watcher = handed(zone, args[1])?;
+            let watcher = handed(zone, call.tid, args[1])?;
             watches::add(zone, caller, &watcher, args[0], files::low_int(args[2]))
         }
         Request::Handle => {
@@ -200,7 +215,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             }
         }
         Request::Lease => {
-            let file = handed(zone, args[1])?;
+            let file = handed(zone, call.tid, args[1])?;
             leases::set(zone, &file, files::low_int(args[2]))
         }
         Request::Library => zone.copies.tell(zone, caller, files::low_int(args[0])),
@@ -247,10 +262,15 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Key => {
             // A payload that has no room in the mailbox.
             let has_file = args[4] != 0 && matches!(args[0], key::ADD | key::UPDATE);
-            let payload = has_file.then(|| handed(zone, args[4])).transpose()?;
+            let payload = has_file
+                .then(|| handed(zone, call.tid, args[4]))
+                .transpose()?;
             keys::serve(zone, call, args, payload.as_ref())
         }
         Request::EndWait => ipc::end_wait(zone, call, args[0]),
+        Request::Enter | Request::Birth | Request::Born | Request::Forward => {
+            zone.strict.serve(zone, listener, call)
+        }
     }
 }
 
@@ -298,7 +318,12 @@ fn address(zone: &Zone, tid: u32, length: u64) -> Result<Vec<u8>, i32> {
     Ok(zone.shared.read_bytes(tid, length.min(LEN_MAX)))
 }
 
-fn handed(zone: &Zone, cookie: u64) -> Result<OwnedFd, i32> {
+/// A descriptor that a thread has handed over.
+pub fn handed(zone: &Zone, tid: u32, cookie: u64) -> Result<OwnedFd, i32> {
+    // Its low word is the thread.
+    if cookie & 0xffff_ffff != u64::from(tid) {
+        return Err(libc::EBADF);
+    }
     let mut table = zone
         .handed
         .lock()

@@ -1,6 +1,8 @@
 //! The memory that a zone's monitor and guests share.
 
+use super::strict::Boxes;
 use crate::error::{Doing, Result};
+use hashbrown::HashMap;
 use nix::fcntl::{FallocateFlags, FcntlArg, SealFlag, fallocate, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use picozone_personality::commons::Commons;
@@ -8,9 +10,11 @@ use picozone_personality::layout::{COMMONS_SIZE, MAILBOXES_OFFSET, PID_LIMIT};
 use picozone_personality::mailbox::{Handover, MAILBOX_STRIDE, Mailbox, TEXT_MAX};
 use picozone_personality::tables::{HOW_INVALID, TABLES_SIZE, Tables, VERSION};
 use picozone_personality::trace::{RING_SIZE, Rings};
+use picozone_syscalls::forward::DATA_MAX;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// One region: its descriptor and our mapping of it, which lasts as long as the process.
@@ -53,8 +57,77 @@ impl Region {
     }
 }
 
+/// A file of the personality that nobody can change.
+fn make_personality() -> Result<OwnedFd> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    const WHAT: &str = "the personality";
+    let flags = MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC;
+    let mut file = File::from(memfd_create("picozone", flags).doing("make", WHAT)?);
+    file.write_all(crate::PERSONALITY).doing("write", WHAT)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o755))
+        .doing("chmod", WHAT)?;
+    let all = SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(all)).doing("seal", WHAT)?;
+    Ok(OwnedFd::from(file))
+}
+
 fn mailbox_offset(host_tid: u32) -> u64 {
     MAILBOXES_OFFSET + u64::from(host_tid) * MAILBOX_STRIDE
+}
+
+/// The mailbox of one thread of a client.
+struct Kept {
+    at: *mut Mailbox,
+    /// Where it lies.
+    _boxes: Arc<Boxes>,
+}
+
+// SAFETY: as for `Shared`.
+unsafe impl Send for Kept {}
+// SAFETY: as for `Shared`.
+unsafe impl Sync for Kept {}
+
+impl Kept {
+    const LENGTH: usize = size_of::<Mailbox>().next_multiple_of(4096);
+
+    fn map(boxes: &Arc<Boxes>, host_tid: u32) -> std::result::Result<Kept, i32> {
+        let offset = i64::try_from(mailbox_offset(host_tid)).map_err(|_| libc::EINVAL)?;
+        // SAFETY: a fresh mapping at a place of the kernel's choice.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                Self::LENGTH,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                boxes.file().as_raw_fd(),
+                offset,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(libc::ENOMEM);
+        }
+        Ok(Kept {
+            at: at.cast(),
+            _boxes: Arc::clone(boxes),
+        })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody has its place any more.
+        unsafe { libc::munmap(self.at.cast(), Self::LENGTH) };
+    }
+}
+
+/// Where a mailbox lies, as long as this is held.
+struct Place {
+    at: *mut Mailbox,
+    _kept: Option<Arc<Kept>>,
 }
 
 /// The shared memory of one zone.
@@ -64,6 +137,9 @@ pub struct Shared {
     tables_read_only: OwnedFd,
     /// The mailboxes are its end.
     commons: Region,
+    /// Those of clients, by thread.
+    boxes: RwLock<HashMap<u32, Arc<Kept>>>,
+    has_boxes: AtomicBool,
 }
 
 // SAFETY: the regions are shared memory by nature; all access goes through atomics or through
@@ -78,26 +154,7 @@ impl Shared {
     /// # Errors
     /// Out of memory or descriptors.
     pub fn make() -> Result<Shared> {
-        let personality = memfd_create(
-            "picozone",
-            MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC,
-        )
-        .doing("make", "the personality")?;
-        {
-            use std::io::Write;
-            let mut file = File::from(personality.try_clone().doing("copy", "the personality")?);
-            file.write_all(crate::PERSONALITY)
-                .doing("write", "the personality")?;
-            use std::os::unix::fs::PermissionsExt;
-            file.set_permissions(std::fs::Permissions::from_mode(0o755))
-                .doing("chmod", "the personality")?;
-        }
-        let all = SealFlag::F_SEAL_WRITE
-            | SealFlag::F_SEAL_SHRINK
-            | SealFlag::F_SEAL_GROW
-            | SealFlag::F_SEAL_SEAL;
-        fcntl(&personality, FcntlArg::F_ADD_SEALS(all)).doing("seal", "the personality")?;
-
+        let personality = make_personality()?;
         let tables = Region::make("tables", TABLES_SIZE)?;
         let commons = Region::make("commons", COMMONS_SIZE)?;
         let fixed = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
@@ -110,6 +167,8 @@ impl Shared {
             tables,
             tables_read_only,
             commons,
+            boxes: RwLock::default(),
+            has_boxes: AtomicBool::new(false),
         };
         for how in &shared.tables().hows {
             how.resolve.store(HOW_INVALID, Ordering::Release);
@@ -149,13 +208,75 @@ impl Shared {
     }
 
     /// The mailbox of a thread; `None` beyond the kernel's highest id.
-    fn mailbox(&self, host_tid: u32) -> Option<*mut Mailbox> {
+    fn mailbox(&self, host_tid: u32) -> Option<Place> {
         if host_tid >= PID_LIMIT {
             return None;
         }
+        if self.has_boxes.load(Ordering::Acquire) {
+            let boxes = self.boxes.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(kept) = boxes.get(&host_tid) {
+                return Some(Place {
+                    at: kept.at,
+                    _kept: Some(Arc::clone(kept)),
+                });
+            }
+        }
         let offset = usize::try_from(mailbox_offset(host_tid)).ok()?;
         // SAFETY: the offset lies within the region.
-        Some(unsafe { self.commons.base.add(offset) }.cast())
+        let at = unsafe { self.commons.base.add(offset) }.cast();
+        Some(Place { at, _kept: None })
+    }
+
+    /// From now on a thread's mailbox is one of a client's own.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn take_boxes(&self, host_tid: u32, boxes: &Arc<Boxes>) -> std::result::Result<(), i32> {
+        let kept = Kept::map(boxes, host_tid)?;
+        let mut all = self.boxes.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(host_tid, Arc::new(kept));
+        self.has_boxes.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// A thread's mailbox is that of the commons again.
+    pub fn leave_boxes(&self, host_tid: u32) {
+        let mut all = self.boxes.write().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&host_tid);
+    }
+
+    /// A descriptor of the commons by which nobody can change them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn commons_read_only(&self) -> Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.commons.fd.as_raw_fd());
+        Ok(OwnedFd::from(File::open(&path).doing("open", "commons")?))
+    }
+
+    /// Copies what the arguments of a client's call point at, once.
+    #[must_use]
+    pub fn read_data(&self, host_tid: u32, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length.min(DATA_MAX)];
+        if let Some(mailbox) = self.mailbox(host_tid) {
+            // SAFETY: the place lies in the region.
+            let from = unsafe { &raw const (*mailbox.at).a }.cast::<u8>();
+            // SAFETY: the mailbox has so much room behind that field; any byte is valid.
+            unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+        }
+        bytes
+    }
+
+    /// Writes what was filled in.
+    pub fn write_data(&self, host_tid: u32, bytes: &[u8]) {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return;
+        };
+        let length = bytes.len().min(DATA_MAX);
+        // SAFETY: the place lies in the region.
+        let to = unsafe { &raw mut (*mailbox.at).a }.cast::<u8>();
+        // SAFETY: the mailbox has so much room behind that field; the memory is the guest's to lose.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
     }
 
     /// Copies the numbers of a request, once.
@@ -163,9 +284,20 @@ impl Shared {
     pub fn read_args(&self, host_tid: u32) -> [u64; 8] {
         self.mailbox(host_tid).map_or([0; 8], |mailbox| {
             // SAFETY: the place lies in the region.
-            let args = unsafe { &raw const (*mailbox).args };
+            let args = unsafe { &raw const (*mailbox.at).args };
             // SAFETY: in bounds; guests may change the bytes meanwhile, any value is valid.
             unsafe { args.read_volatile() }
+        })
+    }
+
+    /// Copies the word in front of field `a`, once.
+    #[must_use]
+    pub fn read_head(&self, host_tid: u32) -> u64 {
+        self.mailbox(host_tid).map_or(0, |mailbox| {
+            // SAFETY: the place lies in the region.
+            let head = unsafe { &raw const (*mailbox.at).head };
+            // SAFETY: in bounds; any value is valid.
+            unsafe { head.read_volatile() }
         })
     }
 
@@ -176,7 +308,7 @@ impl Shared {
             return Vec::new();
         };
         // SAFETY: the place lies in the region.
-        let field = unsafe { &raw const (*mailbox).a };
+        let field = unsafe { &raw const (*mailbox.at).a };
         // SAFETY: at most the field is looked at.
         let length = unsafe { libc::strnlen(field.cast(), TEXT_MAX) };
         let mut text = vec![0; length];
@@ -196,7 +328,7 @@ impl Shared {
             return Vec::new();
         };
         // SAFETY: the place lies in the region.
-        let field = unsafe { &raw const (*mailbox).a };
+        let field = unsafe { &raw const (*mailbox.at).a };
         // SAFETY: in bounds; any byte is valid.
         let bytes = unsafe { field.read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
@@ -209,7 +341,7 @@ impl Shared {
             return Vec::new();
         };
         // SAFETY: the place lies in the region.
-        let field = unsafe { &raw const (*mailbox).b };
+        let field = unsafe { &raw const (*mailbox.at).b };
         // SAFETY: in bounds; any byte is valid.
         let bytes = unsafe { field.read_volatile() };
         bytes[..length.min(bytes.len())].to_vec()
@@ -221,7 +353,7 @@ impl Shared {
         let mut bytes = vec![0; length.min(2 * TEXT_MAX)];
         if let Some(mailbox) = self.mailbox(host_tid) {
             // SAFETY: the place lies in the region.
-            let from = unsafe { &raw const (*mailbox).a }.cast::<u8>();
+            let from = unsafe { &raw const (*mailbox.at).a }.cast::<u8>();
             // SAFETY: at most both fields, which follow each other; any byte is valid.
             unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
         }
@@ -235,34 +367,34 @@ impl Shared {
         };
         let length = bytes.len().min(size_of::<u64>() + 2 * TEXT_MAX);
         // SAFETY: the place lies in the region.
-        let to = unsafe { &raw mut (*mailbox).head }.cast::<u8>();
+        let to = unsafe { &raw mut (*mailbox.at).head }.cast::<u8>();
         // SAFETY: at most the three fields, which follow each other; the memory is the guest's to lose.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, length) };
     }
 
     /// The word by which a thread waits.
-    fn wait_word(&self, host_tid: u32) -> Option<&AtomicU32> {
-        let mailbox = self.mailbox(host_tid)?;
+    fn with_wait_word(&self, host_tid: u32, with: impl FnOnce(&AtomicU32)) {
+        let Some(mailbox) = self.mailbox(host_tid) else {
+            return;
+        };
         // SAFETY: the place lies in the region.
-        let word = unsafe { &raw mut (*mailbox).wait };
-        // SAFETY: aligned, mapped for good, and only used as an atomic here.
-        Some(unsafe { AtomicU32::from_ptr(word) })
+        let word = unsafe { &raw mut (*mailbox.at).wait };
+        // SAFETY: aligned, mapped as long as the place is held, and only used as an atomic here.
+        with(unsafe { AtomicU32::from_ptr(word) });
     }
 
     /// Makes a thread's wait last until [`Shared::wake`].
     pub fn arm(&self, host_tid: u32) {
-        if let Some(word) = self.wait_word(host_tid) {
-            word.store(0, Ordering::Release);
-        }
+        self.with_wait_word(host_tid, |word| word.store(0, Ordering::Release));
     }
 
     /// Ends a thread's wait.
     pub fn wake(&self, host_tid: u32) {
-        if let Some(word) = self.wait_word(host_tid) {
+        self.with_wait_word(host_tid, |word| {
             word.store(1, Ordering::Release);
             // SAFETY: futex(2) looks at nothing but the address when it wakes.
             unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
-        }
+        });
     }
 
     /// Writes bytes into field `b`.
@@ -272,7 +404,7 @@ impl Shared {
         };
         let length = bytes.len().min(TEXT_MAX);
         // SAFETY: the place lies in the region.
-        let field = unsafe { &raw mut (*mailbox).b };
+        let field = unsafe { &raw mut (*mailbox.at).b };
         // SAFETY: in bounds; the memory is the guest's to lose.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), field.cast(), length) };
     }
@@ -364,6 +496,27 @@ impl Shared {
         nix::sys::stat::fstat(&self.commons.fd).map_or(0, |data| data.st_blocks)
     }
 
+    /// Copies the handover area of a thread's mailbox, once.
+    #[must_use]
+    pub fn read_handover(&self, host_tid: u32) -> Option<Box<Handover>> {
+        let mailbox = self.mailbox(host_tid)?;
+        // SAFETY: the place lies in the region.
+        let from = unsafe { &raw const (*mailbox.at).handover };
+        let mut copy = Box::<Handover>::new_uninit();
+        // SAFETY: both are as long; any bytes are a valid `Handover`.
+        unsafe { std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), 1) };
+        // SAFETY: all of it was just written.
+        Some(unsafe { copy.assume_init() })
+    }
+
+    /// Another file of the personality, by which an execution of it is told from those before.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn another_personality(&self) -> Result<OwnedFd> {
+        make_personality()
+    }
+
     /// Writes a handover area to the thread's mailbox: without its tail where that is unused, which
     /// spares every process a page.
     pub fn write_handover(&self, host_tid: u32, handover: &Handover) {
@@ -376,7 +529,7 @@ impl Shared {
             size_of::<Handover>()
         };
         // SAFETY: the place lies in the region.
-        let to = unsafe { &raw mut (*mailbox).handover };
+        let to = unsafe { &raw mut (*mailbox.at).handover };
         let from = std::ptr::from_ref(handover).cast::<u8>();
         // SAFETY: both are as long; the memory is the guest's to lose.
         unsafe { std::ptr::copy_nonoverlapping(from, to.cast(), length) };

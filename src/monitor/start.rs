@@ -16,20 +16,22 @@ use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::{self, Settings};
 use super::shared::Shared;
+use super::strict::Strict;
 use super::terminals::Terminals;
 use super::tracing::Tracing;
 use super::used::Used;
 use super::watches::Silent;
 use super::zone::Zone;
 use super::{control, ipc, requests};
-use crate::config::{Config, IdKind, Limits, Trap};
+use crate::config::{Config, IdKind, Limits, Profile, Trap};
 use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
 use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
+use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, setsockopt, socketpair};
 use nix::unistd::{ForkResult, Pid, fork};
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
@@ -37,6 +39,7 @@ use picozone_personality::tables::TABLES_SIZE;
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -88,6 +91,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         protected.foreign_links.store(is_shared, Ordering::Relaxed);
         protected.foreign_files.store(is_shared, Ordering::Relaxed);
         tables.jumps = u32::from(copies.is_on());
+        tables.strict = u32::from(boot.config.profile == Profile::Strict);
         tables.host_gid = nix::unistd::getegid().as_raw();
         let users = &boot.config.users;
         tables.uids = users.map(IdKind::User, tables.host_uid);
@@ -127,6 +131,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     // Not a datagram socket: with one, a guest could send to any path of the host.
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;
+    if boot.config.profile == Profile::Strict {
+        setsockopt(&hand_ours, PassCred, &true).doing("prepare", "the hand-over socket")?;
+    }
     let (listener, init) = start_init(
         boot,
         &shared,
@@ -154,6 +161,10 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     if boot.config.flight {
         tracing.fly(&shared);
     }
+    let read_only = match boot.config.profile {
+        Profile::Standard => None,
+        Profile::Strict => Some(shared.commons_read_only()?),
+    };
     let zone = Arc::new(Zone {
         name: boot.name.clone(),
         run_dir: run_dir.clone(),
@@ -180,6 +191,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         handles: Handles::default(),
         counters: std::array::from_fn(|_| 0.into()),
         refusals: Refusals::default(),
+        strict: Strict::new(read_only),
         tracing,
         injecting: Injecting::default(),
         booted: SystemTime::now(),
@@ -290,8 +302,9 @@ fn halt_by_signal(halt: crossbeam::channel::Sender<Duration>) -> nix::Result<()>
 pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
     loop {
         let mut cookie = [0u8; 8];
-        let mut space = nix::cmsg_space!([i32; 4]);
+        let mut space = nix::cmsg_space!([i32; 4], nix::sys::socket::UnixCredentials);
         let mut parts = [IoSliceMut::new(&mut cookie)];
+        let mut sender = None;
         let flags =
             nix::sys::socket::MsgFlags::MSG_DONTWAIT | nix::sys::socket::MsgFlags::MSG_CMSG_CLOEXEC;
         let Ok(message) = nix::sys::socket::recvmsg::<()>(
@@ -309,7 +322,9 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
         let mut received = Vec::new();
         if let Ok(controls) = message.cmsgs() {
             for control in controls {
-                if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control {
+                if let nix::sys::socket::ControlMessageOwned::ScmCredentials(told) = control {
+                    sender = Some(told.pid());
+                } else if let nix::sys::socket::ControlMessageOwned::ScmRights(fds) = control {
                     // SAFETY: the kernel has just given us these descriptors.
                     received.extend(
                         fds.into_iter()
@@ -322,7 +337,13 @@ pub fn drain(zone: &Zone, table: &mut hashbrown::HashMap<u64, OwnedFd>) {
             // Nobody asks for these any more.
             table.clear();
         }
-        if let Some(fd) = received.pop() {
+        // Where users are kept apart, nobody speaks for another's thread.
+        let is_senders = |pid: i32| {
+            let thread = u64::from_ne_bytes(cookie) & 0xffff_ffff;
+            Path::new(&format!("/proc/{pid}/task/{thread}")).exists()
+        };
+        let may = !zone.strict.is_on() || sender.is_some_and(is_senders);
+        if may && let Some(fd) = received.pop() {
             table.insert(u64::from_ne_bytes(cookie), fd);
         }
     }

@@ -16,6 +16,7 @@ use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::Settings;
 use super::shared::Shared;
+use super::strict::Strict;
 use super::terminals::Terminals;
 use super::tracing::Tracing;
 use super::used::Used;
@@ -81,6 +82,8 @@ pub struct Zone {
     pub counters: [AtomicU64; Request::NUMBERS],
     /// What guests called for in vain.
     pub refusals: Refusals,
+    /// Users that are kept apart.
+    pub strict: Strict,
     /// Who follows the calls of its guests.
     pub tracing: Tracing,
     /// Which rules make its guests' calls fail.

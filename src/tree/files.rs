@@ -159,6 +159,7 @@ mod tests {
             origin: None,
             rewrite: false,
             trap: crate::config::Trap::Signal,
+            profile: crate::config::Profile::Standard,
             flight: false,
             users: crate::config::Users::default(),
             limits: crate::config::Limits::default(),

@@ -69,6 +69,7 @@ fn host() -> Host {
         origin: None,
         rewrite: false,
         trap: crate::config::Trap::Signal,
+        profile: crate::config::Profile::Standard,
         flight: false,
         users: crate::config::Users::default(),
         limits: crate::config::Limits::default(),

@@ -6,7 +6,7 @@
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
 use super::{Name, Zone, channel::Channel, claim, limits, liveness, registry, runner, setup};
-use crate::config::{Bind, Config, Cow, Limits, Mount, Origin, Trap, Users};
+use crate::config::{Bind, Config, Cow, Limits, Mount, Origin, Profile, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
 use crate::error::{Doing, Error, Result};
@@ -50,6 +50,8 @@ pub struct Wanted {
     pub rewrite: Option<bool>,
     /// How calls reach its personality.
     pub trap: Trap,
+    /// See [`Config::profile`].
+    pub profile: Profile,
     /// Whether its programs' last calls are kept.
     pub flight: bool,
     /// Users and groups of the host.
@@ -73,6 +75,7 @@ impl Wanted {
             origin: self.origin.clone(),
             rewrite: self.rewrite.unwrap_or(true),
             trap: self.trap,
+            profile: self.profile,
             flight: self.flight,
             users: self.users.clone(),
             limits: self.limits.clone(),

@@ -16,6 +16,7 @@ mod decode;
 mod entry;
 mod errno;
 mod form;
+pub mod forward;
 mod kind;
 mod table;
 

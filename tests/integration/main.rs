@@ -35,6 +35,7 @@ mod servers;
 mod sockets;
 mod ssh;
 mod stacks;
+mod strict;
 mod terminals;
 mod traced;
 mod tracers;

@@ -84,6 +84,7 @@ impl Host {
             origin: None,
             rewrite: true,
             trap: Trap::Signal,
+            profile: crate::config::Profile::Standard,
             flight: false,
             users: Users::default(),
             limits: crate::config::Limits::default(),

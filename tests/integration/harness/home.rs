@@ -123,6 +123,7 @@ impl Home {
         for (option, variable) in [
             ("--rewrite", "PICOZONE_TEST_REWRITE"),
             ("--trap", "PICOZONE_TEST_TRAP"),
+            ("--profile", "PICOZONE_TEST_PROFILE"),
         ] {
             if let Ok(value) = std::env::var(variable)
                 && !options.contains(&option)

@@ -5,7 +5,7 @@ use crate::file::File;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{
-    Errno, Result, capabilities, clocks, exec, file, filters, identity, ipc, itself, keys,
+    Errno, Result, capabilities, clients, clocks, exec, file, filters, identity, ipc, itself, keys,
     landlock, library, namespaces, native, others, path, pidfd, process, recording, refusals, room,
     signal, signalfd, socket, watched, withheld,
 };
@@ -61,10 +61,13 @@ pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
 }
 
 /// The same of one that nobody watches, or who does has begun to.
-fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+pub fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
     let mut result = match nr {
         // Native, but for processes that have made a signalfd.
         __NR_read | __NR_readv => signalfd::read(thread, nr, a),
+        _ if thread.process().is_client && clients::is_forwarded(nr, a) => {
+            clients::forward(thread, nr, a)
+        }
         _ => serve(thread, nr, a),
     };
     if result == Err(Errno::EMFILE) && room::make(thread) {
@@ -353,7 +356,7 @@ handlers! {
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
         mlock | mlock2 | mlockall => itself::lock(thread, nr, a),
         munlockall => itself::unlock_all(thread),
-        landlock_create_ruleset => landlock::create_ruleset(a[0], a[1], a[2]),
+        landlock_create_ruleset => landlock::create_ruleset(thread, a[0], a[1], a[2]),
         landlock_restrict_self => landlock::restrict_self(thread, a[0], a[1]),
         unshare => namespaces::unshare(thread, a[0]),
         setns => namespaces::setns(thread, a[0], a[1]),

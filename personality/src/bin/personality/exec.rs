@@ -242,6 +242,8 @@ fn go(argv: u64, envp: u64) -> Result<u64> {
 }
 
 /// The first exec of a process that init forked: nothing of a guest exists yet.
+#[cold]
+#[inline(never)]
 pub fn first(thread: &mut Thread, path: &[u8], argv: u64, envp: u64, mask: u64) -> Result<u64> {
     let mut context = unsafe { core::mem::zeroed::<crate::arch::Context>() };
     context.mask = mask;

@@ -96,8 +96,7 @@ pub enum Verdict {
 pub fn judge(thread: &Thread, nr: u32, info: &Info, context: &Context) -> Verdict {
     let word = info.i32_at(4) as u32;
     if word == ENDED && thread.credentials.capabilities.filters == STRICT {
-        let own = u64::from(thread.process().host_pid);
-        unsafe { syscall2(__NR_kill, own, u64::from(SIGKILL)) };
+        signal::send_to_self(thread, SIGKILL);
     }
     if word != OURS {
         return Verdict::Signal;

@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, filters, memory, pids, refusals};
+use crate::{Errno, Result, clients, filters, memory, pids, refusals};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
@@ -165,6 +165,7 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
         _ => {}
     }
     changed(thread, &old);
+    clients::become_one(thread);
     result
 }
 

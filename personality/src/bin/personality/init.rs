@@ -8,7 +8,7 @@ use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall6};
 use crate::identity::Credentials;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{die, exec, handover, native, pids, signal};
+use crate::{clerk, clients, die, exec, handover, native, pids, signal};
 use linux_raw_sys::general::*;
 use linux_raw_sys::net::SOL_SOCKET;
 use picozone_personality::mailbox::Request;
@@ -127,6 +127,9 @@ fn reap(thread: &Thread) {
             };
             continue;
         }
+        if clerk::is_forgotten(child as u32) {
+            continue;
+        }
         let zone = pids::to_zone_or_0(child as i32);
         pids::reaped(child as u32);
         let _ = thread.ask(
@@ -168,6 +171,10 @@ fn serve(thread: &mut Thread) -> bool {
         (control[2] >> 32) as u32,
         control[3] as u32,
     ];
+    if spawn.is_clerk != 0 {
+        start_clerk(thread, spawn, fds);
+        return true;
+    }
     let zone = pids::allocate().unwrap_or(0);
     thread.birth = commons().birth();
     let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
@@ -191,6 +198,27 @@ fn serve(thread: &mut Thread) -> bool {
         ],
     );
     true
+}
+
+/// Forks a clerk, whose socket the first descriptor is.
+#[cold]
+fn start_clerk(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3]) {
+    let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
+    if child == 0 {
+        unsafe { syscall2(__NR_dup2, u64::from(fds[0]), 0) };
+        for fd in fds.iter().filter(|&&fd| fd > 0) {
+            unsafe { syscall1(__NR_close, u64::from(*fd)) };
+        }
+        unsafe { syscall1(__NR_close, u64::from(FD_SPAWN)) };
+        clerk::run(thread);
+    }
+    for fd in fds {
+        unsafe { syscall1(__NR_close, u64::from(fd)) };
+    }
+    let _ = thread.ask(
+        Request::Init,
+        &[EVENT_STARTED, spawn.cookie, u64::from(child <= 0)],
+    );
 }
 
 /// In the child: descriptors, session, credentials, working directory, program.
@@ -236,6 +264,7 @@ fn start(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3], zone: u32) -> ! {
     if crate::path::chdir_bytes(thread, cwd).is_err() {
         let _ = crate::path::chdir_bytes(thread, b"/");
     }
+    clients::become_one(thread);
     let vectors = &raw mut VECTORS;
     unsafe {
         let (argv, envp) = (&raw mut (*vectors)[0], &raw mut (*vectors)[1]);

@@ -3,16 +3,16 @@
 //! See [`picozone_personality::injection`]. Of several rules the first one that is for a call has it.
 //! A call that is made again after a signal, or by the slower way, is not counted twice.
 
-use crate::arch::{syscall2, syscall3, syscall4};
+use crate::arch::{syscall2, syscall4};
 use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
+use crate::signal;
 use crate::thread::Thread;
 use crate::watched::Serve;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::{
-    __NR_clock_gettime, __NR_clock_nanosleep, __NR_prctl, __NR_tgkill, CLOCK_MONOTONIC,
-    TIMER_ABSTIME,
+    __NR_clock_gettime, __NR_clock_nanosleep, __NR_prctl, CLOCK_MONOTONIC, TIMER_ABSTIME,
 };
 use linux_raw_sys::prctl::PR_GET_NAME;
 use picozone_personality::injection::{Caller, Rule, acts};
@@ -201,8 +201,7 @@ impl Fault {
     /// Sends the thread its signal, which it finds when it returns.
     pub fn signal(&self, thread: &Thread) {
         if self.acts & acts::SIGNAL != 0 {
-            let (process, own) = (thread.process().host_pid.into(), thread.host_tid.into());
-            unsafe { syscall3(__NR_tgkill, process, own, self.signal) };
+            signal::send_to_self(thread, self.signal as u32);
         }
     }
 }

@@ -21,7 +21,13 @@ const ASK_VERSION: u64 = 1;
 const PAGE: u64 = 4096;
 
 /// landlock_create_ruleset(2).
-pub fn create_ruleset(attr: u64, size: u64, flags: u64) -> Result<u64> {
+///
+/// # Errors
+/// EOPNOTSUPP to a client of a strict zone: its files are opened for it, where its rules would not reach.
+pub fn create_ruleset(thread: &Thread, attr: u64, size: u64, flags: u64) -> Result<u64> {
+    if thread.process().is_client {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if flags as u32 != 0 {
         let answer = checked(unsafe { syscall3(__NR_landlock_create_ruleset, attr, size, flags) })?;
         return Ok(match flags {

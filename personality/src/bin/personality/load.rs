@@ -1,9 +1,11 @@
 //! The start of a process: take over the wall's objects, map the guest's images, enter.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
-use crate::monitor::commons;
+use crate::monitor::{commons, tables};
 use crate::thread::{self, Thread, me};
-use crate::{die, handover, identity, init, keys, pids, ptrace, recording, room, signal};
+use crate::{
+    Errno, clients, die, handover, identity, init, keys, pids, ptrace, recording, room, signal,
+};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
@@ -23,22 +25,34 @@ fn page_up(at: u64) -> u64 {
     (at + PAGE - 1) & !(PAGE - 1)
 }
 
-/// Maps one of the zone's objects at its place, for good.
-fn map_shared(base: u64, size: u64, fd: u32, prot: u64) {
+/// Maps one of the zone's objects at its place, for good where it is `kept`. False if it may not be mapped
+/// so.
+fn map_shared(base: u64, size: u64, fd: u32, prot: u64, kept: bool) -> bool {
     let flags = u64::from(MAP_SHARED | MAP_FIXED_NOREPLACE | MAP_NORESERVE);
     let at = unsafe { syscall6(__NR_mmap, [base, size, prot, flags, u64::from(fd), 0]) };
+    if at == Errno::EACCES.to_ret() {
+        return false;
+    }
     if at as u64 != base {
         die("picozone: the zone's tables cannot be mapped\n");
     }
-    unsafe { syscall3(NR_MSEAL, base, size, 0) };
+    if kept {
+        unsafe { syscall3(NR_MSEAL, base, size, 0) };
+    }
+    true
 }
 
 /// Called by `_start` on the first thread's region, with the kernel's stack.
 pub extern "C" fn start(stack: u64) -> ! {
     let read_only = u64::from(PROT_READ);
     let read_write = u64::from(PROT_READ | PROT_WRITE);
-    map_shared(TABLES_BASE, TABLES_SIZE, FD_TABLES, read_only);
-    map_shared(COMMONS_BASE, COMMONS_SIZE, FD_COMMONS, read_write);
+    map_shared(TABLES_BASE, TABLES_SIZE, FD_TABLES, read_only, true);
+    let is_kept = tables().strict == 0;
+    // Who becomes a client sees them otherwise.
+    let is_client = !map_shared(COMMONS_BASE, COMMONS_SIZE, FD_COMMONS, read_write, is_kept);
+    if is_client {
+        clients::map();
+    }
 
     // Both at once: the hole between them only makes it answer ENOMEM.
     let length = COMMONS_BASE + COMMONS_SIZE - TABLES_BASE;
@@ -52,10 +66,14 @@ pub extern "C" fn start(stack: u64) -> ! {
     thread.host_tid = unsafe { syscall1(__NR_gettid, 0) } as u32;
     let process = thread.process();
     process.host_pid = thread.host_tid;
+    process.is_client = is_client;
     thread.take_stack();
     // The word first: a tracer takes it away where it finds the region.
     thread.jumps = thread::at_first();
     thread.take_jumps();
+    if is_client {
+        clients::executed();
+    }
     let handover = handover::find(thread.host_tid);
     let kind = core::mem::replace(&mut handover.kind, 0);
     match kind {
@@ -368,6 +386,7 @@ fn enter(thread: &mut Thread, stack: u64, handover: &Handover, is_secure: bool) 
         signal::set_kernel_mask(mask, 0);
         let is_awaited = handover.is_awaited != 0;
         handover::release(process.host_pid);
+        clients::become_one(thread);
         if is_awaited {
             ptrace::enter(thread, entry, stack, mask)
         }

@@ -34,6 +34,8 @@
 
 mod arch;
 mod capabilities;
+mod clerk;
+mod clients;
 mod clocks;
 mod dispatch;
 mod exec;

@@ -4,6 +4,7 @@ use crate::arch::syscall2;
 use crate::dispatch::checked;
 use crate::thread::Thread;
 use crate::{Errno, Result};
+use picozone_personality::clients::CLIENT;
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::{COMMONS_BASE, MAILBOXES_BASE, NR_DOORBELL, TABLES_BASE};
 use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, TEXT_MAX};
@@ -37,13 +38,16 @@ impl Thread {
         if self.beside.get() != 0 && args.len() < mailbox.args.len() {
             mailbox.args[7] = self.beside.get() - 1;
         }
-        let ring = || unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), 0) };
+        let whose = u64::from(self.process().is_client) * u64::from(CLIENT);
+        let ring = || unsafe { syscall2(NR_DOORBELL, u64::from(request as u32), whose) };
         let mut result = ring();
         if result == -4 && self.came_by_jump() && self.boundary != 0 {
             // A signal arrived before the monitor looked; it was noted, and now all are blocked.
             result = ring();
         }
-        if result == -38 && request != Request::Ping && unsafe { syscall2(NR_DOORBELL, 0, 0) } != 0
+        if result == -38
+            && request != Request::Ping
+            && unsafe { syscall2(NR_DOORBELL, 0, whose) } != 0
         {
             crate::die("");
         }

@@ -285,7 +285,13 @@ pub fn may_look_into(thread: &Thread, zone_pid: u32) -> Result<()> {
 fn looked_into(thread: &Thread, id: u64) -> Result<u64> {
     let id = id as u32;
     if is_self(thread, id) {
-        return Ok(u64::from(thread.host_tid));
+        // By which a client's filter knows it.
+        let is_client = thread.process().is_client;
+        return Ok(if is_client {
+            0
+        } else {
+            u64::from(thread.host_tid)
+        });
     }
     let host = pids::thread_to_host(named(thread, id))?;
     if id < THREAD_BIAS && pids::to_host(id).is_ok() {

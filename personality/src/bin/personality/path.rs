@@ -122,6 +122,13 @@ pub fn open_copy(thread: &Thread, name: &CStr, flags: u64) -> Result<u64> {
     checked(unsafe { syscall4(__NR_openat2, directory, name, how, 24) })
 }
 
+/// A descriptor of the working directory.
+pub fn open_cwd(thread: &Thread) -> Result<u64> {
+    let how = how(thread, PATH_FLAGS | u64::from(O_DIRECTORY), 0)?;
+    let here = c".".as_ptr() as u64;
+    checked(unsafe { syscall4(__NR_openat2, AT_CWD as u64, here, how, 24) })
+}
+
 /// Whether an open makes a file, and opens none that is there.
 const fn is_exclusive(flags: u64) -> bool {
     const BOTH: u64 = (O_CREAT | O_EXCL) as u64;
@@ -155,6 +162,7 @@ fn close(fd: u64) {
 /// `/proc/self/exe` names the guest's program, not ours.
 pub fn own_exe<'p>(thread: &Thread, path: &'p CStr) -> &'p CStr {
     if path.to_bytes() == b"/proc/self/exe"
+        && !thread.process().is_clerk
         && root(thread).is_empty()
         && let Ok(exe) = CStr::from_bytes_until_nul(&thread.process().exe)
     {
@@ -173,7 +181,8 @@ pub fn text_of(room: &Room) -> &[u8] {
 
 /// `/proc/self/fd/N`, by which libc links an `O_TMPFILE` and changes the mode of an `O_PATH`.
 pub fn own_descriptor(thread: &Thread, path: &CStr) -> Option<u64> {
-    if !root(thread).is_empty() {
+    // A clerk's are not whose call it is.
+    if thread.process().is_clerk || !root(thread).is_empty() {
         return None;
     }
     let digits = path.to_bytes().strip_prefix(b"/proc/self/fd/")?;

@@ -6,12 +6,15 @@ use crate::identity::{self, Credentials};
 use crate::keys;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, recording};
+use crate::{Errno, Result, clients, recording};
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use linux_raw_sys::general::__NR_kill;
-use picozone_personality::commons::{FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state};
+use picozone_personality::commons::{
+    CLERK, FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state,
+};
 use picozone_personality::layout::{PID_LIMIT, THREAD_BIAS};
 use picozone_personality::limits;
+use picozone_personality::mailbox::Request;
 
 fn entry(zone: u32) -> Option<&'static Process> {
     commons().processes.get(zone as usize).filter(|_| zone != 0)
@@ -19,6 +22,9 @@ fn entry(zone: u32) -> Option<&'static Process> {
 
 /// The next free zone pid. EAGAIN if every number is in use.
 pub fn allocate() -> Result<u32> {
+    if me().process().is_client {
+        return clients::birth(me());
+    }
     // Which may have been written to `/proc/sys/kernel/ns_last_pid`.
     identity::settle(me());
     let next = &commons().next_pid;
@@ -68,7 +74,11 @@ pub fn own(thread: &Thread) -> &'static Process {
     let number = thread.process().zone_pid as usize;
     // Number 0 is nobody's.
     let all = &commons().processes;
-    all.get(number).unwrap_or(&all[0])
+    let own = all.get(number).unwrap_or(&all[0]);
+    if thread.process().is_client {
+        return clients::own(own);
+    }
+    own
 }
 
 /// A number that a call names or gives, for the record of it. Gives the host's.
@@ -83,6 +93,13 @@ fn seen(zone: u32, host: u32) -> u32 {
 /// Notes that `host` is `zone`.
 pub fn register(zone: u32, host: u32) {
     seen(zone, host);
+    if me().process().is_client {
+        // Of itself it tells by another way.
+        if host != me().process().host_pid {
+            let _ = me().ask(Request::Born, &[u64::from(zone), u64::from(host)]);
+        }
+        return;
+    }
     if let (Some(process), Some(back)) = (entry(zone), commons().by_host.get(host as usize)) {
         process.host.store(host, Relaxed);
         back.store(zone, Release);
@@ -92,6 +109,10 @@ pub fn register(zone: u32, host: u32) {
 
 /// Notes that a process was reaped.
 pub fn reaped(host: u32) {
+    if me().process().is_client {
+        // That it is gone shows when its number is to be handed out again.
+        return;
+    }
     if let Some(zone) = to_zone(host)
         && let Some(process) = entry(zone)
     {
@@ -105,6 +126,9 @@ pub fn reaped(host: u32) {
 /// Host id to zone id, for a process, group or session.
 pub fn to_zone(host: u32) -> Option<u32> {
     let zone = commons().by_host.get(host as usize)?.load(Acquire);
+    if zone & CLERK != 0 {
+        return Some(zone & !CLERK);
+    }
     commons()
         .entry(zone)
         .filter(|(_, of)| *of == host)
@@ -165,6 +189,9 @@ pub fn thread_to_host(zone: u32) -> Result<u32> {
 
 /// Writes credentials where an exec and `ps` find them.
 pub fn store_credentials(zone: u32, credentials: &Credentials) {
+    if me().process().is_client {
+        return;
+    }
     let Some(process) = entry(zone) else { return };
     for i in 0..4 {
         process.uid[i].store(credentials.uid[i], Relaxed);

@@ -5,12 +5,13 @@ use crate::file::program;
 use crate::monitor::{commons, tables};
 use crate::path::{may_walk, open_copy, open_program, root};
 use crate::thread::{self, Thread};
-use crate::{Errno, Result, handover::Claim};
+use crate::{Errno, Result, handover::Claim, room};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
 use linux_raw_sys::general::*;
 use picozone_personality::capabilities::FilePrivileges;
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::{Handover, Image, Request};
 use picozone_personality::plans::{CopyName, FileId, KnownPlan, SEGMENTS};
 
@@ -27,10 +28,11 @@ pub fn prepare(
     path: &CStr,
     flags: u64,
 ) -> Result<()> {
-    if !path.is_empty() {
+    let is_client = thread.process().is_client;
+    if !path.is_empty() && !is_client {
         may_walk(thread, dirfd, path)?;
     }
-    if flags == 0 && path.to_bytes().first() == Some(&b'/') {
+    if flags == 0 && !is_client && path.to_bytes().first() == Some(&b'/') {
         // Names of known plans are the zone's.
         if root(thread).is_empty() && prepare_known(thread, claim.handover, path).is_some() {
             return Ok(());
@@ -52,7 +54,13 @@ pub fn prepare(
         groups.len() as u64,
         u64::from(is_plain(thread)),
     ];
-    thread.ask_about(Request::Exec, path.to_bytes(), &args)?;
+    let ask = || thread.ask_about(Request::Exec, path.to_bytes(), &args);
+    if is_client {
+        // Of what gives more than the caller has, the personality's descriptor is replaced.
+        room::with_room_for(u64::from(FD_BASE + FD_COUNT), ask)?;
+    } else {
+        ask()?;
+    }
     if !core::ptr::eq(claim.handover, &raw const mailbox.handover) {
         *claim.handover = mailbox.handover;
     }

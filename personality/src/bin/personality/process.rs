@@ -5,7 +5,7 @@ use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, handover, memory, others, pids, ptrace, refusals, signal};
+use crate::{Errno, Result, clients, handover, memory, others, pids, ptrace, refusals, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
@@ -96,6 +96,7 @@ pub fn clone(
     // Until it has its own.
     child.host_tid = thread.host_tid;
     child.birth = commons().birth();
+    child.token = thread.token;
     (child.making, thread.making) = (zone_pid, zone_pid);
     child.is_vfork = flags & u64::from(CLONE_VFORK) != 0;
     if is_thread {
@@ -303,8 +304,13 @@ extern "C" fn child_start(region: u64) -> ! {
     if thread.is_leader {
         let process = thread.process();
         process.host_pid = thread.host_tid;
+        if process.is_client {
+            clients::born_within(process.zone_pid, thread.token);
+        }
         pids::register(process.zone_pid, thread.host_tid);
         handover::release(thread.host_tid);
+    } else if thread.process().is_client {
+        clients::thread_born();
     }
     thread.making = 0;
     for place in thread.tid_places {
@@ -349,6 +355,9 @@ fn fork(
         let process = thread.process();
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
+        if process.is_client {
+            clients::born(zone_pid, thread.token);
+        }
         pids::register(zone_pid, thread.host_tid);
         (thread.making, thread.is_vfork) = (0, false);
         if thread.jumps != jumps {

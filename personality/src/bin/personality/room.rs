@@ -60,6 +60,19 @@ pub fn with_number<T>(number: u64, f: impl Fn() -> Result<T>) -> Result<T> {
     result
 }
 
+/// Runs `f` with the process being allowed descriptors below that number.
+pub fn with_room_for<T>(number: u64, f: impl FnOnce() -> Result<T>) -> Result<T> {
+    let limit = get();
+    if limit.cur >= number {
+        return f();
+    }
+    let cur = number.min(limit.max);
+    set(Limit { cur, ..limit });
+    let result = f();
+    set(limit);
+    result
+}
+
 fn get() -> Limit {
     let mut limit = Limit::default();
     let to = &raw mut limit as u64;

@@ -14,7 +14,7 @@ use crate::arch::jump::Edge;
 use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, syscall4};
 use crate::filters::{self, Verdict};
 use crate::thread::{Handlers, Pending, Thread, me};
-use crate::{Errno, Result, dispatch};
+use crate::{Errno, Result, clients, dispatch};
 use crate::{memory, ptrace, recording};
 use linux_raw_sys::general::*;
 
@@ -345,15 +345,17 @@ fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) 
         || info.code() == SI_KERNEL as i32
         || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP)
     {
-        unsafe {
-            syscall3(
-                __NR_tgkill,
-                u64::from(thread.process().host_pid),
-                u64::from(thread.host_tid),
-                u64::from(signal),
-            )
-        };
+        send_to_self(thread, signal);
     }
+}
+
+/// Sends the thread a signal, which it finds when it returns.
+pub fn send_to_self(thread: &Thread, signal: u32) {
+    if thread.process().is_client {
+        return clients::send_to_self(thread, signal);
+    }
+    let (process, own) = (thread.process().host_pid.into(), thread.host_tid.into());
+    unsafe { syscall3(__NR_tgkill, process, own, u64::from(signal)) };
 }
 
 /// What the kernel tells where it finds no room for a signal's frame: `SI_KERNEL`.
@@ -368,14 +370,7 @@ fn no_room() -> Info {
 fn kill_by_fault(thread: &Thread, context: &mut Context) {
     unsafe { reset(SIGSEGV) };
     context.mask &= !bit(SIGSEGV);
-    unsafe {
-        syscall3(
-            __NR_tgkill,
-            u64::from(thread.process().host_pid),
-            u64::from(thread.host_tid),
-            u64::from(SIGSEGV),
-        )
-    };
+    send_to_self(thread, SIGSEGV);
 }
 
 /// Puts the guest at its handler, as the kernel's `setup_rt_frame` would.
@@ -504,7 +499,7 @@ pub fn sigreturn(thread: &mut Thread) -> Option<i64> {
     let ours = unsafe { &mut *thread.context };
     let Ok(theirs) = memory::read::<Context>(ours.regs.rsp) else {
         unsafe { reset(SIGSEGV) };
-        unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        send_to_self(thread, SIGSEGV);
         return None;
     };
     let (fpstate, selectors) = (ours.regs.fpstate, ours.regs.selectors);
@@ -516,7 +511,7 @@ pub fn sigreturn(thread: &mut Thread) -> Option<i64> {
         ours.regs.fpstate = 0;
     } else if room > 0 && !arch::copy(fpstate, theirs.regs.fpstate, room) {
         unsafe { reset(SIGSEGV) };
-        unsafe { syscall2(__NR_tkill, u64::from(thread.host_tid), u64::from(SIGSEGV)) };
+        send_to_self(thread, SIGSEGV);
         return None;
     }
     let context = unsafe { &mut *thread.context };

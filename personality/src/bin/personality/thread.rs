@@ -51,6 +51,10 @@ pub struct Process {
     pub has_told_id: bool,
     /// Number of its root directory: [`crate::path::root`].
     pub root: u32,
+    /// Whether its users are held apart by the second filter: [`crate::clients`].
+    pub is_client: bool,
+    /// Whether it makes calls for others: [`crate::clerk`].
+    pub is_clerk: bool,
     /// Whether it traces: stops of its tracees are judged before the guest learns of them.
     pub is_tracer: bool,
     pub exe_len: u32,
@@ -154,6 +158,8 @@ pub struct Thread {
     pub making: u32,
     /// Where a child that shares memory puts its zone id in place of the host's; 0: nowhere.
     pub tid_places: [u64; 2],
+    /// By which the monitor knows the client that is being born.
+    pub token: u64,
     /// Number of the thread's birth, and in its maker of the last one.
     pub birth: u32,
     /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.

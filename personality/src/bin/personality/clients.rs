@@ -1,0 +1,439 @@
+//! Being a client: a process of a strict zone whose users are not the zone's root.
+//!
+//! What is here makes no decision: the second filter ([`clients::filter`]) and the monitor do. It keeps a
+//! program running under them.
+
+use crate::arch::{syscall1, syscall3, syscall5, syscall6};
+use crate::dispatch::checked;
+use crate::groups::Groups;
+use crate::monitor::{commons, tables};
+use crate::thread::Thread;
+use crate::{Errno, Result, die, filters, pids, room, socket};
+use core::sync::atomic::AtomicU32;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use linux_raw_sys::general::*;
+use linux_raw_sys::net::SOL_SOCKET;
+use linux_raw_sys::prctl::*;
+use picozone_personality::clients::{self, BY_SOCKET, CLIENT, enter};
+use picozone_personality::commons::Process;
+use picozone_personality::layout::*;
+use picozone_personality::mailbox::{Mailbox, Request};
+use picozone_syscalls::forward::{self, DATA_MAX, Role};
+use picozone_syscalls::{Row, row};
+
+/// The entry that a client keeps of itself, since that of the commons is not its to change.
+static mut OWN: core::mem::MaybeUninit<Process> = core::mem::MaybeUninit::zeroed();
+/// Whether [`OWN`] is filled.
+static HAS_OWN: AtomicU32 = AtomicU32::new(0);
+/// Held from a question to the descriptor that answers it.
+static NAMING: AtomicU32 = AtomicU32::new(0);
+
+const MAP: u64 = (MAP_FIXED | MAP_NORESERVE) as u64;
+const READ_WRITE: u64 = (PROT_READ | PROT_WRITE) as u64;
+
+/// The entry of the client itself.
+#[cold]
+#[inline(never)]
+pub fn own(from: &'static Process) -> &'static Process {
+    let own = (&raw mut OWN).cast::<Process>();
+    if HAS_OWN.swap(1, Relaxed) == 0 {
+        unsafe { core::ptr::copy_nonoverlapping(from, own, 1) };
+    }
+    unsafe { &*own }
+}
+
+/// Whether users are those of a client.
+pub fn are_clients(thread: &Thread) -> bool {
+    tables().strict == 1 && !thread.credentials.uid.contains(&0)
+}
+
+/// Has a process be a client from now on, if it is to be one and no other thread of it is at work in the
+/// personality: one that has several becomes one when it executes a program.
+#[cold]
+#[inline(never)]
+pub fn become_one(thread: &mut Thread) {
+    let process = thread.process();
+    if process.is_client
+        || process.is_clerk
+        || !are_clients(thread)
+        || process.users.load(Acquire) != 1
+    {
+        return;
+    }
+    process.parents.turn_off();
+    if ask_to_enter(enter::BECOME, [0; 2]).is_err() {
+        die("picozone: a process cannot become a client\n");
+    }
+    process.is_client = true;
+    map();
+    let (steps, count) = clients::filter(tables().empty.as_ptr() as u64);
+    if filters::install(&steps[..count], 0) != 0 {
+        die("picozone: the filter of clients cannot be installed\n");
+    }
+}
+
+/// Maps what the reserved descriptors stand for now.
+pub fn map() {
+    let private = u64::from(MAP_PRIVATE) | MAP;
+    let shared = u64::from(MAP_SHARED) | MAP;
+    let boxes = COMMONS_SIZE - MAILBOXES_OFFSET;
+    let rows = [
+        [
+            COMMONS_BASE,
+            MAILBOXES_OFFSET,
+            READ_WRITE,
+            private,
+            u64::from(FD_COMMONS),
+            0,
+        ],
+        [
+            MAILBOXES_BASE,
+            boxes,
+            READ_WRITE,
+            shared,
+            u64::from(FD_BOXES),
+            MAILBOXES_OFFSET,
+        ],
+    ];
+    for row in rows {
+        if unsafe { syscall6(__NR_mmap, row) } as u64 != row[0] {
+            die("picozone: a client's memory cannot be mapped\n");
+        }
+    }
+}
+
+fn ring(how: u64, [first, second]: [u64; 2]) -> Result<u64> {
+    let is_client = u64::from(how != enter::BECOME) * u64::from(CLIENT);
+    checked(unsafe {
+        syscall5(
+            NR_DOORBELL,
+            Request::Enter as u64,
+            is_client,
+            how,
+            first,
+            second,
+        )
+    })
+}
+
+/// The descriptors that the monitor puts in place have numbers above the usual limit.
+fn ask_to_enter(how: u64, what: [u64; 2]) -> Result<u64> {
+    room::with_room_for(u64::from(FD_BASE + FD_COUNT), || ring(how, what))
+}
+
+/// A client's first step in its own life.
+#[cold]
+#[inline(never)]
+pub fn born(zone_pid: u32, token: u64) {
+    HAS_OWN.store(HAS_OWN.load(Relaxed), Relaxed);
+    NAMING.store(0, Relaxed);
+    if ask_to_enter(enter::BORN, [u64::from(zone_pid), token]).is_err() {
+        die("picozone: a client is not known\n");
+    }
+    map();
+}
+
+/// The same where it shares its parent's memory, mailboxes included.
+#[cold]
+#[inline(never)]
+pub fn born_within(zone_pid: u32, token: u64) {
+    if ring(enter::BORN_WITHIN, [u64::from(zone_pid), token]).is_err() {
+        die("picozone: a client is not known\n");
+    }
+}
+
+/// A thread's first step.
+#[cold]
+#[inline(never)]
+pub fn thread_born() {
+    if ring(enter::THREAD, [0; 2]).is_err() {
+        die("picozone: a client's thread is not known\n");
+    }
+}
+
+/// A client's first step in a program that it has executed: from here on its mailboxes are out of the reach
+/// of whoever it was before.
+#[cold]
+#[inline(never)]
+pub fn executed() {
+    if ask_to_enter(enter::EXECUTED, [0; 2]).is_err() {
+        die("picozone: a client is not known\n");
+    }
+    map();
+}
+
+/// A number for a child, and the token by which the monitor knows it.
+#[cold]
+#[inline(never)]
+pub fn birth(thread: &mut Thread) -> Result<u32> {
+    let zone_pid = thread.ask(Request::Birth, &[])?;
+    thread.token = thread.mailbox().head;
+    Ok(zone_pid as u32)
+}
+
+/// Whether a call of a client is made by a clerk.
+#[cold]
+#[inline(never)]
+pub fn is_forwarded(nr: u32, args: [u64; 6]) -> bool {
+    let is_about_capabilities = || {
+        matches!(
+            args[0] as u32,
+            PR_SET_KEEPCAPS | PR_SET_SECUREBITS | PR_CAPBSET_DROP | PR_CAP_AMBIENT
+        )
+    };
+    match nr {
+        __NR_prctl => is_about_capabilities(),
+        // Of a descriptor of its own, by itself.
+        __NR_newfstatat => !is_of_descriptor(args[1], args[3]),
+        __NR_statx => !is_of_descriptor(args[1], args[2]),
+        __NR_readlinkat | __NR_faccessat2 => true,
+        _ => forward::is_forwarded(nr),
+    }
+}
+
+fn is_of_descriptor(path: u64, flags: u64) -> bool {
+    flags & u64::from(AT_EMPTY_PATH) != 0 && (path == 0 || crate::memory::read::<u8>(path) == Ok(0))
+}
+
+/// Room for what arguments point at: the mailbox from its first text on.
+struct Data {
+    start: u64,
+    used: usize,
+}
+
+impl Data {
+    fn of(mailbox: &mut Mailbox) -> Data {
+        Data {
+            start: (&raw mut mailbox.a) as u64,
+            used: 0,
+        }
+    }
+    /// Takes room for so many bytes. The word that stands for it, and its address.
+    fn take(&mut self, length: usize) -> Result<(u64, u64)> {
+        let at = self.used.next_multiple_of(8);
+        if length > DATA_MAX - at.min(DATA_MAX) {
+            return Err(Errno::E2BIG);
+        }
+        self.used = at + length;
+        Ok((at as u64 + 1, self.start + at as u64))
+    }
+    fn text(&mut self, from: u64) -> Result<u64> {
+        const PATH_MAX: usize = 4096;
+        let (word, at) = self.take(PATH_MAX.min(DATA_MAX - self.used.next_multiple_of(8)))?;
+        let room = self.start + DATA_MAX as u64 - at;
+        let length =
+            crate::arch::string_in(at, PATH_MAX.min(room as usize), from).ok_or(Errno::EFAULT)?;
+        if length >= PATH_MAX.min(room as usize) {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.used = word as usize - 1 + length + 1;
+        Ok(word)
+    }
+}
+
+/// Has a clerk make a call, and puts what it fills in where the caller wants it.
+#[cold]
+#[inline(never)]
+pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+    let Some(row) = row(nr) else {
+        return Err(Errno::ENOSYS);
+    };
+    let args = for_others(thread, nr, args)?;
+    let (words, used) = pack(thread, row, args)?;
+    let mut all = [0u64; 8];
+    all[0] = u64::from(nr) | (used as u64) << 32;
+    all[1..7].copy_from_slice(&words);
+    if let Some(index) = forward::object(row, &args) {
+        all[7] = socket::hand_over(thread, args[index])?;
+    }
+    let names = may_name(row, args);
+    if names {
+        lock();
+    }
+    // Which signals end a call that waits: where it came by a jump the kernel has the guest's mask.
+    thread.mailbox().head = if thread.came_by_jump() {
+        u64::MAX
+    } else {
+        thread.mask()
+    };
+    let result = match thread.ask(Request::Forward, &all) {
+        Err(Errno::ECANCELED) => Err(Errno::EINTR),
+        Ok(value) if value & BY_SOCKET != 0 => take_name(value),
+        other => other,
+    };
+    if names {
+        NAMING.store(0, Release);
+    }
+    let value = result?;
+    unpack(thread, row, args, words, value)?;
+    after(thread, nr, value)
+}
+
+/// What names the caller's own group does so by its number.
+fn for_others(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<[u64; 6]> {
+    if nr == __NR_kill && args[0] as i32 == 0 {
+        let group = crate::process::group_of(thread, __NR_getpgid, 0)?;
+        args[0] = group.wrapping_neg();
+    }
+    Ok(args)
+}
+
+/// Whether a descriptor that only names a file may be the answer.
+fn may_name(row: &Row, args: [u64; 6]) -> bool {
+    match row.nr {
+        __NR_chdir | __NR_openat2 => true,
+        __NR_open => args[1] as u32 & O_PATH != 0,
+        __NR_openat => args[2] as u32 & O_PATH != 0,
+        _ => false,
+    }
+}
+
+fn lock() {
+    while NAMING.swap(1, Acquire) != 0 {
+        unsafe { syscall1(__NR_sched_yield, 0) };
+    }
+}
+
+fn pack(thread: &Thread, row: &Row, args: [u64; 6]) -> Result<([u64; 6], usize)> {
+    let mut data = Data::of(thread.mailbox());
+    let mut words = args;
+    for index in 0..row.args.len() {
+        let from = args[index];
+        words[index] = match forward::role(row, index) {
+            Role::Value | Role::Directory | Role::Object => from,
+            _ if from == 0 => 0,
+            Role::Text => data.text(from)?,
+            Role::In(length) => {
+                let length = length.of(&args);
+                let (word, at) = data.take(length)?;
+                if !crate::arch::copy(at, from, length) {
+                    return Err(Errno::EFAULT);
+                }
+                word
+            }
+            Role::Out(length) => {
+                let length = length
+                    .of(&args)
+                    .min(DATA_MAX - data.used.next_multiple_of(8).min(DATA_MAX));
+                let (word, at) = data.take(length)?;
+                unsafe { core::ptr::write_bytes(at as *mut u8, 0, length) };
+                if let forward::Length::Argument(of) = length_of(row, index) {
+                    words[of] = length as u64;
+                }
+                word
+            }
+        };
+    }
+    Ok((words, data.used))
+}
+
+fn length_of(row: &Row, index: usize) -> forward::Length {
+    match forward::role(row, index) {
+        Role::In(length) | Role::Out(length) => length,
+        _ => forward::Length::Fixed(0),
+    }
+}
+
+fn unpack(thread: &Thread, row: &Row, args: [u64; 6], words: [u64; 6], value: u64) -> Result<()> {
+    let start = (&raw const thread.mailbox().a) as u64;
+    for index in 0..row.args.len() {
+        let Role::Out(length) = forward::role(row, index) else {
+            continue;
+        };
+        if args[index] == 0 || words[index] == 0 {
+            continue;
+        }
+        let length = match length {
+            // The result says how much came.
+            forward::Length::Argument(_) => (value as usize).min(length.of(&words)),
+            other => other.of(&args),
+        };
+        if !crate::arch::copy(args[index], start + words[index] - 1, length) {
+            return Err(Errno::EFAULT);
+        }
+    }
+    Ok(())
+}
+
+/// Takes a descriptor that only names a file.
+fn take_name(value: u64) -> Result<u64> {
+    let mut byte = 0u64;
+    let part = [&raw mut byte as u64, 8];
+    let mut control = [0u64; 3];
+    let mut message = [
+        0,
+        0,
+        part.as_ptr() as u64,
+        1,
+        control.as_mut_ptr() as u64,
+        24,
+        0,
+    ];
+    let cloexec = if value & u64::from(O_CLOEXEC) != 0 {
+        0x4000_0000
+    } else {
+        0
+    };
+    checked(unsafe {
+        syscall3(
+            __NR_recvmsg,
+            u64::from(FD_NAMES),
+            message.as_mut_ptr() as u64,
+            cloexec,
+        )
+    })?;
+    if message[5] < 20 || control[1] as u32 != SOL_SOCKET {
+        return Err(Errno::EMFILE);
+    }
+    Ok(control[2] & 0xffff_ffff)
+}
+
+/// What the process itself has to do then.
+fn after(thread: &mut Thread, nr: u32, value: u64) -> Result<u64> {
+    match nr {
+        __NR_chdir => {
+            let moved = checked(unsafe { syscall1(__NR_fchdir, value) });
+            unsafe { syscall1(__NR_close, value) };
+            moved
+        }
+        __NR_setuid | __NR_setgid | __NR_setreuid | __NR_setregid | __NR_setgroups
+        | __NR_setresuid | __NR_setresgid | __NR_setfsuid | __NR_setfsgid | __NR_capset
+        | __NR_prctl => {
+            let number = thread.process().zone_pid;
+            let mut groups: Groups = pids::load_groups(number);
+            core::mem::swap(&mut thread.credentials.groups, &mut groups);
+            groups.free();
+            let known = pids::load_credentials(number);
+            if [known.uid[1], known.gid[1]]
+                != [thread.credentials.uid[1], thread.credentials.gid[1]]
+            {
+                crate::identity::set_dumpable(thread, 0);
+            }
+            thread.credentials = crate::identity::Credentials {
+                groups: thread.credentials.groups,
+                ..known
+            };
+            Ok(value)
+        }
+        __NR_chroot => {
+            let number = thread.process().zone_pid as usize;
+            if let Some(row) = commons().processes.get(number) {
+                thread.process().root = row.root.load(Relaxed);
+            }
+            Ok(value)
+        }
+        _ => Ok(value),
+    }
+}
+
+/// Sends the thread a signal: who it is only a clerk may signal.
+#[cold]
+#[inline(never)]
+pub fn send_to_self(thread: &Thread, signal: u32) {
+    let process = u64::from(thread.process().zone_pid);
+    let own = u64::from(thread.zone_tid());
+    let call = [u64::from(__NR_tgkill), process, own, u64::from(signal)];
+    // That it waits for nothing.
+    thread.mailbox().head = 0;
+    let _ = thread.ask(Request::Forward, &call);
+}

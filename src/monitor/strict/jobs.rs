@@ -1,0 +1,177 @@
+//! What a clerk is told: a client's call, read once and checked against the table's kinds.
+
+use super::super::zone::Zone;
+use super::super::{files, ipc};
+use crate::ids::{HostPid, ZonePid};
+use nix::fcntl::OFlag;
+use picozone_personality::clients::{DONE_HEAD, Done, JOB_HEAD, Job};
+use picozone_syscalls::forward::{self, DATA_MAX, Role};
+use picozone_syscalls::{Kind, Row, nr, row};
+use std::fs::OpenOptions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Options of prctl(2) that are about capabilities: `PR_SET_KEEPCAPS`, `PR_SET_SECUREBITS`,
+/// `PR_CAPBSET_DROP`, `PR_CAP_AMBIENT`.
+const CAPABILITIES: [u64; 4] = [8, 28, 24, 47];
+
+/// A call to be made.
+pub struct Wanted {
+    pub job: Box<Job>,
+    pub descriptors: Vec<OwnedFd>,
+    /// Signals that the guest blocks; none where the kernel's own mask is the guest's.
+    pub mask: Option<u64>,
+}
+
+impl Wanted {
+    /// Reads what a client wants from its mailbox.
+    ///
+    /// # Errors
+    /// ENOSYS: no clerk makes such a call. EFAULT: what it says to lie in the mailbox does not. EBADF.
+    pub fn read(
+        zone: &Zone,
+        tid: u32,
+        leader: HostPid,
+        process: ZonePid,
+        object: impl FnOnce(u64) -> Result<OwnedFd, i32>,
+    ) -> Result<Wanted, i32> {
+        let [head, words @ .., cookie] = zone.shared.read_args(tid);
+        let number = u32::try_from(head & 0xffff_ffff).map_err(|_| libc::ENOSYS)?;
+        let used = usize::try_from(head >> 32).map_err(|_| libc::EFAULT)?;
+        let row = wanted(number, &words).ok_or(libc::ENOSYS)?;
+        if used > DATA_MAX {
+            return Err(libc::EFAULT);
+        }
+        let data = zone.shared.read_data(tid, used);
+        // SAFETY: all zero is a valid `Job`.
+        let mut job: Box<Job> = Box::new(unsafe { std::mem::zeroed() });
+        job.nr = number;
+        job.zone_pid = process.0;
+        job.host_pid = leader.0;
+        job.length = u32::try_from(used).map_err(|_| libc::EFAULT)?;
+        job.data[..used].copy_from_slice(&data);
+        if row.args.iter().any(|arg| arg.kind == Kind::Mode) {
+            job.umask = ipc::umask(tid);
+        }
+        let mut descriptors = Vec::new();
+        if is_relative(row, &words, &data) {
+            job.has_cwd = 1;
+            descriptors.push(open_only(&format!("/proc/{tid}/cwd"))?);
+        }
+        let about = forward::object(row, &words);
+        let mut object = Some(object);
+        for index in 0..row.args.len() {
+            let word = words[index];
+            job.args[index] = match forward::role(row, index) {
+                Role::Value => word,
+                Role::Directory if files::low_int(word) == libc::AT_FDCWD => word,
+                // Whatever stands before an absolute path counts for nothing.
+                Role::Directory if is_absolute(index + 1, &words, &data) => word,
+                Role::Directory | Role::Object => {
+                    job.descriptors |= 1 << index;
+                    descriptors.push(match object.take_if(|_| about == Some(index)) {
+                        Some(object) => object(cookie)?,
+                        None => {
+                            let number = u32::try_from(word & 0xffff_ffff).unwrap_or(0);
+                            open_only(&format!("/proc/{tid}/fd/{number}"))
+                                .map_err(|_| libc::EBADF)?
+                        }
+                    });
+                    0
+                }
+                _ if word == 0 => 0,
+                Role::Text => {
+                    let at = place(word, used)?;
+                    if !data[at..].contains(&0) {
+                        return Err(libc::EFAULT);
+                    }
+                    job.places |= 1 << index;
+                    at as u64
+                }
+                Role::In(length) | Role::Out(length) => {
+                    let at = place(word, used)?;
+                    if used - at < length.of(&words) {
+                        return Err(libc::EFAULT);
+                    }
+                    job.places |= 1 << index;
+                    at as u64
+                }
+            };
+        }
+        Ok(Wanted {
+            job,
+            descriptors,
+            mask: Some(zone.shared.read_head(tid)).filter(|&mask| mask != u64::MAX),
+        })
+    }
+
+    /// The bytes of the job.
+    pub fn bytes(&self) -> &[u8] {
+        let length = JOB_HEAD + self.job.length as usize;
+        // SAFETY: `Job` is plain data; the length is at most its own.
+        unsafe { std::slice::from_raw_parts((&raw const *self.job).cast::<u8>(), length) }
+    }
+}
+
+/// The row of a call that a clerk makes.
+fn wanted(number: u32, words: &[u64; 6]) -> Option<&'static Row> {
+    let is_about_capabilities = number == nr::prctl && CAPABILITIES.contains(&words[0]);
+    if forward::is_forwarded(number) || is_about_capabilities {
+        row(number)
+    } else {
+        None
+    }
+}
+
+/// Where a word says that something lies.
+fn place(word: u64, used: usize) -> Result<usize, i32> {
+    usize::try_from(word - 1)
+        .ok()
+        .filter(|&at| at < used.max(1))
+        .ok_or(libc::EFAULT)
+}
+
+/// Whether a path is relative to the working directory, or may be.
+fn is_relative(row: &Row, words: &[u64; 6], data: &[u8]) -> bool {
+    let is_path = |index: &usize| row.args[*index].kind == Kind::Path && words[*index] != 0;
+    let mut paths = (0..row.args.len()).filter(is_path);
+    paths.any(|index| !is_absolute(index, words, data))
+}
+
+fn is_absolute(index: usize, words: &[u64; 6], data: &[u8]) -> bool {
+    let at = words.get(index).and_then(|word| word.checked_sub(1));
+    let at = at.and_then(|at| usize::try_from(at).ok());
+    at.and_then(|at| data.get(at)) == Some(&b'/')
+}
+
+fn open_only(path: &str) -> Result<OwnedFd, i32> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlag::O_PATH | OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .map(OwnedFd::from)
+        .map_err(files::errno)
+}
+
+/// What a clerk has answered.
+pub struct Answered {
+    pub value: i64,
+    pub gives: u32,
+    pub data: Vec<u8>,
+}
+
+impl Answered {
+    /// Reads it; `None`: it is no answer.
+    pub fn read(bytes: &[u8]) -> Option<Answered> {
+        let value = i64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?);
+        let gives = u32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
+        Some(Answered {
+            value,
+            gives,
+            data: bytes.get(DONE_HEAD..)?.to_vec(),
+        })
+    }
+}
+
+/// Room for any answer.
+pub const ANSWER_MAX: usize = size_of::<Done>();
