@@ -233,6 +233,13 @@ impl Config {
             return Err(format!("root {} is not an absolute path", root.display()));
         }
         self.users.check()?;
+        if self.profile == Profile::Strict && self.trap == Trap::Ptrace {
+            // A tracer is asked after all filters, where the second one has refused the call.
+            return Err(
+                "a zone of the strict profile has no calls delivered by ptrace: set trap or profile"
+                    .to_owned(),
+            );
+        }
         self.limits.check()?;
         if self.root.is_some() && self.origin.is_some() {
             return Err("a tree that is used in place has no origin".to_owned());

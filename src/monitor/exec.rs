@@ -3,12 +3,11 @@
 use super::copies::{Copy, Found, Role};
 use super::descriptors::{CWD, open_path, own_path, reopen};
 use super::files;
-use super::lists;
 use super::notify::{Call, Listener};
-use super::owners::{self, Owner};
+use super::owners;
 use super::paths::open_resolved;
 use super::plans;
-use super::procfs::Credentials;
+use super::rights::{EXECUTE, READ, User};
 use super::roots;
 use super::running;
 use super::served::{self, Answer, Rights};
@@ -18,64 +17,12 @@ use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::loader::{self, Files, LoadError, Opened};
 use picozone_fsmap::LINKS_MAX;
-use picozone_personality::capabilities::{FilePrivileges, Power};
-use picozone_personality::mailbox::{Handover, Image, TEXT_MAX};
+use picozone_personality::capabilities::FilePrivileges;
+use picozone_personality::mailbox::{Handover, Image};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
-
-/// Whose rights count, by the zone's own users. The guest says it: the rule is the zone's, not its
-/// boundary's. Of a client ([`super::strict`]) the monitor knows it.
-struct User {
-    uid: u32,
-    gids: Vec<u32>,
-    overrides: bool,
-    /// Whether it is a client that has to go the way to a file by its own rights: others have gone it.
-    walks: bool,
-}
-
-impl User {
-    fn of(zone: &Zone, tid: u32, args: [u64; 8]) -> User {
-        let word = |value: u64| files::low_int(value).cast_unsigned();
-        let count = usize::try_from(args[5]).unwrap_or(0).min(TEXT_MAX / 4);
-        let groups = zone.shared.read_bytes(tid, 4 * count);
-        let (groups, _) = groups.as_chunks::<4>();
-        let further = groups.iter().map(|group| u32::from_ne_bytes(*group));
-        User {
-            uid: word(args[2]),
-            gids: std::iter::once(word(args[3])).chain(further).collect(),
-            overrides: args[4] >> Power::Override as u32 & 1 == 1,
-            walks: false,
-        }
-    }
-
-    /// Who asks, as the zone's table of processes has it.
-    fn of_client(known: &Credentials) -> User {
-        User {
-            uid: known.uid[3],
-            gids: std::iter::once(known.gid[3])
-                .chain(known.groups.iter().copied())
-                .collect(),
-            overrides: known.capabilities.has(Power::Override),
-            walks: ![Power::Override, Power::Search]
-                .map(|power| known.capabilities.has(power))
-                .contains(&true),
-        }
-    }
-
-    fn may(&self, file: Owner, want: u32) -> bool {
-        let bits = match self.uid {
-            _ if self.overrides && want != 1 => return true,
-            // To execute, `CAP_DAC_OVERRIDE` needs at least one of the three.
-            _ if self.overrides => file.mode | file.mode >> 3 | file.mode >> 6,
-            uid if uid == file.uid => file.mode >> 6,
-            _ if self.gids.contains(&file.gid) => file.mode >> 3,
-            _ => file.mode,
-        };
-        bits & want == want
-    }
-}
 
 /// The files of an exec, from the caller's place.
 struct Executables<'a> {
@@ -121,16 +68,17 @@ impl Files for Executables<'_> {
                 errno => LoadError(errno),
             })?
         };
-        if own.is_none() && self.user.walks {
-            self.may_walk(&resolved)?;
+        if own.is_none() {
+            let walked = self.user.may_walk(self.zone, &resolved, b"");
+            walked.map_err(LoadError)?;
         }
         let file = File::from(fd);
-        self.reads_all = self.reads_all && self.permits(&file, 4);
+        self.reads_all = self.reads_all && self.user.permits(self.zone, &file, READ);
         let data = file
             .metadata()
             .map_err(|error| LoadError(files::errno(error)))?;
         let is_barred = !super::mounting::may_execute(self.zone, &resolved);
-        if is_barred || !data.is_file() || !self.may_execute(&file) {
+        if is_barred || !data.is_file() || !self.user.permits(self.zone, &file, EXECUTE) {
             return Err(LoadError::EACCES);
         }
         if running::is_written(&file) {
@@ -194,41 +142,6 @@ impl Executables<'_> {
             None => return None,
         };
         std::str::from_utf8(rest).ok()?.parse().ok()
-    }
-
-    fn may_execute(&self, file: &File) -> bool {
-        self.permits(file, 1)
-    }
-
-    /// Whether the user may read (4) or execute (1) a file, or search a directory (1).
-    fn permits(&self, file: &impl AsRawFd, want: u32) -> bool {
-        let Ok(owners::Found { id, owner, .. }) = owners::found(self.zone, file) else {
-            return false;
-        };
-        let (user, is_member) = (&self.user, |gid| self.user.gids.contains(&gid));
-        let listed = if user.overrides {
-            None
-        } else {
-            lists::permits(self.zone, id, owner, want, user.uid, is_member)
-        };
-        listed.unwrap_or_else(|| user.may(owner, want))
-    }
-
-    /// Whether the user may search every directory above a file, by its path free of links.
-    fn may_walk(&self, path: &[u8]) -> Result<(), LoadError> {
-        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
-        for (end, _) in ends {
-            let directory = &path[..end.max(1)];
-            let opened = open_resolved(self.zone, b"", b"/", directory, libc::O_PATH);
-            match opened {
-                Ok((directory, _)) if self.permits(&directory, 1) => {}
-                // What the monitor serves asks for rights itself.
-                Err(libc::EACCES) => {}
-                Ok(_) => return Err(LoadError::EACCES),
-                Err(errno) => return Err(LoadError(errno)),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -110,6 +110,12 @@ def beneath(flags):
     return told
 
 
+def again(path, mode):
+    """Opens what is open once more."""
+    with open(path) as file:
+        return open(f"/proc/self/fd/{file.fileno()}", mode)
+
+
 def walked():
     before = os.getcwd()
     os.chdir("/usr/lib")
@@ -209,6 +215,10 @@ def main():
         ("temporary", lambda: tempfile.TemporaryFile().write(b"x")),
         ("waiting", alarmed),
         ("umask", masked),
+        ("again, to write", lambda: again("/etc/passwd", "r+")),
+        ("again, to read", lambda: len(again("/etc/passwd", "r").read()) > 10),
+        ("truncate of root's", lambda: os.truncate("/etc/passwd", 0)),
+        ("truncate of a pipe", lambda: os.truncate("pipe", 0)),
         ("statvfs", lambda: os.statvfs("/").f_bsize),
         ("truncate", lambda: (os.truncate("file", 9), os.stat("file").st_size)[1]),
         ("mknod", lambda: os.mknod("node", 0o20666, os.makedev(1, 3))),

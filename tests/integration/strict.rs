@@ -15,6 +15,7 @@ in_each_role!(
     users_have_their_own_rights,
     set_id_programs_give_their_rights,
     what_may_not_be_read_can_be_executed,
+    ways_are_looked_at_where_they_begin,
     a_waiting_call_ends_by_a_signal,
     many_processes_and_threads,
 );
@@ -185,6 +186,31 @@ fn what_may_not_be_read_can_be_executed(home: &Home) {
         "{}",
         told.stderr
     );
+}
+
+/// Where the way to it goes through what only others may search, a file is opened neither by its name, nor
+/// from a directory above; from one below that was opened before, it is.
+fn ways_are_looked_at_where_they_begin(home: &Home) {
+    let zone = strict(home, "zone");
+    zone.sh(
+        "mkdir -p /srv/closed/open && echo for all >/srv/closed/open/file && chmod 755 /srv/closed/open && \
+         chmod 700 /srv/closed && ln -s /srv/closed/open /srv/link",
+    );
+    let told = by(
+        &zone,
+        "www-data",
+        "cat /srv/closed/open/file /srv/link/file; cd /srv/closed/open; cd /srv && cat closed/open/file",
+    );
+    assert_eq!(told.stdout, "");
+    assert_eq!(
+        told.stderr.matches("ermission denied").count() + told.stderr.matches("can't cd").count(),
+        4,
+        "{}",
+        told.stderr
+    );
+    let below = "cd /srv/closed/open && exec setpriv --reuid 33 --regid 33 --clear-groups \
+                 sh -c 'cat file; ls; cat ../open/file; cat /srv/closed/open/file; :'";
+    assert_eq!(zone.sh(below), "for all\nfile\n");
 }
 
 fn a_waiting_call_ends_by_a_signal(home: &Home) {

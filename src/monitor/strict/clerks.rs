@@ -2,9 +2,11 @@
 //! thread here that hands it one job after the other.
 
 use super::super::notify::{Call, Listener};
+use super::super::procfs::View;
 use super::super::requests::handed;
+use super::super::rights::User;
 use super::super::zone::Zone;
-use super::jobs::{ANSWER_MAX, Answered, Wanted};
+use super::jobs::{ANSWER_MAX, Answered, Wanted, path_of};
 use super::lock;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use hashbrown::HashMap;
@@ -123,6 +125,11 @@ fn serve(
     }
     let is_cloexec = answered.gives == 2;
     let given = handed(zone, made.tid, u64::from(made.tid))?;
+    // The clerk has looked at the way before it went it; now it is sure which one that was.
+    if let Some(path) = path_of(zone, &given) {
+        let user = User::of_client(&zone.credentials(process));
+        user.may_walk(zone, &path, &wanted.from)?;
+    }
     let flags = fcntl(&given, FcntlArg::F_GETFL).map_err(|errno| errno as i32)?;
     if !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) {
         return listener.add(call, given.as_fd(), is_cloexec).map(i64::from);

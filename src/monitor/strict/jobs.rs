@@ -1,14 +1,17 @@
 //! What a clerk is told: a client's call, read once and checked against the table's kinds.
 
+use super::super::descriptors::own_path;
 use super::super::zone::Zone;
 use super::super::{files, ipc};
 use crate::ids::{HostPid, ZonePid};
 use nix::fcntl::OFlag;
 use picozone_personality::clients::{DONE_HEAD, Done, JOB_HEAD, Job};
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use picozone_syscalls::forward::{self, DATA_MAX, Role};
 use picozone_syscalls::{Kind, Row, nr, row};
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 
 /// Options of prctl(2) that are about capabilities: `PR_SET_KEEPCAPS`, `PR_SET_SECUREBITS`,
@@ -19,6 +22,8 @@ const CAPABILITIES: [u64; 4] = [8, 28, 24, 47];
 pub struct Wanted {
     pub job: Box<Job>,
     pub descriptors: Vec<OwnedFd>,
+    /// Where the directory lies that paths are relative to; empty where none is.
+    pub from: Vec<u8>,
     /// Signals that the guest blocks; none where the kernel's own mask is the guest's.
     pub mask: Option<u64>,
 }
@@ -54,9 +59,12 @@ impl Wanted {
             job.umask = ipc::umask(tid);
         }
         let mut descriptors = Vec::new();
+        let mut from = Vec::new();
         if is_relative(row, &words, &data) {
             job.has_cwd = 1;
-            descriptors.push(open_only(&format!("/proc/{tid}/cwd"))?);
+            let cwd = open_only(&format!("/proc/{tid}/cwd"))?;
+            from = path_of(zone, &cwd).unwrap_or_default();
+            descriptors.push(cwd);
         }
         let about = forward::object(row, &words);
         let mut object = Some(object);
@@ -73,8 +81,13 @@ impl Wanted {
                         Some(object) => object(cookie)?,
                         None => {
                             let number = u32::try_from(word & 0xffff_ffff).unwrap_or(0);
-                            open_only(&format!("/proc/{tid}/fd/{number}"))
-                                .map_err(|_| libc::EBADF)?
+                            if (FD_BASE..FD_BASE + FD_COUNT).contains(&number) {
+                                return Err(libc::EBADF);
+                            }
+                            let directory = open_only(&format!("/proc/{tid}/fd/{number}"))
+                                .map_err(|_| libc::EBADF)?;
+                            from = path_of(zone, &directory).unwrap_or_default();
+                            directory
                         }
                     });
                     0
@@ -101,6 +114,7 @@ impl Wanted {
         Ok(Wanted {
             job,
             descriptors,
+            from,
             mask: Some(zone.shared.read_head(tid)).filter(|&mask| mask != u64::MAX),
         })
     }
@@ -116,7 +130,9 @@ impl Wanted {
 /// The row of a call that a clerk makes.
 fn wanted(number: u32, words: &[u64; 6]) -> Option<&'static Row> {
     let is_about_capabilities = number == nr::prctl && CAPABILITIES.contains(&words[0]);
-    if forward::is_forwarded(number) || is_about_capabilities {
+    // Who wants a file cut opens it, which is looked at once more.
+    let is_made = forward::is_forwarded(number) && number != nr::truncate;
+    if is_made || is_about_capabilities {
         row(number)
     } else {
         None
@@ -142,6 +158,12 @@ fn is_absolute(index: usize, words: &[u64; 6], data: &[u8]) -> bool {
     let at = words.get(index).and_then(|word| word.checked_sub(1));
     let at = at.and_then(|at| usize::try_from(at).ok());
     at.and_then(|at| data.get(at)) == Some(&b'/')
+}
+
+/// The zone path of what a descriptor stands for, if it has one.
+pub fn path_of(zone: &Zone, fd: &OwnedFd) -> Option<Vec<u8>> {
+    let host = std::fs::read_link(own_path(fd)).ok()?;
+    zone.to_zone_path(host.as_os_str().as_bytes())
 }
 
 fn open_only(path: &str) -> Result<OwnedFd, i32> {

@@ -3,7 +3,7 @@
 //! What is here makes no decision: the second filter ([`clients::filter`]) and the monitor do. It keeps a
 //! program running under them.
 
-use crate::arch::{syscall1, syscall3, syscall5, syscall6};
+use crate::arch::{syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::dispatch::checked;
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
@@ -238,6 +238,9 @@ pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let Some(row) = row(nr) else {
         return Err(Errno::ENOSYS);
     };
+    if nr == __NR_truncate {
+        return truncate(thread, args);
+    }
     let args = for_others(thread, nr, args)?;
     let (words, used) = pack(thread, row, args)?;
     let mut all = [0u64; 8];
@@ -267,6 +270,23 @@ pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let value = result?;
     unpack(thread, row, args, words, value)?;
     after(thread, nr, value)
+}
+
+/// truncate(2), by a descriptor: of what was opened it is sure which file it is.
+fn truncate(thread: &mut Thread, [path, length, ..]: [u64; 6]) -> Result<u64> {
+    if (length as i64) < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let flags = u64::from(O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_LARGEFILE);
+    let opened = forward(thread, __NR_open, [path, flags, 0, 0, 0, 0]);
+    let fd = match opened {
+        // A FIFO that nobody reads.
+        Err(Errno::ENXIO) => return Err(Errno::EINVAL),
+        other => other?,
+    };
+    let cut = checked(unsafe { syscall2(__NR_ftruncate, fd, length) });
+    unsafe { syscall1(__NR_close, fd) };
+    cut
 }
 
 /// What names the caller's own group does so by its number.
