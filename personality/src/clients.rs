@@ -33,6 +33,9 @@ pub mod enter {
 /// [`FD_NAMES`](crate::layout::FD_NAMES); lower bits: `O_CLOEXEC`.
 pub const BY_SOCKET: u64 = 1 << 40;
 
+/// Set there where the descriptor is a terminal's, which may become the caller's controlling one.
+pub const TERMINAL: u64 = 1 << 41;
+
 /// A call for a clerk.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -70,7 +70,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self, String> {
         let unit = UNITS.iter().find(|(letter, _)| text.ends_with(*letter));
         let (number, power) = match unit {
-            Some((letter, power)) => (text.trim_end_matches(*letter), *power),
+            Some((letter, power)) => (text.strip_suffix(*letter).unwrap_or(text), *power),
             None => (text, 0),
         };
         let number: u64 = number

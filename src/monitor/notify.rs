@@ -151,7 +151,8 @@ impl Listener {
     /// Puts a descriptor in the place of another of the caller's, who still waits. It stays over an exec.
     ///
     /// # Errors
-    /// EBADF where its limit of descriptors is not above that number; ENOENT if it is gone.
+    /// EBADF where its limit of descriptors is not above that number; ENOENT if it is
+    /// gone.
     pub fn replace(&self, call: Call, fd: BorrowedFd<'_>, target: u32) -> Result<i32, i32> {
         let source = u32::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
         self.install(&AddDescriptor {

@@ -178,14 +178,15 @@ impl Length {
     }
 }
 
-/// Which argument is the descriptor that a call is about, if any: that of a directory where no path is
-/// given.
+/// Which argument is the descriptor that a call is about, if any: of times that in the place of a directory,
+/// where no path is given.
 #[must_use]
 pub fn object(row: &Row, arguments: &[u64; 6]) -> Option<usize> {
-    let path = |index: usize| arguments.get(index + 1).copied().unwrap_or(0);
-    (0..row.args.len()).find(|&index| match role(row, index) {
-        Role::Object => true,
-        Role::Directory => path(index) == 0,
-        _ => false,
-    })
+    let [directory, path, ..] = arguments;
+    let may_lack_path = matches!(row.nr, nr::utimensat | nr::futimesat);
+    // `AT_FDCWD` is no descriptor.
+    if may_lack_path && *path == 0 && *directory <= 0x7fff_ffff {
+        return Some(0);
+    }
+    (0..row.args.len()).find(|&index| role(row, index) == Role::Object)
 }

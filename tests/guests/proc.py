@@ -40,7 +40,9 @@ def own():
     argv = open("/proc/self/cmdline", "rb").read().split(b"\0")
     out(argv[0].decode().rsplit("/", 1)[-1], argv[-2].decode().rsplit("/", 1)[-1])
     maps = open("/proc/self/maps").read()
-    out("[stack]" in maps, "libc.so" in maps, "memfd" in maps, "6000000" in maps)
+    # Where the personality lies: an address somewhere else may hold the same digits.
+    hidden = any(line.startswith("6000000") for line in maps.splitlines())
+    out("[stack]" in maps, "libc.so" in maps, "memfd" in maps, hidden)
     names = os.listdir("/proc/self/fd")
     out(names == sorted(names, key=int))
     processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]

@@ -88,7 +88,8 @@ fn what_lies_below_a_layer_is_reached_without_asking(home: &Home) {
         fs::create_dir_all(&directory).expect("made");
         fs::write(directory.join(format!("f{number}")), "text").expect("written");
     }
-    home.create_with("below", &["--cow", &format!("{}:/tree", below.display())]);
+    let tree = format!("{}:/tree", below.display());
+    home.create_with("below", &["--rewrite", "on", "--cow", &tree]);
     let zone = home.started("below");
     zone.sh("echo more >>/tree/d0/f0");
     costs_at_most(

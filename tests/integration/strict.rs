@@ -4,6 +4,7 @@
 //! succeed is shown where they may: in a zone of the standard profile.
 
 use crate::escape::assert_all_refused;
+use crate::guests;
 use crate::harness::{self, Home, Output, Zone, confined, in_each_role};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,6 +14,7 @@ in_each_role!(
     users_are_kept_apart,
     in_the_standard_profile_they_are_not,
     users_have_their_own_rights,
+    programs_of_users_see_no_difference,
     set_id_programs_give_their_rights,
     what_may_not_be_read_can_be_executed,
     ways_are_looked_at_where_they_begin,
@@ -141,6 +143,27 @@ fn users_have_their_own_rights(home: &Home) {
     assert_eq!(told, run("standard"));
     assert!(told.lines().count() > 50, "{told}");
 }
+
+/// What the guest programs of `tests/guests` do as users they do natively.
+fn programs_of_users_see_no_difference(home: &Home) {
+    if harness::Account::ordinary().is_none() {
+        return harness::skip(
+            "programs_of_users_see_no_difference",
+            "it takes root to be others",
+        );
+    }
+    guests::by_users_of(&strict(home, "zone"), REFUSED);
+}
+
+/// Sections about what users do not have there; and about limits of descriptors that another process sets in
+/// the very moment when a child has a higher one, to begin with.
+const REFUSED: &[(&str, &str)] = &[
+    ("calls", "landlock"),
+    ("others", "descriptors"),
+    ("others", "limits"),
+    ("others", "memory"),
+    ("others", "users"),
+];
 
 fn set_id_programs_give_their_rights(home: &Home) {
     let zone = strict(home, "zone");

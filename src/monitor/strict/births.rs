@@ -12,12 +12,17 @@ use picozone_personality::commons::{FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PI
 use picozone_personality::limits;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
 
 struct Birth {
     /// What only the parent and its child can know, as it lies in the parent's own memory.
     token: u64,
     parent: HostPid,
+    begun: Instant,
 }
+
+/// How long a child may take to its first step after its parent has gone.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// The births under way, by the number that the child is to have.
 #[derive(Default)]
@@ -46,12 +51,15 @@ impl Births {
         if got != 8 {
             return Err(libc::EAGAIN);
         }
-        births.retain(|_, birth| kill(raw(birth.parent), None) != Err(Errno::ESRCH));
+        births.retain(|_, birth| {
+            birth.begun.elapsed() < LONGEST || kill(raw(birth.parent), None) != Err(Errno::ESRCH)
+        });
         births.insert(
             number,
             Birth {
                 token: u64::from_ne_bytes(token),
                 parent: leader,
+                begun: Instant::now(),
             },
         );
         zone.shared.write_both(tid, &token);
@@ -72,22 +80,22 @@ impl Births {
         Ok(0)
     }
 
-    /// The child takes its number. Gives its parent.
-    pub fn end(
-        &self,
-        zone: &Zone,
-        child: HostPid,
-        number: u64,
-        token: u64,
-    ) -> Result<HostPid, i32> {
+    /// The parent of who has this number and token.
+    pub fn parent(&self, number: u64, token: u64) -> Result<HostPid, i32> {
         let number = u32::try_from(number).map_err(|_| libc::EPERM)?;
-        let mut births = lock(&self.0);
-        if births.get(&number).is_none_or(|birth| birth.token != token) {
-            return Err(libc::EPERM);
+        let births = lock(&self.0);
+        let birth = births.get(&number).filter(|birth| birth.token == token);
+        birth.map(|birth| birth.parent).ok_or(libc::EPERM)
+    }
+
+    /// The child takes its number.
+    pub fn end(&self, zone: &Zone, child: HostPid, number: u64) {
+        let Ok(number) = u32::try_from(number) else {
+            return;
+        };
+        if lock(&self.0).remove(&number).is_some() {
+            register(zone, number, child);
         }
-        let birth = births.remove(&number).ok_or(libc::EPERM)?;
-        register(zone, number, child);
-        Ok(birth.parent)
     }
 }
 

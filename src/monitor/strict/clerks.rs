@@ -1,6 +1,7 @@
 //! Clerks: who makes the calls of clients. There are as many as there were calls at one time, each with a
 //! thread here that hands it one job after the other.
 
+use super::super::descriptors::own_path;
 use super::super::notify::{Call, Listener};
 use super::super::procfs::View;
 use super::super::requests::handed;
@@ -17,7 +18,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
 use nix::unistd::Pid;
-use picozone_personality::clients::BY_SOCKET;
+use picozone_personality::clients::{BY_SOCKET, TERMINAL};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -132,7 +133,14 @@ fn serve(
     }
     let flags = fcntl(&given, FcntlArg::F_GETFL).map_err(|errno| errno as i32)?;
     if !OFlag::from_bits_retain(flags).contains(OFlag::O_PATH) {
-        return listener.add(call, given.as_fd(), is_cloexec).map(i64::from);
+        let number = listener.add(call, given.as_fd(), is_cloexec)?;
+        let host = std::fs::read_link(own_path(&given)).unwrap_or_default();
+        let kind = if host.starts_with("/dev/pts") {
+            TERMINAL
+        } else {
+            0
+        };
+        return i64::try_from(kind | u64::from(number.unsigned_abs())).map_err(|_| libc::EIO);
     }
     // What only names a file, the kernel installs by a message only.
     let client = lock(&strict.clients).get(&leader.0).cloned();

@@ -50,6 +50,12 @@ impl Executions {
         images: Option<Images>,
     ) -> Result<(), i32> {
         lock(&self.0).remove(&leader.0);
+        // How its own descriptors are read: nobody else looks at that.
+        let entry = zone.shared.commons().processes.get(process.0 as usize);
+        if let Some(entry) = entry {
+            let watched = zone.shared.read_head(call.tid);
+            entry.signal_fds.store(watched, Relaxed);
+        }
         let Some(images) = images else {
             return become_program(zone, process, handover);
         };

@@ -18,6 +18,9 @@ use std::os::unix::fs::OpenOptionsExt;
 /// `PR_CAPBSET_DROP`, `PR_CAP_AMBIENT`.
 const CAPABILITIES: [u64; 4] = [8, 28, 24, 47];
 
+/// `F_SETOWN`.
+const SETOWN: u64 = 8;
+
 /// A call to be made.
 pub struct Wanted {
     pub job: Box<Job>,
@@ -73,23 +76,25 @@ impl Wanted {
             job.args[index] = match forward::role(row, index) {
                 Role::Value => word,
                 Role::Directory if files::low_int(word) == libc::AT_FDCWD => word,
-                // Whatever stands before an absolute path counts for nothing.
-                Role::Directory if is_absolute(index + 1, &words, &data) => word,
                 Role::Directory | Role::Object => {
-                    job.descriptors |= 1 << index;
-                    descriptors.push(match object.take_if(|_| about == Some(index)) {
+                    let found = match object.take_if(|_| about == Some(index)) {
                         Some(object) => object(cookie)?,
                         None => {
-                            let number = u32::try_from(word & 0xffff_ffff).unwrap_or(0);
-                            if (FD_BASE..FD_BASE + FD_COUNT).contains(&number) {
-                                return Err(libc::EBADF);
-                            }
-                            let directory = open_only(&format!("/proc/{tid}/fd/{number}"))
-                                .map_err(|_| libc::EBADF)?;
+                            let directory = match directory_of(tid, word) {
+                                Ok(directory) => directory,
+                                // In front of an absolute path it may be anything.
+                                Err(_) if is_absolute(index + 1, &words, &data) => {
+                                    job.args[index] = word;
+                                    continue;
+                                }
+                                Err(errno) => return Err(errno),
+                            };
                             from = path_of(zone, &directory).unwrap_or_default();
                             directory
                         }
-                    });
+                    };
+                    job.descriptors |= 1 << index;
+                    descriptors.push(found);
                     0
                 }
                 _ if word == 0 => 0,
@@ -132,7 +137,8 @@ fn wanted(number: u32, words: &[u64; 6]) -> Option<&'static Row> {
     let is_about_capabilities = number == nr::prctl && CAPABILITIES.contains(&words[0]);
     // Who wants a file cut opens it, which is looked at once more.
     let is_made = forward::is_forwarded(number) && number != nr::truncate;
-    if is_made || is_about_capabilities {
+    let is_about_owner = number == nr::fcntl && words[1] == SETOWN;
+    if is_made || is_about_capabilities || is_about_owner {
         row(number)
     } else {
         None
@@ -143,7 +149,7 @@ fn wanted(number: u32, words: &[u64; 6]) -> Option<&'static Row> {
 fn place(word: u64, used: usize) -> Result<usize, i32> {
     usize::try_from(word - 1)
         .ok()
-        .filter(|&at| at < used.max(1))
+        .filter(|&at| at <= used)
         .ok_or(libc::EFAULT)
 }
 
@@ -158,6 +164,15 @@ fn is_absolute(index: usize, words: &[u64; 6], data: &[u8]) -> bool {
     let at = words.get(index).and_then(|word| word.checked_sub(1));
     let at = at.and_then(|at| usize::try_from(at).ok());
     at.and_then(|at| data.get(at)) == Some(&b'/')
+}
+
+/// The directory that a descriptor of a client's is; none of those that its personality needs.
+fn directory_of(tid: u32, word: u64) -> Result<OwnedFd, i32> {
+    let number = u32::try_from(word & 0xffff_ffff).unwrap_or(0);
+    if (FD_BASE..FD_BASE + FD_COUNT).contains(&number) {
+        return Err(libc::EBADF);
+    }
+    open_only(&format!("/proc/{tid}/fd/{number}")).map_err(|_| libc::EBADF)
 }
 
 /// The zone path of what a descriptor stands for, if it has one.

@@ -232,16 +232,17 @@ impl Strict {
                 Some(new_client(listener, call)?)
             }
             enter::BORN | enter::BORN_WITHIN => {
-                let parent = self.births.end(zone, leader, first, second)?;
-                match how {
-                    enter::BORN => Some(new_client(listener, call)?),
-                    _ => Some(
-                        lock(&self.clients)
-                            .get(&parent.0)
-                            .cloned()
-                            .ok_or(libc::EPERM)?,
-                    ),
-                }
+                let parent = self.births.parent(first, second)?;
+                // What fails is asked for again.
+                let client = match how {
+                    enter::BORN => new_client(listener, call)?,
+                    _ => lock(&self.clients)
+                        .get(&parent.0)
+                        .cloned()
+                        .ok_or(libc::EPERM)?,
+                };
+                self.births.end(zone, leader, first);
+                Some(client)
             }
             enter::EXECUTED => Some(new_client(listener, call)?),
             enter::THREAD => None,

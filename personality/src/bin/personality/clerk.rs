@@ -8,7 +8,7 @@ use crate::handover;
 use crate::identity::Credentials;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{die, pids, socket, watched};
+use crate::{die, pids, signal, socket, watched};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use linux_raw_sys::general::*;
 use linux_raw_sys::net::SOL_SOCKET;
@@ -55,6 +55,9 @@ pub fn run(thread: &mut Thread) -> ! {
     handover::release(process.host_pid);
     process.parents.turn_off();
     process.is_clerk = true;
+    // An address that is none ends the call, and not its clerk.
+    thread.take_stack();
+    signal::take_over();
     let own = thread.host_tid;
     unsafe {
         syscall3(__NR_write, SOCKET, &raw const own as u64, 4);

@@ -12,9 +12,10 @@ use crate::{Errno, Result, die, filters, pids, room, socket};
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use linux_raw_sys::general::*;
+use linux_raw_sys::ioctl::TIOCSCTTY;
 use linux_raw_sys::net::SOL_SOCKET;
 use linux_raw_sys::prctl::*;
-use picozone_personality::clients::{self, BY_SOCKET, CLIENT, enter};
+use picozone_personality::clients::{self, BY_SOCKET, CLIENT, TERMINAL, enter};
 use picozone_personality::commons::Process;
 use picozone_personality::layout::*;
 use picozone_personality::mailbox::{Mailbox, Request};
@@ -118,7 +119,14 @@ fn ring(how: u64, [first, second]: [u64; 2]) -> Result<u64> {
 
 /// The descriptors that the monitor puts in place have numbers above the usual limit.
 fn ask_to_enter(how: u64, what: [u64; 2]) -> Result<u64> {
-    room::with_room_for(u64::from(FD_BASE + FD_COUNT), || ring(how, what))
+    let ask = || room::with_room_for(u64::from(FD_BASE + FD_COUNT), || ring(how, what));
+    loop {
+        match ask() {
+            // Another process has just set the limit.
+            Err(Errno::EBADF) => {}
+            other => return other,
+        }
+    }
 }
 
 /// A client's first step in its own life.
@@ -183,16 +191,20 @@ pub fn is_forwarded(nr: u32, args: [u64; 6]) -> bool {
     };
     match nr {
         __NR_prctl => is_about_capabilities(),
+        __NR_fcntl => matches!(args[1] as u32, F_SETOWN | F_SETOWN_EX),
+        __NR_ioctl => crate::file::SET_OWNER.contains(&args[1]),
         // Of a descriptor of its own, by itself.
-        __NR_newfstatat => !is_of_descriptor(args[1], args[3]),
-        __NR_statx => !is_of_descriptor(args[1], args[2]),
+        __NR_newfstatat => !is_of_descriptor(args[0], args[1], args[3]),
+        __NR_statx => !is_of_descriptor(args[0], args[1], args[2]),
         __NR_readlinkat | __NR_faccessat2 => true,
         _ => forward::is_forwarded(nr),
     }
 }
 
-fn is_of_descriptor(path: u64, flags: u64) -> bool {
-    flags & u64::from(AT_EMPTY_PATH) != 0 && (path == 0 || crate::memory::read::<u8>(path) == Ok(0))
+fn is_of_descriptor(fd: u64, path: u64, flags: u64) -> bool {
+    fd as i32 != AT_FDCWD
+        && flags & u64::from(AT_EMPTY_PATH) != 0
+        && (path == 0 || crate::memory::read::<u8>(path) == Ok(0))
 }
 
 /// Room for what arguments point at: the mailbox from its first text on.
@@ -231,17 +243,23 @@ impl Data {
     }
 }
 
+/// Whether a number is that of the process' first thread, in the zone's terms or libc's.
+fn is_leader(thread: &Thread, id: u32) -> bool {
+    let process = thread.process();
+    id == process.zone_pid || id == process.host_pid
+}
+
 /// Has a clerk make a call, and puts what it fills in where the caller wants it.
 #[cold]
 #[inline(never)]
 pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
-    let Some(row) = row(nr) else {
-        return Err(Errno::ENOSYS);
-    };
     if nr == __NR_truncate {
         return truncate(thread, args);
     }
-    let args = for_others(thread, nr, args)?;
+    let (nr, args) = for_others(thread, nr, args)?;
+    let Some(row) = row(nr) else {
+        return Err(Errno::ENOSYS);
+    };
     let (words, used) = pack(thread, row, args)?;
     let mut all = [0u64; 8];
     all[0] = u64::from(nr) | (used as u64) << 32;
@@ -267,7 +285,14 @@ pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     if names {
         NAMING.store(0, Release);
     }
-    let value = result?;
+    let mut value = result?;
+    if value & TERMINAL != 0 {
+        value &= !TERMINAL;
+        // As the kernel does for a session leader without a terminal.
+        if open_flags(row, args) & O_NOCTTY == 0 {
+            unsafe { syscall3(__NR_ioctl, value, u64::from(TIOCSCTTY), 0) };
+        }
+    }
     unpack(thread, row, args, words, value)?;
     after(thread, nr, value)
 }
@@ -290,21 +315,54 @@ fn truncate(thread: &mut Thread, [path, length, ..]: [u64; 6]) -> Result<u64> {
 }
 
 /// What names the caller's own group does so by its number.
-fn for_others(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<[u64; 6]> {
+fn for_others(thread: &Thread, mut nr: u32, mut args: [u64; 6]) -> Result<(u32, [u64; 6])> {
     if nr == __NR_kill && args[0] as i32 == 0 {
         let group = crate::process::group_of(thread, __NR_getpgid, 0)?;
         args[0] = group.wrapping_neg();
     }
-    Ok(args)
+    if nr == __NR_fcntl && args[1] as u32 == F_SETOWN_EX {
+        // What only names a file has no owner, whatever else is wrong.
+        let flags = checked(unsafe { syscall3(__NR_fcntl, args[0], u64::from(F_GETFL), 0) })?;
+        if flags as u32 & O_PATH != 0 {
+            return Err(Errno::EBADF);
+        }
+        let [kind, id] = crate::memory::read::<[u32; 2]>(args[2])?;
+        args[2] = match kind {
+            F_OWNER_PID => u64::from(id),
+            F_OWNER_PGRP => u64::from(id).wrapping_neg(),
+            // The only thread, or the first: its process will do.
+            F_OWNER_TID if is_leader(thread, id) => u64::from(thread.process().zone_pid),
+            _ => return Err(Errno::EINVAL),
+        };
+        args[1] = u64::from(F_SETOWN);
+    }
+    if nr == __NR_ioctl {
+        let id = crate::memory::read::<i32>(args[2]);
+        match crate::file::kind_of(args[0]) {
+            None => return Err(Errno::EBADF),
+            Some(S_IFSOCK) => {}
+            Some(_) => return Err(Errno::ENOTTY),
+        }
+        (nr, args[1], args[2]) = (__NR_fcntl, u64::from(F_SETOWN), id? as u64);
+    }
+    Ok((nr, args))
+}
+
+/// The flags of a call that opens.
+fn open_flags(row: &Row, args: [u64; 6]) -> u32 {
+    match row.nr {
+        __NR_open => args[1] as u32,
+        __NR_openat => args[2] as u32,
+        __NR_openat2 => crate::memory::read::<u32>(args[2]).unwrap_or(O_NOCTTY),
+        _ => 0,
+    }
 }
 
 /// Whether a descriptor that only names a file may be the answer.
 fn may_name(row: &Row, args: [u64; 6]) -> bool {
     match row.nr {
         __NR_chdir | __NR_openat2 => true,
-        __NR_open => args[1] as u32 & O_PATH != 0,
-        __NR_openat => args[2] as u32 & O_PATH != 0,
-        _ => false,
+        _ => open_flags(row, args) & O_PATH != 0,
     }
 }
 

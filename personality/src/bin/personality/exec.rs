@@ -8,7 +8,7 @@ use crate::monitor::tables;
 use crate::path::{self, Reach};
 use crate::signal::{BLOCK_ALL, block_all, set_kernel_mask, unblock};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, file, filters, handover, identity, memory, pids, plan};
+use crate::{Errno, Result, clients, file, filters, handover, identity, memory, pids, plan};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
@@ -146,7 +146,13 @@ fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
     }
 }
 
-fn is_link(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
+fn is_link(thread: &mut Thread, dirfd: u64, path: &CStr) -> bool {
+    if thread.process().is_client {
+        let mut byte = 0u8;
+        let to = &raw mut byte as u64;
+        let args = [dirfd, path.as_ptr() as u64, to, 1, 0, 0];
+        return clients::forward(thread, __NR_readlinkat, args).is_ok();
+    }
     let zone = &mut None;
     match path::reach(thread, dirfd, path, true, zone) {
         Ok(Reach::Node(fd)) => {

@@ -5,7 +5,7 @@ use crate::file::program;
 use crate::monitor::{commons, tables};
 use crate::path::{may_walk, open_copy, open_program, root};
 use crate::thread::{self, Thread};
-use crate::{Errno, Result, handover::Claim, room};
+use crate::{Errno, Result, handover::Claim, pids, room};
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Acquire;
@@ -56,6 +56,8 @@ pub fn prepare(
     ];
     let ask = || thread.ask_about(Request::Exec, path.to_bytes(), &args);
     if is_client {
+        // What the next program has of its own entry.
+        mailbox.head = pids::own(thread).signal_fds.load(Acquire);
         // Of what gives more than the caller has, the personality's descriptor is replaced.
         room::with_room_for(u64::from(FD_BASE + FD_COUNT), ask)?;
     } else {

@@ -708,11 +708,21 @@ pub fn tkill(thread: &Thread, tid: u64, signal: u64) -> Result<u64> {
         return Err(Errno::EINVAL);
     }
     if tid as u32 == thread.zone_tid() {
-        let own = u64::from(thread.host_tid);
-        return outside_is_esrch(send(thread, __NR_tkill, [own, signal, 0, 0]));
+        let process = thread.process();
+        // A clerk's own number is not that of whom it works for.
+        let own = if process.is_clerk {
+            process.host_pid
+        } else {
+            thread.host_tid
+        };
+        return outside_is_esrch(send(thread, __NR_tkill, [own.into(), signal, 0, 0]));
     }
     if let Ok(host) = pids::thread_to_host(tid as u32) {
-        may_signal(thread, tid as u32, signal)?;
+        if tid as u32 >= THREAD_BIAS {
+            may_signal_by_thread(thread, [tid as u64, host.into(), signal])?;
+        } else {
+            may_signal(thread, tid as u32, signal)?;
+        }
         if tid == 1 {
             return to_init(signal);
         }

@@ -15,7 +15,7 @@ const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
 /// FIOSETOWN, SIOCSPGRP.
-const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
+pub const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
 /// FIOGETOWN, SIOCGPGRP.
 const GET_OWNER: [u64; 2] = [0x8903, 0x8904];
 

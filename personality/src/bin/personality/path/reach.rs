@@ -119,7 +119,9 @@ pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> R
     for _ in 0..LINKS_MAX {
         match ask_served(thread, Request::Open, zone, flags, mode)? {
             Told::Answer(fd) => {
+                // A clerk's client sees to that itself.
                 if flags & u64::from(O_NOCTTY | O_PATH) == 0
+                    && !thread.process().is_clerk
                     && text_of(zone).starts_with(b"/dev/pts/")
                 {
                     // As the kernel does for a session leader without a terminal.
