@@ -67,6 +67,8 @@ pub fn become_one(thread: &mut Thread) {
     }
     process.is_client = true;
     map();
+    // The copy is made while there is one thread.
+    pids::own(thread);
     let (steps, count) = clients::filter(tables().empty.as_ptr() as u64);
     if filters::install(&steps[..count], 0) != 0 {
         die("picozone: the filter of clients cannot be installed\n");
@@ -105,35 +107,35 @@ pub fn map() {
 
 fn ring(how: u64, [first, second]: [u64; 2]) -> Result<u64> {
     let is_client = u64::from(how != enter::BECOME) * u64::from(CLIENT);
-    checked(unsafe {
-        syscall5(
-            NR_DOORBELL,
-            Request::Enter as u64,
-            is_client,
-            how,
-            first,
-            second,
-        )
-    })
+    let request = Request::Enter as u64;
+    loop {
+        let answer = unsafe { syscall5(NR_DOORBELL, request, is_client, how, first, second) };
+        match checked(answer) {
+            // A signal came before the monitor looked; it was noted, and now all are blocked.
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// The descriptors that the monitor puts in place have numbers above the usual limit.
 fn ask_to_enter(how: u64, what: [u64; 2]) -> Result<u64> {
+    const TRIES: usize = 64;
     let ask = || room::with_room_for(u64::from(FD_BASE + FD_COUNT), || ring(how, what));
-    loop {
+    for _ in 1..TRIES {
         match ask() {
             // Another process has just set the limit.
             Err(Errno::EBADF) => {}
             other => return other,
         }
     }
+    ask()
 }
 
 /// A client's first step in its own life.
 #[cold]
 #[inline(never)]
 pub fn born(zone_pid: u32, token: u64) {
-    HAS_OWN.store(HAS_OWN.load(Relaxed), Relaxed);
     NAMING.store(0, Relaxed);
     if ask_to_enter(enter::BORN, [u64::from(zone_pid), token]).is_err() {
         die("picozone: a client is not known\n");
