@@ -62,24 +62,18 @@ pub struct Job {
     pub data: [u8; DATA_MAX],
 }
 
-/// What became of it.
+/// What became of it; the data of the job follow, with what the call has filled in.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Done {
     /// The result word.
     pub value: i64,
     /// 0: it is that. 1: a descriptor was handed over; 2: one that exec closes.
-    pub gives: u32,
-    /// How many bytes of `data` are used.
-    pub length: u32,
-    /// The data of the job, with what the call has filled in.
-    pub data: [u8; DATA_MAX],
+    pub gives: u64,
 }
 
-/// Bytes of a job or an answer in front of its data.
+/// Bytes of a job in front of its data.
 pub const JOB_HEAD: usize = core::mem::offset_of!(Job, data);
-/// The same of an answer.
-pub const DONE_HEAD: usize = core::mem::offset_of!(Done, data);
 
 /// What a client may not do though the zone's filter lets a guest: what changes files by name, looks at
 /// them by more than a descriptor of its own, or reaches other processes.

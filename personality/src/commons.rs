@@ -13,6 +13,7 @@
 
 use crate::capabilities::Capabilities;
 use crate::injection::RULES_MAX;
+use crate::limits;
 use crate::mailbox::Handover;
 use crate::makers::Makers;
 use crate::names::Missed;
@@ -138,6 +139,38 @@ impl Commons {
         (back == zone).then_some((process, host))
     }
 
+    /// The next number that nobody has; `None` if there is none. `is_gone` says of one that was handed out
+    /// before whether neither a process nor a group has it any more.
+    pub fn free_number(&self, is_gone: impl Fn(u32) -> bool) -> Option<(u32, &Process)> {
+        for _ in 0..2 * ZONE_PID_LIMIT {
+            let mut number = self.next_pid.fetch_add(1, AcqRel);
+            if number >= ZONE_PID_LIMIT {
+                let next = &self.next_pid;
+                let _ = next.compare_exchange(number + 1, ZONE_PID_RESTART, AcqRel, Relaxed);
+                number = ZONE_PID_RESTART;
+            }
+            let process = self.processes.get(number as usize);
+            let Some(process) = process.filter(|_| number != 0) else {
+                continue;
+            };
+            if process.state.load(Acquire) == state::FREE || is_gone(number) {
+                self.pid_end.fetch_max(number + 1, Release);
+                return Some((number, process));
+            }
+        }
+        None
+    }
+
+    /// Notes that the process `host` has a number.
+    pub fn register(&self, number: u32, host: u32) {
+        let process = self.processes.get(number as usize).filter(|_| number != 0);
+        if let (Some(process), Some(back)) = (process, self.by_host.get(host as usize)) {
+            process.host.store(host, Relaxed);
+            back.store(number, Release);
+            process.state.store(state::LIVE, Release);
+        }
+    }
+
     /// Every number that was ever handed out.
     pub fn numbers(&self) -> core::ops::Range<u32> {
         1..self.pid_end.load(Acquire).clamp(1, ZONE_PID_LIMIT)
@@ -218,6 +251,30 @@ const _: () =
     assert!(offset_of!(Commons, handovers) + NEAR_HANDOVERS * size_of::<Handover>() <= 0x10000);
 
 impl Process {
+    /// What a process that is born has of its parent's, but for its users and groups.
+    pub fn inherit(&self, parent: &Process) {
+        for (to, from) in [
+            (&self.root, &parent.root),
+            (&self.is_closed, &parent.is_closed),
+            (&self.session_ring, &parent.session_ring),
+            (&self.request_ring, &parent.request_ring),
+        ] {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        self.program.inherit(&parent.program);
+        limits::inherit(self, parent);
+        self.is_locked.store(0, Relaxed);
+        self.signal_fds
+            .store(parent.signal_fds.load(Relaxed), Relaxed);
+        self.lay_keys_down();
+    }
+
+    /// What a process does not keep when it executes a program, and a child does not have of it.
+    pub fn lay_keys_down(&self) {
+        self.process_ring.store(0, Relaxed);
+        self.key_life.store(0, Relaxed);
+    }
+
     /// Notes the capabilities of the leader.
     pub fn store_capabilities(&self, of: &Capabilities) {
         let sets = [
@@ -302,6 +359,25 @@ impl Commons {
         &all[..count.min(all.len())]
     }
 
+    /// Writes the supplementary groups of a process, in ascending order.
+    pub fn store_groups(&self, zone_pid: u32, groups: impl ExactSizeIterator<Item = u32>) {
+        let Some(process) = self.processes.get(zone_pid as usize) else {
+            return;
+        };
+        let count = groups.len();
+        let many = if count > FEW_GROUPS {
+            self.claim_list(zone_pid).map(|many| &many[..])
+        } else {
+            None
+        };
+        let to = many.unwrap_or(&process.groups);
+        for (to, from) in to.iter().zip(groups) {
+            to.store(from, Relaxed);
+        }
+        let count = u32::try_from(count).unwrap_or(0);
+        process.group_count.store(count, Release);
+    }
+
     fn list_of(&self, zone_pid: u32) -> Option<&[AtomicU32; GROUPS_MAX]> {
         let process = self.processes.get(zone_pid as usize)?;
         let list = process.list.load(Acquire).checked_sub(1)? as usize;
@@ -311,7 +387,7 @@ impl Commons {
 
     /// The list of a process for many groups: its own, or one that nobody needs any more.
     #[must_use]
-    pub fn claim_list(&self, zone_pid: u32) -> Option<&[AtomicU32; GROUPS_MAX]> {
+    fn claim_list(&self, zone_pid: u32) -> Option<&[AtomicU32; GROUPS_MAX]> {
         if let Some(own) = self.list_of(zone_pid) {
             return Some(own);
         }

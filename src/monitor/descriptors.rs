@@ -2,6 +2,7 @@
 
 use crate::ids::HostPid;
 use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -29,6 +30,14 @@ pub fn open_path(thread: HostPid, fd: i32) -> Result<OwnedFd, i32> {
         .open(link(thread, fd))
         .map(OwnedFd::from)
         .map_err(|_| libc::EBADF)
+}
+
+/// Two sockets that are connected to each other, for our own use: exec closes both.
+///
+/// # Errors
+/// Out of descriptors.
+pub fn pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// The host path behind a guest's descriptor.

@@ -197,7 +197,7 @@ pub fn prepare(
         root: roots::of_caller(zone, caller),
         directory,
         user: match call.is_client {
-            true => User::of_client(&zone.strict.users(zone, call.tid)?),
+            true => User::known(&zone.strict.users(zone, call.tid)?),
             false => User::of(zone, call.tid, args),
         },
         reads_all: true,

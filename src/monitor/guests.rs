@@ -95,14 +95,19 @@ pub fn all(shared: &Shared, init: HostPid) -> Vec<(ZonePid, HostPid)> {
         .collect()
 }
 
+/// Whether nobody has a host id any more.
+#[must_use]
+pub fn is_gone(host: HostPid) -> bool {
+    kill(Pid::from_raw(host.0.cast_signed()), None) == Err(Errno::ESRCH)
+}
+
 /// A process whose parent was killed as it reaped it, or that the kernel reaped by itself, still
 /// counts as alive in the table.
 fn mark_if_gone(shared: &Shared, zone: ZonePid) {
     let Some((process, host)) = shared.commons().entry(zone.0) else {
         return;
     };
-    let pid = Pid::from_raw(host.cast_signed());
-    if process.state.load(Acquire) == state::LIVE && kill(pid, None) == Err(Errno::ESRCH) {
+    if process.state.load(Acquire) == state::LIVE && is_gone(HostPid(host)) {
         let _ = process
             .state
             .compare_exchange(state::LIVE, state::DEAD, AcqRel, Relaxed);

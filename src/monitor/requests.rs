@@ -4,13 +4,10 @@ use super::notify::{Call, Listener};
 use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
-    exec, files, ipc, keys, leases, lists, made, marks, mounting, processes, roots, running,
-    settings, strict, watches, xattrs,
+    exec, files, guests, ipc, keys, leases, lists, made, marks, mounting, processes, roots,
+    running, settings, strict, watches, xattrs,
 };
 use crate::ids::HostPid;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use picozone_fsmap::Last;
 use picozone_personality::mailbox::{
     ELSEWHERE, NetlinkKind, ONLY_NODES, RECORDED_MAX, Request, TEXT_MAX, handle, key, notice, xattr,
@@ -334,7 +331,7 @@ pub fn handed(zone: &Zone, tid: u32, cookie: u64) -> Result<OwnedFd, i32> {
     table.retain(|&cookie, _| {
         // Its low word is the thread.
         i32::try_from(cookie & 0xffff_ffff)
-            .is_ok_and(|tid| kill(Pid::from_raw(tid), None) != Err(Errno::ESRCH))
+            .is_ok_and(|tid| !guests::is_gone(HostPid(tid.cast_unsigned())))
     });
     found
 }

@@ -47,7 +47,7 @@ impl User {
 
     /// Who asks, as the zone's table of processes has it.
     #[must_use]
-    pub fn of_client(known: &Credentials) -> User {
+    pub fn known(known: &Credentials) -> User {
         let has = |power: Power| known.capabilities.has(power);
         User {
             uid: known.uid[3],
@@ -59,7 +59,9 @@ impl User {
         }
     }
 
-    fn may(&self, file: Owner, want: u32) -> bool {
+    /// Whether the user has these rights of a file of this owner and mode, of which nobody has a list.
+    #[must_use]
+    pub fn may(&self, file: Owner, want: u32) -> bool {
         let bits = match self.uid {
             _ if self.overrides && want != EXECUTE => return true,
             // To execute, `CAP_DAC_OVERRIDE` needs at least one of the three.

@@ -14,6 +14,7 @@ use super::files::{errno, low_int};
 use super::owners::{Owner, identify};
 use super::procfs::skeleton::Skeleton;
 use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content_name};
+use super::rights::User;
 use super::zone::Zone;
 use super::{attributes, devfs, settings, view};
 use crate::ids::HostPid;
@@ -385,16 +386,7 @@ fn permits(users: &Credentials, owner: Owner, flags: OFlag) -> bool {
         } else {
             0
         };
-    let shift = if users.capabilities.has(Power::Override) {
-        return true;
-    } else if users.uid[3] == owner.uid {
-        6
-    } else if users.gid[3] == owner.gid || users.groups.contains(&owner.gid) {
-        3
-    } else {
-        0
-    };
-    owner.mode >> shift & want == want
+    User::known(users).may(owner, want)
 }
 
 fn must_permit(zone: &Zone, caller: HostPid, found: &Stated, flags: OFlag) -> Result<(), i32> {

@@ -31,7 +31,7 @@ use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
 use nix::sys::socket::sockopt::PassCred;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, setsockopt, socketpair};
+use nix::sys::socket::{MsgFlags, SockType, setsockopt};
 use nix::unistd::{ForkResult, Pid, fork};
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
@@ -50,8 +50,7 @@ const SERVERS: usize = 3;
 const COPIERS: usize = 2;
 
 fn pair(kind: SockType) -> Result<(OwnedFd, OwnedFd)> {
-    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
-        .doing("make", "a socket pair")
+    super::descriptors::pair(kind).doing("make", "a socket pair")
 }
 
 /// Runs the monitor; `ready` is told once the zone is up. Returns when the zone has been halted.

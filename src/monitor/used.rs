@@ -3,10 +3,9 @@
 //! A mailbox belongs to a thread id of the host, of which there are millions over time; each keeps
 //! some pages from its first request on.
 
+use super::guests;
 use super::shared::Shared;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use crate::ids::HostPid;
 use picozone_personality::layout::PID_LIMIT;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
@@ -69,7 +68,7 @@ impl Used {
                 let bit = left.trailing_zeros();
                 left &= left - 1;
                 let tid = u32::try_from(index).unwrap_or(0) * 64 + bit;
-                if kill(Pid::from_raw(tid.cast_signed()), None) == Err(Errno::ESRCH) {
+                if guests::is_gone(HostPid(tid)) {
                     word.fetch_and(!(1 << bit), Relaxed);
                     shared.forget(tid);
                 }

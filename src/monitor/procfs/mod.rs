@@ -38,4 +38,4 @@ pub use sockets::{ListedInet, ListedUnix, listed_inet, listed_unix};
 pub use view::{Credentials, Mount, Protocol, View};
 
 pub(super) use stat_line::StatLine;
-pub(super) use subject::{Subject, number, zone_process_of};
+pub(super) use subject::{Subject, leader_of, number, zone_process_of};

@@ -213,6 +213,19 @@ impl Subject {
     }
 }
 
+/// The process that a host thread belongs to, as the kernel says.
+///
+/// # Errors
+/// ENOENT if the thread is gone.
+pub(in crate::monitor) fn leader_of(thread: HostPid) -> Result<HostPid, Errno> {
+    let status = std::fs::read(format!("/proc/{thread}/status")).map_err(|_| libc::ENOENT)?;
+    let leader = status
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Tgid:"))
+        .and_then(|value| number(value.trim_ascii()));
+    leader.map(HostPid).ok_or(libc::ENOENT)
+}
+
 /// The zone's number of the process that a host thread belongs to.
 ///
 /// # Errors
@@ -221,13 +234,7 @@ pub(in crate::monitor) fn zone_process_of(
     view: &dyn View,
     thread: HostPid,
 ) -> Result<ZonePid, Errno> {
-    let status = std::fs::read(format!("/proc/{thread}/status")).map_err(|_| libc::ENOENT)?;
-    let leader = status
-        .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"Tgid:"))
-        .and_then(|value| number(value.trim_ascii()))
-        .ok_or(libc::ENOENT)?;
-    view.to_zone(HostPid(leader)).ok_or(libc::ENOENT)
+    view.to_zone(leader_of(thread)?).ok_or(libc::ENOENT)
 }
 
 /// The zone's number of a thread.

@@ -1,7 +1,7 @@
 //! Clerks: who makes the calls of clients. There are as many as there were calls at one time, each with a
 //! thread here that hands it one job after the other.
 
-use super::super::descriptors::own_path;
+use super::super::descriptors::{own_path, pair};
 use super::super::notify::{Call, Listener};
 use super::super::procfs::View;
 use super::super::requests::handed;
@@ -14,9 +14,7 @@ use hashbrown::HashMap;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, SockType, recv, sendmsg};
 use nix::unistd::Pid;
 use picozone_personality::clients::{BY_SOCKET, TERMINAL};
 use std::io::IoSlice;
@@ -128,7 +126,7 @@ fn serve(
     let given = handed(zone, made.tid, u64::from(made.tid))?;
     // The clerk has looked at the way before it went it; now it is sure which one that was.
     if let Some(path) = path_of(zone, &given) {
-        let user = User::of_client(&zone.credentials(process));
+        let user = User::known(&zone.credentials(process));
         user.may_walk(zone, &path, &wanted.from)?;
     }
     let flags = fcntl(&given, FcntlArg::F_GETFL).map_err(|errno| errno as i32)?;
@@ -156,13 +154,7 @@ fn serve(
 
 /// Has zone init fork one.
 fn start(zone: &Zone) -> Result<Clerk, i32> {
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .map_err(|errno| errno as i32)?;
+    let (ours, theirs) = pair(SockType::SeqPacket).map_err(|errno| errno as i32)?;
     zone.programs.start_clerk(theirs.as_fd())?;
     drop(theirs);
     let mut tid = [0; 4];

@@ -133,8 +133,7 @@ fn become_program(zone: &Zone, number: ZonePid, handover: &Handover) -> Result<(
         }
     }
     entry.is_locked.store(0, Relaxed);
-    entry.process_ring.store(0, Relaxed);
-    entry.key_life.store(0, Relaxed);
+    entry.lay_keys_down();
     let length = (handover.path_len as usize).min(handover.path.len());
     let path = &handover.path[..length];
     entry

@@ -1,18 +1,15 @@
 //! What a clerk is told: a client's call, read once and checked against the table's kinds.
 
-use super::super::descriptors::own_path;
+use super::super::descriptors::{CWD, open_path, own_path};
 use super::super::zone::Zone;
 use super::super::{files, ipc};
 use crate::ids::{HostPid, ZonePid};
-use nix::fcntl::OFlag;
-use picozone_personality::clients::{DONE_HEAD, Done, JOB_HEAD, Job};
+use picozone_personality::clients::{Done, JOB_HEAD, Job};
 use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use picozone_syscalls::forward::{self, DATA_MAX, Role};
 use picozone_syscalls::{Kind, Row, nr, row};
-use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
 
 /// Options of prctl(2) that are about capabilities: `PR_SET_KEEPCAPS`, `PR_SET_SECUREBITS`,
 /// `PR_CAPBSET_DROP`, `PR_CAP_AMBIENT`.
@@ -65,7 +62,7 @@ impl Wanted {
         let mut from = Vec::new();
         if is_relative(row, &words, &data) {
             job.has_cwd = 1;
-            let cwd = open_only(&format!("/proc/{tid}/cwd"))?;
+            let cwd = open_path(HostPid(tid), CWD)?;
             from = path_of(zone, &cwd).unwrap_or_default();
             descriptors.push(cwd);
         }
@@ -168,11 +165,11 @@ fn is_absolute(index: usize, words: &[u64; 6], data: &[u8]) -> bool {
 
 /// The directory that a descriptor of a client's is; none of those that its personality needs.
 fn directory_of(tid: u32, word: u64) -> Result<OwnedFd, i32> {
-    let number = u32::try_from(word & 0xffff_ffff).unwrap_or(0);
-    if (FD_BASE..FD_BASE + FD_COUNT).contains(&number) {
+    let number = files::low_int(word);
+    if (FD_BASE..FD_BASE + FD_COUNT).contains(&number.cast_unsigned()) {
         return Err(libc::EBADF);
     }
-    open_only(&format!("/proc/{tid}/fd/{number}")).map_err(|_| libc::EBADF)
+    open_path(HostPid(tid), number)
 }
 
 /// The zone path of what a descriptor stands for, if it has one.
@@ -181,19 +178,10 @@ pub fn path_of(zone: &Zone, fd: &OwnedFd) -> Option<Vec<u8>> {
     zone.to_zone_path(host.as_os_str().as_bytes())
 }
 
-fn open_only(path: &str) -> Result<OwnedFd, i32> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags((OFlag::O_PATH | OFlag::O_CLOEXEC).bits())
-        .open(path)
-        .map(OwnedFd::from)
-        .map_err(files::errno)
-}
-
 /// What a clerk has answered.
 pub struct Answered {
     pub value: i64,
-    pub gives: u32,
+    pub gives: u64,
     pub data: Vec<u8>,
 }
 
@@ -201,14 +189,14 @@ impl Answered {
     /// Reads it; `None`: it is no answer.
     pub fn read(bytes: &[u8]) -> Option<Answered> {
         let value = i64::from_ne_bytes(bytes.get(..8)?.try_into().ok()?);
-        let gives = u32::from_ne_bytes(bytes.get(8..12)?.try_into().ok()?);
+        let gives = u64::from_ne_bytes(bytes.get(8..16)?.try_into().ok()?);
         Some(Answered {
             value,
             gives,
-            data: bytes.get(DONE_HEAD..)?.to_vec(),
+            data: bytes.get(size_of::<Done>()..)?.to_vec(),
         })
     }
 }
 
 /// Room for any answer.
-pub const ANSWER_MAX: usize = size_of::<Done>();
+pub const ANSWER_MAX: usize = size_of::<Done>() + DATA_MAX;

@@ -11,8 +11,10 @@ mod clerks;
 mod executions;
 mod jobs;
 
+use super::descriptors::pair;
+use super::guests;
 use super::notify::{Call, Listener};
-use super::procfs::{Credentials, View};
+use super::procfs::{Credentials, View, leader_of};
 use super::zone::Zone;
 use crate::ids::{HostPid, ZonePid};
 use births::Births;
@@ -21,9 +23,7 @@ use executions::Executions;
 pub use executions::Images;
 use hashbrown::HashMap;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::kill;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use nix::unistd::Pid;
+use nix::sys::socket::SockType;
 use picozone_personality::capabilities::Power;
 use picozone_personality::clients::enter;
 use picozone_personality::layout::{COMMONS_SIZE, FD_BOXES, FD_COMMONS, FD_NAMES};
@@ -224,7 +224,7 @@ impl Strict {
         }
         let leader = match how {
             enter::BORN | enter::BORN_WITHIN => HostPid(call.tid),
-            _ => leader_of(call.tid)?,
+            _ => leader_of(HostPid(call.tid)).map_err(|_| libc::ESRCH)?,
         };
         let client = match how {
             enter::BECOME => {
@@ -275,9 +275,7 @@ impl Strict {
 
     /// Forgets the threads and processes that are gone.
     fn sweep(&self, zone: &Zone) {
-        let is_gone = |tid: u32| {
-            kill(Pid::from_raw(tid.cast_signed()), None) == Err(nix::errno::Errno::ESRCH)
-        };
+        let is_gone = |tid: u32| guests::is_gone(HostPid(tid));
         lock(&self.clients).retain(|&leader, _| !is_gone(leader));
         lock(&self.leaders).retain(|&tid, _| {
             let stays = !is_gone(tid);
@@ -295,28 +293,13 @@ fn new_client(listener: &Listener, call: Call) -> Result<Client, i32> {
     let file = File::from(boxes);
     file.set_len(COMMONS_SIZE).map_err(super::files::errno)?;
     let boxes = OwnedFd::from(file);
-    let (ours, theirs) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .map_err(|errno| errno as i32)?;
+    let (ours, theirs) = pair(SockType::SeqPacket).map_err(|errno| errno as i32)?;
     listener.replace(call, boxes.as_fd(), FD_BOXES)?;
     listener.replace(call, theirs.as_fd(), FD_NAMES)?;
     Ok(Client {
         boxes: Arc::new(Boxes(boxes)),
         names: Arc::new(ours),
     })
-}
-
-/// The process of a thread, as the kernel says.
-fn leader_of(tid: u32) -> Result<HostPid, i32> {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| libc::ESRCH)?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    line.and_then(|value| value.trim().parse().ok())
-        .map(HostPid)
-        .ok_or(libc::ESRCH)
 }
 
 /// Arguments of a request as a client may make it: who it is says its entry.

@@ -13,9 +13,6 @@ use crate::stacks::{Registers, Stacks};
 use crate::trace::stack::Stack;
 use crate::trace::{Call, Entry, Part};
 use crate::tree::Kind;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
 use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::trace::{
     self, REGISTERS, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
@@ -334,8 +331,8 @@ impl Drain {
         let rings = &zone.shared.commons().trace.rings;
         for (number, (ring, seen)) in rings.iter().zip(&self.seen).enumerate() {
             let owner = ring.owner.load(Relaxed);
-            let is_gone = || kill(Pid::from_raw(owner.cast_signed()), None) == Err(Errno::ESRCH);
-            if owner != 0 && owner < i32::MAX.cast_unsigned() && is_gone() {
+            let is_tid = owner != 0 && owner < i32::MAX.cast_unsigned();
+            if is_tid && guests::is_gone(HostPid(owner)) {
                 // What it has told last is read first.
                 if written(ring) == seen.read {
                     if number >= WARM && !zone.tracing.is_flying() {

@@ -146,10 +146,20 @@ pub fn ptr<T>(value: &T) -> u64 {
     std::ptr::from_ref(value) as u64
 }
 
+/// The mailbox of this thread.
+pub fn mailbox() -> u64 {
+    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
+    MAILBOXES + tid * MAILBOX_STRIDE
+}
+
 /// What the monitor says to a request with this mailbox.
 pub fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
-    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    let mailbox = MAILBOXES + tid * MAILBOX_STRIDE;
+    asked_as(0, request, args, text)
+}
+
+/// The same to who says with the doorbell whose it is.
+pub fn asked_as(whose: u64, request: Request, args: &[u64], text: &[u8]) -> i64 {
+    let mailbox = mailbox();
     for (at, word) in args.iter().enumerate() {
         unsafe { ((mailbox + 8 * at as u64) as *mut u64).write_volatile(*word) };
     }
@@ -157,5 +167,5 @@ pub fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
         let to = mailbox + (std::mem::offset_of!(Mailbox, a) + at) as u64;
         unsafe { (to as *mut u8).write_volatile(*byte) };
     }
-    inside(DOORBELL, [request as u64, 0, 0, 0, 0, 0])
+    inside(DOORBELL, [request as u64, whose, 0, 0, 0, 0])
 }

@@ -11,8 +11,7 @@ use crate::thread::Thread;
 use crate::{die, pids, signal, socket, watched};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use linux_raw_sys::general::*;
-use linux_raw_sys::net::SOL_SOCKET;
-use picozone_personality::clients::{DONE_HEAD, Done, JOB_HEAD, Job};
+use picozone_personality::clients::{Done, JOB_HEAD, Job};
 use picozone_personality::commons::CLERK;
 use picozone_syscalls::forward::DATA_MAX;
 use picozone_syscalls::{Outcome, row};
@@ -32,12 +31,6 @@ static mut JOB: Job = Job {
     places: 0,
     length: 0,
     args: [0; 6],
-    data: [0; DATA_MAX],
-};
-static mut DONE: Done = Done {
-    value: 0,
-    gives: 0,
-    length: 0,
     data: [0; DATA_MAX],
 };
 
@@ -98,20 +91,18 @@ fn serve(thread: &mut Thread) {
     }
     unsafe { syscall1(__NR_umask, u64::from(job.umask)) };
     let value = watched::serve_for_other(thread, job.nr, args);
-    let place = &raw mut DONE;
-    let done = unsafe { &mut *place };
-    (done.value, done.gives) = (value, 0);
+    let mut done = Done { value, gives: 0 };
     if value >= 0 {
-        give(thread, job.nr, done);
+        give(thread, job.nr, &mut done);
     }
-    done.length = job.length;
-    let length = job.length as usize;
-    done.data[..length].copy_from_slice(&job.data[..length]);
     for fd in &fds[..count] {
         unsafe { syscall1(__NR_close, *fd) };
     }
-    let length = (DONE_HEAD + length) as u64;
-    let sent = unsafe { syscall3(__NR_write, SOCKET, &raw const *done as u64, length) };
+    let parts = [
+        [&raw const done as u64, size_of::<Done>() as u64],
+        [start, u64::from(job.length)],
+    ];
+    let sent = unsafe { syscall3(__NR_writev, SOCKET, parts.as_ptr() as u64, 2) };
     if sent < 0 {
         die("");
     }
@@ -134,7 +125,7 @@ fn give(thread: &mut Thread, nr: u32, done: &mut Done) {
     let fd = done.value as u64;
     let flags = unsafe { syscall3(__NR_fcntl, fd, u64::from(F_GETFD), 0) };
     match socket::hand_over(thread, fd) {
-        Ok(_) => done.gives = 1 + u32::from(flags as u32 & FD_CLOEXEC != 0),
+        Ok(_) => done.gives = 1 + u64::from(flags as u32 & FD_CLOEXEC != 0),
         Err(errno) => done.value = errno.to_ret(),
     }
     unsafe { syscall1(__NR_close, fd) };
@@ -165,35 +156,14 @@ pub fn is_forgotten(host_pid: u32) -> bool {
 
 /// Waits for a job. How many descriptors came with it.
 fn receive(fds: &mut [u64; MOST]) -> usize {
-    let mut control = [0u64; 2 + MOST];
     let part = [&raw mut JOB as u64, size_of::<Job>() as u64];
-    let mut message = [
-        0,
-        0,
-        part.as_ptr() as u64,
-        1,
-        control.as_mut_ptr() as u64,
-        size_of_val(&control) as u64,
-        0,
-    ];
-    let got = unsafe { syscall3(__NR_recvmsg, SOCKET, message.as_mut_ptr() as u64, 0) };
-    if got == -4 {
-        return receive(fds);
+    loop {
+        match socket::receive(SOCKET, part, fds, 0) {
+            (got, count) if got >= JOB_HEAD as i64 => return count,
+            (-4, _) => {}
+            _ => unsafe {
+                syscall1(__NR_exit_group, 0);
+            },
+        }
     }
-    if got < JOB_HEAD as i64 {
-        unsafe { syscall1(__NR_exit_group, 0) };
-    }
-    if message[5] < 20 || control[1] as u32 != SOL_SOCKET {
-        return 0;
-    }
-    let count = ((control[0] as usize).saturating_sub(16) / 4).min(MOST);
-    for (index, fd) in fds.iter_mut().enumerate().take(count) {
-        let word = control[2 + index / 2];
-        *fd = if index % 2 == 0 {
-            word & 0xffff_ffff
-        } else {
-            word >> 32
-        };
-    }
-    count
 }

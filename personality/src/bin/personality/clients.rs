@@ -5,7 +5,7 @@
 
 use crate::arch::{syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::dispatch::checked;
-use crate::groups::Groups;
+use crate::identity::{self, Credentials};
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, die, filters, pids, room, socket};
@@ -13,13 +13,12 @@ use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
-use linux_raw_sys::net::SOL_SOCKET;
 use linux_raw_sys::prctl::*;
 use picozone_personality::clients::{self, BY_SOCKET, CLIENT, TERMINAL, enter};
 use picozone_personality::commons::Process;
 use picozone_personality::layout::*;
 use picozone_personality::mailbox::{Mailbox, Request};
-use picozone_syscalls::forward::{self, DATA_MAX, Role};
+use picozone_syscalls::forward::{self, DATA_MAX, Length, Role};
 use picozone_syscalls::{Row, row};
 
 /// The entry that a client keeps of itself, since that of the commons is not its to change.
@@ -391,27 +390,17 @@ fn pack(thread: &Thread, row: &Row, args: [u64; 6]) -> Result<([u64; 6], usize)>
                 }
                 word
             }
-            Role::Out(length) => {
-                let length = length
-                    .of(&args)
-                    .min(DATA_MAX - data.used.next_multiple_of(8).min(DATA_MAX));
-                let (word, at) = data.take(length)?;
-                unsafe { core::ptr::write_bytes(at as *mut u8, 0, length) };
-                if let forward::Length::Argument(of) = length_of(row, index) {
+            Role::Out(wanted) => {
+                let room = DATA_MAX - data.used.next_multiple_of(8).min(DATA_MAX);
+                let length = wanted.of(&args).min(room);
+                if let Length::Argument(of) = wanted {
                     words[of] = length as u64;
                 }
-                word
+                data.take(length)?.0
             }
         };
     }
     Ok((words, data.used))
-}
-
-fn length_of(row: &Row, index: usize) -> forward::Length {
-    match forward::role(row, index) {
-        Role::In(length) | Role::Out(length) => length,
-        _ => forward::Length::Fixed(0),
-    }
 }
 
 fn unpack(thread: &Thread, row: &Row, args: [u64; 6], words: [u64; 6], value: u64) -> Result<()> {
@@ -425,7 +414,7 @@ fn unpack(thread: &Thread, row: &Row, args: [u64; 6], words: [u64; 6], value: u6
         }
         let length = match length {
             // The result says how much came.
-            forward::Length::Argument(_) => (value as usize).min(length.of(&words)),
+            Length::Argument(_) => (value as usize).min(length.of(&words)),
             other => other.of(&args),
         };
         if !crate::arch::copy(args[index], start + words[index] - 1, length) {
@@ -437,35 +426,21 @@ fn unpack(thread: &Thread, row: &Row, args: [u64; 6], words: [u64; 6], value: u6
 
 /// Takes a descriptor that only names a file.
 fn take_name(value: u64) -> Result<u64> {
-    let mut byte = 0u64;
-    let part = [&raw mut byte as u64, 8];
-    let mut control = [0u64; 3];
-    let mut message = [
-        0,
-        0,
-        part.as_ptr() as u64,
-        1,
-        control.as_mut_ptr() as u64,
-        24,
-        0,
-    ];
-    let cloexec = if value & u64::from(O_CLOEXEC) != 0 {
-        0x4000_0000
+    /// `MSG_CMSG_CLOEXEC`.
+    const CLOEXEC: u64 = 0x4000_0000;
+    let flags = if value & u64::from(O_CLOEXEC) != 0 {
+        CLOEXEC
     } else {
         0
     };
-    checked(unsafe {
-        syscall3(
-            __NR_recvmsg,
-            u64::from(FD_NAMES),
-            message.as_mut_ptr() as u64,
-            cloexec,
-        )
-    })?;
-    if message[5] < 20 || control[1] as u32 != SOL_SOCKET {
+    let (mut word, mut fds) = (0u64, [0; 1]);
+    let part = [&raw mut word as u64, 8];
+    let (got, count) = socket::receive(u64::from(FD_NAMES), part, &mut fds, flags);
+    checked(got)?;
+    if count == 0 {
         return Err(Errno::EMFILE);
     }
-    Ok(control[2] & 0xffff_ffff)
+    Ok(fds[0])
 }
 
 /// What the process itself has to do then.
@@ -480,19 +455,14 @@ fn after(thread: &mut Thread, nr: u32, value: u64) -> Result<u64> {
         | __NR_setresuid | __NR_setresgid | __NR_setfsuid | __NR_setfsgid | __NR_capset
         | __NR_prctl => {
             let number = thread.process().zone_pid;
-            let mut groups: Groups = pids::load_groups(number);
-            core::mem::swap(&mut thread.credentials.groups, &mut groups);
-            groups.free();
-            let known = pids::load_credentials(number);
-            if [known.uid[1], known.gid[1]]
-                != [thread.credentials.uid[1], thread.credentials.gid[1]]
-            {
-                crate::identity::set_dumpable(thread, 0);
-            }
-            thread.credentials = crate::identity::Credentials {
-                groups: thread.credentials.groups,
-                ..known
+            let old = thread.credentials;
+            thread.credentials = Credentials {
+                groups: pids::load_groups(number),
+                ..pids::load_credentials(number)
             };
+            identity::changed(thread, &old);
+            let mut groups = old.groups;
+            groups.free();
             Ok(value)
         }
         __NR_chroot => {

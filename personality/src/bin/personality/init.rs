@@ -8,9 +8,8 @@ use crate::arch::{syscall1, syscall2, syscall3, syscall4, syscall6};
 use crate::identity::Credentials;
 use crate::monitor::commons;
 use crate::thread::Thread;
-use crate::{clerk, clients, die, exec, handover, native, pids, signal};
+use crate::{clerk, clients, die, exec, handover, native, pids, signal, socket};
 use linux_raw_sys::general::*;
-use linux_raw_sys::net::SOL_SOCKET;
 use picozone_personality::mailbox::Request;
 use picozone_personality::spawn::{FD_SPAWN, SPAWN_MAX, Spawn};
 
@@ -18,18 +17,6 @@ const EVENT_READY: u64 = 0;
 const EVENT_STARTED: u64 = 1;
 const EVENT_ENDED: u64 = 2;
 const PR_SET_CHILD_SUBREAPER: u64 = 36;
-
-/// `struct msghdr`.
-#[repr(C)]
-struct Message {
-    name: u64,
-    name_len: u32,
-    iov: u64,
-    iov_len: u64,
-    control: u64,
-    control_len: u64,
-    flags: i32,
-}
 
 static mut PACKET: [u8; SPAWN_MAX] = [0; SPAWN_MAX];
 static mut VECTORS: [[u64; 1024]; 2] = [[0; 1024]; 2];
@@ -142,37 +129,17 @@ fn reap(thread: &Thread) {
 /// Takes one request. False if the socket is closed.
 fn serve(thread: &mut Thread) -> bool {
     let packet = &raw mut PACKET;
-    let mut control = [0u64; 8];
-    let iov = [packet as u64, SPAWN_MAX as u64];
-    let mut message = Message {
-        name: 0,
-        name_len: 0,
-        iov: iov.as_ptr() as u64,
-        iov_len: 1,
-        control: control.as_mut_ptr() as u64,
-        control_len: 64,
-        flags: 0,
-    };
-    let got = unsafe {
-        syscall3(
-            __NR_recvmsg,
-            u64::from(FD_SPAWN),
-            &raw mut message as u64,
-            0,
-        )
-    };
+    let part = [packet as u64, SPAWN_MAX as u64];
+    let mut received = [0; 3];
+    let (got, count) = socket::receive(u64::from(FD_SPAWN), part, &mut received, 0);
     if got <= 0 {
         return got == -4;
     }
     let spawn = unsafe { &*(packet as *const Spawn) };
-    let has_fds = message.control_len >= 16 + 12 && control[1] as u32 == SOL_SOCKET;
-    let fds = [
-        control[2] as u32,
-        (control[2] >> 32) as u32,
-        control[3] as u32,
-    ];
+    let has_fds = count == received.len();
+    let fds = received.map(|fd| fd as u32);
     if spawn.is_clerk != 0 {
-        start_clerk(thread, spawn, fds);
+        start_clerk(thread, fds);
         return true;
     }
     let zone = pids::allocate().unwrap_or(0);
@@ -202,7 +169,7 @@ fn serve(thread: &mut Thread) -> bool {
 
 /// Forks a clerk, whose socket the first descriptor is.
 #[cold]
-fn start_clerk(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3]) {
+fn start_clerk(thread: &mut Thread, fds: [u32; 3]) {
     let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
     if child == 0 {
         unsafe { syscall2(__NR_dup2, u64::from(fds[0]), 0) };
@@ -215,10 +182,6 @@ fn start_clerk(thread: &mut Thread, spawn: &Spawn, fds: [u32; 3]) {
     for fd in fds {
         unsafe { syscall1(__NR_close, u64::from(fd)) };
     }
-    let _ = thread.ask(
-        Request::Init,
-        &[EVENT_STARTED, spawn.cookie, u64::from(child <= 0)],
-    );
 }
 
 /// In the child: descriptors, session, credentials, working directory, program.

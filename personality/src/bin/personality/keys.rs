@@ -7,9 +7,7 @@ use crate::memory::PathRoom;
 use crate::socket;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
-use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_personality::commons::Process;
 use picozone_personality::mailbox::{Request, TEXT_MAX, key};
 
 /// Longest payload that is looked at, and longest one that any type has.
@@ -24,24 +22,6 @@ const ERRNO_MAX: u64 = 4095;
 const RESTARTS: [u64; 5] = [512, 513, 514, 516, 517];
 /// What `KEYCTL_CAPABILITIES` tells: itself, persistent keyrings, invalidation, restriction and moving.
 const CAPABILITIES: [u8; 2] = [0x01 | 0x02 | 0x20 | 0x40 | 0x80, 0];
-
-/// What a process that is born has of its parent's.
-pub fn inherit(child: &Process, parent: &Process) {
-    for (to, from) in [
-        (&child.session_ring, &parent.session_ring),
-        (&child.request_ring, &parent.request_ring),
-    ] {
-        to.store(from.load(Relaxed), Relaxed);
-    }
-    child.process_ring.store(0, Relaxed);
-    child.key_life.store(0, Relaxed);
-}
-
-/// What a process does not keep when it executes a program.
-pub fn lay_down(process: &Process) {
-    process.process_ring.store(0, Relaxed);
-    process.key_life.store(0, Relaxed);
-}
 
 impl Thread {
     /// Asks about keys: the operation, and up to four arguments.

@@ -3,9 +3,7 @@
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall5, syscall6};
 use crate::monitor::{commons, tables};
 use crate::thread::{self, Thread, me};
-use crate::{
-    Errno, clients, die, handover, identity, init, keys, pids, ptrace, recording, room, signal,
-};
+use crate::{Errno, clients, die, handover, identity, init, pids, ptrace, recording, room, signal};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
@@ -103,7 +101,7 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     let is_secure = thread.credentials.execute(&privileges).unwrap_or(false);
     // An exec begins with memory that nobody has locked.
     pids::own(thread).is_locked.store(0, Relaxed);
-    keys::lay_down(pids::own(thread));
+    pids::own(thread).lay_keys_down();
     process.filters = thread.credentials.capabilities.filters.into();
     let own = &thread.credentials;
     let is_dumpable = own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1];

@@ -3,17 +3,13 @@
 use crate::arch::syscall2;
 use crate::groups::Groups;
 use crate::identity::{self, Credentials};
-use crate::keys;
 use crate::monitor::commons;
 use crate::thread::{Thread, me};
 use crate::{Errno, Result, clients, recording};
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use linux_raw_sys::general::__NR_kill;
-use picozone_personality::commons::{
-    CLERK, FEW_GROUPS, Process, ZONE_PID_LIMIT, ZONE_PID_RESTART, state,
-};
+use picozone_personality::commons::{CLERK, Process, state};
 use picozone_personality::layout::{PID_LIMIT, THREAD_BIAS};
-use picozone_personality::limits;
 use picozone_personality::mailbox::Request;
 
 fn entry(zone: u32) -> Option<&'static Process> {
@@ -27,33 +23,11 @@ pub fn allocate() -> Result<u32> {
     }
     // Which may have been written to `/proc/sys/kernel/ns_last_pid`.
     identity::settle(me());
-    let next = &commons().next_pid;
-    for _ in 0..2 * ZONE_PID_LIMIT {
-        let mut number = next.fetch_add(1, AcqRel);
-        if number >= ZONE_PID_LIMIT {
-            let _ = next.compare_exchange(number + 1, ZONE_PID_RESTART, AcqRel, Relaxed);
-            number = ZONE_PID_RESTART;
-        }
-        let Some(process) = entry(number) else {
-            continue;
-        };
-        if process.state.load(Acquire) == state::FREE || is_gone(number) {
-            commons().pid_end.fetch_max(number + 1, Release);
-            // Whoever looks at the child before it ran sees what it inherits.
-            store_credentials(number, &me().credentials);
-            process.root.store(me().process().root, Relaxed);
-            process.program.inherit(&own(me()).program);
-            limits::inherit(process, own(me()));
-            process.is_locked.store(0, Relaxed);
-            let is_closed = own(me()).is_closed.load(Relaxed);
-            process.is_closed.store(is_closed, Relaxed);
-            let watched = own(me()).signal_fds.load(Relaxed);
-            process.signal_fds.store(watched, Relaxed);
-            keys::inherit(process, own(me()));
-            return Ok(number);
-        }
-    }
-    Err(Errno::EAGAIN)
+    let (number, process) = commons().free_number(is_gone).ok_or(Errno::EAGAIN)?;
+    // Whoever looks at the child before it ran sees what it inherits.
+    store_credentials(number, &me().credentials);
+    process.inherit(own(me()));
+    Ok(number)
 }
 
 /// Whether neither a process nor a group has the number any more.
@@ -100,11 +74,7 @@ pub fn register(zone: u32, host: u32) {
         }
         return;
     }
-    if let (Some(process), Some(back)) = (entry(zone), commons().by_host.get(host as usize)) {
-        process.host.store(host, Relaxed);
-        back.store(zone, Release);
-        process.state.store(state::LIVE, Release);
-    }
+    commons().register(zone, host);
 }
 
 /// Notes that a process was reaped.
@@ -198,17 +168,8 @@ pub fn store_credentials(zone: u32, credentials: &Credentials) {
         process.gid[i].store(credentials.gid[i], Relaxed);
     }
     process.store_capabilities(&credentials.capabilities);
-    let groups = credentials.groups.as_slice();
-    let to = if groups.len() > FEW_GROUPS {
-        commons().claim_list(zone).map(|many| &many[..])
-    } else {
-        None
-    };
-    let to = to.unwrap_or(&process.groups);
-    for (to, from) in to.iter().zip(groups) {
-        to.store(*from, Relaxed);
-    }
-    process.group_count.store(groups.len() as u32, Release);
+    let groups = credentials.groups.as_slice().iter();
+    commons().store_groups(zone, groups.copied());
 }
 
 /// The groups of a process, in memory of the caller's.

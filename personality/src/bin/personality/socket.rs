@@ -128,6 +128,34 @@ struct Message {
 }
 unsafe impl memory::Plain for Message {}
 
+/// Receives a packet and the descriptors that come with it: what recvmsg(2) gives, and how many they are.
+pub fn receive(socket: u64, part: [u64; 2], fds: &mut [u64], flags: u64) -> (i64, usize) {
+    const HEADER: usize = 16;
+    // Room for the header and four.
+    let mut control = [0u64; 4];
+    let room = (HEADER + 4 * fds.len()).min(size_of_val(&control));
+    let mut message = Message {
+        name: 0,
+        name_len: 0,
+        iov: part.as_ptr() as u64,
+        iov_len: 1,
+        control: control.as_mut_ptr() as u64,
+        control_len: room as u64,
+        flags: 0,
+    };
+    let got = unsafe { syscall3(__NR_recvmsg, socket, &raw mut message as u64, flags) };
+    let are_rights =
+        got > 0 && message.control_len as usize > HEADER && control[1] as u32 == SOL_SOCKET as u32;
+    if !are_rights {
+        return (got, 0);
+    }
+    let count = ((control[0] as usize).saturating_sub(HEADER) / 4).min(fds.len());
+    for (index, fd) in fds.iter_mut().enumerate().take(count) {
+        *fd = control[2 + index / 2] >> (32 * (index % 2)) & 0xffff_ffff;
+    }
+    (got, count)
+}
+
 /// Hands a descriptor to the monitor; the cookie finds it again.
 pub fn hand_over(thread: &Thread, fd: u64) -> Result<u64> {
     hand_over_as(thread, fd, u64::from(thread.host_tid))

@@ -15,13 +15,13 @@
     reason = "registers are words"
 )]
 
-use picozone_guests::attempts::{DOORBELL, MAILBOXES, VICTIM, attempt, inside, ptr, raw};
+use picozone_guests::attempts::{self, DOORBELL, VICTIM, attempt, inside, ptr, raw};
 use picozone_personality::clients::{CLIENT, enter};
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::{
     COMMONS_BASE, FD_BOXES, FD_COMMONS, FD_MOUNT0, FD_PARENTS, MAILBOXES_OFFSET, TABLES_BASE,
 };
-use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request};
+use picozone_personality::mailbox::{Mailbox, Request};
 use picozone_personality::tables::{HOW_INVALID, Tables};
 use std::ffi::CStr;
 use std::mem::offset_of;
@@ -78,21 +78,9 @@ fn ring(request: Request, words: [u64; 3]) -> i64 {
     inside(DOORBELL, [request as u64, u64::from(CLIENT), a, b, c, 0])
 }
 
-fn mailbox() -> *mut Mailbox {
-    let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
-    (MAILBOXES + tid * MAILBOX_STRIDE) as *mut Mailbox
-}
-
 /// Asks the monitor with this mailbox.
 fn asked(request: Request, args: &[u64], text: &[u8]) -> i64 {
-    let to = mailbox();
-    for (at, word) in args.iter().enumerate() {
-        unsafe { (&raw mut (*to).args[at]).write_volatile(*word) };
-    }
-    for (at, byte) in text.iter().enumerate() {
-        unsafe { (&raw mut (*to).a[at]).write_volatile(*byte) };
-    }
-    ring(request, [0; 3])
+    attempts::asked_as(CLIENT.into(), request, args, text)
 }
 
 /// The mounts' directories, which a guest has as reserved descriptors.
@@ -520,7 +508,7 @@ fn garbage() {
         state ^= state << 17;
         state
     };
-    let to = mailbox();
+    let to = attempts::mailbox() as *mut Mailbox;
     for _ in 0..300 {
         let nr = next() % 470;
         // What waits for somebody is not for here, nor what ends this program.
