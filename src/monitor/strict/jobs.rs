@@ -60,10 +60,14 @@ impl Wanted {
         }
         let mut descriptors = Vec::new();
         let mut from = Vec::new();
-        if is_relative(row, &words, &data) {
+        let is_relative = is_relative(row, &words, &data);
+        // Of openat2(2) an absolute path may have to lie in the same mount (`RESOLVE_NO_XDEV`).
+        if is_relative || number == nr::openat2 {
             job.has_cwd = 1;
             let cwd = open_path(HostPid(tid), CWD)?;
-            from = path_of(zone, &cwd).unwrap_or_default();
+            if is_relative {
+                from = path_of(zone, &cwd).unwrap_or_default();
+            }
             descriptors.push(cwd);
         }
         let about = forward::object(row, &words);
