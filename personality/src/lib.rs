@@ -14,6 +14,7 @@ pub mod acl;
 pub mod capabilities;
 pub mod clients;
 pub mod commons;
+pub mod detached;
 pub mod injection;
 pub mod layout;
 pub mod libraries;

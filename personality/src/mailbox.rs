@@ -377,6 +377,9 @@ requests! {
     /// cookie of what it is about; from `a` on: what they point at, the arguments being one more than
     /// places there, or 0.
     Forward = 133;
+    /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
+    /// in a and b it says too.
+    Detached = 150;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

@@ -1,6 +1,6 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
-use super::deep;
+use super::{deep, mounting};
 use super::descriptors::{host_path, open_path, own_path, set_mode};
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
@@ -266,7 +266,9 @@ pub fn truncate(zone: &Zone, caller: HostPid, fd: u64, length: u64) -> Result<i6
 pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
     let number = low_int(fd);
     let host = host_path(caller, number)?;
-    zone.to_zone_path(&host).ok_or(libc::ENOENT)
+    mounting::clone_of(zone, caller, number, &host)
+        .or_else(|| zone.to_zone_path(&host))
+        .ok_or(libc::ENOENT)
 }
 
 /// The errno of a failed operation.

@@ -238,6 +238,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         // Of zones with layers it is deferred.
         Request::Raise => Err(libc::EROFS),
         Request::Umount => mounting::umount(zone, &text(), args[0]),
+        Request::Detached => mounting::detached(zone, listener, call, args, &text()),
         Request::Root => roots::number(zone, caller, args[0]),
         Request::Names => Ok(zone.names.vet(zone)),
         Request::Watched => zone.names.watch(zone, args[0], &text()),

@@ -367,8 +367,8 @@ table! {
     426 io_uring_enter(fd: Fd, to_submit: Count, min_complete: Count, flags: Flags, sig: SigsetIn, size: Size) -> Count = Refused(Errno::ENOSYS, "bypasses the filter");
     427 io_uring_register(fd: Fd, opcode: Command, arg: Argument, nr_args: Count) -> Int = Refused(Errno::ENOSYS, "bypasses the filter");
     428 open_tree(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Emulated(NEVER);
-    429 move_mount(from_dirfd: DirFd, from_pathname: Path, to_dirfd: DirFd, to_pathname: Path, flags: Flags) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
-    430 fsopen(fsname: Text, flags: Flags) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    429 move_mount(from_dirfd: DirFd, from_pathname: Path, to_dirfd: DirFd, to_pathname: Path, flags: Flags) -> Zero = Emulated(NEVER);
+    430 fsopen(fsname: Text, flags: Flags) -> Fd = Emulated(NEVER);
     431 fsconfig(fd: Fd, cmd: Command, key: Text, value: Argument, aux: Int) -> Zero = Emulated(NEVER);
     432 fsmount(fsfd: Fd, flags: Flags, attr_flags: Flags) -> Fd = Emulated(NEVER);
     433 fspick(dirfd: DirFd, pathname: Path, flags: AtFlags) -> Fd = Emulated(NEVER);
@@ -380,7 +380,7 @@ table! {
     439 faccessat2(dirfd: DirFd, pathname: Path, mode: AccessMode, flags: AtFlags) -> Zero = Emulated(FACCESSAT2);
     440 process_madvise(pidfd: Fd, iovec: StructIn, vlen: Count, advice: Flags, flags: Flags) -> Size = Emulated(NEVER);
     441 epoll_pwait2(epfd: Fd, events: StructOut, maxevents: Count, timeout: TimeIn, sigmask: SigsetIn, sigsetsize: Size) -> Count = Split(NULL4, ANY);
-    442 mount_setattr(dirfd: DirFd, pathname: Path, flags: AtFlags, attr: StructIn, size: Size) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    442 mount_setattr(dirfd: DirFd, pathname: Path, flags: AtFlags, attr: StructIn, size: Size) -> Zero = Emulated(NEVER);
     443 quotactl_fd(fd: Fd, op: Command, id: Argument, addr: StructInOut) -> Zero = Emulated(NEVER);
     444 landlock_create_ruleset(attr: StructIn, size: Size, flags: Flags) -> Fd = Emulated(ANY);
     445 landlock_add_rule(ruleset_fd: Fd, rule_type: Command, rule_attr: StructIn, flags: Flags) -> Zero = Native;

@@ -11,6 +11,7 @@ in_each_role!(
     cores,
     credentials,
     crowds,
+    detached,
     edges,
     files,
     filters,
@@ -441,6 +442,31 @@ fn mounts(home: &Home) {
             "trees",
         ],
     );
+}
+
+/// Natively it takes root to mount.
+fn detached(home: &Home) {
+    let can = || {
+        std::process::Command::new("unshare")
+            .args(["-m", "true"])
+            .status()
+    };
+    if !harness::am_root() || !can().is_ok_and(|status| status.success()) {
+        return harness::skip("detached", "only root can mount natively");
+    }
+    let all = [
+        "contexts",
+        "parameters",
+        "placed",
+        "nested",
+        "clones",
+        "beneath",
+        "set",
+        "picked",
+        "dropped",
+        "users",
+    ];
+    sections(home, "detached", &all);
 }
 
 /// Natively it takes root to be other users.

@@ -5,6 +5,7 @@ use super::{ST_RDONLY, open_row, stat_of};
 use crate::monitor::procfs::Mount as Line;
 use crate::monitor::view;
 use crate::monitor::zone::Zone;
+use picozone_personality::detached::is_detached;
 use picozone_personality::tables::mount_id;
 use std::path::Path;
 
@@ -28,6 +29,7 @@ pub fn lines(zone: &Zone) -> Vec<Line> {
         .added
         .iter()
         .map(|added| (row_of(zone, added), added))
+        .filter(|(row, _)| !is_detached(row))
         .collect();
     all.sort_by_key(|(row, _)| row.order);
     let line = |(row, added): (picozone_fsmap::MountRow, &super::Added)| {

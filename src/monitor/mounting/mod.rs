@@ -7,11 +7,14 @@
 //! personality and by the monitor, not by the kernel, as everything among the zone's own users is.
 //!
 //! [`rows`] keeps the table, [`cover`] makes room for a mount in the directory above; [`new`],
-//! [`change`] and [`umount`](mod@umount) are what is asked for. Lock order: [`Mounting`]'s lock is held
+//! [`change`] and [`umount`](mod@umount) are what is asked for, [`detached`](mod@detached) and
+//! [`context`] by descriptors. Lock order: [`Mounting`]'s lock is held
 //! while rows are written; nothing else is locked meanwhile.
 
 mod change;
+mod context;
 pub mod cover;
+mod detached;
 mod lines;
 mod new;
 mod rows;
@@ -29,6 +32,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use detached::{clone_of, serve as detached};
 pub use lines::lines;
 pub use umount::umount;
 

@@ -131,7 +131,7 @@ pub(super) fn new(
 
 /// Why a file system of the kernel's is not mounted: as the kernel says it to those who name no
 /// device, and EPERM, since what it holds would be the host's.
-fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]) -> i32 {
+pub(super) fn refusal(zone: &Zone, caller: HostPid, fstype: &[u8], source: &[u8]) -> i32 {
     let known = std::fs::read("/proc/filesystems").unwrap_or_default();
     let line = known.split(|&byte| byte == b'\n').find_map(|line| {
         let (kind, name) = line.split_at(line.iter().position(|&byte| byte == b'\t')?);

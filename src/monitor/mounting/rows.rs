@@ -4,6 +4,7 @@ use super::cover::{Cover, In};
 use super::{Added, State, is_dir, open_place, open_row, place, stat_of};
 use crate::monitor::zone::Zone;
 use picozone_fsmap::{MountRow, Mounts};
+use picozone_personality::detached::{is_detached, is_top};
 use picozone_personality::layout::{ADDED_MAX, FD_MOUNT0};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering::{AcqRel, Release};
@@ -64,7 +65,7 @@ pub(super) fn settle(zone: &Zone, state: &State) {
 fn has_other_name(rows: &[MountRow], row: &MountRow) -> bool {
     let others: Vec<MountRow> = rows
         .iter()
-        .map(|other| match other.order == row.order {
+        .map(|other| match other.order == row.order || is_detached(other) {
             true => MountRow::EMPTY,
             false => *other,
         })
@@ -186,7 +187,9 @@ pub(super) fn add(
     mut added: Added,
 ) -> Result<(), i32> {
     added.slot = free_slot(state)?;
-    added.cover = make_room(zone, state, target, &mut row)?;
+    if !is_top(target) {
+        added.cover = make_room(zone, state, target, &mut row)?;
+    }
     if added.cover.is_none()
         && let Some(below) = Mounts(zone.rows()).top(target)
         && let Some(below) = zone.rows().get(below)
@@ -205,6 +208,10 @@ pub(super) fn add(
 
 /// The mount point must be there, and a directory if what is mounted is one.
 pub(super) fn must_fit(zone: &Zone, target: &[u8], is_directory: bool) -> Result<(), i32> {
+    if is_top(target) {
+        // A place of its own, where nothing was before.
+        return Ok(());
+    }
     if target == b"/" {
         // A zone cannot be taken away from under its processes.
         return Err(libc::EBUSY);

@@ -101,7 +101,7 @@ pub(super) fn is_written(zone: &Zone, host: &[u8]) -> bool {
 }
 
 /// Whether a link of a process of the zone is such: its working directory, its descriptors.
-fn any_link(zone: &Zone, is_such: impl Fn(&[u8], Option<&Path>) -> bool) -> bool {
+pub(super) fn any_link(zone: &Zone, is_such: impl Fn(&[u8], Option<&Path>) -> bool) -> bool {
     guests::all(&zone.shared, zone.init_pid())
         .into_iter()
         .any(|(_, pid)| {

@@ -377,10 +377,10 @@ handlers! {
         lsm_set_self_attr => withheld::set_self_attribute(a[1], a[2], a[3]),
         statmount => path::statmount(thread, [a[0], a[1], a[2], a[3]]),
         listmount => path::listmount(thread, [a[0], a[1], a[2], a[3]]),
-        fsopen => path::fsopen(thread, nr, a[0], a[1]),
-        fsconfig => path::fsconfig([a[0], a[1], a[2], a[3], a[4]]),
+        fsopen => path::fsopen(thread, a[0], a[1]),
+        fsconfig => path::fsconfig(thread, [a[0], a[1], a[2], a[3], a[4]]),
         fsmount => path::fsmount(thread, a[0], a[1], a[2]),
-        move_mount => path::move_mount(thread, nr, a),
+        move_mount => path::move_mount(thread, a),
         mount_setattr => path::mount_setattr(thread, nr, a),
 
         // As the kernel tells those without CAP_SYS_PTRACE.

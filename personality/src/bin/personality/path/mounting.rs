@@ -6,7 +6,7 @@
 use super::calls::{PROC, system_of, write_served};
 use super::reach::{Opened, open_confined};
 use super::walk::{row_at, walk, zone_path_of};
-use super::{AT_CWD, PATH_FLAGS, close, is_exclusive, mount_rows};
+use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close, is_exclusive, mount_rows};
 use crate::arch::{syscall2, syscall3};
 use crate::dispatch::checked;
 use crate::file::{self, Power};
@@ -255,8 +255,7 @@ pub fn leads_to_read_only(thread: &Thread, dirfd: u64, pathname: u64, is_nofollo
             .is_ok_and(|row| row.is_some_and(|row| row.is_added() && row.is_read_only()))
 }
 
-/// open_tree(2), fspick(2): what there is is looked at, but nothing is to be had of it for a mount of
-/// its own. Without `OPEN_TREE_CLONE`, open_tree is an open.
+/// open_tree(2), fspick(2). Without `OPEN_TREE_CLONE`, open_tree is an open.
 #[inline(never)]
 pub fn open_tree(
     thread: &mut Thread,
@@ -316,11 +315,17 @@ pub fn open_tree(
     if copies {
         let is_mount = super::detached::is_mount_at(thread, fd);
         close(fd);
-        if is_pick && !is_mount {
+        let lookup = if nofollow { NOFOLLOW } else { 0 };
+        if !is_pick {
+            let is_cloexec = flags & u64::from(O_CLOEXEC) != 0;
+            let is_recursive = flags & RECURSIVE != 0;
+            let from = (dirfd, pathname, lookup);
+            return super::detached::clone_tree(thread, from, is_recursive, is_cloexec);
+        }
+        if !is_mount {
             return Err(Errno::EINVAL);
         }
-        let _ = crate::dispatch::refuse(nr);
-        return Err(Errno::EPERM);
+        return super::detached::pick(thread, dirfd, pathname, lookup, flags & 1 != 0);
     }
     Ok(fd)
 }
