@@ -127,7 +127,13 @@ mod tests {
     fn tops_are_told_from_what_lies_in_them() {
         let path = |rest: &str| [DIRECTORY, rest.as_bytes()].concat();
         assert!(is_top(&path("/7")));
-        for other in [path("/7/sub"), path(""), path("/"), path("s/7"), b"/7".to_vec()] {
+        for other in [
+            path("/7/sub"),
+            path(""),
+            path("/"),
+            path("s/7"),
+            b"/7".to_vec(),
+        ] {
             assert!(!is_top(&other), "{}", other.escape_ascii());
         }
         assert!(is_within(&path("/7/sub")));

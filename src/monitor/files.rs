@@ -1,10 +1,10 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
-use super::{deep, mounting};
 use super::descriptors::{host_path, open_path, own_path, set_mode};
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
+use super::{deep, mounting};
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;

@@ -405,7 +405,7 @@ table! {
     464 getxattrat(dirfd: DirFd, pathname: Path, flags: AtFlags, name: Text, args: StructInOut, size: Size) -> Size = Emulated(NEVER);
     465 listxattrat(dirfd: DirFd, pathname: Path, flags: AtFlags, list: BufOut, size: Size) -> Size = Emulated(NEVER);
     466 removexattrat(dirfd: DirFd, pathname: Path, flags: AtFlags, name: Text) -> Zero = Emulated(NEVER);
-    467 open_tree_attr(dirfd: DirFd, pathname: Path, flags: AtFlags, attr: StructIn, size: Size) -> Fd = Refused(Errno::EPERM, "the zone's root is less than the host's");
+    467 open_tree_attr(dirfd: DirFd, pathname: Path, flags: AtFlags, attr: StructIn, size: Size) -> Fd = Emulated(NEVER);
     468 file_getattr(dirfd: DirFd, pathname: Path, attr: StructOut, size: Size, flags: AtFlags) -> Zero = Emulated(NEVER);
     469 file_setattr(dirfd: DirFd, pathname: Path, attr: StructIn, size: Size, flags: AtFlags) -> Zero = Emulated(NEVER);
 }

@@ -221,7 +221,9 @@ impl Context {
         store(&mut file, self)?;
         fchmod(&file, Mode::S_IRUSR | Mode::S_IWUSR).map_err(errno)?;
         let opened = OpenOptions::new().write(true).open(own_path(&file));
-        opened.map(OwnedFd::from).map_err(crate::monitor::files::errno)
+        opened
+            .map(OwnedFd::from)
+            .map_err(crate::monitor::files::errno)
     }
 
     /// The context that a guest's descriptor is one of, and where its state is kept.
@@ -295,7 +297,11 @@ mod tests {
         for end in 0..good.len() {
             let _ = Context::parse(&good[..end]);
         }
-        for bad in [&b""[..], b"picozone context 1", b"picozone context 1\x009\x000\x000\x000\x000\0a\0b\0c"] {
+        for bad in [
+            &b""[..],
+            b"picozone context 1",
+            b"picozone context 1\x009\x000\x000\x000\x000\0a\0b\0c",
+        ] {
             assert_eq!(Context::parse(bad), None);
         }
     }
@@ -309,8 +315,14 @@ mod tests {
         assert_eq!(told(&mut context, "mode", "755,uid=3"), Err(libc::EINVAL));
         assert_eq!(told(&mut context, "source", "one"), Ok(()));
         assert_eq!(told(&mut context, "source", "two"), Err(libc::EINVAL));
-        assert_eq!(context.take(command::SET_FLAG, b"mode", b""), Err(libc::EINVAL));
-        assert_eq!(context.take(command::SET_BINARY, b"mode", b""), Err(libc::EINVAL));
+        assert_eq!(
+            context.take(command::SET_FLAG, b"mode", b""),
+            Err(libc::EINVAL)
+        );
+        assert_eq!(
+            context.take(command::SET_BINARY, b"mode", b""),
+            Err(libc::EINVAL)
+        );
         assert_eq!(context.data, b"size=1m");
         context.phase = Phase::Created;
         assert_eq!(told(&mut context, "size", "1m"), Err(libc::EBUSY));

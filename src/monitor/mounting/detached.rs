@@ -259,9 +259,8 @@ fn move_to(
 
 /// Puts the mount that was at a place, and all in it, before one that was mounted over it.
 fn raise(zone: &Zone, state: &mut State, target: &[u8], covered: u32, over: u32) {
-    let is_raised = |row: &MountRow| {
-        (covered..over).contains(&row.order) && lies_in(row.prefix(), target)
-    };
+    let is_raised =
+        |row: &MountRow| (covered..over).contains(&row.order) && lies_in(row.prefix(), target);
     let mut raised: Vec<(u32, usize)> = Vec::new();
     for added in &state.added {
         let row = row_of(zone, added);

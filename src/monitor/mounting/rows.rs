@@ -65,10 +65,12 @@ pub(super) fn settle(zone: &Zone, state: &State) {
 fn has_other_name(rows: &[MountRow], row: &MountRow) -> bool {
     let others: Vec<MountRow> = rows
         .iter()
-        .map(|other| match other.order == row.order || is_detached(other) {
-            true => MountRow::EMPTY,
-            false => *other,
-        })
+        .map(
+            |other| match other.order == row.order || is_detached(other) {
+                true => MountRow::EMPTY,
+                false => *other,
+            },
+        )
         .collect();
     let mut path = picozone_fsmap::PathBuf::new();
     if !Mounts(&others).to_zone(row.host(), &mut path) {

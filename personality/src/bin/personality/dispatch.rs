@@ -382,6 +382,7 @@ handlers! {
         fsmount => path::fsmount(thread, a[0], a[1], a[2]),
         move_mount => path::move_mount(thread, a),
         mount_setattr => path::mount_setattr(thread, nr, a),
+        open_tree_attr => path::open_tree_attr(thread, nr, a),
 
         // As the kernel tells those without CAP_SYS_PTRACE.
         userfaultfd => itself::userfaultfd(thread, a[0]),

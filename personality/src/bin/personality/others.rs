@@ -352,7 +352,40 @@ pub fn memory_of(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
             _ => return Err(Errno::ESRCH),
         };
     }
-    looked(&[args[0]], unsafe { syscall6(nr, native) })
+    let result = looked(&[args[0]], unsafe { syscall6(nr, native) });
+    if nr == __NR_migrate_pages && result == Err(Errno::EPERM) && has(thread, Power::Nice) {
+        return migrate_to_allowed(native);
+    }
+    result
+}
+
+/// migrate_pages(2) of who may name any node: of those that are named, the ones that there are.
+#[cold]
+fn migrate_to_allowed(mut args: [u64; 6]) -> Result<u64> {
+    /// `MPOL_F_MEMS_ALLOWED` of get_mempolicy(2).
+    const ALLOWED: u64 = 4;
+    /// Words for as many nodes as a kernel can have.
+    const WORDS: usize = 16;
+    const BITS: u64 = WORDS as u64 * 64;
+    let mut allowed = [0u64; WORDS];
+    let to = allowed.as_mut_ptr() as u64;
+    checked(unsafe { syscall6(__NR_get_mempolicy, [0, to, BITS, 0, ALLOWED, 0]) })?;
+    // The kernel takes the last bit for none (get_nodes()).
+    let bits = args[1].saturating_sub(1).min(BITS);
+    for (at, word) in (0..).zip(&mut allowed) {
+        let left = bits.saturating_sub(at * 64);
+        *word &= match left {
+            0 => 0,
+            1..64 => memory::read::<u64>(args[3] + at * 8)? & ((1 << left) - 1),
+            _ => memory::read::<u64>(args[3] + at * 8)?,
+        };
+    }
+    if allowed == [0; WORDS] {
+        return Err(Errno::EINVAL);
+    }
+    args[3] = to;
+    args[1] = args[1].min(BITS);
+    checked(unsafe { syscall6(__NR_migrate_pages, args) })
 }
 
 /// What came of a look into threads: whom Landlock keeps out of reach is not of the zone, and only a

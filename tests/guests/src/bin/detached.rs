@@ -17,6 +17,7 @@ const FSCONFIG: i64 = 431;
 const FSMOUNT: i64 = 432;
 const FSPICK: i64 = 433;
 const MOUNT_SETATTR: i64 = 442;
+const OPEN_TREE_ATTR: i64 = 467;
 /// `AT_EMPTY_PATH`, `MOVE_MOUNT_F_EMPTY_PATH`, `MOVE_MOUNT_T_EMPTY_PATH`, `MOVE_MOUNT_BENEATH`.
 const EMPTY: u64 = 0x1000;
 const FROM_EMPTY: u64 = 4;
@@ -218,19 +219,34 @@ fn parameters() {
 /// What is made in a mount that lies nowhere is there wherever it is put.
 fn placed() {
     let mounted = temporary("placed");
-    see("kind", call(libc::SYS_fcntl, &[mounted, 3]).map(|flags| flags & 0x20_0003));
+    see(
+        "kind",
+        call(libc::SYS_fcntl, &[mounted, 3]).map(|flags| flags & 0x20_0003),
+    );
     see("not listed", lines());
     see("made", (mkdir(mounted, "sub"), touch(mounted, "sub/file")));
     see("without", move_to((mounted, ""), (CWD, "a"), 0));
-    see("to a file", move_to((mounted, ""), (CWD, "plain"), FROM_EMPTY));
-    see("to nothing", move_to((mounted, ""), (CWD, "none"), FROM_EMPTY));
-    see("flags", move_to((mounted, ""), (CWD, "a"), FROM_EMPTY | 0x1000));
+    see(
+        "to a file",
+        move_to((mounted, ""), (CWD, "plain"), FROM_EMPTY),
+    );
+    see(
+        "to nothing",
+        move_to((mounted, ""), (CWD, "none"), FROM_EMPTY),
+    );
+    see(
+        "flags",
+        move_to((mounted, ""), (CWD, "a"), FROM_EMPTY | 0x1000),
+    );
     see("placed", move_to((mounted, ""), (CWD, "a"), FROM_EMPTY));
     see("lines", lines());
     see("there", Path::new("a/sub/file").exists());
     see("busy", umount("a"));
     see("moved on", move_to((CWD, "a"), (CWD, "b"), 0));
-    see("by descriptor", move_to((mounted, ""), (CWD, "a"), FROM_EMPTY));
+    see(
+        "by descriptor",
+        move_to((mounted, ""), (CWD, "a"), FROM_EMPTY),
+    );
     see("lines", lines());
     see("no mount", move_to((CWD, "a/sub"), (CWD, "b"), 0));
     see("no mount", move_to((CWD, "b"), (CWD, "a"), 0));
@@ -248,7 +264,10 @@ fn nested() {
     see("made", touch(inner, "within"));
     see("through", exists(outer, "sub/within"));
     see("only the inner", move_to((outer, "sub"), (CWD, "a"), 0));
-    see("to itself", move_to((outer, ""), (outer, "sub"), FROM_EMPTY).is_err());
+    see(
+        "to itself",
+        move_to((outer, ""), (outer, "sub"), FROM_EMPTY).is_err(),
+    );
     see("placed", move_to((outer, ""), (CWD, "a"), FROM_EMPTY));
     see("there", Path::new("a/sub/within").exists());
     see("lines", lines());
@@ -270,7 +289,10 @@ fn clones() {
     see("taken away", umount("a"));
     let file = open_tree("plain", CLONE | 0x8_0000).expect("a file");
     see("kept", call(libc::SYS_fcntl, &[file, 1]));
-    see("to a directory", move_to((file, ""), (CWD, "a"), FROM_EMPTY));
+    see(
+        "to a directory",
+        move_to((file, ""), (CWD, "a"), FROM_EMPTY),
+    );
     see("placed", move_to((file, ""), (CWD, "c/file"), FROM_EMPTY));
     see("there", fs::read_to_string("c/file").ok());
     close(file);
@@ -285,13 +307,19 @@ fn clones() {
     see("placed", move_to((all, ""), (CWD, "b"), FROM_EMPTY));
     see("there", Path::new("b/sub/within").exists());
     close(all);
-    see("taken away", (umount("b/sub"), umount("b"), umount("c/sub")));
+    see(
+        "taken away",
+        (umount("b/sub"), umount("b"), umount("c/sub")),
+    );
     see("empty", open_tree("", CLONE));
     let directory = at(libc::SYS_openat, "c", &[0]).expect("a directory");
     let by_number = call(OPEN_TREE, &[directory, text(&name("")), CLONE | EMPTY]);
     see("by number", by_number.map(close).is_ok());
     see("itself", move_to((directory, ""), (CWD, "a"), FROM_EMPTY));
-    see("of none", call(OPEN_TREE, &[999, text(&name("")), CLONE | EMPTY]));
+    see(
+        "of none",
+        call(OPEN_TREE, &[999, text(&name("")), CLONE | EMPTY]),
+    );
     close(directory);
 }
 
@@ -299,7 +327,10 @@ fn clones() {
 fn beneath() {
     let (upper, lower) = (temporary("upper"), temporary("lower"));
     see("made", (touch(upper, "up"), touch(lower, "low")));
-    see("no mount", move_to((lower, ""), (CWD, "a"), FROM_EMPTY | BENEATH));
+    see(
+        "no mount",
+        move_to((lower, ""), (CWD, "a"), FROM_EMPTY | BENEATH),
+    );
     see("placed", move_to((upper, ""), (CWD, "a"), FROM_EMPTY));
     close(upper);
     let place = at(libc::SYS_openat, "a", &[0x22_0000]).expect("a place");
@@ -358,6 +389,21 @@ fn set() {
     drop(file);
     see("not written", setattr("a", 0, [1, 0, 0, 0]));
     see("no mount", setattr("b", 0, [1, 0, 0, 0]));
+    let read_only = [1_u64, 0, 0, 0];
+    let attributes = picozone_guests::from(&read_only);
+    for (path, flags, attributes, size) in [
+        ("a/sub", CLONE, attributes, 32),
+        ("a", CLONE | RECURSIVE, attributes, 32),
+        ("a", CLONE, 0, 0),
+        ("a", CLONE, 0, 32),
+        ("a", CLONE, NOWHERE, 32),
+        ("a", CLONE, attributes, 31),
+    ] {
+        let fd = at(OPEN_TREE_ATTR, path, &[flags, attributes, size]);
+        let new = fd.map(|fd| mkdir(fd, "new"));
+        see("with attributes", (path, flags, size, new));
+        let _ = fd.map(close);
+    }
     see("taken away", (umount("a/sub"), umount("a")));
 }
 

@@ -17,6 +17,8 @@
 
 #[path = "hostile/datagrams.rs"]
 mod datagrams;
+#[path = "hostile/detached.rs"]
+mod detached;
 #[path = "hostile/filters.rs"]
 mod filters;
 #[path = "hostile/makers.rs"]
@@ -1445,6 +1447,7 @@ fn main() {
     copies();
     roots(&socket);
     mounts(&socket);
+    detached::attempts(&socket);
     tracing();
     untraced();
     signals();

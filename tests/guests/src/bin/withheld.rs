@@ -499,6 +499,18 @@ fn others() {
         see("attribute", (size, flags, set));
     }
     see("attribute nowhere", call(460, &[100, NOWHERE, 32, 0]));
+    let none_there = [1_u64 << 63, 0];
+    let first_only = [1_u64, 0];
+    for (old, new, bits) in [
+        (&first_only, &none_there, 65),
+        (&first_only, &none_there, 64),
+    ] {
+        let args = [0, bits, from(old), from(new)];
+        see("nodes", (bits, call(libc::SYS_migrate_pages, &args)));
+    }
+    let both = [1_u64 << 63 | 1, 0];
+    let args = [0, 65, from(&first_only), from(&both)];
+    see("nodes", call(libc::SYS_migrate_pages, &args).is_ok());
     let secret = call(libc::SYS_memfd_secret, &[2]);
     see("secret", secret);
     see("home", call(450, &[0, 4096, 0, 1]));

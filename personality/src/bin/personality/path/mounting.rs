@@ -330,6 +330,29 @@ pub fn open_tree(
     Ok(fd)
 }
 
+/// open_tree_attr(2): open_tree(2), and mount_setattr(2) on what that gave.
+#[inline(never)]
+pub fn open_tree_attr(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
+    const RECURSIVE: u64 = 0x8000;
+    let [dirfd, pathname, flags, attributes, size, _] = args;
+    if attributes == 0 && size != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let fd = open_tree(thread, __NR_open_tree, dirfd, pathname, flags)?;
+    if attributes == 0 {
+        return Ok(fd);
+    }
+    let on = flags & RECURSIVE | u64::from(AT_EMPTY_PATH);
+    let args = [fd, 0, on, attributes, size, 0];
+    match super::detached::mount_setattr(thread, nr, args) {
+        Ok(_) => Ok(fd),
+        Err(errno) => {
+            close(fd);
+            Err(errno)
+        }
+    }
+}
+
 /// Where type and flags stand in `struct statfs`.
 const F_TYPE: u64 = 0;
 const F_FLAGS: u64 = 80;
