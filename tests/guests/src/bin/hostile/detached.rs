@@ -121,7 +121,7 @@ fn contexts() {
         );
         raw(libc::SYS_open, [of.as_ptr() as u64, 1, 0, 0, 0, 0])
     });
-    let file = std::fs::File::open("/victim/file").expect("a file of the host");
+    let file = std::fs::File::open("/usr/bin/env").expect("a file of the host");
     let fd = std::os::fd::AsRawFd::as_raw_fd(&file) as u64;
     for other in [fd, 0, FD_TABLES, FD_PERSONALITY, 4000, u64::MAX] {
         attempt(&format!("descriptor {other} as a context"), || {
