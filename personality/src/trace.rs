@@ -182,6 +182,9 @@ pub mod kind {
     /// The registers with which the guest makes the call, [`REGISTERS`](super::REGISTERS) words, and behind
     /// them its stack from the stack pointer on.
     pub const STACK: u16 = 6;
+    /// The path that the guest gave by its address `value` lies where the zone's mounts say by its text:
+    /// no link is on the way.
+    pub const HOST_BY_TEXT: u16 = 7;
 }
 
 /// What every part begins with.

@@ -435,6 +435,15 @@ impl Shared {
         bytes
     }
 
+    /// Makes the memory of a ring's bytes present. It is no failure where that cannot be.
+    pub fn prepare_ring(&self, number: usize) {
+        if let Some(data) = self.commons().trace.data.get(number) {
+            let (at, how) = (data.0.get().cast(), libc::MADV_POPULATE_WRITE);
+            // SAFETY: the range is mapped for good, and what is in it stays as it is.
+            unsafe { libc::madvise(at, RING_SIZE, how) };
+        }
+    }
+
     /// Gives the memory of a ring's bytes back to the system.
     pub fn forget_ring(&self, number: usize) {
         let data = std::mem::offset_of!(Commons, trace) + std::mem::offset_of!(Rings, data);

@@ -183,6 +183,7 @@ pub fn follow(zone: &Arc<Zone>, channel: &Channel, how: Trace, fds: Vec<OwnedFd>
         let time = match followers.started {
             Some(time) => time,
             None => {
+                drain::prepare(zone);
                 let drain = Drain::new(zone);
                 let time = drain.started();
                 followers.started = Some(time);

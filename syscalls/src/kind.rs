@@ -56,6 +56,56 @@ macro_rules! kinds {
 }
 
 impl Kind {
+    /// Whether its word is all that there is of it, or points at what nobody is shown.
+    #[must_use]
+    pub const fn is_word(self) -> bool {
+        matches!(
+            self,
+            Self::Fd
+                | Self::DirFd
+                | Self::Size
+                | Self::Count
+                | Self::Offset
+                | Self::MapOffset
+                | Self::Int
+                | Self::Flags
+                | Self::SigHow
+                | Self::Resource
+                | Self::StatxMask
+                | Self::RenameFlags
+                | Self::XattrFlags
+                | Self::PriorityOf
+                | Self::OpenFlags
+                | Self::AtFlags
+                | Self::AccessMode
+                | Self::Mode
+                | Self::Device
+                | Self::Command
+                | Self::FcntlCommand
+                | Self::EpollOp
+                | Self::Addr
+                | Self::Prot
+                | Self::MapFlags
+                | Self::Tgid
+                | Self::Tid
+                | Self::Pgid
+                | Self::PidOrPgrp
+                | Self::Who
+                | Self::Signal
+                | Self::CloneFlags
+                | Self::WaitOptions
+                | Self::Uid
+                | Self::Gid
+                | Self::SocketDomain
+                | Self::SocketType
+                | Self::SocketFlags
+                | Self::Clock
+                | Self::TimeoutMs
+                | Self::IpcKey
+                | Self::IpcId
+        )
+    }
+
     /// Whether its words are sets of flags that have names.
     #[must_use]
     pub const fn is_flags(self) -> bool {

@@ -44,7 +44,7 @@ pub fn row(nr: u32) -> Option<&'static Row> {
 }
 
 /// Numbers below this may have a row.
-const NUMBERS: usize = 512;
+pub const NUMBERS: usize = 512;
 
 /// Where each number's row is; beyond the last row where there is none.
 static PLACES: [u16; NUMBERS] = {

@@ -13,6 +13,7 @@ use crate::stacks::{Registers, Stacks};
 use crate::trace::stack::Stack;
 use crate::trace::{Call, Entry, Part};
 use crate::tree::Kind;
+use picozone_fsmap::Mounts;
 use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::trace::{
     self, REGISTERS, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
@@ -30,6 +31,8 @@ const PASS_MAX: usize = 16 << 20;
 pub const PASSES: usize = RINGS * RING_SIZE / PASS_MAX + 1;
 /// Most threads whose names are remembered.
 const NAMES_MAX: usize = 4096;
+/// How many rings have their memory when a trace begins: 2 MiB.
+const PREPARED: usize = 8;
 /// For how long a name is the thread's: it may give itself another one.
 const NAME_LASTS: Duration = Duration::from_secs(1);
 /// Between two looks for rings whose threads are gone.
@@ -265,6 +268,7 @@ impl Drain {
         let pid = ZonePid(head.zone_pid);
         let parts = parts(record.rest).filter_map(|part| match part.head.kind {
             kind::STACK => stack(&mut self.stacks, zone, pid, part.bytes).map(Part::Stack),
+            kind::HOST_BY_TEXT => host_path_by_text(zone, record, part.head.value),
             _ => part_of(zone, &part),
         });
         let parts = parts.collect();
@@ -354,6 +358,14 @@ fn written(ring: &Ring) -> u64 {
     ring.written.load(Acquire) & !7
 }
 
+/// Makes the memory of the first rings present: guests map what is there, sixteen pages at a time, and
+/// would fault for each page that is not.
+pub fn prepare(zone: &Zone) {
+    for number in 0..PREPARED {
+        zone.shared.prepare_ring(number);
+    }
+}
+
 /// Gives all memory of the rings back. Nobody is to record any more.
 pub fn release(zone: &Zone) {
     for (number, ring) in zone.shared.commons().trace.rings.iter().enumerate() {
@@ -424,6 +436,26 @@ impl Memory for Window<'_> {
         }
         length
     }
+}
+
+/// Where a path leads that is recorded as part of a call, by the zone's mounts as they are now. The monitor's
+/// own files lie nowhere, and what was mounted later is told by its descriptor.
+fn host_path_by_text(zone: &Zone, record: &Record<'_>, of: u64) -> Option<Part> {
+    let is_text = |part: &trace::Part<'_>| part.head.kind == kind::MEMORY && part.head.value == of;
+    let text = parts(record.rest).find(is_text)?.bytes;
+    let text = text.split(|&byte| byte == 0).next()?;
+    let (number, rest) = Mounts(zone.rows()).find(text);
+    let row = zone.rows().get(number)?;
+    if row.is_monitor() || row.is_added() {
+        return None;
+    }
+    let mut path = row.sub().to_vec();
+    if !path.is_empty() && !rest.is_empty() {
+        path.push(b'/');
+    }
+    path.extend(rest);
+    let path = host_path(zone, u32::try_from(row.fd).ok()?, &path)?;
+    Some(Part::HostPath { of, path })
 }
 
 /// Where a path beneath a mount's descriptor leads.

@@ -18,15 +18,14 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use core::sync::atomic::fence;
 use linux_raw_sys::general::{__NR_futex, __NR_kill, __NR_prctl, FUTEX_WAIT, FUTEX_WAKE};
 use linux_raw_sys::prctl::PR_GET_NAME;
-use picozone_fsmap::Mounts;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
 use picozone_personality::trace::{
     ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
     REGISTERS, RING_SIZE, RINGS, Ring, STACK_MAX, TEXT_MAX, flags, kind, watch,
 };
 use picozone_syscalls::{
-    BUFFERS_MAX, CONTROL_MAX, Direction, Kind, MESSAGES_MAX, MMSGHDR, MSGHDR, filled, nr, pointed,
-    row, shown_bytes, shows_both,
+    BUFFERS_MAX, CONTROL_MAX, Direction, Kind, MESSAGES_MAX, MMSGHDR, MSGHDR, NUMBERS, ROWS,
+    filled, nr, pointed, row, shown_bytes, shows_both,
 };
 
 /// The record that a thread is writing.
@@ -50,8 +49,57 @@ pub struct Record {
     is_named: bool,
 }
 
+/// Which arguments of a call point at what is recorded, a bit for each.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// When it begins.
+    given: u8,
+    /// When it has succeeded.
+    filled: u8,
+    /// And these then as well, if its result is not 0.
+    both: u8,
+}
+
+/// By the calls' numbers: most arguments are all in their words.
+static TOLD: [Told; NUMBERS] = {
+    const NONE: Told = Told {
+        given: 0,
+        filled: 0,
+        both: 0,
+    };
+    let mut all = [NONE; NUMBERS];
+    let mut at = 0;
+    while at < ROWS.len() {
+        let row = &ROWS[at];
+        let mut i = 0;
+        while i < row.args.len() {
+            let kind = row.args[i].kind;
+            let told = &mut all[row.nr as usize];
+            match kind.direction() {
+                _ if kind.is_word() => {}
+                Direction::In => told.given |= 1 << i,
+                Direction::Out => told.filled |= 1 << i,
+                Direction::InOut => {
+                    told.given |= 1 << i;
+                    if shows_both(row.nr) {
+                        told.both |= 1 << i;
+                    }
+                }
+            }
+            // A command decides whether what it points at is filled.
+            if matches!(kind, Kind::Argument) {
+                told.filled |= 1 << i;
+            }
+            i += 1;
+        }
+        at += 1;
+    }
+    all
+};
+
 const HEAD: u64 = size_of::<Head>() as u64;
 const PART: u64 = size_of::<PartHead>() as u64;
+const PAGE: u64 = 4096;
 /// Room that is kept for what the zone's side of a call fills, whatever the host's side took.
 const KEPT: u64 = 2 * TEXT_MAX as u64;
 
@@ -201,6 +249,15 @@ impl Record {
 
     /// Adds what arguments point at: what the call is given, or what it has filled.
     fn capture(&mut self, result: Option<i64>) {
+        let of = TOLD.get(self.nr as usize).copied().unwrap_or_default();
+        let mut left = match result {
+            None => of.given,
+            Some(result) if result > 0 => of.filled | of.both,
+            Some(_) => of.filled,
+        };
+        if left == 0 {
+            return;
+        }
         let Some(row) = row(self.nr) else { return };
         let args = self.args;
         let word = |i: usize| args.get(i).copied().unwrap_or(0);
@@ -208,16 +265,11 @@ impl Record {
             usize::try_from(word(i + 1)).map_or(most, |length| length.min(most))
         };
         let mut has_list = false;
-        for (i, arg) in row.args.iter().enumerate() {
+        while left != 0 {
+            let i = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let Some(arg) = row.args.get(i) else { return };
             let at = word(i);
-            let is_filled = match arg.kind.direction() {
-                Direction::In => false,
-                Direction::Out => true,
-                Direction::InOut => result.is_some_and(|result| result > 0) && shows_both(self.nr),
-            };
-            if result.is_some() != is_filled {
-                continue;
-            }
             let got = result.map_or(0, |got| got.unsigned_abs() as usize);
             match arg.kind {
                 Kind::Path | Kind::Text | Kind::IpcName => self.text(at, TEXT_MAX),
@@ -481,11 +533,28 @@ fn publish(thread: &mut Thread, result: i64, now: u64) {
     record.is_named = true;
     let written = ring.written.load(Relaxed) & !7;
     ring.written.store(written.wrapping_add(length), Release);
+    if (written ^ written.wrapping_add(length)) >= PAGE {
+        look_ahead(record.start, length);
+    }
     let before = written.wrapping_sub(ring.read.load(Relaxed));
     let is_full = before < BELL_AT && before + length >= BELL_AT;
     // What is mapped is only known while the process lives.
     if is_full || tables().watched_calls.load(Relaxed) & watch::STACKS != 0 {
         wake();
+    }
+}
+
+/// Reads a byte of the page behind a record that has come to a new one. The kernel maps the pages around
+/// one that is read, all that are there, but of those that are written each by a fault of its own.
+fn look_ahead(start: u64, length: u64) {
+    let data = core::ptr::from_ref(&commons().trace.data) as u64;
+    let at = (start + length + PAGE - data) as usize;
+    let number = (start - data) as usize / RING_SIZE;
+    // At a ring's end the first pages of the next one: nobody's harm.
+    if let Some(byte) = commons().trace.data.get(number).map(|ring| ring.0.get())
+        && at / RING_SIZE == number
+    {
+        unsafe { byte.cast::<u8>().add(at % RING_SIZE).read_volatile() };
     }
 }
 
@@ -545,7 +614,6 @@ pub fn begin(thread: &mut Thread, number: u32, args: [u64; 6], flags: u32) -> bo
 #[cold]
 #[inline(never)]
 fn stack(thread: &mut Thread) {
-    const PAGE: u64 = 4096;
     let of_guest = if thread.came_by_jump() {
         arch::jump::registers_of(thread).cast_const()
     } else {
@@ -710,30 +778,26 @@ fn put_host_path(record: &mut Record, fd: u32, pieces: &[&[u8]]) {
     }
 }
 
-/// The path that is being followed is found by its text: nothing on the way is a link.
+/// The path that is being followed is found by its text: nothing on the way is a link. Where that is, who
+/// reads the record finds out.
 #[cold]
 #[inline(never)]
 pub fn host_path_by_text(thread: &mut Thread, path: &CStr) {
     let record = &mut thread.record;
     forget_host_path(record);
-    let rows = tables().mount_rows();
-    let (mount, rest) = Mounts(rows).find(path.to_bytes());
-    let Some(row) = rows
-        .get(mount)
-        .filter(|row| !row.is_monitor() && !row.is_added())
-    else {
-        return;
-    };
     if record.path == 0 || path.to_bytes().first() != Some(&b'/') {
         return;
     }
-    let sub = row.sub();
-    let slash: &[u8] = if sub.is_empty() || rest.is_empty() {
-        b""
-    } else {
-        b"/"
+    let at = record.at;
+    let head = PartHead {
+        kind: kind::HOST_BY_TEXT,
+        length: 0,
+        extra: 0,
+        value: record.path,
     };
-    put_host_path(record, row.fd as u32, &[sub, slash, rest]);
+    if record.part(head).is_some() {
+        record.host_path = at;
+    }
 }
 
 /// What is being done is done to a name in the directory that was found.
@@ -745,6 +809,10 @@ pub fn host_path_of_name(thread: &mut Thread, name: &[u8]) {
         return;
     }
     let part = unsafe { (record.host_path as *const PartHead).read() };
+    if part.kind != kind::HOST_PATH {
+        forget_host_path(record);
+        return;
+    }
     let mut directory = [0; 512];
     let length = usize::from(part.length);
     let from = (record.host_path + PART) as *const u8;
