@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod flight;
 mod limited;
 mod measure;
 mod memory;
@@ -123,6 +124,9 @@ fn main() -> Result<()> {
                     eprintln!("{error}");
                 }
             }
+        }
+        if let Err(error) = flight::run(only, rounds, &options.zone, &mut report) {
+            eprintln!("{error}");
         }
         report.memory = memory::measure(&options.zone)?;
     }

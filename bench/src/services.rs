@@ -84,6 +84,32 @@ pub(crate) fn ab(place: &str, flags: &[&str]) -> Result<f64> {
     value("Requests per second:").ok_or_else(|| format!("ab prints no rate:\n{text}").into())
 }
 
+/// Whether what a load of this name needs is here.
+pub(crate) fn are_here(name: &str) -> bool {
+    let programs = match name.split(' ').next() {
+        Some("apache") => ["/usr/sbin/apache2", "/usr/bin/ab"],
+        _ => ["/usr/bin/redis-server", "/usr/bin/redis-benchmark"],
+    };
+    programs.into_iter().all(is_here)
+}
+
+/// Starts an apache in a zone; where the host reaches it.
+pub(crate) fn start_apache(zone: &Zone) -> Result<String> {
+    zone.shell(&format!(
+        "echo 'ServerName bench' >>/etc/apache2/apache2.conf && mkdir -p /var/www/html &&
+         printf '{PAGE}' >/var/www/html/bench.html && apachectl start"
+    ))?;
+    let place = zone.place(80)?;
+    wait_for(&place)?;
+    Ok(place)
+}
+
+/// Starts a redis-server in a zone, unless one runs there; where the host reaches it.
+pub(crate) fn start_redis(zone: &Zone) -> Result<String> {
+    zone.shell("redis-cli -p 6379 ping >/dev/null 2>&1 || { cd /tmp && redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --daemonize yes --logfile /tmp/redis.log >/dev/null; }")?;
+    wait_in_zone(zone, 6379)
+}
+
 /// Keep-alive and new connections, through the port map.
 pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
     const KINDS: [(&str, &[&str], f64); 2] = [
@@ -94,11 +120,7 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
     if kinds.clone().count() == 0 || !is_here("/usr/sbin/apache2") || !is_here("/usr/bin/ab") {
         return Ok(());
     }
-    zone.shell(&format!(
-        "echo 'ServerName bench' >>/etc/apache2/apache2.conf && mkdir -p /var/www/html &&
-         printf '{PAGE}' >/var/www/html/bench.html && apachectl start"
-    ))?;
-    let in_zone = zone.place(80)?;
+    let in_zone = start_apache(zone)?;
     let directory = tempfile::tempdir()?;
     let port = free_port()?;
     let (_native, outside) = (
@@ -106,7 +128,6 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
         format!("127.0.0.1:{port}"),
     );
     wait_for(&outside)?;
-    wait_for(&in_zone)?;
     for (name, flags, goal) in kinds {
         compare(name, *goal, rounds, report, [&outside, &in_zone], |place| {
             ab(place, flags)
@@ -192,8 +213,7 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
             .stdout(Stdio::null())
             .spawn()?,
     );
-    zone.shell("cd /tmp && redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --daemonize yes --logfile /tmp/redis.log >/dev/null")?;
-    let (outside, in_zone) = (format!("127.0.0.1:{port}"), wait_in_zone(zone, 6379)?);
+    let (outside, in_zone) = (format!("127.0.0.1:{port}"), start_redis(zone)?);
     wait_for(&outside)?;
     for (name, test) in wanted {
         compare(name, 0.97, rounds, report, [&outside, &in_zone], |place| {
@@ -204,10 +224,15 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
     Ok(())
 }
 
-fn redis_benchmark(place: &str, test: &str) -> Result<f64> {
+/// How many each run of [`redis_benchmark`] sends.
+pub(crate) const REDIS_REQUESTS: u32 = 200_000;
+
+/// Requests in a second that redis-benchmark(1) reports.
+pub(crate) fn redis_benchmark(place: &str, test: &str) -> Result<f64> {
     let (host, port) = place.split_once(':').ok_or("an address without port")?;
+    let count = REDIS_REQUESTS.to_string();
     let text = output(Command::new("/usr/bin/redis-benchmark").args([
-        "-h", host, "-p", port, "-t", test, "-n", "200000", "-c", "20", "--csv",
+        "-h", host, "-p", port, "-t", test, "-n", &count, "-c", "20", "--csv",
     ]))?;
     let row = text
         .lines()

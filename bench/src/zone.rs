@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Sigsys,
     /// The same as the first, in the strict profile, by a user that is not the zone's root.
     Strict,
+    /// The same as the first, with the flight recorder.
+    Flight,
 }
 
 /// A running zone.
@@ -32,9 +34,10 @@ impl Zone {
     /// Creates and boots a zone by this command, of this kind.
     pub(crate) fn boot(program: &Path, kind: Kind) -> Result<Zone> {
         let (title, options) = match kind {
-            Kind::Rewritten => (ZONE, ["--rewrite", "on"]),
-            Kind::Sigsys => ("zone by SIGSYS", ["--rewrite", "off"]),
-            Kind::Strict => ("strict zone, user", ["--profile", "strict"]),
+            Kind::Rewritten => (ZONE, &["--rewrite", "on"][..]),
+            Kind::Sigsys => ("zone by SIGSYS", &["--rewrite", "off"]),
+            Kind::Strict => ("strict zone, user", &["--profile", "strict"]),
+            Kind::Flight => ("zone, flight recorder", &["--rewrite", "on", "--flight"]),
         };
         let zone = Zone {
             title,
@@ -47,8 +50,7 @@ impl Zone {
             })?,
             home: tempfile::tempdir()?,
         };
-        let [option, value] = options;
-        zone.ask(&["create", NAME, option, value])?;
+        zone.ask(&[&["create", NAME], options].concat())?;
         zone.ask(&["boot", NAME])?;
         zone.ask(&["login", NAME, "--", "mkdir", "-m", "777", "/srv/zone"])?;
         Ok(zone)

@@ -161,6 +161,28 @@ impl Commons {
         None
     }
 
+    /// Whether fewer than so many processes beside init have a number; 0: there may be any number of them.
+    /// `is_gone` as of [`Commons::free_number`]. They are counted only where there may be too many by what was
+    /// born since the last count. Where guests write what is counted, this holds for those that mean well.
+    pub fn has_room(&self, most: u32, is_gone: impl Fn(u32) -> bool) -> bool {
+        if most == 0 {
+            return true;
+        }
+        let born = self.born.fetch_add(1, AcqRel);
+        if self.counted.load(Acquire).saturating_add(born) < most {
+            return true;
+        }
+        let is_there = |number: &u32| {
+            let process = self.processes.get(*number as usize);
+            process.is_some_and(|process| process.state.load(Acquire) != state::FREE)
+                && !is_gone(*number)
+        };
+        let count = self.numbers().skip(1).filter(is_there).count() as u32;
+        self.counted.store(count, Release);
+        self.born.store(1, Release);
+        count < most
+    }
+
     /// Notes that the process `host` has a number.
     pub fn register(&self, number: u32, host: u32) {
         let process = self.processes.get(number as usize).filter(|_| number != 0);
@@ -191,6 +213,10 @@ pub struct Injected {
 pub struct Commons {
     /// The next zone pid to try.
     pub next_pid: AtomicU32,
+    /// How many processes there were when they were last counted, and how many began to be born since.
+    pub counted: AtomicU32,
+    /// The latter.
+    pub born: AtomicU32,
     /// Changes whenever a link is made or something is renamed: a path that was found before may be
     /// another one now, though it leads to the same file.
     pub links: AtomicU32,

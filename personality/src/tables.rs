@@ -157,6 +157,8 @@ pub struct Tables {
     pub jumps: u32,
     /// 1 if the zone has the strict profile: see [`clients`](crate::clients).
     pub strict: u32,
+    /// How many processes there can be at a time beside init; 0: as many as there are numbers.
+    pub process_limit: u32,
     /// How many rows behind those the zone has used for mounts of its own.
     pub added_count: AtomicU32,
     /// How many of these are read-only.

@@ -17,6 +17,9 @@ pub struct Limits {
     /// How long a file can be made by writing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_size: Option<Size>,
+    /// How many processes there can be at a time beside init: the zone's programs make no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u32>,
     /// How much memory of its own each process can have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
@@ -24,6 +27,8 @@ pub struct Limits {
 
 /// The least that programs and the zone's init can start with; init has a descriptor right below that.
 const LEAST: [u64; 3] = [1024, 4096, 4 << 20];
+/// The fewest processes by which a zone can be of use.
+const FEWEST: u32 = 8;
 
 impl Limits {
     /// Whether there are none.
@@ -51,6 +56,9 @@ impl Limits {
             if limit.is_some_and(|limit| limit < least || i64::try_from(limit).is_err()) {
                 return Err(format!("limits.{name} is below {least}, or too large"));
             }
+        }
+        if self.processes.is_some_and(|most| most < FEWEST) {
+            return Err(format!("limits.processes is below {FEWEST}"));
         }
         Ok(())
     }
@@ -120,6 +128,12 @@ mod tests {
             let said = wrong.check().expect_err("it is wrong");
             assert!(said.starts_with("limits.descriptors"), "{said}");
         }
+        let few = Limits {
+            processes: Some(7),
+            ..Limits::default()
+        };
+        let said = few.check().expect_err("it is wrong");
+        assert_eq!(said, "limits.processes is below 8");
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         protected.foreign_files.store(is_shared, Ordering::Relaxed);
         tables.jumps = u32::from(copies.is_on());
         tables.strict = u32::from(boot.config.profile == Profile::Strict);
+        tables.process_limit = boot.config.limits.processes.unwrap_or(0);
         tables.host_gid = nix::unistd::getegid().as_raw();
         let users = &boot.config.users;
         tables.uids = users.map(IdKind::User, tables.host_uid);

@@ -2,10 +2,12 @@
 
 use super::elf::Image;
 use crate::ids::HostPid;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A piece of a file that can be executed.
@@ -16,29 +18,47 @@ pub(super) struct Mapping {
     /// Where in the file it begins.
     offset: u64,
     pub(super) inode: u64,
-    pub(super) path: Vec<u8>,
+    pub(super) path: Arc<[u8]>,
+    /// Where its file is found: in the process' own tree, if it has another one.
+    pub(super) file: Arc<Path>,
 }
 
 /// For how long it is believed: a process may map something else in a known place, or be another one.
 const LASTS: Duration = Duration::from_secs(1);
+/// For how long what is mapped nowhere is believed to be so: many a stack ends in such an address.
+const MISSING_LASTS: Duration = Duration::from_millis(20);
+/// Most addresses of which is known what they lead to.
+const SITES_MAX: usize = 4096;
 
 /// All of a process, by address.
 pub(super) struct Maps {
-    all: Vec<Mapping>,
+    all: Vec<(Mapping, Opened)>,
+    /// Where stubs of rewritten calls lead back to, by the addresses in them.
+    sites: HashMap<u64, Option<u64>>,
     read: Instant,
 }
+
+/// The file of a mapping, once it was looked at; none if it cannot be read.
+type Opened = Option<Option<Arc<Image>>>;
 
 impl Maps {
     /// Of a process; none if it is gone.
     pub(super) fn of(pid: HostPid) -> Option<Self> {
         let text = fs::read(format!("/proc/{pid}/maps")).ok()?;
-        Some(Self::parse(&text))
+        let root = PathBuf::from(format!("/proc/{pid}/root"));
+        let root = match fs::read_link(&root) {
+            Ok(target) if target.as_os_str() != "/" => root,
+            _ => PathBuf::from("/"),
+        };
+        Some(Self::parse(&text, &root))
     }
 
-    fn parse(text: &[u8]) -> Self {
+    fn parse(text: &[u8], root: &Path) -> Self {
         let lines = text.split(|&byte| byte == b'\n');
+        let mappings = lines.filter_map(|line| Mapping::parse(line, root));
         Self {
-            all: lines.filter_map(Mapping::parse).collect(),
+            all: mappings.map(|mapping| (mapping, None)).collect(),
+            sites: HashMap::new(),
             read: Instant::now(),
         }
     }
@@ -47,17 +67,36 @@ impl Maps {
         self.read.elapsed() >= LASTS
     }
 
-    pub(super) fn find(&self, address: u64) -> Option<&Mapping> {
-        let behind = self.all.partition_point(|mapping| mapping.end <= address);
-        self.all
-            .get(behind)
-            .filter(|mapping| mapping.start <= address)
+    /// Whether what is not there may be by now.
+    pub(super) fn may_lack(&self) -> bool {
+        self.read.elapsed() >= MISSING_LASTS
+    }
+
+    /// The mapping that has an address, and its file as far as that was looked at.
+    pub(super) fn find(&mut self, address: u64) -> Option<(&Mapping, &mut Opened)> {
+        let behind = self
+            .all
+            .partition_point(|(mapping, _)| mapping.end <= address);
+        let (mapping, opened) = self.all.get_mut(behind)?;
+        (mapping.start <= address).then_some((&*mapping, opened))
+    }
+
+    /// Where a stub leads back to that has this address, if that was asked before.
+    pub(super) fn site(&self, address: u64) -> Option<Option<u64>> {
+        self.sites.get(&address).copied()
+    }
+
+    pub(super) fn remember_site(&mut self, address: u64, site: Option<u64>) {
+        if self.sites.len() >= SITES_MAX {
+            self.sites.clear();
+        }
+        self.sites.insert(address, site);
     }
 }
 
 impl Mapping {
     /// `START-END r-xp OFFSET DEV INODE    PATH`; none of what is no file's, or not to be executed.
-    fn parse(line: &[u8]) -> Option<Self> {
+    fn parse(line: &[u8], root: &Path) -> Option<Self> {
         let slash = line.iter().position(|&byte| byte == b'/')?;
         let (front, path) = line.split_at(slash);
         let front = std::str::from_utf8(front).ok()?;
@@ -68,24 +107,16 @@ impl Mapping {
         let is_executable = words.next()?.contains('x');
         let offset = hex(words.next()?)?;
         let inode = words.nth(1)?.parse().ok()?;
+        let below = Path::new(OsStr::from_bytes(path));
+        let file = root.join(below.strip_prefix("/").unwrap_or(below));
         is_executable.then(|| Self {
             start,
             end,
             offset,
             inode,
-            path: path.to_vec(),
+            path: path.into(),
+            file: file.into(),
         })
-    }
-
-    /// Where its file is found: in the process' own tree, if it has another one.
-    pub(super) fn file(&self, pid: HostPid) -> PathBuf {
-        let path = PathBuf::from(OsStr::from_bytes(&self.path));
-        let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let below = path.strip_prefix("/").unwrap_or(&path);
-        match fs::read_link(&root) {
-            Ok(target) if target.as_os_str() != "/" => root.join(below),
-            _ => path,
-        }
     }
 
     /// Where in the file an address is.
@@ -114,13 +145,13 @@ mod tests {
             7000-7100 r-xp 00000000 00:00 0    [vdso]\n\
             7200-7300 rwxp 00000000 00:00 0 \n\
             garbage\n8000-zz r-xp 0 0 0 /x\n";
-        let maps = Maps::parse(text);
+        let mut maps = Maps::parse(text, Path::new("/proc/7/root"));
         assert_eq!(maps.all.len(), 1);
-        let found = maps.find(0x5610).expect("it is there");
-        assert_eq!(found.path, b"/usr/bin/a b");
+        let (found, _) = maps.find(0x5610).expect("it is there");
+        assert_eq!(&*found.path, b"/usr/bin/a b");
+        assert_eq!(&*found.file, Path::new("/proc/7/root/usr/bin/a b"));
         assert_eq!(found.own_address(0x5610, None), Some(0x110));
         assert_eq!(found.inode, 12);
-        assert_eq!(maps.find(0x55ff), None);
-        assert_eq!(maps.find(0x5700), None);
+        assert!(maps.find(0x55ff).is_none() && maps.find(0x5700).is_none());
     }
 }

@@ -23,7 +23,7 @@ use elf::Image;
 use maps::{Mapping, Maps};
 use picozone_syscalls::Memory;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Most files that are remembered, and most processes.
@@ -34,7 +34,7 @@ const KEPT_MAX: usize = 256 << 20;
 /// Unwinds the stacks of processes.
 #[derive(Default)]
 pub(crate) struct Stacks {
-    images: HashMap<(PathBuf, u64), Option<Arc<Image>>>,
+    images: HashMap<(Arc<Path>, u64), Option<Arc<Image>>>,
     /// How many bytes of them are kept.
     kept: usize,
     maps: HashMap<HostPid, Maps>,
@@ -61,7 +61,7 @@ impl Stacks {
         context.unwind(registers, &mut process, memory, |address, place| {
             let module = place.map(|(mapping, image)| {
                 let module = Module {
-                    path: mapping.path.clone(),
+                    path: mapping.path.to_vec(),
                     build_id: image.map_or_else(Vec::new, |image| image.build_id.clone()),
                 };
                 let known = stack.modules.iter().position(|known| *known == module);
@@ -82,6 +82,25 @@ impl Stacks {
         stack
     }
 
+    /// The file of a mapping, if it can be read.
+    fn image(&mut self, mapping: &Mapping) -> Option<Arc<Image>> {
+        let key = (Arc::clone(&mapping.file), mapping.inode);
+        if let Some(image) = self.images.get(&key) {
+            return image.clone();
+        }
+        let image = Image::open(&key.0, key.1).map(Arc::new);
+        let size = image.as_ref().map_or(0, |image| image.size());
+        self.kept += size;
+        if self.images.len() >= KNOWN_MAX || self.kept > KEPT_MAX {
+            self.images.clear();
+            // Mappings hold them too.
+            self.maps.clear();
+            self.kept = size;
+        }
+        self.images.insert(key, image.clone());
+        image
+    }
+
     /// What is mapped there may be something else from now on.
     pub(crate) fn forget(&mut self, pid: HostPid) {
         self.maps.remove(&pid);
@@ -91,19 +110,16 @@ impl Stacks {
 impl Process<'_> {
     /// What is mapped at an address that a program executes, and its file, if that can be read.
     fn find(&mut self, address: u64) -> Option<(Mapping, Option<Arc<Image>>)> {
-        let mapping = self.mapping(address)?;
-        let key = (mapping.file(self.pid), mapping.inode);
-        if let Some(image) = self.stacks.images.get(&key) {
+        let maps = self.maps(address)?;
+        let (mapping, opened) = maps.find(address)?;
+        let mapping = mapping.clone();
+        if let Some(image) = opened {
             return Some((mapping, image.clone()));
         }
-        let image = Image::open(&key.0, key.1).map(Arc::new);
-        let stacks = &mut self.stacks;
-        stacks.kept += image.as_ref().map_or(0, |image| image.size());
-        if stacks.images.len() >= KNOWN_MAX || stacks.kept > KEPT_MAX {
-            stacks.images.clear();
-            stacks.kept = image.as_ref().map_or(0, |image| image.size());
+        let image = self.stacks.image(&mapping);
+        if let Some((_, opened)) = self.maps(address)?.find(address) {
+            *opened = Some(image.clone());
         }
-        stacks.images.insert(key, image.clone());
         Some((mapping, image))
     }
 
@@ -111,31 +127,31 @@ impl Process<'_> {
     /// one: the stack is as it is there.
     fn site_of_stub(&mut self, address: u64) -> Option<u64> {
         let (mapping, image) = self.find(address)?;
-        mapping
-            .own_address(address, Some(&*image?))
-            .is_none()
-            .then_some(())?;
+        if let Some(known) = self.maps(address)?.site(address) {
+            return known;
+        }
+        let is_stub = mapping.own_address(address, Some(&*image?)).is_none();
         let place = mapping.place(address)?;
-        let stub = elf::bytes_at(&mapping.file(self.pid), place, stubs::LENGTH)?;
-        stubs::site(&stub, address)
+        let stub = is_stub.then(|| elf::bytes_at(&mapping.file, place, stubs::LENGTH));
+        let site = stub.flatten().and_then(|stub| stubs::site(&stub, address));
+        self.maps(address)?.remember_site(address, site);
+        site
     }
 
-    fn mapping(&mut self, address: u64) -> Option<Mapping> {
-        let maps = &mut self.stacks.maps;
-        let known = maps.get(&self.pid).filter(|maps| !maps.is_old());
-        if let Some(found) = known.and_then(|maps| maps.find(address)) {
-            return Some(found.clone());
+    /// What the process has mapped; read anew where that is old, or lacks an address, once for each stack:
+    /// an address that is nowhere stays there.
+    fn maps(&mut self, address: u64) -> Option<&mut Maps> {
+        let all = &mut self.stacks.maps;
+        let is_known = all.get_mut(&self.pid).is_some_and(|maps| {
+            !maps.is_old() && (maps.find(address).is_some() || !maps.may_lack())
+        });
+        if !is_known && !std::mem::replace(&mut self.is_fresh, true) {
+            if all.len() >= KNOWN_MAX {
+                all.clear();
+            }
+            let read = Maps::of(self.pid)?;
+            all.insert(self.pid, read);
         }
-        // Once for each stack: an address that is nowhere stays there.
-        if std::mem::replace(&mut self.is_fresh, true) {
-            return None;
-        }
-        if maps.len() >= KNOWN_MAX {
-            maps.clear();
-        }
-        let read = Maps::of(self.pid)?;
-        let found = read.find(address).cloned();
-        maps.insert(self.pid, read);
-        found
+        all.get_mut(&self.pid)
     }
 }

@@ -185,7 +185,7 @@ table! {
     155 pivot_root(new_root: Path, put_old: Path) -> Zero = Refused(Errno::EPERM, "the zone's root is less than the host's");
     156 _sysctl(args: StructInOut) -> Zero = Refused(Errno::ENOSYS, "obsolete or without use in a zone");
     157 prctl(op: Command, arg2: Argument, arg3: Argument, arg4: Argument, arg5: Argument) -> Int = Guarded(PRCTL);
-    158 arch_prctl(op: Command, addr: Addr) -> Zero = Guarded(ARCH_PRCTL);
+    158 arch_prctl(op: Command, addr: Argument) -> Zero = Guarded(ARCH_PRCTL);
     159 adjtimex(buf: StructInOut) -> Int = Emulated(ANY);
     160 setrlimit(resource: Resource, rlim: StructIn) -> Zero = Emulated(NEVER);
     161 chroot(path: Path) -> Zero = Emulated(NEVER);

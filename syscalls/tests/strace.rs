@@ -15,11 +15,13 @@ use std::process::{Command, Stdio};
 
 /// Calls of which the decoder tells as much as strace does, and which tell no number that differs from run
 /// to run.
-const COMPARED: [&str; 104] = [
+const COMPARED: [&str; 124] = [
     "access",
     "alarm",
     "arch_prctl",
     "brk",
+    "capget",
+    "capset",
     "chdir",
     "chmod",
     "chown",
@@ -45,6 +47,7 @@ const COMPARED: [&str; 104] = [
     "fsync",
     "ftruncate",
     "getcwd",
+    "getdents64",
     "getegid",
     "geteuid",
     "getgid",
@@ -56,6 +59,7 @@ const COMPARED: [&str; 104] = [
     "getrlimit",
     "getsockopt",
     "getuid",
+    "inotify_add_watch",
     "inotify_init1",
     "ioctl",
     "link",
@@ -68,8 +72,14 @@ const COMPARED: [&str; 104] = [
     "mkdir",
     "mkdirat",
     "mknodat",
+    "mlockall",
     "mmap",
+    "mount",
     "mprotect",
+    "mq_open",
+    "msgctl",
+    "msgget",
+    "msgsnd",
     "munmap",
     "newfstatat",
     "openat",
@@ -95,12 +105,19 @@ const COMPARED: [&str; 104] = [
     "sched_getparam",
     "sched_getscheduler",
     "sched_setaffinity",
+    "sched_setattr",
+    "semctl",
+    "semget",
+    "semop",
+    "semtimedop",
     "sendmsg",
     "set_robust_list",
     "setitimer",
     "setpriority",
     "setsockopt",
     "setxattr",
+    "shmctl",
+    "shmget",
     "shutdown",
     "sigaltstack",
     "signalfd4",
@@ -110,10 +127,13 @@ const COMPARED: [&str; 104] = [
     "statx",
     "symlink",
     "symlinkat",
+    "sync_file_range",
+    "timer_create",
     "timerfd_create",
     "timerfd_settime",
     "truncate",
     "umask",
+    "umount2",
     "uname",
     "unlink",
     "unlinkat",
@@ -140,6 +160,8 @@ const SCRIPTS: &[&str] = &[
     WAITS,
     SOCKETS,
     FILES,
+    CONTROLS,
+    COMMANDS,
     "exec python3 -I -S -c 'import os, time; time.sleep(0.001); os.sched_setaffinity(0, os.sched_getaffinity(0)); os.sched_getparam(0); os.getpriority(0, 0)'",
     "exec python3 -I -S -c 'import signal; signal.setitimer(0, 0.5); signal.getitimer(0); signal.setitimer(0, 0); signal.sigtimedwait([10], 0.001)'",
     "exec python3 -I -S -c 'import signal, os; signal.pthread_sigmask(0, [10]); os.kill(os.getpid(), 10); signal.sigwaitinfo([10]).si_signo'",
@@ -213,6 +235,69 @@ os.utime(\"f\", ns=(0, 0)) if False else None
 os.posix_fadvise(f, 0, 0, 3)
 os.ftruncate(f, 3)
 os.sendfile(1, f, 0, 2)
+'";
+
+/// System V IPC, and calls whose structures a number chooses.
+const CONTROLS: &str = "exec python3 -I -S -c '
+import ctypes, os, struct
+c = ctypes.CDLL(None)
+room = ctypes.create_string_buffer(256)
+s = c.semget(0, 2, 0o1600)
+c.semop(s, struct.pack(\"HhhHhh\", 0, 1, 0, 1, -1, 0x1800), 2)
+c.semtimedop(s, struct.pack(\"Hhh\", 0, 1, 0x800), 1, None)
+c.semctl(s, 0, 2, room)
+c.semctl(s, 0, 16, 5)
+c.semctl(s, 0, 0, 0)
+c.semctl(s, 0, 2, room)
+m = c.msgget(0, 0o3600)
+c.msgsnd(m, struct.pack(\"q40s\", 7, b\"text\"), 40, 0o4000)
+c.msgsnd(m, struct.pack(\"q4s\", 7, b\"text\"), 4, 0)
+c.msgctl(m, 2, room)
+c.msgctl(m, 0, 0)
+h = c.shmget(0, 4096, 0o600)
+c.shmctl(h, 2, room)
+c.shmctl(h, 0, 0)
+c.syscall(222, 1, struct.pack(\"QiiQ40x\", 7, 10, 0, 0), room)
+c.syscall(222, 0, struct.pack(\"QiiQ40x\", 0, 0, 1, 0), room)
+c.syscall(222, 0, None, room)
+c.syscall(125, struct.pack(\"Ii\", 0x20080522, 0), room)
+c.syscall(126, struct.pack(\"Ii\", 0x20080522, 0), bytes(24))
+c.syscall(314, 0, struct.pack(\"IIQiIQQQ\", 48, 0, 0, 0, 0, 0, 0, 0), 0)
+c.syscall(240, b\"none\", 0o102, 0o600, struct.pack(\"8q\", 0, 0, 100, 0, 0, 0, 0, 0))
+c.syscall(254, -1, b\".\", 0x1000102)
+c.syscall(277, -1, 0, 0, 2)
+c.syscall(151, 4)
+c.syscall(165, b\"none\", b\"gone\", b\"tmpfs\", 1, b\"x=1\")
+c.syscall(166, b\"gone\", 2)
+os.listdir(\".\")
+'";
+
+/// What ioctl(2) and prctl(2) point at.
+const COMMANDS: &str = "exec python3 -I -S -c '
+import array, ctypes, fcntl, os, socket, struct, termios
+r, w = os.pipe()
+os.write(w, b\"abc\")
+fcntl.ioctl(r, termios.FIONREAD, array.array(\"i\", [0]))
+fcntl.ioctl(r, termios.FIONBIO, struct.pack(\"i\", 1))
+fcntl.ioctl(r, termios.FIOCLEX)
+m, t = os.openpty()
+fcntl.ioctl(t, termios.TIOCGWINSZ, bytes(8))
+fcntl.ioctl(t, termios.TIOCSWINSZ, struct.pack(\"HHHH\", 24, 80, 0, 0))
+termios.tcgetattr(t)
+termios.tcflush(t, 0)
+termios.tcflow(t, 1)
+termios.tcsendbreak(t, 1)
+s = socket.socket()
+for request in 0x8913, 0x8921, 0x8933:
+    fcntl.ioctl(s, request, struct.pack(\"16s24x\", b\"lo\"))
+c = ctypes.CDLL(None)
+room = ctypes.create_string_buffer(256)
+word = ctypes.c_ulong
+for of in (38, 1), (39,), (4, 1), (3,), (4, 0), (3,), (23, 10), (36, 1), (37, room), (1, 9), (2, room), (1, 0), (2, room), (15, b\"name\"), (16, room), (29, 1000), (30,), (47, 1, 10), (21,), (27,), (28, 1), (7,), (8, 1), (13,), (42,), (40, room), (0x53564d41, 0, 4096, 4096, b\"a name\"):
+    rest = [x if isinstance(x, (bytes, ctypes.Array)) else word(x) for x in of[1:]]
+    c.prctl(of[0], *(rest + [word(0)] * (4 - len(rest))))
+c.syscall(158, 0x1003, room)
+c.syscall(158, 0x1004, room)
 '";
 
 fn program(tool: &[&str], script: &str, directory: &Path) -> Command {
@@ -326,7 +411,16 @@ fn compared(lines: Vec<String>) -> Vec<String> {
 /// before the call, which is not to be known behind it.
 fn timeless(line: &str) -> String {
     let mut line = line.to_owned();
-    for field in ["tv_sec=", "tv_nsec=", "tv_usec=", "si_pid=", "msg_namelen="] {
+    for field in [
+        "tv_sec=",
+        "tv_nsec=",
+        "tv_usec=",
+        "si_pid=",
+        "msg_namelen=",
+        "time=",
+        "lspid=",
+        "cpid=",
+    ] {
         let mut pieces = line.split(field);
         let mut all = pieces.next().unwrap_or_default().to_owned();
         for piece in pieces {
@@ -340,7 +434,25 @@ fn timeless(line: &str) -> String {
         }
         line = all;
     }
-    line
+    // The kernel numbers objects of System V IPC anew.
+    let is_ipc = ["sem", "msg", "shm"]
+        .iter()
+        .any(|name| line.starts_with(name));
+    let is_get = line
+        .split('(')
+        .next()
+        .is_some_and(|name| name.ends_with("get"));
+    match (is_ipc, is_get) {
+        (true, true) => line.split(" = ").next().unwrap_or_default().to_owned(),
+        (true, false) => {
+            let (name, rest) = line.split_once('(').unwrap_or((&line, ""));
+            format!(
+                "{name}({}",
+                rest.trim_start_matches(|c: char| c.is_ascii_digit())
+            )
+        }
+        (false, _) => line,
+    }
 }
 
 #[test]

@@ -220,4 +220,12 @@ fn a_configuration_is_learned_that_suffices(home: &Home) {
         .zone(&["config", "learned", "set", "limits.descriptors=1"])
         .fails(125);
     assert!(refused.contains("limits.descriptors"), "{refused}");
+    // So many processes and no more; those that have ended leave room.
+    home.zone(&["config", "learned", "set", "limits.processes=8"])
+        .ok();
+    let births = "for i in $(seq 100); do /bin/true & wait; done; echo well; \
+        for i in $(seq 20); do sleep 300 & done; echo many";
+    let said = home.zone(&["run", "learned", "--", "sh", "-c", births]);
+    assert_eq!(said.stdout, "well\n", "{said:?}");
+    assert!(said.stderr.contains("fork"), "{said:?}");
 }

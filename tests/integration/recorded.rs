@@ -683,7 +683,12 @@ fn a_guest_that_forges_records_harms_nobody(home: &Home) {
     let place = cage.root().join("hostile_trace");
     harness::copy_program(&harness::guest("hostile_trace"), &place);
     let file = home.dir().join("out.zt");
-    let tracing = [trace(&cage, Path::new("/dev/null")), trace(&other, &file)];
+    let nowhere = Path::new("/dev/null");
+    let tracing = [
+        trace(&cage, nowhere),
+        trace_with(&cage, nowhere, &["-k"]),
+        trace(&other, &file),
+    ];
     let output = cage.run(&["/hostile_trace", "100000"]);
     assert_eq!(output.ok(), "still runs\n");
     let said = said(&other.run(&["sh", "-c", "cd /w; exec /recorded calls"]).ok());

@@ -37,6 +37,10 @@ impl Births {
     ) -> Result<i64, i32> {
         let mut births = lock(&self.0);
         let commons = zone.shared.commons();
+        let most = zone.shared.tables().process_limit;
+        if !commons.has_room(most, |number| is_gone(zone, number)) {
+            return Err(libc::EAGAIN);
+        }
         let free = commons.free_number(|number| is_gone(zone, number));
         let (number, child) = free.ok_or(libc::EAGAIN)?;
         inherit(zone, (number, child), parent).ok_or(libc::EAGAIN)?;

@@ -13,6 +13,9 @@ const KNOWN_MAX: usize = 1 << 20;
 /// The least that is proposed of descriptors, and of bytes of a file and of memory.
 const LEAST: [u64; 3] = [1024, 1 << 20, 16 << 20];
 
+/// The least that is proposed of processes.
+const FEWEST: u32 = 64;
+
 /// What was seen.
 #[derive(Default)]
 pub(super) struct Needed {
@@ -114,9 +117,11 @@ impl Needed {
         self.memory = self.memory.max(space.size());
     }
 
-    /// Limits that have room for what was seen, and as much again; of what nothing was seen, none.
-    pub(super) fn limits(&self) -> Limits {
+    /// Limits that have room for what was seen, and as much again; of what nothing was seen, none. So many
+    /// processes were there at a time.
+    pub(super) fn limits(&self, processes: usize) -> Limits {
         let [descriptors, file_size, memory] = LEAST;
+        let processes = u32::try_from(processes).ok().filter(|seen| *seen != 0);
         let room = |seen: u64, least: u64| {
             let doubled = seen.saturating_mul(2).min(1 << 62).next_power_of_two();
             (seen != 0).then_some(doubled.max(least))
@@ -125,6 +130,7 @@ impl Needed {
             descriptors: room(self.descriptors, descriptors),
             file_size: room(self.file_size, file_size).map(Size),
             memory: room(self.memory, memory).map(Size),
+            processes: processes.map(|seen| seen.saturating_mul(2).max(FEWEST)),
             ..Limits::default()
         }
     }
@@ -155,10 +161,12 @@ mod tests {
         tell(nr::munmap, [0x10_0000_0000, 30 << 20, 0, 0, 0, 0], 0);
         tell(nr::mmap, [0, 20 << 20, 3, 0x22, 0, 0], 0x10_0000_0000);
         tell(nr::mmap, [0, 1 << 40, 1, 0x22, 0, 0], 0x20_0000_0000);
-        let limits = needed.limits();
+        let limits = needed.limits(40);
+        assert_eq!(limits.processes, Some(80));
+        assert_eq!(needed.limits(2).processes, Some(FEWEST));
         assert_eq!(limits.descriptors, Some(1024));
         assert_eq!(limits.file_size, Some(Size(8 << 20)));
         assert_eq!(limits.memory, Some(Size(128 << 20)));
-        assert_eq!(Needed::default().limits(), Limits::default());
+        assert_eq!(Needed::default().limits(0), Limits::default());
     }
 }

@@ -185,7 +185,7 @@ impl Learn<'_> {
             put(format!("# zone create NAME {}", options.join(" ")));
         }
         // A limit is a number or a size: it can be written as TOML.
-        let limits = toml::to_string(&self.needed.limits()).unwrap_or_default();
+        let limits = toml::to_string(&self.needed.limits(self.most_alive)).unwrap_or_default();
         if !limits.is_empty() {
             let set = limits.lines().map(|limit| {
                 let (name, value) = limit.split_once(" = ").unwrap_or((limit, ""));
@@ -199,7 +199,7 @@ impl Learn<'_> {
         put(format!("map = [{}]", ranges(&ids)));
         if !limits.is_empty() {
             put(format!(
-                "\n[limits]  # of each process: twice what was seen\n{}",
+                "\n[limits]  # twice what was seen; but for processes, of each of them\n{}",
                 limits.trim_end()
             ));
         }

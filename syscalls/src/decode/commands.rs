@@ -2,8 +2,7 @@
 
 use super::constants::{self, Names};
 use super::fields::{self, Layout};
-use super::structures::{self, Bytes};
-use super::{Memory, Printer, int, names, text};
+use super::{Memory, Printer, int, names, pointees, structures};
 use crate::kind::Kind;
 use crate::nr;
 use core::fmt::Write;
@@ -29,6 +28,9 @@ const F_GETPIPE_SZ: u64 = 1032;
 const F_ADD_SEALS: u64 = 1033;
 const F_GET_SEALS: u64 = 1034;
 
+/// Where `d_reclen` lies in an entry of a directory.
+const RECORD_LENGTH: u64 = 16;
+
 /// What of futex(2) takes which arguments, without the flags of its commands.
 const FUTEX_COMMAND: u64 = 0x7f;
 const FUTEX_WAIT: u64 = 0;
@@ -40,19 +42,17 @@ const FUTEX_TRYLOCK_PI: u64 = 8;
 const FUTEX_WAIT_BITSET: u64 = 9;
 const FUTEX_WAKE_BITSET: u64 = 10;
 
-const PR_SET_NAME: u64 = 15;
+/// `MREMAP_FIXED` and `MREMAP_DONTUNMAP`: there is a new address.
+const MREMAP_PLACED: u64 = 6;
 const EPOLL_CTL_DEL: i32 = 2;
 
-/// How many bytes are shown of what the argument of a command points at, and whether the call fills it.
-#[must_use]
-pub fn pointed(nr: u32, args: &[u64; 6]) -> Option<(usize, bool)> {
-    let [_, command, ..] = *args;
-    let layout = flock(nr, command)?;
-    let is_out = matches!(command, F_GETLK | F_OFD_GETLK | F_GETOWN_EX);
-    Some((layout.size, is_out))
+/// Whether a command of fcntl(2) fills what its argument points at.
+pub(super) fn is_filled(command: u64) -> bool {
+    matches!(command, F_GETLK | F_OFD_GETLK | F_GETOWN_EX)
 }
 
-fn flock(nr: u32, command: u64) -> Option<&'static Layout> {
+/// What a command of fcntl(2) points at.
+pub(super) fn flock(nr: u32, command: u64) -> Option<&'static Layout> {
     match command {
         _ if nr != nr::fcntl => None,
         F_SETLK | F_SETLKW | F_OFD_SETLK | F_OFD_SETLKW => Some(&fields::FLOCK),
@@ -90,7 +90,9 @@ pub(super) fn is_left_out(nr: u32, i: usize, args: &[u64; 6]) -> bool {
             };
             i > last
         }
-        _ => false,
+        nr::membarrier => i == 2 && second & 0xffff_ffff == 0,
+        nr::mremap => i == 4 && args[3] & MREMAP_PLACED == 0,
+        _ => pointees::is_left_out(nr, i, args),
     }
 }
 
@@ -118,9 +120,6 @@ pub(super) fn argument<M: Memory, W: Write>(
     match (nr, i) {
         (nr::epoll_ctl, 3) if int(second) == EPOLL_CTL_DEL => printer.address(word).map(|()| true),
         (nr::fcntl, 2) => fcntl(printer, second & 0xffff_ffff, word),
-        (nr::prctl, 1) if printer.word(0) & 0xffff_ffff == PR_SET_NAME => {
-            text::string(printer.memory, word, 15, printer.out).map(|()| true)
-        }
         (nr::futex, 3) => match second & FUTEX_COMMAND {
             FUTEX_REQUEUE..
                 if !matches!(
@@ -147,7 +146,16 @@ pub(super) fn argument<M: Memory, W: Write>(
         }
         (nr::rseq, 1 | 3) => write!(printer.out, "{:#x}", word & 0xffff_ffff).map(|()| true),
         (nr::pselect6 | nr::io_pgetevents, 5) => set_and_size(printer, word),
-        _ => Ok(false),
+        (nr::semget | nr::shmget, 2) | (nr::msgget, 1) => {
+            names::IPC_GET.before(word & !0o777, printer.out)?;
+            structures::octal(word & 0o777, printer.out).map(|()| true)
+        }
+        (nr::semget | nr::shmget | nr::msgget, 0) if word & 0xffff_ffff == 0 => {
+            printer.out.write_str("IPC_PRIVATE").map(|()| true)
+        }
+        (nr::getdents | nr::getdents64, 1) => entries(printer, word),
+        (nr::msgsnd | nr::msgrcv, 1) => message(printer, word),
+        _ => pointees::print(i, printer, word),
     }
 }
 
@@ -163,23 +171,8 @@ fn fcntl<M: Memory, W: Write>(
         F_SETFL => constants::write(Kind::OpenFlags, word, out),
         F_SETSIG => constants::write(Kind::Signal, word, out),
         F_SETOWN => write!(out, "{}", int(word)),
-        _ => match flock(printer.nr, command) {
-            Some(layout) => {
-                let mut bytes = [0; 32];
-                let wanted = bytes.get_mut(..layout.size).unwrap_or(&mut []);
-                let is_out = matches!(command, F_GETLK | F_OFD_GETLK | F_GETOWN_EX);
-                if is_out && printer.result.is_none()
-                    || printer.memory.read(word, wanted) != layout.size
-                {
-                    return Ok(false);
-                }
-                layout.print(&Bytes(wanted), out)
-            }
-            None if matches!(command, 0 | 1030 | 1024 | 1026 | 1031) => {
-                write!(out, "{}", int(word))
-            }
-            None => return Ok(false),
-        },
+        0 | 1030 | 1024 | 1026 | 1031 => write!(out, "{}", int(word)),
+        _ => return pointees::print(2, printer, word),
     }
     .map(|()| true)
 }
@@ -203,6 +196,61 @@ fn set_and_size<M: Memory, W: Write>(
     write!(printer.out, ", sigsetsize={size}}}").map(|()| true)
 }
 
+/// How many entries of a directory were read: `0x55d2 /* 5 entries */`. Of those of which not all are known,
+/// at least so many.
+fn entries<M: Memory, W: Write>(
+    printer: &mut Printer<'_, M, W>,
+    word: u64,
+) -> core::result::Result<bool, core::fmt::Error> {
+    let Some(length) = printer.result else {
+        return Ok(false);
+    };
+    let (mut at, mut count) = (0, 0u32);
+    let length = length.unsigned_abs();
+    while at < length {
+        let mut size = [0; 2];
+        if printer
+            .memory
+            .read(word.wrapping_add(at + RECORD_LENGTH), &mut size)
+            != size.len()
+        {
+            break;
+        }
+        let size = u64::from(u16::from_ne_bytes(size));
+        if size <= RECORD_LENGTH {
+            break;
+        }
+        at += size;
+        count += 1;
+    }
+    printer.address(word)?;
+    match at < length {
+        true if count == 0 => Ok(()),
+        true => write!(printer.out, " /* {count} or more entries */"),
+        false if count == 1 => printer.out.write_str(" /* 1 entry */"),
+        false => write!(printer.out, " /* {count} entries */"),
+    }
+    .map(|()| true)
+}
+
+/// `struct msgbuf`: `{mtype=1, mtext="hello"}`.
+fn message<M: Memory, W: Write>(
+    printer: &mut Printer<'_, M, W>,
+    word: u64,
+) -> core::result::Result<bool, core::fmt::Error> {
+    let length = match (printer.nr, printer.result) {
+        (nr::msgrcv, None) => return Ok(false),
+        (nr::msgrcv, Some(got)) => got.unsigned_abs(),
+        _ => printer.word(2),
+    };
+    let Some(kind) = printer.read_word(word).filter(|_| word != 0) else {
+        return Ok(false);
+    };
+    write!(printer.out, "{{mtype={}, mtext=", kind.cast_signed())?;
+    printer.bytes(word.wrapping_add(8), length)?;
+    printer.out.write_str("}").map(|()| true)
+}
+
 /// Prints a result that means more than its number. Whether it is one.
 pub(super) fn result<W: Write>(
     nr: u32,
@@ -210,7 +258,13 @@ pub(super) fn result<W: Write>(
     word: i64,
     out: &mut W,
 ) -> core::result::Result<bool, core::fmt::Error> {
-    let [_, second, ..] = *args;
+    let [first, second, ..] = *args;
+    const PR_GET_DUMPABLE: u64 = 3;
+    if (nr, first & 0xffff_ffff) == (nr::prctl, PR_GET_DUMPABLE) {
+        write!(out, " = {word} (")?;
+        names::DUMPABLE.write(word.unsigned_abs(), out)?;
+        return out.write_str(")").map(|()| true);
+    }
     let flags = match second & 0xffff_ffff {
         _ if nr != nr::fcntl => return Ok(false),
         F_GETFD if word != 0 => Some((constants::FD_FLAGS, "flags")),

@@ -455,10 +455,21 @@ impl Names {
     }
 
     /// The same where a field is 16 bits.
-    const fn short(self) -> Self {
+    pub(super) const fn short(self) -> Self {
         Self {
             mask: 0xffff,
             ..self
+        }
+    }
+
+    /// Flags in front of something else; nothing where there are none.
+    pub(super) fn before(self, word: u64, out: &mut impl Write) -> Result {
+        match word & self.mask {
+            0 => Ok(()),
+            word => {
+                self.write(word, out)?;
+                out.write_str("|")
+            }
         }
     }
 

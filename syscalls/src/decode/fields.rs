@@ -1,6 +1,6 @@
 //! Structures that are shown field by field, in the words of strace(1).
 
-use super::{constants, structures};
+use super::{constants, names, structures};
 use crate::kind::Kind;
 use core::fmt::{Result, Write};
 use structures::Bytes;
@@ -52,6 +52,20 @@ enum As {
     KindIfAny(Kind),
     /// An address, and nothing where it is 0.
     AddressIfAny,
+    /// 16 bits with names.
+    NamedShort(constants::Names),
+    /// 16 bits.
+    Short,
+    /// Mode bits, 32 bits.
+    Mode,
+    /// `struct ipc64_perm`
+    Permissions,
+    /// A name of so many bytes at most.
+    Name(usize),
+    /// `struct sockaddr_in`
+    Address4,
+    /// `union sigval`, and nothing where it is 0
+    SignalValue,
 }
 
 impl Layout {
@@ -71,7 +85,11 @@ impl Layout {
 
 impl As {
     fn is_left_out(self, word: u64) -> bool {
-        word == 0 && matches!(self, Self::KindIfAny(_) | Self::AddressIfAny)
+        let is_if_any = matches!(
+            self,
+            Self::KindIfAny(_) | Self::AddressIfAny | Self::SignalValue
+        );
+        word == 0 && is_if_any
     }
 
     fn print(self, bytes: &Bytes<'_>, at: usize, out: &mut impl Write) -> Result {
@@ -98,6 +116,25 @@ impl As {
             Self::FileSystem => {
                 let [a, b] = [half, bytes.half(at + 4)];
                 write!(out, "{{val=[{a:#x}, {b:#x}]}}")
+            }
+            Self::NamedShort(names) => names.write(bytes.quarter(at).into(), out),
+            Self::Mode => structures::octal(half.into(), out),
+            Self::Short => write!(out, "{}", bytes.quarter(at)),
+            Self::Permissions => PERMISSIONS.print(&bytes.from(at), out),
+            Self::Name(most) => {
+                let name = bytes.0.get(at..at + most).unwrap_or(&[]);
+                let name = name.split(|byte| *byte == 0).next().unwrap_or(name);
+                super::text::own(name, out)
+            }
+            Self::Address4 => {
+                let address = bytes.0.get(at..at + 16).unwrap_or(&[]);
+                super::sockaddr::write(address, out)
+            }
+            Self::SignalValue => {
+                let number = half.cast_signed();
+                write!(out, "{{sival_int={number}, sival_ptr=")?;
+                Self::Address.print(bytes, at, out)?;
+                out.write_str("}")
             }
             Self::Kind(Kind::Mode) | Self::KindIfAny(Kind::Mode) => structures::octal(word, out),
             Self::Kind(kind) | Self::KindIfAny(kind) => constants::write(kind, word, out),
@@ -260,7 +297,7 @@ pub(super) const SCHED_ATTR: Layout = Layout {
         Field("sched_deadline", 32, As::Size),
         Field("sched_period", 40, As::Size),
     ],
-    end: ", ...}",
+    end: "}",
 };
 /// `siginfo_t` of a child's change.
 pub(super) const SIGINFO_CHILD: Layout = Layout {
@@ -335,6 +372,158 @@ pub(super) const STATFS: Layout = Layout {
         Field("f_namelen", 64, As::Size),
         Field("f_frsize", 72, As::Size),
         Field("f_flags", 80, As::Named(constants::MOUNT_STATE)),
+    ],
+    end: "}",
+};
+/// `struct ipc64_perm`
+pub(super) const PERMISSIONS: Layout = Layout {
+    size: 48,
+    fields: &[
+        Field("uid", 4, As::Count),
+        Field("gid", 8, As::Count),
+        Field("mode", 20, As::Mode),
+        Field("key", 0, As::Half),
+        Field("cuid", 12, As::Count),
+        Field("cgid", 16, As::Count),
+    ],
+    end: "}",
+};
+/// `struct semid64_ds`
+pub(super) const SEMID: Layout = Layout {
+    size: 104,
+    fields: &[
+        Field("sem_perm", 0, As::Permissions),
+        Field("sem_otime", 48, As::Size),
+        Field("sem_ctime", 64, As::Size),
+        Field("sem_nsems", 80, As::Size),
+    ],
+    end: "}",
+};
+/// `struct msqid64_ds`
+pub(super) const MSQID: Layout = Layout {
+    size: 120,
+    fields: &[
+        Field("msg_perm", 0, As::Permissions),
+        Field("msg_stime", 48, As::Size),
+        Field("msg_rtime", 56, As::Size),
+        Field("msg_ctime", 64, As::Size),
+        Field("msg_qnum", 80, As::Size),
+        Field("msg_qbytes", 88, As::Size),
+        Field("msg_lspid", 96, As::Half),
+        Field("msg_lrpid", 100, As::Half),
+    ],
+    end: "}",
+};
+/// `struct shmid64_ds`
+pub(super) const SHMID: Layout = Layout {
+    size: 112,
+    fields: &[
+        Field("shm_perm", 0, As::Permissions),
+        Field("shm_segsz", 48, As::Size),
+        Field("shm_cpid", 80, As::Half),
+        Field("shm_lpid", 84, As::Half),
+        Field("shm_nattch", 88, As::Size),
+        Field("shm_atime", 56, As::Size),
+        Field("shm_dtime", 64, As::Size),
+        Field("shm_ctime", 72, As::Size),
+    ],
+    end: "}",
+};
+/// `struct sembuf`
+pub(super) const SEMBUF: Layout = Layout {
+    size: 6,
+    fields: &[
+        Field("sem_num", 0, As::Short),
+        Field("sem_op", 2, As::Quarter),
+        Field("sem_flg", 4, As::NamedShort(names::SEM_FLAGS)),
+    ],
+    end: "}",
+};
+/// `struct winsize`
+pub(super) const WINSIZE: Layout = Layout {
+    size: 8,
+    fields: &[
+        Field("ws_row", 0, As::Short),
+        Field("ws_col", 2, As::Short),
+        Field("ws_xpixel", 4, As::Short),
+        Field("ws_ypixel", 6, As::Short),
+    ],
+    end: "}",
+};
+/// `struct ifreq`, of which `ifr_flags` is meant.
+pub(super) const IFREQ_FLAGS: Layout = Layout {
+    size: 40,
+    fields: &[
+        Field("ifr_name", 0, As::Name(16)),
+        Field("ifr_flags", 16, As::Named(names::INTERFACE)),
+    ],
+    end: "}",
+};
+/// `struct ifreq`, of which `ifr_addr` is meant.
+pub(super) const IFREQ_ADDRESS: Layout = Layout {
+    size: 40,
+    fields: &[
+        Field("ifr_name", 0, As::Name(16)),
+        Field("ifr_addr", 16, As::Address4),
+    ],
+    end: "}",
+};
+/// `struct ifreq`, of which `ifr_mtu` is meant.
+pub(super) const IFREQ_MTU: Layout = Layout {
+    size: 40,
+    fields: &[
+        Field("ifr_name", 0, As::Name(16)),
+        Field("ifr_mtu", 16, As::Half),
+    ],
+    end: "}",
+};
+/// `struct ifreq`, of which `ifr_ifindex` is meant.
+pub(super) const IFREQ_INDEX: Layout = Layout {
+    size: 40,
+    fields: &[
+        Field("ifr_name", 0, As::Name(16)),
+        Field("ifr_ifindex", 16, As::Half),
+    ],
+    end: "}",
+};
+/// `struct sigevent`
+pub(super) const SIGEVENT: Layout = Layout {
+    size: 24,
+    fields: &[
+        Field("sigev_value", 0, As::SignalValue),
+        Field("sigev_signo", 8, As::Signal),
+        Field("sigev_notify", 12, As::Named(names::SIGEV)),
+    ],
+    end: "}",
+};
+/// The same where a thread is named.
+pub(super) const SIGEVENT_THREAD: Layout = Layout {
+    size: 24,
+    fields: &[
+        Field("sigev_value", 0, As::SignalValue),
+        Field("sigev_signo", 8, As::Signal),
+        Field("sigev_notify", 12, As::Named(names::SIGEV)),
+        Field("sigev_notify_thread_id", 16, As::Half),
+    ],
+    end: "}",
+};
+/// `struct __user_cap_header_struct`
+pub(super) const CAP_HEADER: Layout = Layout {
+    size: 8,
+    fields: &[
+        Field("version", 0, As::Named(names::CAP_VERSION)),
+        Field("pid", 4, As::Half),
+    ],
+    end: "}",
+};
+/// `struct mq_attr`
+pub(super) const MQ_ATTR: Layout = Layout {
+    size: 32,
+    fields: &[
+        Field("mq_flags", 0, As::Named(names::MQ)),
+        Field("mq_maxmsg", 8, As::Int),
+        Field("mq_msgsize", 16, As::Int),
+        Field("mq_curmsgs", 24, As::Int),
     ],
     end: "}",
 };

@@ -8,12 +8,13 @@ mod constants;
 mod fields;
 mod messages;
 mod names;
+mod pointees;
 mod sockaddr;
 mod structures;
 mod text;
 
-pub use commands::pointed;
 pub use messages::{BUFFERS_MAX, CONTROL_MAX, MESSAGES_MAX, MMSGHDR, MSGHDR};
+pub use pointees::{Pointed, pointed};
 pub use sockaddr::write as write_socket_address;
 pub use structures::{filled, shown_bytes, shows_both};
 
@@ -402,6 +403,8 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             | Kind::StructInOut
             | Kind::Siginfo
             | Kind::SiginfoOut
+            | Kind::Sigevent
+            | Kind::Capabilities
             | Kind::CloneArgs
             | Kind::TimeIn
             | Kind::TimeOut
@@ -413,12 +416,7 @@ impl<'a, M: Memory, W: Write> Printer<'a, M, W> {
             }
             Kind::Msghdr | Kind::MsghdrOut => self.messages(kind, word),
             Kind::HostName => self.bytes(word, self.word(i + 1)),
-            Kind::Addr
-            | Kind::DirentsOut
-            | Kind::TidOut
-            | Kind::Sigevent
-            | Kind::Capabilities
-            | Kind::IpcStat => self.address(word),
+            Kind::Addr | Kind::DirentsOut | Kind::TidOut | Kind::IpcStat => self.address(word),
         }
     }
 

@@ -40,6 +40,21 @@ pub(super) fn of(nr: u32, i: usize) -> Option<Names> {
         (nr::seccomp, 0) => SECCOMP,
         (nr::ptrace, 0) => PTRACE,
         (nr::fallocate, 1) => FALLOCATE,
+        (nr::shmat, 2) => SHMAT,
+        (nr::msgsnd, 3) | (nr::msgrcv, 4) => MSG_FLAGS,
+        (nr::semctl, 2) => SEMCTL,
+        (nr::msgctl, 1) => MSGCTL,
+        (nr::shmctl, 1) => SHMCTL,
+        (nr::mlockall, 0) => MLOCKALL,
+        (nr::mlock2, 2) => MLOCK2,
+        (nr::mount, 3) => MOUNT,
+        (nr::umount2, 1) => UMOUNT,
+        (nr::sync_file_range, 3) => SYNC_FILE_RANGE,
+        (nr::inotify_add_watch, 2) => INOTIFY_MASK,
+        (nr::ioprio_set | nr::ioprio_get, 0) => IOPRIO_WHO,
+        (nr::keyctl, 0) => KEYCTL,
+        (nr::kcmp, 2) => KCMP,
+        (nr::landlock_create_ruleset, 2) => LANDLOCK,
         _ => return None,
     })
 }
@@ -131,7 +146,7 @@ const EVENTFD: Names = Names::flags(&[
     (0x80000, "EFD_CLOEXEC"),
     (0x800, "EFD_NONBLOCK"),
 ]);
-const INOTIFY: Names = Names::flags(&[(0x80000, "IN_CLOEXEC"), (0x800, "IN_NONBLOCK")]);
+const INOTIFY: Names = Names::flags(&[(0x800, "IN_NONBLOCK"), (0x80000, "IN_CLOEXEC")]);
 const TIMERFD: Names = Names::flags(&[(0x80000, "TFD_CLOEXEC"), (0x800, "TFD_NONBLOCK")]);
 const SIGNALFD: Names = Names::flags(&[(0x80000, "SFD_CLOEXEC"), (0x800, "SFD_NONBLOCK")]);
 const MEMFD: Names = Names::flags(&[
@@ -163,6 +178,8 @@ const PRCTL: Names = Names::one(&[
     (4, "PR_SET_DUMPABLE"),
     (7, "PR_GET_KEEPCAPS"),
     (8, "PR_SET_KEEPCAPS"),
+    (13, "PR_GET_TIMING"),
+    (14, "PR_SET_TIMING"),
     (15, "PR_SET_NAME"),
     (16, "PR_GET_NAME"),
     (21, "PR_GET_SECCOMP"),
@@ -236,6 +253,7 @@ const IOCTL: Names = Names::one(&[
     (0x541c, "TIOCLINUX"),
     (0x5421, "FIONBIO"),
     (0x5422, "TIOCNOTTY"),
+    (0x5425, "TCSBRKP"),
     (0x5429, "TIOCGSID"),
     (0x5450, "FIONCLEX"),
     (0x5451, "FIOCLEX"),
@@ -243,6 +261,7 @@ const IOCTL: Names = Names::one(&[
     (0x8901, "FIOSETOWN"),
     (0x8903, "FIOGETOWN"),
     (0x8910, "SIOCGIFNAME"),
+    (0x8921, "SIOCGIFMTU"),
     (0x8912, "SIOCGIFCONF"),
     (0x8913, "SIOCGIFFLAGS"),
     (0x8915, "SIOCGIFADDR"),
@@ -430,4 +449,411 @@ const FALLOCATE: Names = Names::flags(&[
     (2, "FALLOC_FL_PUNCH_HOLE"),
     (8, "FALLOC_FL_COLLAPSE_RANGE"),
     (16, "FALLOC_FL_ZERO_RANGE"),
+]);
+/// capabilities(7)
+pub(super) const CAPABILITY: Names = Names::one(&[
+    (0, "CAP_CHOWN"),
+    (1, "CAP_DAC_OVERRIDE"),
+    (2, "CAP_DAC_READ_SEARCH"),
+    (3, "CAP_FOWNER"),
+    (4, "CAP_FSETID"),
+    (5, "CAP_KILL"),
+    (6, "CAP_SETGID"),
+    (7, "CAP_SETUID"),
+    (8, "CAP_SETPCAP"),
+    (9, "CAP_LINUX_IMMUTABLE"),
+    (10, "CAP_NET_BIND_SERVICE"),
+    (11, "CAP_NET_BROADCAST"),
+    (12, "CAP_NET_ADMIN"),
+    (13, "CAP_NET_RAW"),
+    (14, "CAP_IPC_LOCK"),
+    (15, "CAP_IPC_OWNER"),
+    (16, "CAP_SYS_MODULE"),
+    (17, "CAP_SYS_RAWIO"),
+    (18, "CAP_SYS_CHROOT"),
+    (19, "CAP_SYS_PTRACE"),
+    (20, "CAP_SYS_PACCT"),
+    (21, "CAP_SYS_ADMIN"),
+    (22, "CAP_SYS_BOOT"),
+    (23, "CAP_SYS_NICE"),
+    (24, "CAP_SYS_RESOURCE"),
+    (25, "CAP_SYS_TIME"),
+    (26, "CAP_SYS_TTY_CONFIG"),
+    (27, "CAP_MKNOD"),
+    (28, "CAP_LEASE"),
+    (29, "CAP_AUDIT_WRITE"),
+    (30, "CAP_AUDIT_CONTROL"),
+    (31, "CAP_SETFCAP"),
+    (32, "CAP_MAC_OVERRIDE"),
+    (33, "CAP_MAC_ADMIN"),
+    (34, "CAP_SYSLOG"),
+    (35, "CAP_WAKE_ALARM"),
+    (36, "CAP_BLOCK_SUSPEND"),
+    (37, "CAP_AUDIT_READ"),
+    (38, "CAP_PERFMON"),
+    (39, "CAP_BPF"),
+    (40, "CAP_CHECKPOINT_RESTORE"),
+]);
+/// A half of a set of capabilities: the low one.
+pub(super) const CAPABILITIES: Names = Names::flags(&[
+    (0x1, "1<<CAP_CHOWN"),
+    (0x2, "1<<CAP_DAC_OVERRIDE"),
+    (0x4, "1<<CAP_DAC_READ_SEARCH"),
+    (0x8, "1<<CAP_FOWNER"),
+    (0x10, "1<<CAP_FSETID"),
+    (0x20, "1<<CAP_KILL"),
+    (0x40, "1<<CAP_SETGID"),
+    (0x80, "1<<CAP_SETUID"),
+    (0x100, "1<<CAP_SETPCAP"),
+    (0x200, "1<<CAP_LINUX_IMMUTABLE"),
+    (0x400, "1<<CAP_NET_BIND_SERVICE"),
+    (0x800, "1<<CAP_NET_BROADCAST"),
+    (0x1000, "1<<CAP_NET_ADMIN"),
+    (0x2000, "1<<CAP_NET_RAW"),
+    (0x4000, "1<<CAP_IPC_LOCK"),
+    (0x8000, "1<<CAP_IPC_OWNER"),
+    (0x10000, "1<<CAP_SYS_MODULE"),
+    (0x20000, "1<<CAP_SYS_RAWIO"),
+    (0x40000, "1<<CAP_SYS_CHROOT"),
+    (0x80000, "1<<CAP_SYS_PTRACE"),
+    (0x100000, "1<<CAP_SYS_PACCT"),
+    (0x200000, "1<<CAP_SYS_ADMIN"),
+    (0x400000, "1<<CAP_SYS_BOOT"),
+    (0x800000, "1<<CAP_SYS_NICE"),
+    (0x1000000, "1<<CAP_SYS_RESOURCE"),
+    (0x2000000, "1<<CAP_SYS_TIME"),
+    (0x4000000, "1<<CAP_SYS_TTY_CONFIG"),
+    (0x8000000, "1<<CAP_MKNOD"),
+    (0x10000000, "1<<CAP_LEASE"),
+    (0x20000000, "1<<CAP_AUDIT_WRITE"),
+    (0x40000000, "1<<CAP_AUDIT_CONTROL"),
+    (0x80000000, "1<<CAP_SETFCAP"),
+]);
+/// The high one.
+pub(super) const CAPABILITIES_HIGH: Names = Names::flags(&[
+    (0x1, "1<<CAP_MAC_OVERRIDE"),
+    (0x2, "1<<CAP_MAC_ADMIN"),
+    (0x4, "1<<CAP_SYSLOG"),
+    (0x8, "1<<CAP_WAKE_ALARM"),
+    (0x10, "1<<CAP_BLOCK_SUSPEND"),
+    (0x20, "1<<CAP_AUDIT_READ"),
+    (0x40, "1<<CAP_PERFMON"),
+    (0x80, "1<<CAP_BPF"),
+    (0x100, "1<<CAP_CHECKPOINT_RESTORE"),
+]);
+/// Of `PR_SET_DUMPABLE`.
+pub(super) const DUMPABLE: Names = Names::one(&[
+    (0, "SUID_DUMP_DISABLE"),
+    (1, "SUID_DUMP_USER"),
+    (2, "SUID_DUMP_ROOT"),
+]);
+/// Of `PR_SET_SECUREBITS`.
+pub(super) const SECUREBITS: Names = Names::flags(&[
+    (1, "SECBIT_NOROOT"),
+    (2, "SECBIT_NOROOT_LOCKED"),
+    (4, "SECBIT_NO_SETUID_FIXUP"),
+    (8, "SECBIT_NO_SETUID_FIXUP_LOCKED"),
+    (16, "SECBIT_KEEP_CAPS"),
+    (32, "SECBIT_KEEP_CAPS_LOCKED"),
+    (64, "SECBIT_NO_CAP_AMBIENT_RAISE"),
+    (128, "SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED"),
+]);
+/// Of `PR_CAP_AMBIENT`.
+pub(super) const AMBIENT: Names = Names::one(&[
+    (1, "PR_CAP_AMBIENT_IS_SET"),
+    (2, "PR_CAP_AMBIENT_RAISE"),
+    (3, "PR_CAP_AMBIENT_LOWER"),
+    (4, "PR_CAP_AMBIENT_CLEAR_ALL"),
+]);
+/// Of `PR_GET_SPECULATION_CTRL`.
+pub(super) const SPECULATION: Names = Names::one(&[
+    (0, "PR_SPEC_STORE_BYPASS"),
+    (1, "PR_SPEC_INDIRECT_BRANCH"),
+    (2, "PR_SPEC_L1D_FLUSH"),
+]);
+/// Of `PR_SET_VMA`.
+pub(super) const VMA: Names = Names::one(&[(0, "PR_SET_VMA_ANON_NAME")]);
+/// Of semget(2), msgget(2) and shmget(2), without the mode.
+pub(super) const IPC_GET: Names = Names::flags(&[
+    (0o1000, "IPC_CREAT"),
+    (0o2000, "IPC_EXCL"),
+    (0o4000, "SHM_HUGETLB"),
+    (0o10000, "SHM_NORESERVE"),
+]);
+/// Of semop(2).
+pub(super) const SEM_FLAGS: Names =
+    Names::flags(&[(0x1000, "SEM_UNDO"), (0x800, "IPC_NOWAIT")]).short();
+/// Of the ioctl `TCXONC`.
+pub(super) const TCXONC: Names =
+    Names::one(&[(0, "TCOOFF"), (1, "TCOON"), (2, "TCIOFF"), (3, "TCION")]);
+/// Of the ioctl `TCFLSH`.
+pub(super) const TCFLSH: Names = Names::one(&[(0, "TCIFLUSH"), (1, "TCOFLUSH"), (2, "TCIOFLUSH")]);
+/// termios(3)
+pub(super) const C_IFLAG: Names = Names::flags(&[
+    (0x1, "IGNBRK"),
+    (0x2, "BRKINT"),
+    (0x4, "IGNPAR"),
+    (0x8, "PARMRK"),
+    (0x10, "INPCK"),
+    (0x20, "ISTRIP"),
+    (0x40, "INLCR"),
+    (0x80, "IGNCR"),
+    (0x100, "ICRNL"),
+    (0x200, "IUCLC"),
+    (0x400, "IXON"),
+    (0x800, "IXANY"),
+    (0x1000, "IXOFF"),
+    (0x2000, "IMAXBEL"),
+    (0x4000, "IUTF8"),
+]);
+/// termios(3), without the delays.
+pub(super) const C_OFLAG: Names = Names::flags(&[
+    (0x1, "OPOST"),
+    (0x2, "OLCUC"),
+    (0x4, "ONLCR"),
+    (0x8, "OCRNL"),
+    (0x10, "ONOCR"),
+    (0x20, "ONLRET"),
+    (0x40, "OFILL"),
+    (0x80, "OFDEL"),
+]);
+/// Speeds of terminals.
+pub(super) const SPEED: Names = Names::one(&[
+    (0, "B0"),
+    (1, "B50"),
+    (2, "B75"),
+    (3, "B110"),
+    (4, "B134"),
+    (5, "B150"),
+    (6, "B200"),
+    (7, "B300"),
+    (8, "B600"),
+    (9, "B1200"),
+    (10, "B1800"),
+    (11, "B2400"),
+    (12, "B4800"),
+    (13, "B9600"),
+    (14, "B19200"),
+    (15, "B38400"),
+    (0x1001, "B57600"),
+    (0x1002, "B115200"),
+    (0x1003, "B230400"),
+    (0x1004, "B460800"),
+    (0x1007, "B921600"),
+]);
+/// termios(3), without speed and size.
+pub(super) const C_CFLAG: Names = Names::flags(&[
+    (0x40, "CSTOPB"),
+    (0x80, "CREAD"),
+    (0x100, "PARENB"),
+    (0x200, "PARODD"),
+    (0x400, "HUPCL"),
+    (0x800, "CLOCAL"),
+    (0x4000_0000, "CMSPAR"),
+    (0x8000_0000, "CRTSCTS"),
+]);
+/// termios(3)
+pub(super) const C_LFLAG: Names = Names::flags(&[
+    (1, "ISIG"),
+    (2, "ICANON"),
+    (8, "ECHO"),
+    (0x10, "ECHOE"),
+    (0x20, "ECHOK"),
+    (0x40, "ECHONL"),
+    (0x80, "NOFLSH"),
+    (0x100, "TOSTOP"),
+    (0x8000, "IEXTEN"),
+    (0x200, "ECHOCTL"),
+    (0x400, "ECHOPRT"),
+    (0x800, "ECHOKE"),
+    (0x1000, "FLUSHO"),
+    (0x4000, "PENDIN"),
+    (0x1_0000, "EXTPROC"),
+]);
+/// netdevice(7)
+pub(super) const INTERFACE: Names = Names::flags(&[
+    (0x1, "IFF_UP"),
+    (0x2, "IFF_BROADCAST"),
+    (0x4, "IFF_DEBUG"),
+    (0x8, "IFF_LOOPBACK"),
+    (0x10, "IFF_POINTOPOINT"),
+    (0x20, "IFF_NOTRAILERS"),
+    (0x40, "IFF_RUNNING"),
+    (0x80, "IFF_NOARP"),
+    (0x100, "IFF_PROMISC"),
+    (0x200, "IFF_ALLMULTI"),
+    (0x400, "IFF_MASTER"),
+    (0x800, "IFF_SLAVE"),
+    (0x1000, "IFF_MULTICAST"),
+    (0x2000, "IFF_PORTSEL"),
+    (0x4000, "IFF_AUTOMEDIA"),
+    (0x8000, "IFF_DYNAMIC"),
+])
+.short();
+/// sigevent(3type)
+pub(super) const SIGEV: Names = Names::one(&[
+    (0, "SIGEV_SIGNAL"),
+    (1, "SIGEV_NONE"),
+    (2, "SIGEV_THREAD"),
+    (4, "SIGEV_THREAD_ID"),
+]);
+/// capget(2)
+pub(super) const CAP_VERSION: Names = Names::one(&[
+    (0x1998_0330, "_LINUX_CAPABILITY_VERSION_1"),
+    (0x2007_1026, "_LINUX_CAPABILITY_VERSION_2"),
+    (0x2008_0522, "_LINUX_CAPABILITY_VERSION_3"),
+]);
+const SHMAT: Names = Names::flags(&[
+    (0o10000, "SHM_RDONLY"),
+    (0o20000, "SHM_RND"),
+    (0o40000, "SHM_REMAP"),
+    (0o100000, "SHM_EXEC"),
+]);
+const MSG_FLAGS: Names = Names::flags(&[
+    (0o10000, "MSG_NOERROR"),
+    (0o20000, "MSG_EXCEPT"),
+    (0o40000, "MSG_COPY"),
+    (0o4000, "IPC_NOWAIT"),
+]);
+const SEMCTL: Names = Names::one(&[
+    (0, "IPC_RMID"),
+    (1, "IPC_SET"),
+    (2, "IPC_STAT"),
+    (3, "IPC_INFO"),
+    (11, "GETPID"),
+    (12, "GETVAL"),
+    (13, "GETALL"),
+    (14, "GETNCNT"),
+    (15, "GETZCNT"),
+    (16, "SETVAL"),
+    (17, "SETALL"),
+    (18, "SEM_STAT"),
+    (19, "SEM_INFO"),
+    (20, "SEM_STAT_ANY"),
+]);
+const MSGCTL: Names = Names::one(&[
+    (0, "IPC_RMID"),
+    (1, "IPC_SET"),
+    (2, "IPC_STAT"),
+    (3, "IPC_INFO"),
+    (11, "MSG_STAT"),
+    (12, "MSG_INFO"),
+    (13, "MSG_STAT_ANY"),
+]);
+const SHMCTL: Names = Names::one(&[
+    (0, "IPC_RMID"),
+    (1, "IPC_SET"),
+    (2, "IPC_STAT"),
+    (3, "IPC_INFO"),
+    (11, "SHM_LOCK"),
+    (12, "SHM_UNLOCK"),
+    (13, "SHM_STAT"),
+    (14, "SHM_INFO"),
+    (15, "SHM_STAT_ANY"),
+]);
+const MLOCKALL: Names = Names::flags(&[(1, "MCL_CURRENT"), (2, "MCL_FUTURE"), (4, "MCL_ONFAULT")]);
+const MLOCK2: Names = Names::flags(&[(1, "MLOCK_ONFAULT")]);
+const UMOUNT: Names = Names::flags(&[
+    (1, "MNT_FORCE"),
+    (2, "MNT_DETACH"),
+    (4, "MNT_EXPIRE"),
+    (8, "UMOUNT_NOFOLLOW"),
+]);
+const SYNC_FILE_RANGE: Names = Names::flags(&[
+    (1, "SYNC_FILE_RANGE_WAIT_BEFORE"),
+    (2, "SYNC_FILE_RANGE_WRITE"),
+    (4, "SYNC_FILE_RANGE_WAIT_AFTER"),
+]);
+const INOTIFY_MASK: Names = Names::flags(&[
+    (0x1, "IN_ACCESS"),
+    (0x2, "IN_MODIFY"),
+    (0x4, "IN_ATTRIB"),
+    (0x8, "IN_CLOSE_WRITE"),
+    (0x10, "IN_CLOSE_NOWRITE"),
+    (0x20, "IN_OPEN"),
+    (0x40, "IN_MOVED_FROM"),
+    (0x80, "IN_MOVED_TO"),
+    (0x100, "IN_CREATE"),
+    (0x200, "IN_DELETE"),
+    (0x400, "IN_DELETE_SELF"),
+    (0x800, "IN_MOVE_SELF"),
+    (0x100_0000, "IN_ONLYDIR"),
+    (0x200_0000, "IN_DONT_FOLLOW"),
+    (0x400_0000, "IN_EXCL_UNLINK"),
+    (0x1000_0000, "IN_MASK_CREATE"),
+    (0x2000_0000, "IN_MASK_ADD"),
+    (0x4000_0000, "IN_ISDIR"),
+    (0x8000_0000, "IN_ONESHOT"),
+]);
+const IOPRIO_WHO: Names = Names::one(&[
+    (1, "IOPRIO_WHO_PROCESS"),
+    (2, "IOPRIO_WHO_PGRP"),
+    (3, "IOPRIO_WHO_USER"),
+]);
+const KEYCTL: Names = Names::one(&[
+    (0, "KEYCTL_GET_KEYRING_ID"),
+    (1, "KEYCTL_JOIN_SESSION_KEYRING"),
+    (2, "KEYCTL_UPDATE"),
+    (3, "KEYCTL_REVOKE"),
+    (4, "KEYCTL_CHOWN"),
+    (5, "KEYCTL_SETPERM"),
+    (6, "KEYCTL_DESCRIBE"),
+    (7, "KEYCTL_CLEAR"),
+    (8, "KEYCTL_LINK"),
+    (9, "KEYCTL_UNLINK"),
+    (10, "KEYCTL_SEARCH"),
+    (11, "KEYCTL_READ"),
+    (12, "KEYCTL_INSTANTIATE"),
+    (13, "KEYCTL_NEGATE"),
+    (14, "KEYCTL_SET_REQKEY_KEYRING"),
+    (15, "KEYCTL_SET_TIMEOUT"),
+    (16, "KEYCTL_ASSUME_AUTHORITY"),
+    (17, "KEYCTL_GET_SECURITY"),
+    (18, "KEYCTL_SESSION_TO_PARENT"),
+    (19, "KEYCTL_REJECT"),
+    (20, "KEYCTL_INSTANTIATE_IOV"),
+    (21, "KEYCTL_INVALIDATE"),
+    (22, "KEYCTL_GET_PERSISTENT"),
+]);
+const KCMP: Names = Names::one(&[
+    (0, "KCMP_FILE"),
+    (1, "KCMP_VM"),
+    (2, "KCMP_FILES"),
+    (3, "KCMP_FS"),
+    (4, "KCMP_SIGHAND"),
+    (5, "KCMP_IO"),
+    (6, "KCMP_SYSVSEM"),
+    (7, "KCMP_EPOLL_TFD"),
+]);
+const LANDLOCK: Names = Names::flags(&[
+    (1, "LANDLOCK_CREATE_RULESET_VERSION"),
+    (2, "LANDLOCK_CREATE_RULESET_ERRATA"),
+]);
+/// mq_getattr(3)
+pub(super) const MQ: Names = Names::flags(&[(0o4000, "O_NONBLOCK")]);
+const MOUNT: Names = Names::flags(&[
+    (0xc0ed_0000, "MS_MGC_VAL"),
+    (1, "MS_RDONLY"),
+    (2, "MS_NOSUID"),
+    (4, "MS_NODEV"),
+    (8, "MS_NOEXEC"),
+    (0x10, "MS_SYNCHRONOUS"),
+    (0x20, "MS_REMOUNT"),
+    (0x40, "MS_MANDLOCK"),
+    (0x80, "MS_DIRSYNC"),
+    (0x100, "MS_NOSYMFOLLOW"),
+    (0x400, "MS_NOATIME"),
+    (0x800, "MS_NODIRATIME"),
+    (0x1000, "MS_BIND"),
+    (0x2000, "MS_MOVE"),
+    (0x4000, "MS_REC"),
+    (0x8000, "MS_SILENT"),
+    (0x1_0000, "MS_POSIXACL"),
+    (0x2_0000, "MS_UNBINDABLE"),
+    (0x4_0000, "MS_PRIVATE"),
+    (0x8_0000, "MS_SLAVE"),
+    (0x10_0000, "MS_SHARED"),
+    (0x20_0000, "MS_RELATIME"),
+    (0x100_0000, "MS_STRICTATIME"),
+    (0x200_0000, "MS_LAZYTIME"),
 ]);

@@ -1,7 +1,7 @@
 //! Structures as strace(1) shows them: `{st_mode=S_IFREG|0644, st_size=1647, ...}`.
 
 use super::fields::{self, Layout};
-use super::{Memory, constants};
+use super::{Memory, constants, names};
 use crate::kind::Kind;
 use crate::nr;
 use core::fmt::{Result, Write};
@@ -47,6 +47,18 @@ enum Structure {
     Position,
     /// The value of a socket's option
     Option,
+    /// `struct sembuf`, as many as an argument says
+    Semaphores,
+    /// `struct msgbuf`, whose text is as long as an argument or the result says
+    Message,
+    /// `struct sigevent`
+    Sigevent,
+    /// The sets of capget(2)
+    Capabilities,
+    /// A number that is left there
+    Number,
+    /// Entries of a directory, of which the decoder looks at the lengths only
+    Entries,
 }
 
 /// Most elements of a list that are shown.
@@ -55,6 +67,10 @@ const LIST_MAX: usize = 32;
 const SET_MAX: usize = 128;
 /// Longest value of an option that is shown.
 const OPTION_MAX: usize = 32;
+/// Most bytes of a message's text: one more than are shown.
+const MESSAGE_MAX: usize = 33;
+/// Most bytes of a directory's entries.
+const ENTRIES_MAX: usize = 4096;
 /// Length of a name in `struct utsname`.
 const NAME: usize = 65;
 /// The longest of all.
@@ -74,6 +90,9 @@ impl Structure {
             Kind::StatfsOut => fields(&fields::STATFS),
             Kind::CloneArgs => fields(&fields::CLONE_ARGS),
             Kind::Siginfo | Kind::SiginfoOut => Some(Self::Siginfo),
+            Kind::Sigevent => Some(Self::Sigevent),
+            Kind::Capabilities => fields(&fields::CAP_HEADER),
+            Kind::DirentsOut => Some(Self::Entries),
             Kind::TimeIn | Kind::TimeOut | Kind::TimeInOut => match nr {
                 nr::setitimer | nr::getitimer => fields(&fields::ITIMERVAL),
                 nr::timer_settime
@@ -107,6 +126,11 @@ impl Structure {
                 nr::select | nr::pselect6 => Some(Self::Fds),
                 nr::sendfile | nr::splice | nr::copy_file_range => Some(Self::Position),
                 nr::setsockopt | nr::getsockopt => Some(Self::Option),
+                nr::semop | nr::semtimedop => Some(Self::Semaphores),
+                nr::msgsnd | nr::msgrcv => Some(Self::Message),
+                nr::capget | nr::capset => Some(Self::Capabilities),
+                nr::timer_create | nr::getcpu => Some(Self::Number),
+                nr::mq_open | nr::mq_getsetattr => fields(&fields::MQ_ATTR),
                 _ => None,
             },
             _ => None,
@@ -139,6 +163,11 @@ impl Structure {
             Self::Processors => filled.min(SET_MAX),
             Self::Siginfo => 48,
             Self::Option => filled.min(OPTION_MAX),
+            Self::Semaphores => 6 * word(i + 1).min(LIST_MAX),
+            Self::Message => 8 + filled.min(MESSAGE_MAX),
+            Self::Sigevent | Self::Capabilities => 24,
+            Self::Number => 4,
+            Self::Entries => filled.min(ENTRIES_MAX),
         }
     }
 }
@@ -156,6 +185,7 @@ pub fn filled(
         (_, Kind::Gids) => word(i.wrapping_sub(1)),
         (nr::sched_setaffinity, _) => word(1),
         (nr::setsockopt, _) => word(4),
+        (nr::msgsnd, _) => word(2),
         (nr::getsockopt, _) => behind(word(4)).unwrap_or(0).into(),
         _ => result.unsigned_abs(),
     };
@@ -217,6 +247,9 @@ pub(super) fn write(
         return Ok(false);
     }
     let count = match structure {
+        Structure::Semaphores => {
+            usize::try_from(args.get(i + 1).copied().unwrap_or(0)).unwrap_or(usize::MAX)
+        }
         Structure::Pollfds | Structure::Fds => {
             let at = if nr == nr::poll || nr == nr::ppoll {
                 i + 1
@@ -452,6 +485,31 @@ fn print(
         Structure::Priority => write!(out, "[{}]", bytes.half(0).cast_signed()),
         Structure::Position => write!(out, "[{}]", bytes.word(0).cast_signed()),
         Structure::Option => option(bytes, count, args, out),
+        Structure::Semaphores => {
+            out.write_str("[")?;
+            for i in 0..count.min(LIST_MAX) {
+                out.write_str(if i == 0 { "" } else { ", " })?;
+                fields::SEMBUF.print(&bytes.from(6 * i), out)?;
+            }
+            out.write_str(if count > LIST_MAX { ", ...]" } else { "]" })
+        }
+        Structure::Sigevent => match bytes.half(12) {
+            4 => fields::SIGEVENT_THREAD.print(bytes, out),
+            _ => fields::SIGEVENT.print(bytes, out),
+        },
+        Structure::Capabilities => {
+            for (i, name) in ["{effective=", ", permitted=", ", inheritable="]
+                .into_iter()
+                .enumerate()
+            {
+                out.write_str(name)?;
+                capabilities([0, 12].map(|at| bytes.half(at + 4 * i).into()), out)?;
+            }
+            out.write_str("}")
+        }
+        Structure::Number => write!(out, "[{}]", bytes.half(0).cast_signed()),
+        // Printed where it is known how many there are.
+        Structure::Message | Structure::Entries => Ok(()),
         Structure::Stat => {
             out.write_str("{st_mode=")?;
             let mode = bytes.half(24);
@@ -502,6 +560,19 @@ fn print(
                 write!(out, "{comma}{}", bytes.half(4 * i))?;
             }
             out.write_str(if count > LIST_MAX { ", ...]" } else { "]" })
+        }
+    }
+}
+
+/// A set of capabilities, in two halves.
+fn capabilities([low, high]: [u64; 2], out: &mut impl Write) -> Result {
+    match (low, high) {
+        (0, 0) => out.write_str("0"),
+        (_, 0) => names::CAPABILITIES.write(low, out),
+        (0, _) => names::CAPABILITIES_HIGH.write(high, out),
+        _ => {
+            names::CAPABILITIES.before(low, out)?;
+            names::CAPABILITIES_HIGH.write(high, out)
         }
     }
 }

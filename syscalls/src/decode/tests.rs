@@ -2,7 +2,10 @@
 
 use super::{Memory, Own, decode, decode_argument, describe};
 use crate::nr;
+use std::borrow::ToOwned;
+use std::format;
 use std::string::String;
+use std::vec;
 use std::vec::Vec;
 
 /// One page at this address; nothing before or behind it.
@@ -352,4 +355,57 @@ fn what_is_garbled_is_an_address_or_cut() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_pointed_at_by_commands_is_told_as_far_as_it_can_be_read() {
+    let end = PAGE + 4090;
+    let mut memory = vec![0xa5; 4096];
+    memory[4090..].copy_from_slice(&[1, 0, 0xff, 0xff, 0, 0x10]);
+    let semop = |at: u64, count: u64| print(&memory, nr::semop, [7, at, count, 0, 0, 0], Some(0));
+    assert_eq!(
+        semop(end, 1),
+        "semop(7, [{sem_num=1, sem_op=-1, sem_flg=SEM_UNDO}], 1) = 0"
+    );
+    // One more than there is.
+    assert_eq!(semop(end, 2), format!("semop(7, {end:#x}, 2) = 0"));
+    for (nr, args) in [
+        (nr::semctl, [7, 0, 2, end, 0, 0]),
+        (nr::ioctl, [7, 0x5401, end, 0, 0, 0]),
+        (nr::ioctl, [7, 0x8915, end, 0, 0, 0]),
+        (nr::prctl, [40, end, 0, 0, 0, 0]),
+        (nr::msgrcv, [7, end, 100, 0, 0, 0]),
+        (nr::capget, [end, end, 0, 0, 0, 0]),
+        (nr::timer_create, [0, end, 0, 0, 0, 0]),
+    ] {
+        let told = print(&memory, nr, args, Some(0));
+        assert!(told.contains(&format!("{end:#x}")), "{told}");
+    }
+}
+
+#[test]
+fn entries_of_directories_are_counted() {
+    let mut memory = Vec::new();
+    for length in [24u16, 32, 24] {
+        let start = memory.len();
+        memory.resize(start + usize::from(length), 0);
+        memory[start + 16..start + 18].copy_from_slice(&length.to_ne_bytes());
+    }
+    let told = |memory: &[u8], length: i64| {
+        let args = [3, PAGE, 32768, 0, 0, 0];
+        let told = print(memory, nr::getdents64, args, Some(length));
+        told.strip_prefix("getdents64(3, 0x1000")
+            .expect("its address")
+            .to_owned()
+    };
+    assert_eq!(told(&memory, 80), " /* 3 entries */, 32768) = 80");
+    assert_eq!(told(&memory, 24), " /* 1 entry */, 32768) = 24");
+    assert_eq!(told(&memory, 0), " /* 0 entries */, 32768) = 0");
+    // What was not recorded, or is none.
+    assert_eq!(
+        told(&memory, 4000),
+        " /* 3 or more entries */, 32768) = 4000"
+    );
+    assert_eq!(told(&[0; 40], 40), ", 32768) = 40");
+    assert_eq!(told(&[], 40), ", 32768) = 40");
 }

@@ -142,7 +142,7 @@ fn serve(thread: &mut Thread) -> bool {
         start_clerk(thread, fds);
         return true;
     }
-    let zone = pids::allocate().unwrap_or(0);
+    let zone = pids::allocate_any().unwrap_or(0);
     thread.birth = commons().birth();
     let child = unsafe { syscall6(__NR_clone, [u64::from(SIGCHLD), 0, 0, 0, 0, 0]) };
     if child == 0 {

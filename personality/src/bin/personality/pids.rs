@@ -3,7 +3,7 @@
 use crate::arch::syscall2;
 use crate::groups::Groups;
 use crate::identity::{self, Credentials};
-use crate::monitor::commons;
+use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{Errno, Result, clients, recording};
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -16,11 +16,20 @@ fn entry(zone: u32) -> Option<&'static Process> {
     commons().processes.get(zone as usize).filter(|_| zone != 0)
 }
 
-/// The next free zone pid. EAGAIN if every number is in use.
+/// The next free zone pid for a child. EAGAIN if every number is in use, or the zone has as many processes
+/// as it is to have.
 pub fn allocate() -> Result<u32> {
     if me().process().is_client {
         return clients::birth(me());
     }
+    if !commons().has_room(tables().process_limit, is_gone) {
+        return Err(Errno::EAGAIN);
+    }
+    allocate_any()
+}
+
+/// The same for what init starts, from outside: a zone that is full can be looked at.
+pub fn allocate_any() -> Result<u32> {
     // Which may have been written to `/proc/sys/kernel/ns_last_pid`.
     identity::settle(me());
     let (number, process) = commons().free_number(is_gone).ok_or(Errno::EAGAIN)?;

@@ -87,7 +87,7 @@ static TOLD: [Told; NUMBERS] = {
                 }
             }
             // A command decides whether what it points at is filled.
-            if matches!(kind, Kind::Argument) {
+            if matches!(kind, Kind::Argument | Kind::IpcStat) {
                 told.filled |= 1 << i;
             }
             i += 1;
@@ -295,12 +295,11 @@ impl Record {
                     self.bytes(at, 16);
                     self.bytes(crate::memory::read::<u64>(at).unwrap_or(0), 8);
                 }
-                Kind::Argument => match pointed(self.nr, &args) {
-                    // What a command fills is another argument's kind of thing.
-                    Some((length, is_out)) if is_out == result.is_some() => {
-                        self.bytes(at, length);
-                    }
-                    _ => {}
+                Kind::Argument | Kind::IpcStat => match pointed(self.nr, i, &args) {
+                    Some(of) if of.is_out != result.is_some() => {}
+                    Some(of) if of.is_text => self.text(at, of.size),
+                    Some(of) => self.bytes(at, of.size),
+                    None => {}
                 },
                 kind => {
                     let place = (self.nr, i, kind);

@@ -1,7 +1,7 @@
 //! A guest that writes what it likes where calls are recorded.
 //!
-//! `hostile_trace ROUNDS`: takes rings that are not its own, forges records, and has their positions say
-//! anything. Prints `still runs`. What the monitor makes of that is looked at outside.
+//! `hostile_trace ROUNDS`: takes rings that are not its own, forges records and stacks, and has their
+//! positions say anything. Prints `still runs`. What the monitor makes of that is looked at outside.
 #![expect(
     clippy::undocumented_unsafe_blocks,
     clippy::multiple_unsafe_ops_per_block,
@@ -11,7 +11,7 @@
 
 use picozone_personality::commons::Commons;
 use picozone_personality::layout::COMMONS_BASE;
-use picozone_personality::trace::{PADDING, RING_SIZE, RINGS, Rings};
+use picozone_personality::trace::{PADDING, REGISTERS, RING_SIZE, RINGS, Ring, Rings, kind};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,6 +27,10 @@ fn main() {
         let number = random.below(RINGS as u64);
         let ring = &rings.rings[number as usize];
         let data = rings.data[number as usize].0.get().cast::<u64>();
+        if round % 16 == 0 {
+            forge_stacks(ring, data, own, &mut random);
+            continue;
+        }
         let words = (RING_SIZE / 8) as u64;
         let mut at = random.below(words);
         // Something like records, from anywhere on.
@@ -83,6 +87,56 @@ fn main() {
         }
     }
     println!("still runs");
+}
+
+/// Records that are whole, whose stacks lead to places that there are, and to others: into code, into this very
+/// stack, and beyond what can be read.
+fn forge_stacks(ring: &Ring, data: *mut u64, own: u32, random: &mut Random) {
+    const HEAD: u64 = 12;
+    const FRONT: u64 = HEAD + 2 + REGISTERS as u64;
+    let size = (RING_SIZE / 8) as u64;
+    let code = [
+        main as fn() as usize as u64,
+        libc::access as *const () as u64,
+        libc::memcpy as *const () as u64,
+        0x6000_0000_0100,
+        0x7fff_ffff_f000,
+        u64::MAX,
+    ];
+    let here = &raw const code as u64;
+    ring.owner.store(own, Relaxed);
+    let mut at = ring.written.load(Relaxed) / 8;
+    for _ in 0..8 {
+        let depth = random.below(900);
+        if size - at % size < FRONT + depth {
+            break;
+        }
+        let length = 8 * (REGISTERS as u64 + depth);
+        let pointer = match random.below(4) {
+            0 => random.next(),
+            1 => u64::MAX - random.below(64),
+            _ => here,
+        };
+        for i in 0..FRONT + depth {
+            let place = match random.below(3) {
+                0 => random.next(),
+                1 => pointer.wrapping_add(8 * random.below(900)),
+                _ => code[random.below(6) as usize].wrapping_add(random.below(64)),
+            };
+            let word = match i {
+                0 => 8 * (FRONT + depth) | 39 << 32,
+                1 => u64::from(own) | u64::from(std::process::id()) << 32,
+                2..HEAD => random.next(),
+                HEAD => u64::from(kind::STACK) | length << 16,
+                // Seven words on is the stack pointer.
+                21 => pointer,
+                _ => place,
+            };
+            unsafe { data.add(((at + i) % size) as usize).write_volatile(word) };
+        }
+        at += FRONT + depth;
+        ring.written.store(8 * at, Relaxed);
+    }
 }
 
 /// xorshift64.
