@@ -30,7 +30,7 @@ mod standin;
 pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
 pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;
-pub use resolve::{Bounds, Last, Resolved, Tree, resolve};
+pub use resolve::{Bounds, Last, Resolved, Served, Tree, resolve};
 pub use row::{MountRow, kind};
 pub use standin::{StandIn, is_stand_in, mount_id};
 

@@ -37,6 +37,26 @@ pub trait Tree {
     fn searches(&self) -> bool {
         false
     }
+    /// What a zone path in a mount that the monitor serves names; the text of a link goes to `to`. Asked
+    /// only where [`Bounds::magic`] says so.
+    ///
+    /// # Errors
+    /// What the monitor says.
+    fn served(&mut self, at: &PathBuf, to: &mut [u8]) -> Result<Served, Error> {
+        let _ = (at, to);
+        Ok(Served::Other)
+    }
+}
+
+/// What stands at a name that the monitor serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A link whose text has this length.
+    Link(usize),
+    /// A link that leads where no text says (`/proc/PID/fd/N`).
+    Magic,
+    /// No link, or nothing.
+    Other,
 }
 
 /// Whether a link at the end of a path is followed.
@@ -60,6 +80,9 @@ pub struct Bounds<'r> {
     pub has_no_links: bool,
     /// EXDEV where another mount begins or is come back to (`RESOLVE_NO_XDEV`).
     pub is_in_one_mount: bool,
+    /// What is said of a magic link that would be followed. `None`: what the monitor serves is not looked
+    /// at.
+    pub magic: Option<Error>,
 }
 
 impl Bounds<'_> {
@@ -89,7 +112,7 @@ pub struct Resolved {
 ///
 /// In a mount that the monitor serves, nothing is looked at: names are appended and `..` takes them
 /// away again, over the mount's top too; a tree mounted in there is walked as any other. What links
-/// there are (`/proc/self/cwd`) the monitor has to follow.
+/// there are (`/proc/self/cwd`) the monitor has to follow, but where [`Bounds::magic`] says otherwise.
 ///
 /// A tree that changes meanwhile can give ENOENT, nothing worse: in particular EXDEV by the tree
 /// (a component was swapped for a link, or moved out) means that the name is no longer there.
@@ -211,11 +234,17 @@ impl<T: Tree> Walk<'_, T> {
         let (mount, rest) = self.mounts.find_canonical(self.at.as_bytes());
         let row = self.mounts.0.get(mount).ok_or(Error::ENOENT)?;
         if row.kind != kind::TREE {
-            return if row.is_monitor() {
-                Ok(true)
-            } else {
-                Err(Error::ENOENT)
-            };
+            if !row.is_monitor() {
+                return Err(Error::ENOENT);
+            }
+            if let Some(error) = self.bounds.magic.filter(|_| follows) {
+                match self.tree.served(self.at, self.left.target_room())? {
+                    Served::Magic => return Err(error),
+                    Served::Link(length) => self.go_by(length, before)?,
+                    Served::Other => {}
+                }
+            }
+            return Ok(true);
         }
         self.rel.set(rest)?;
         let node = match self.tree.open_path(mount, &self.rel) {
@@ -231,25 +260,31 @@ impl<T: Tree> Walk<'_, T> {
         };
         self.tree.close(node);
         if let Some(length) = looked? {
-            if self.bounds.has_no_links {
-                return Err(Error::ELOOP);
-            }
-            self.count_link()?;
-            if self.left.put_target(length)? {
-                if self.bounds.is_beneath {
-                    return Err(Error::EXDEV);
-                }
-                self.at.set(if self.root.is_empty() {
-                    b"/"
-                } else {
-                    self.root
-                })?;
-            } else {
-                // The directory that holds the link; the root's slash was there before.
-                self.at.truncate(before);
-            }
+            self.go_by(length, before)?;
         }
         Ok(true)
+    }
+
+    /// Goes on by the text of the link that was just read; `before` is the length of its directory's path.
+    fn go_by(&mut self, length: usize, before: usize) -> Result<(), Error> {
+        if self.bounds.has_no_links {
+            return Err(Error::ELOOP);
+        }
+        self.count_link()?;
+        if self.left.put_target(length)? {
+            if self.bounds.is_beneath {
+                return Err(Error::EXDEV);
+            }
+            self.at.set(if self.root.is_empty() {
+                b"/"
+            } else {
+                self.root
+            })?;
+        } else {
+            // The directory that holds the link; the root's slash was there before.
+            self.at.truncate(before);
+        }
+        Ok(())
     }
 
     /// The mount reached so far.

@@ -300,6 +300,48 @@ fn what_the_monitor_serves_is_only_text() {
 }
 
 #[test]
+fn links_that_the_monitor_serves_are_looked_at_where_magic_ones_matter() {
+    let rows = usual();
+    let proc = number(&rows, "/proc");
+    let link = |text: &[u8]| Entry::Link(text.into());
+    let entries = [
+        (proc, "self", link(b"7")),
+        (proc, "mounts", link(b"self/mounts")),
+        (proc, "loop", link(b"/proc/loop")),
+        (proc, "7/cwd", link(b"")),
+    ];
+    let mut tree = Memory::new(&rows, &entries);
+    let bounds = |error| Bounds {
+        magic: Some(error),
+        ..Bounds::default()
+    };
+    for (path, last, leads_to) in [
+        ("/proc/self/status", Last::Follow, Ok("/proc/7/status")),
+        ("/proc/self", Last::NoFollow, Ok("/proc/self")),
+        ("/proc/self/", Last::NoFollow, Ok("/proc/7")),
+        ("/proc/self/../x", Last::Follow, Ok("/proc/x")),
+        ("/proc/mounts", Last::Follow, Ok("/proc/7/mounts")),
+        ("/proc/loop", Last::Follow, Err(Error::ELOOP)),
+        ("/proc/self/cwd", Last::NoFollow, Ok("/proc/7/cwd")),
+        ("/proc/self/cwd", Last::Follow, Err(Error::EXDEV)),
+        ("/proc/self/cwd/..", Last::NoFollow, Err(Error::EXDEV)),
+    ] {
+        let walked = tree.walk_within(&bounds(Error::EXDEV), "/", path.as_bytes(), last);
+        let at = walked.map(|(at, _)| at);
+        assert_eq!(at, leads_to.map(str::to_owned), "{path}");
+    }
+    let path = b"/proc/7/cwd";
+    let walked = tree.walk_within(&bounds(Error::ELOOP), "/", path, Last::Follow);
+    assert_eq!(walked.err(), Some(Error::ELOOP));
+    let no_links = Bounds {
+        has_no_links: true,
+        ..bounds(Error::EXDEV)
+    };
+    let walked = tree.walk_within(&no_links, "/", b"/proc/self/status", Last::Follow);
+    assert_eq!(walked.err(), Some(Error::ELOOP));
+}
+
+#[test]
 fn each_name_is_opened_once() {
     let rows = usual();
     let usr = number(&rows, "/usr");

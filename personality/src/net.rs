@@ -55,6 +55,9 @@ pub const EADDRNOTAVAIL: u16 = 99;
 /// `ECONNREFUSED`: nothing in the zone has the port.
 pub const ECONNREFUSED: u16 = 111;
 
+/// In front of the names, behind their leading NUL, that connected unix sockets without a name have on the
+/// host.
+pub const CONNECTED: &[u8] = b"picozone.co/";
 /// `AF_UNIX`.
 pub const AF_UNIX: u16 = 1;
 /// `AF_UNSPEC`.

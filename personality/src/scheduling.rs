@@ -14,6 +14,8 @@ pub const ROUND_ROBIN: u32 = 2;
 pub const RESET_ON_FORK: u32 = 0x4000_0000;
 /// `SCHED_FLAG_RESET_ON_FORK`, in `struct sched_attr`.
 const FLAG_RESET: u64 = 1;
+/// `SCHED_FIFO`.
+const FIFO: u32 = 1;
 /// `SCHED_DEADLINE`.
 const DEADLINE: u32 = 6;
 /// What SCHED_RR gives at once, in nanoseconds (`RR_TIMESLICE`).
@@ -151,6 +153,10 @@ impl Row {
             put(at::POLICY, &policy.policy.to_ne_bytes());
             put(at::FLAGS, &flags.to_ne_bytes());
             put(at::PRIORITY, &policy.priority.to_ne_bytes());
+            // The kernel tells it of others only (get_params of kernel/sched/syscalls.c).
+            if matches!(policy.policy, FIFO | ROUND_ROBIN | DEADLINE) {
+                put(at::NICE, &[0; 4]);
+            }
             if policy.policy == DEADLINE {
                 for (number, time) in policy.deadline.iter().enumerate() {
                     put(at::DEADLINE + 8 * number, &time.to_ne_bytes());
@@ -237,6 +243,8 @@ mod tests {
         }
         row.ask(&commons, &given);
         let mut shown = [0u8; 48];
+        // The kernel's own, which does not count any more.
+        shown[at::NICE] = 5;
         row.show(&mut shown);
         assert_eq!(shown, given);
     }

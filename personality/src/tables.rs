@@ -20,7 +20,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use picozone_fsmap::MountRow;
 
 /// Changes whenever the layout of [`Tables`] does.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 /// How many approved `open_how` there are.
 pub const HOWS_MAX: usize = 512;
 /// Where [`Tables::uname`] has the zone's name.
@@ -180,6 +180,8 @@ pub struct Tables {
     pub watched: AtomicU32,
     /// Not 0 once a socket of the zone has had an option beyond what the host gives.
     pub recorded_options: AtomicU32,
+    /// Not 0 once a unix socket of the zone was bound after it was connected.
+    pub late_names: AtomicU32,
     /// Not 0 if the zone has copy-on-write mounts.
     pub layers: u32,
     /// Not 0 once a file with several names was copied into a layer.

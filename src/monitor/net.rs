@@ -82,7 +82,11 @@ impl Net {
         address: &[u8],
     ) -> std::result::Result<i64, i32> {
         let bound = if unix::is_unix(socket.as_fd()).map_err(number)? {
-            self.unix.bind(&Caller { zone, caller }, socket, address)
+            let bound = self.unix.bind(&Caller { zone, caller }, socket, address);
+            if self.unix.has_late_names() {
+                zone.shared.tables().late_names.store(1, Relaxed);
+            }
+            bound
         } else {
             self.inet.bind(socket.as_fd(), address)
         };

@@ -8,7 +8,7 @@ import struct
 
 V4, V6, UDP = socket.AF_INET, socket.AF_INET6, socket.SOCK_DGRAM
 IP_PKTINFO, IP_RECVERR, IP_RECVORIGDSTADDR = 8, 11, 20
-IPV6_RECVPKTINFO, IPV6_PKTINFO = 49, 50
+IPV6_RECVPKTINFO, IPV6_PKTINFO, IPV6_RECVHOPLIMIT, IPV6_RECVORIGDSTADDR = 49, 50, 51, 74
 MSG_ERRQUEUE = 0x2000
 
 
@@ -74,6 +74,22 @@ def packet_info_v6():
         print(client.recv(9))
         alien = socket.inet_pton(V6, "2001:db8::1") + bytes(4)
         print(fails(server.sendmsg, [b"x"], [(socket.IPPROTO_IPV6, IPV6_PKTINFO, alien)], 0, peer))
+
+
+def origins_v6():
+    """Where a datagram was sent to, as the last of all control data and with too little room for it."""
+    server, port = bound(V6, "::1")
+    for option in (IPV6_RECVORIGDSTADDR, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT):
+        server.setsockopt(socket.IPPROTO_IPV6, option, 1)
+    client = socket.socket(V6, UDP)
+    for room in (256, 40 + 24 + 48, 40 + 24 + 44, 40 + 24 + 43, 40 + 24 + 32, 40 + 24 + 15, 40 + 24):
+        client.sendto(b"?", ("::1", port))
+        _, control, flags, _ = server.recvmsg(9, room)
+        level, kind, origin = control[-1]
+        print(room, len(control), flags, level, kind, len(origin))
+        if kind == IPV6_RECVORIGDSTADDR and len(origin) == 28:
+            family, at, flow, address, scope = struct.unpack("=H2sI16sI", origin)
+            print(family == V6, struct.unpack("!H", at)[0] == port, flow, socket.inet_ntop(V6, address), scope)
 
 
 def errors():
@@ -146,5 +162,6 @@ def many():
 
 packet_info()
 packet_info_v6()
+origins_v6()
 errors()
 many()

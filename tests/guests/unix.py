@@ -101,7 +101,87 @@ def control():
     print(two.recvmsg(9, 99)[1][0][2] == own)
 
 
+def credentials(connection):
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+
+
+def child(body):
+    pid = os.fork()
+    if pid == 0:
+        body()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid, os.getuid(), os.getgid()
+
+
+def gone():
+    """Who the other end was is told also when it is gone before anybody asks."""
+    for kind in (socket.SOCK_STREAM, PACKETS):
+        for number, own in enumerate(("", "\0picozone-gone", "gone")):
+            name = f"server{kind}{number}"
+            server = socket.socket(UNIX, kind)
+            server.bind(name)
+            server.listen()
+
+            def connect():
+                client = socket.socket(UNIX, kind)
+                if own:
+                    client.bind(own + str(kind))
+                client.connect(name)
+                client.send(b"bye")
+
+            left = child(connect)
+            accepted, peer = server.accept()
+            print(repr(peer), repr(accepted.getpeername()), accepted.recv(9), credentials(accepted) == left)
+    ready, tell = os.pipe()
+
+    def serve():
+        server = listener("short")
+        os.write(tell, b"!")
+        server.accept()
+
+    pid = os.fork()
+    if pid == 0:
+        serve()
+        os._exit(0)
+    os.read(ready, 1)
+    client = socket.socket(UNIX)
+    client.connect("short")
+    os.waitpid(pid, 0)
+    print(credentials(client) == (pid, os.getuid(), os.getgid()))
+
+
+def late():
+    """A socket that is connected may still be bound, once, and then has that name."""
+    server = listener("first")
+    for name in ("late", "\0picozone-late"):
+        client = socket.socket(UNIX)
+        client.connect("first")
+        accepted, peer = server.accept()
+        print(repr(client.getsockname()), repr(peer), repr(accepted.getpeername()))
+        client.bind(name)
+        print(client.getsockname(), accepted.getpeername(), fails(client.bind, "other"))
+        print(fails(socket.socket(UNIX).connect, name), fails(client.listen), fails(client.connect, "first"))
+        client.send(b"on")
+        print(accepted.recv(9))
+    # What could not be connected is bound as if nothing had been.
+    client = socket.socket(UNIX)
+    print(fails(client.connect, "nobody"), repr(client.getsockname()))
+    client.bind("nobody")
+    client.listen()
+    other = socket.socket(UNIX)
+    other.connect("nobody")
+    print(other.getpeername())
+    # Who wants to be told of senders has a name as soon as it is connected.
+    client = socket.socket(UNIX)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    client.connect("first")
+    print(len(client.getsockname()), server.accept()[1] == client.getsockname())
+
+
 names()
 full()
 datagrams()
 control()
+gone()
+late()

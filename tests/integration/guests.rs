@@ -583,7 +583,7 @@ fn quick(home: &Home) {
     sections(home, "quick", QUICK);
 }
 
-const RESOLVES: &[&str] = &["arguments", "ways", "makes"];
+const RESOLVES: &[&str] = &["arguments", "ways", "makes", "served"];
 
 fn followed(home: &Home) {
     sections(home, "followed", &["chains", "ends", "made", "asked"]);

@@ -1,7 +1,9 @@
 //! A tree in memory that counts what is asked of it.
 
 use super::assert_confined;
-use picozone_fsmap::{Bounds, Error, Last, MountRow, Mounts, PathBuf, Resolved, Tree, resolve};
+use picozone_fsmap::{
+    Bounds, Error, Last, MountRow, Mounts, PathBuf, Resolved, Served, Tree, resolve,
+};
 use std::collections::BTreeMap;
 
 /// What stands at a name.
@@ -47,15 +49,19 @@ impl<'a> Memory<'a> {
         path: &[u8],
         last: Last,
     ) -> Result<(String, Resolved), Error> {
+        self.walk_within(&Bounds::default(), cwd, path, last)
+    }
+
+    /// The same, held by bounds.
+    pub fn walk_within(
+        &mut self,
+        bounds: &Bounds<'_>,
+        cwd: &str,
+        path: &[u8],
+        last: Last,
+    ) -> Result<(String, Resolved), Error> {
         let mut at = PathBuf::from_bytes(cwd.as_bytes())?;
-        let found = resolve(
-            &Mounts(self.rows),
-            self,
-            &Bounds::default(),
-            &mut at,
-            path,
-            last,
-        );
+        let found = resolve(&Mounts(self.rows), self, bounds, &mut at, path, last);
         assert_eq!(self.alive, 0, "every node is closed");
         assert!(self.most_alive <= 1, "one node at a time");
         Ok((String::from_utf8_lossy(at.as_bytes()).into_owned(), found?))
@@ -113,5 +119,16 @@ impl Tree for Memory<'_> {
     }
     fn close(&mut self, _: Self::Node) {
         self.alive -= 1;
+    }
+    fn served(&mut self, at: &PathBuf, to: &mut [u8]) -> Result<Served, Error> {
+        let (mount, rel) = Mounts(self.rows).find_canonical(at.as_bytes());
+        let node = (mount, rel.to_vec());
+        self.asked.push(node.clone());
+        match self.entries.get(&node) {
+            // Magic ones have no text.
+            Some(Entry::Link(text)) if text.is_empty() => Ok(Served::Magic),
+            Some(Entry::Link(_)) => self.readlink(&node, to).map(Served::Link),
+            _ => Ok(Served::Other),
+        }
     }
 }

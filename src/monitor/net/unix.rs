@@ -8,6 +8,7 @@
 //! | one too long for that | a hash of it behind `picozone.X.Y.long/` |
 //! | no name (autobind) | such a name, five hexadecimal digits in the zone |
 //! | | `picozone.X.Y.as/N/M`: a messenger of who has another name |
+//! | | `picozone.co/PID.UID.GID/X.Y/N`: who has connected without a name ([`peers`]) |
 //!
 //! Each socket is bound under a name that no other has, and then moved: that name is what the kernel
 //! tells of it afterwards, [`Unix::zone_name`] finds the guest's words by it, and it says whose the
@@ -20,7 +21,7 @@
 //! ([`briefly`]).
 //!
 //! Since the monitor connects, the kernel tells the other end the monitor's identity: who asked is
-//! kept by the socket's inode ([`peers`]). Datagrams to an address: [`messengers`].
+//! kept by the socket's inode and its name ([`peers`]). Datagrams to an address: [`messengers`].
 
 mod briefly;
 mod diag;
@@ -39,7 +40,7 @@ use crate::ownership::{identify, mode_on_host};
 use crate::zone::address;
 use briefly::briefly;
 pub(super) use diag::peer_of;
-use messengers::Aliases;
+use messengers::{Aliases, datagrams};
 use name::{FAMILY, Name, split};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
@@ -51,10 +52,10 @@ use peers::Peers;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many names are kept before those of closed sockets go.
@@ -130,6 +131,8 @@ pub struct Unix {
     /// What the guest said, by what the kernel holds.
     names: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     peers: Peers,
+    /// Whether a socket has been given a name after it was connected.
+    has_late_names: AtomicBool,
     known: origins::Known,
     /// What stands in front of messengers' names.
     alias_prefix: Vec<u8>,
@@ -181,6 +184,7 @@ impl Unix {
             next: AtomicU64::new(1),
             names: Mutex::default(),
             peers: Peers::default(),
+            has_late_names: AtomicBool::new(false),
             known: origins::Known::default(),
             alias_prefix: format!("picozone.{x}.{y}.as/").into_bytes(),
             aliases: Aliases::default(),
@@ -200,6 +204,44 @@ impl Unix {
     /// # Errors
     /// Those of bind(2): `EADDRINUSE`, `EINVAL`, `EROFS`, those of the path.
     pub fn bind(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        match host_name(socket) {
+            Some(host) if peers::is_ours(&host) => self.bind_late(caller, socket, host, address),
+            _ => self.bind_new(caller, socket, address),
+        }
+    }
+
+    /// Binds one that was connected without a name, and has ours: what listens to nobody by its name
+    /// needs no more than what others find there, and that its owner is told it.
+    fn bind_late(
+        &self,
+        caller: &impl Caller,
+        socket: &OwnedFd,
+        host: Vec<u8>,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        if self.names().contains_key(&host) {
+            return Err(Errno::EINVAL);
+        }
+        let stand_in = datagrams()?;
+        self.bind_new(caller, &stand_in, address)?;
+        let told = self.own_name(&stand_in);
+        self.has_late_names.store(true, Ordering::Relaxed);
+        self.note(socket, &told);
+        Ok(())
+    }
+
+    /// Whether what is connected may have a name besides the one that we gave it.
+    #[must_use]
+    pub fn has_late_names(&self) -> bool {
+        self.has_late_names.load(Ordering::Relaxed)
+    }
+
+    fn bind_new(
         &self,
         caller: &impl Caller,
         socket: &OwnedFd,
@@ -364,8 +406,32 @@ impl Unix {
         address: &[u8],
     ) -> Result<(), Errno> {
         let (target, _inode) = self.target(caller, address)?;
-        self.peers.note(socket, caller.credentials());
-        without_waiting(socket, || connect(socket.as_raw_fd(), &target))
+        // As the kernel does (unix_stream_connect), with a name of the zone's.
+        let is_unnamed = host_name(socket).is_none();
+        if is_unnamed && option(socket.as_fd(), libc::SO_PASSCRED)? != 0 {
+            self.bind_new(caller, socket, &name::family())?;
+        }
+        let who = caller.credentials();
+        self.peers.note(socket, who);
+        without_waiting(socket, || connect(socket.as_raw_fd(), &target))?;
+        if option(socket.as_fd(), libc::SO_TYPE)? != libc::SOCK_DGRAM {
+            self.name_connected(socket, who);
+        }
+        Ok(())
+    }
+
+    /// Has the name of a socket tell who has connected it, also when it is closed. Where that fails,
+    /// nobody is told then.
+    fn name_connected(&self, socket: &OwnedFd, who: Credentials) {
+        if let Some(host) = host_name(socket) {
+            self.peers.note_name(host, who);
+            return;
+        }
+        let front = String::from_utf8_lossy(&self.prefix);
+        let name = peers::name_of(who, &format!("{front}{}", self.unique()));
+        if let Ok(name) = UnixAddr::new_abstract(&name) {
+            let _ = bind(socket.as_raw_fd(), &name);
+        }
     }
 
     /// The zone's form of an address that the kernel told; unnamed if it is none of the zone's.
@@ -406,7 +472,11 @@ impl Unix {
                 uid: u32::MAX,
                 gid: u32::MAX,
             }),
-            Ok(pid) if pid == std::process::id() => Ok(self.peers.of(socket)),
+            Ok(pid) if pid == std::process::id() => {
+                let other = nix::sys::socket::getpeername(socket.as_raw_fd());
+                let other = other.ok().and_then(|name| name_in(&name));
+                Ok(self.peers.of(socket, other.as_deref()))
+            }
             Ok(pid) => Ok(caller.credentials_of(pid)),
         }
     }
@@ -434,8 +504,11 @@ fn move_to(from: &OwnedFd, name: &[u8], to: &OwnedFd, last: &[u8]) -> Result<(),
 /// What the kernel holds as the name of a bound socket, without family and final NUL; an abstract one
 /// begins with NUL.
 fn host_name(socket: &OwnedFd) -> Option<Vec<u8>> {
+    name_in(&nix::sys::socket::getsockname(socket.as_raw_fd()).ok()?)
+}
+
+fn name_in(name: &UnixAddr) -> Option<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
-    let name: UnixAddr = nix::sys::socket::getsockname(socket.as_raw_fd()).ok()?;
     match name.as_abstract() {
         Some(name) => Some([&[0], name].concat()),
         None => Some(name.path()?.as_os_str().as_bytes().to_vec()),

@@ -601,7 +601,7 @@ pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     }
     copy.name = guest.name;
     if address.family().is_some_and(|family| family != AF_UNIX) {
-        control::received(thread, fd, &copy, &address)?;
+        control::received(thread, fd, &mut copy, guest.control_len, &address)?;
     } else {
         unix::received(&copy)?;
     }

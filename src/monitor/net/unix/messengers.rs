@@ -113,7 +113,8 @@ impl Unix {
     }
 }
 
-fn datagrams() -> Result<OwnedFd, Errno> {
+/// A datagram socket without a name.
+pub(super) fn datagrams() -> Result<OwnedFd, Errno> {
     let flags = SockFlag::SOCK_CLOEXEC;
     socket(AddressFamily::Unix, SockType::Datagram, flags, None)
 }

@@ -6,7 +6,12 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 fn main() {
-    sections(&[("arguments", arguments), ("ways", ways), ("makes", makes)]);
+    sections(&[
+        ("arguments", arguments),
+        ("ways", ways),
+        ("makes", makes),
+        ("served", served),
+    ]);
 }
 
 const NO_XDEV: u64 = 1;
@@ -172,4 +177,86 @@ fn makes() {
         "a link",
         openat2(fd, "loop", &[exclusive, 0o600, BENEATH], 24).err(),
     );
+}
+
+/// Links of `/proc` and `/dev`, magic and others, at the end of a path and on the way.
+fn served() {
+    let here = tree();
+    // Numbers that no process has open, and that are the same on both sides.
+    for (number, path) in [(900, c"r"), (901, c"r/file")] {
+        let fd = call(libc::SYS_openat, &[CWD, text(path), 0, 0]).expect("opened");
+        call(libc::SYS_dup2, &[fd, number]).expect("a copy");
+    }
+    let own = format!("/proc/{}", std::process::id());
+    let kind = |dirfd: u64, path: &str, flags: i32, resolve: u64| {
+        let flags = u64::from(flags.unsigned_abs());
+        let fd = openat2(dirfd, path, &[flags, 0, resolve], 24)?;
+        // SAFETY: zeros are a valid stat.
+        let mut data: libc::stat = unsafe { std::mem::zeroed() };
+        call(libc::SYS_fstat, &[fd, &raw mut data as u64]).expect("it is open");
+        call(libc::SYS_close, &[fd]).expect("it is open");
+        Ok::<_, picozone_guests::Errno>(data.st_mode & libc::S_IFMT)
+    };
+    let ways = [
+        NO_XDEV,
+        NO_MAGICLINKS,
+        NO_SYMLINKS,
+        BENEATH,
+        IN_ROOT,
+        NO_XDEV | NO_MAGICLINKS,
+        BENEATH | NO_MAGICLINKS,
+        IN_ROOT | NO_SYMLINKS,
+    ];
+    for resolve in ways {
+        see("resolve", resolve);
+        for path in [
+            "/proc/self",
+            "/proc/self/",
+            "/proc/self/status",
+            "/proc/self/fd/900",
+            "/proc/self/fd/900/file",
+            "/proc/self/fd/901",
+            "/proc/self/fd/../status",
+            "/proc/self/cwd",
+            "/proc/self/cwd/.",
+            "/proc/self/root/etc",
+            "/proc/self/exe",
+            "/proc/thread-self/status",
+            "/proc/mounts",
+            "/dev/stdin",
+            "/dev/fd",
+            "/dev/fd/901",
+        ] {
+            see(
+                path,
+                [0, libc::O_PATH].map(|flags| kind(CWD, path, flags, resolve)),
+            );
+        }
+        for (base, paths) in [
+            (
+                "/proc",
+                &["self/status", "self/fd/901", "self/cwd", "mounts"][..],
+            ),
+            (
+                &own,
+                &[
+                    "fd/900",
+                    "fd/901",
+                    "cwd/.",
+                    "exe",
+                    "../self/status",
+                    "status",
+                ],
+            ),
+            ("/proc/self/fd", &["900/file", "901", "../status", ".."]),
+            ("/dev", &["fd", "fd/901", "stdin", "null"]),
+        ] {
+            let base_fd = openat2(CWD, base, &[0, 0, 0], 24).expect("opened");
+            for path in paths {
+                see(path, kind(base_fd, path, 0, resolve));
+            }
+            call(libc::SYS_close, &[base_fd]).expect("it is open");
+        }
+        see("in a tree", kind(here, "d/up", 0, resolve));
+    }
 }

@@ -7,13 +7,13 @@ use super::calls::{OPEN_FLAGS, TEMPORARY, open_path};
 use super::reach::{Told, ask_served};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
-use super::{AT_CWD, from_error, is_exclusive, own_descriptor, own_exe};
+use super::{AT_CWD, from_error, is_exclusive, own_exe};
 use crate::memory::{self, PathRoom, ZonePath};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Bounds, Last};
+use picozone_fsmap::{Bounds, Error, Last};
 use picozone_personality::mailbox::Request;
 
 const BELOW: u64 = RESOLVE_BENEATH as u64;
@@ -86,10 +86,6 @@ fn open_within(
     resolve: u64,
 ) -> Result<u64> {
     let is_nofollow = flags & u64::from(O_NOFOLLOW) != 0;
-    let is_magic = path.to_bytes() == b"/proc/self/exe" || own_descriptor(thread, path).is_some();
-    if is_magic && !is_nofollow && resolve & (BELOW | IN_ROOT) == 0 {
-        return Err(Errno::ELOOP);
-    }
     let (mut at, mut directory) = (ZonePath::new(), ZonePath::new());
     let is_held = resolve & (BELOW | IN_ROOT) != 0;
     // An absolute path does not begin there, but has to lie in its mount.
@@ -107,6 +103,12 @@ fn open_within(
         is_beneath: resolve & BELOW != 0,
         has_no_links: resolve & NO_LINKS != 0,
         is_in_one_mount: resolve & NO_XDEV != 0,
+        // As nd_jump_link of the kernel's fs/namei.c has it.
+        magic: Some(if resolve & (NO_MAGIC | NO_LINKS) != 0 {
+            Error::ELOOP
+        } else {
+            Error::EXDEV
+        }),
     };
     let last = if is_nofollow || is_exclusive(flags) {
         Last::NoFollow
@@ -118,7 +120,7 @@ fn open_within(
         at.append(b"/").map_err(from_error)?;
     }
     if found.is_monitor {
-        // Links of the monitor's that lead out of its mounts are magic.
+        // Whatever link is at the end is not to be followed.
         let flags = flags | u64::from(O_NOFOLLOW);
         return match ask_served(thread, Request::Open, &mut Some(at), flags, mode)? {
             Told::Answer(fd) => Ok(fd),

@@ -10,15 +10,16 @@ use super::{
 };
 use crate::arch::syscall2;
 use crate::dispatch::checked;
+use crate::file::Power;
 use crate::memory::ZonePath;
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Bounds, Error, Last, MountRow, PathBuf, Resolved, Tree, resolve};
+use picozone_fsmap::{Bounds, Error, Last, MountRow, PathBuf, Resolved, Served, Tree, resolve};
 use picozone_personality::layout::DIRECTORY_MODE;
-use picozone_personality::mailbox::Request;
+use picozone_personality::mailbox::{ELSEWHERE, Request};
 
 /// The kernel as fsmap's tree: each step is confined beneath a mount.
 struct Kernel<'a>(&'a Thread);
@@ -63,6 +64,30 @@ impl Tree for Kernel<'_> {
     }
     fn searches(&self) -> bool {
         !goes_anywhere(self.0)
+    }
+    fn served(&mut self, at: &PathBuf, to: &mut [u8]) -> core::result::Result<Served, Error> {
+        let overrides = u64::from(file::has(self.0, Power::Override));
+        let args = [AT_CWD as u64, 0, 0, overrides];
+        match self.0.ask_about(Request::Readlink, at.as_bytes(), &args) {
+            Ok(length) if length & ELSEWHERE == 0 => {
+                // Links of processes are magic, those above them are not.
+                let below = at.as_bytes().strip_prefix(b"/proc/");
+                if below.is_some_and(|below| below.contains(&b'/')) {
+                    return Ok(Served::Magic);
+                }
+                let length = usize::try_from(length).unwrap_or(0).min(to.len());
+                let text = self
+                    .0
+                    .mailbox()
+                    .b
+                    .get(..length)
+                    .ok_or(to_error(Errno::EIO))?;
+                to[..length].copy_from_slice(text);
+                Ok(Served::Link(length))
+            }
+            // What is missing is told when it is opened.
+            _ => Ok(Served::Other),
+        }
     }
     fn search(&mut self, mount: usize, rel: &PathBuf) -> core::result::Result<(), Error> {
         let place = [u64::MAX, mount as u64];

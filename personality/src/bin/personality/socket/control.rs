@@ -104,21 +104,44 @@ fn must_be_own(family: u16, address: &[u8]) -> Result<()> {
     }
 }
 
-/// Puts the addresses in what was received into the zone's terms, in the guest's memory. `peer` is who
-/// sent it, in the host's terms.
-pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Address) -> Result<()> {
+/// Puts the addresses in what was received into the zone's terms, in the guest's memory, where there was
+/// `guest_room` for them. `peer` is who sent it, in the host's terms.
+pub(super) fn received(
+    thread: &Thread,
+    fd: u64,
+    message: &mut Message,
+    guest_room: u64,
+    peer: &Address,
+) -> Result<()> {
     let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
     let is_inet = matches!(peer.family(), Some(AF_INET | AF_INET6));
     if message.control == 0 || length < HEADER || !is_inet {
         return Ok(());
     }
     let mut room = [0; CONTROL_MAX];
-    let control = &mut room[..length.min(CONTROL_MAX)];
-    memory::read_bytes(message.control, control)?;
+    let mut used = length.min(CONTROL_MAX);
+    memory::read_bytes(message.control, &mut room[..used])?;
     let mut at = 0;
     let mut is_changed = false;
-    while let Some((begin, size, level, kind)) = header(control, at) {
+    while let Some((begin, size, level, kind)) = header(&room[..used], at) {
         at = (begin + size).next_multiple_of(8);
+        if (level, kind) == (IPPROTO_IP, IP_ORIGDSTADDR) && is_v6(thread, fd, peer)? {
+            // The longest of all, and the last: what does not fit is cut, as the kernel does.
+            let whole = to_v6(thread, fd, &room[begin + HEADER..begin + size], peer)?;
+            let limit =
+                usize::try_from(guest_room).map_or(CONTROL_MAX, |room| room.min(CONTROL_MAX));
+            let fits = whole.len().min(limit - begin);
+            room[begin..begin + fits].copy_from_slice(&whole[..fits]);
+            room[begin..begin + 8].copy_from_slice(&(fits as u64).to_ne_bytes());
+            used = (begin + fits).next_multiple_of(8).min(limit);
+            message.control_len = used as u64;
+            if fits < whole.len() {
+                message.flags |= MSG_CTRUNC;
+            }
+            is_changed = true;
+            break;
+        }
+        let control = &mut room[..used];
         if level == IPPROTO_IP
             && let Some(kind) = v6_kind(kind)
             && let Some(place) = control.get_mut(begin..begin + HEADER + 4)
@@ -165,9 +188,30 @@ pub(super) fn received(thread: &Thread, fd: u64, message: &Message, peer: &Addre
         is_changed = true;
     }
     if is_changed {
-        memory::write_bytes(message.control, control)?;
+        memory::write_bytes(message.control, &room[..used])?;
     }
     Ok(())
+}
+
+/// Length of `struct sockaddr_in6`.
+const LEN_V6: usize = 28;
+const MSG_CTRUNC: u64 = 8;
+
+/// The message of ipv6(7) for the one of ip(7) that tells where a datagram was sent to.
+fn to_v6(thread: &Thread, fd: u64, v4: &[u8], peer: &Address) -> Result<[u8; HEADER + LEN_V6]> {
+    let mut whole = [0; HEADER + LEN_V6];
+    let header = u64::from(IPPROTO_IPV6) | u64::from(IPV6_ORIGDSTADDR) << 32;
+    whole[8..HEADER].copy_from_slice(&header.to_ne_bytes());
+    let name = &mut whole[HEADER..];
+    name[..2].copy_from_slice(&AF_INET6.to_ne_bytes());
+    // The port, and the address in the form that sockets of IPv6 have.
+    if let (Some(port), Some(address)) = (v4.get(2..4), v4.get(4..8)) {
+        name[2..4].copy_from_slice(port);
+        name[8..20].copy_from_slice(&V4_MAPPED);
+        name[20..24].copy_from_slice(address);
+    }
+    named(thread, fd, name, End::LocalTo(peer))?;
+    Ok(whole)
 }
 
 /// Tells an error of ICMP as the one of ICMPv6 that it would be (RFC 792, RFC 4443).

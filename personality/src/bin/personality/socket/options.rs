@@ -168,6 +168,8 @@ const fn twin(name: u64) -> Option<u64> {
         66 => 13,
         // IPV6_TCLASS, IP_TOS.
         67 => 1,
+        // IPV6_RECVORIGDSTADDR, IP_RECVORIGDSTADDR.
+        74 => 20,
         _ => return None,
     })
 }

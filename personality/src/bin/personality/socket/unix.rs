@@ -17,10 +17,11 @@ use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids, signal};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{NETLINK, Request};
 use picozone_personality::net::netlink::AF_NETLINK;
-use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX};
+use picozone_personality::net::{AF_INET, AF_INET6, AF_UNIX, CONNECTED};
 
 const SO_TYPE: u64 = 3;
 pub(super) const SO_PRIORITY: u64 = 12;
@@ -164,6 +165,12 @@ fn send_by_monitor(
 pub(super) fn to_zone(thread: &Thread, mut address: Address) -> Result<Address> {
     if let Some(told) = netlink::told(&address) {
         return Ok(told);
+    }
+    let name = address.as_bytes().get(3..);
+    if name.is_some_and(|name| name.starts_with(CONNECTED))
+        && tables().late_names.load(Relaxed) == 0
+    {
+        address.len = 2;
     }
     if address.len > 2 {
         thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
