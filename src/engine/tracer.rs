@@ -108,7 +108,8 @@ fn serve() {
             }
             Stop::Event(libc::PTRACE_EVENT_SECCOMP) => {
                 match take_back(pid) {
-                    Ok(call) => drop(next.insert(pid, call)),
+                    Ok(Some(call)) => drop(next.insert(pid, call)),
+                    Ok(None) => {}
                     // SAFETY: takes numbers only. The thread is not let go on.
                     Err(_) => unsafe {
                         libc::kill(pid.as_raw(), libc::SIGKILL);
@@ -122,14 +123,19 @@ fn serve() {
     }
 }
 
-/// Keeps a trapped call from being made; its signal is on its way.
-fn take_back(pid: Pid) -> nix::Result<Next> {
+/// Keeps a trapped call from being made; its signal is on its way. There is none where a filter of the
+/// guest's own wants a tracer asked: the call fails with ENOSYS, as where nobody traces.
+fn take_back(pid: Pid) -> nix::Result<Option<Next>> {
+    let word = ptrace::getevent(pid)?;
     let mut registers = ptrace::getregs(pid)?;
     let (number, ip) = (registers.orig_rax, registers.rip);
     // The personality gives the result. Who keeps the signal from coming there gets none.
     registers.rax = i64::from(-libc::ENOSYS).cast_unsigned();
     registers.orig_rax = u64::MAX;
     ptrace::setregs(pid, registers)?;
+    if word != i64::from(OURS) {
+        return Ok(None);
+    }
     let low = |word: u64| u32::try_from(word & 0xffff_ffff).unwrap_or(0);
     let mut words = [0u32; INFO_WORDS];
     words[0] = libc::SIGSYS.unsigned_abs();
@@ -141,7 +147,7 @@ fn take_back(pid: Pid) -> nix::Result<Next> {
     // SAFETY: takes numbers only.
     let sent = unsafe { libc::syscall(libc::SYS_tkill, pid.as_raw(), libc::SIGSYS) };
     Errno::result(sent)?;
-    Ok(Next::Call { ip, info })
+    Ok(Some(Next::Call { ip, info }))
 }
 
 /// The signal that a thread really gets where it is about to get `signal`.

@@ -11,7 +11,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 pub fn layout(trap: Trap) -> FilterLayout {
     wall::layout(match trap {
         Trap::Signal => TRAP | OURS,
-        Trap::Ptrace => TRACE,
+        // By the word the tracer tells it from a guest's own filter.
+        Trap::Ptrace => TRACE | OURS,
     })
 }
 

@@ -49,7 +49,9 @@ impl FilterLayout {
     /// stop for one (`SECCOMP_RET_TRACE`), so that no guest may be one where they do.
     #[must_use]
     pub fn is_refused(&self, number: u32) -> bool {
-        self.trap == TRACE && number == nr::ptrace
+        /// `SECCOMP_RET_ACTION_FULL`; below stands a word for whoever is told.
+        const ACTION: u32 = 0xffff_0000;
+        self.trap & ACTION == TRACE && number == nr::ptrace
     }
 }
 

@@ -367,13 +367,15 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
 }
 
 /// set_tid_address(2): libc keeps the result for robust and PI futexes, where the kernel compares
-/// host ids; so a program's first call, which is libc's, is told the host's id, and so is one with a
-/// place in libc's block of the thread. Others are told the zone's.
+/// host ids; so a program's first call, which is libc's, is told the host's id, and so is one of the first
+/// thread with a place in libc's block of it. Others are told the zone's: libc has the ids of further
+/// threads from clone(2).
 pub fn set_tid_address(thread: &Thread, address: u64) -> Result<u64> {
     let host = checked(unsafe { syscall2(__NR_set_tid_address, address, 0) })?;
     let process = thread.process();
     let is_libc = !core::mem::replace(&mut process.has_told_id, true)
-        || crate::process::is_of_libc(address, crate::arch::thread_pointer());
+        || thread.host_tid == process.host_pid
+            && crate::process::is_of_libc(address, crate::arch::thread_pointer());
     Ok(if is_libc {
         host
     } else {

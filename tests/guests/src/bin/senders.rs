@@ -42,6 +42,17 @@ fn written() {
     let own = u64::from(unsafe { libc::gettid() }.unsigned_abs());
     let told = call(libc::SYS_set_tid_address, &[places[1]]);
     see("address", told == Ok(own));
+    // A further thread that sets again what libc has set for it.
+    let further = std::thread::spawn(|| {
+        const PR_GET_TID_ADDRESS: u64 = 40;
+        let mut place = 0u64;
+        let had = call(libc::SYS_prctl, &[PR_GET_TID_ADDRESS, out(&mut place)]);
+        // SAFETY: takes nothing.
+        let own = u64::from(unsafe { libc::gettid() }.unsigned_abs());
+        let told = call(libc::SYS_set_tid_address, &[place]);
+        (had, told == Ok(own))
+    });
+    see("of a thread", further.join().expect("it does not panic"));
 }
 
 /// Waits for one of the signals; what it says of a sender: signal, code, pid, user, status.
