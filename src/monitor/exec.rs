@@ -62,11 +62,12 @@ impl Files for Executables<'_> {
                 )
                 .map_err(LoadError)?
             };
-            self.open_anywhere(at, path).map_err(|errno| match errno {
-                // A socket, or a device, which nobody executes.
-                libc::ENXIO => LoadError::EACCES,
-                errno => LoadError(errno),
-            })?
+            self.open_anywhere(at.clone(), path)
+                .map_err(|errno| match errno {
+                    // A socket, or a device, which nobody executes.
+                    libc::ENXIO => LoadError::EACCES,
+                    errno => LoadError(self.refusal(&at, path, errno)),
+                })?
         };
         if own.is_none() {
             let walked = self.user.may_walk(self.zone, &resolved, b"");
@@ -108,7 +109,32 @@ impl Files for Executables<'_> {
     }
 }
 
+fn is_directory(file: &OwnedFd) -> bool {
+    let data = nix::sys::stat::fstat(file);
+    data.is_ok_and(|data| data.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
 impl Executables<'_> {
+    /// Why a path cannot be opened, `errno` being what is wrong with it: a directory on the way that the
+    /// user may not search is said first.
+    fn refusal(&self, at: &[u8], path: &[u8], errno: i32) -> i32 {
+        let ends = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
+        for on_the_way in ends.map(|(end, _)| &path[..end.max(1)]) {
+            match open_resolved(self.zone, &self.root, at, on_the_way, libc::O_PATH) {
+                Ok((directory, _)) if !is_directory(&directory) => break,
+                Ok((directory, resolved)) => {
+                    let walked = self.user.may_walk(self.zone, &resolved, b"");
+                    let may = self.user.permits(self.zone, &directory, EXECUTE);
+                    if walked == Err(libc::EACCES) || !may {
+                        return libc::EACCES;
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        errno
+    }
+
     /// Opens a path, through links of the monitor's mounts too.
     fn open_anywhere(&self, at: Vec<u8>, path: &[u8]) -> Result<(OwnedFd, Vec<u8>), i32> {
         const FLAGS: i32 = libc::O_RDONLY | libc::O_NONBLOCK;

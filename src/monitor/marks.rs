@@ -3,9 +3,11 @@
 use super::descriptors::{open_path, reopen};
 use super::files::{Target, low_int, path_of};
 use super::owners;
+use super::procfs::Credentials;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use nix::errno::Errno;
+use picozone_personality::capabilities::Power;
 use picozone_personality::tables::{APPEND_ONLY, IMMUTABLE};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -32,12 +34,39 @@ fn set_flags(file: &File, flags: u32) -> Result<(), i32> {
     Errno::result(set).map(drop).map_err(|errno| errno as i32)
 }
 
+/// Whether users may change flags of a file that has this owner and these marks (`vfs_fileattr_set` in the
+/// kernel's fs/file_attr.c).
+fn must_be_theirs(
+    users: &Credentials,
+    owner: u32,
+    marks: u32,
+    [flags, which]: [u32; 2],
+) -> Result<(), i32> {
+    let has = |power| users.capabilities.has(power);
+    let is_changed = |&(flag, mark): &(u32, u32)| {
+        which & flag != 0 && (flags & flag != 0) != (marks & mark != 0)
+    };
+    let is_theirs = owner == users.uid[3] || has(Power::Owner);
+    let may_mark = has(Power::Immutable) || !MARKS.iter().any(is_changed);
+    if which == 0 || is_theirs && may_mark {
+        Ok(())
+    } else {
+        Err(libc::EPERM)
+    }
+}
+
 /// Sets those flags of a file that `which` has, and tells which the host's file had: it has those that its
-/// owner may set, the store the marks.
+/// owner may set, the store the marks. `users` are the caller's where it is not to be trusted with them.
 ///
 /// # Errors
 /// As FS_IOC_SETFLAGS(2const).
-pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Result<i64, i32> {
+pub fn set(
+    zone: &Zone,
+    caller: HostPid,
+    fd: u64,
+    [flags, which]: [u64; 2],
+    users: Option<&Credentials>,
+) -> Result<i64, i32> {
     let (flags, which) = (
         low_int(flags).cast_unsigned(),
         low_int(which).cast_unsigned(),
@@ -55,6 +84,10 @@ pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Res
     if ![libc::S_IFREG, libc::S_IFDIR].contains(&(found.host.mode & libc::S_IFMT)) {
         return Err(libc::ENOTTY);
     }
+    let old = zone.owners.marks(&zone.shared, found.id);
+    if let Some(users) = users {
+        must_be_theirs(users, found.owner.uid, old, [flags, which])?;
+    }
     let opened = reopen(&file, libc::O_RDONLY | libc::O_NONBLOCK)?;
     let now = flags_of(&opened)?;
     let all_marks = MARKS[0].0 | MARKS[1].0;
@@ -70,7 +103,6 @@ pub fn set(zone: &Zone, caller: HostPid, fd: u64, flags: u64, which: u64) -> Res
     if which == 0 {
         return Ok(i64::from(now));
     }
-    let old = zone.owners.marks(&zone.shared, found.id);
     let marks = MARKS
         .iter()
         .fold(old, |marks, (flag, mark)| match which & flag {

@@ -108,7 +108,14 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
-        Request::Mark => marks::set(zone, caller, args[0], args[1], args[2]),
+        Request::Mark => {
+            let users = if call.is_client {
+                Some(zone.strict.users(zone, call.tid)?)
+            } else {
+                None
+            };
+            marks::set(zone, caller, args[0], [args[1], args[2]], users.as_ref())
+        }
         Request::List => put(&lists::of_row(zone, args[0])?),
         Request::Made => {
             let [fd, uid, gid, mode, list, how, ..] = args;

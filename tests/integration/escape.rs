@@ -121,8 +121,26 @@ fn forms_that_pass_do_no_harm(home: &Home) {
 #[track_caller]
 pub fn assert_all_refused(output: &harness::Output) {
     let lines = output.stdout.lines();
-    let wrong: Vec<&str> = lines.filter(|line| !line.starts_with("refused ")).collect();
+    let wrong: Vec<&str> = lines
+        .filter(|line| !line.starts_with("refused ") && !is_own_view(line))
+        .collect();
     assert_eq!(wrong, ["still runs"], "{}", output.stderr);
+}
+
+/// Whether what succeeded changed only where a process of a strict zone has commons and mailboxes mapped:
+/// it maps others there when it takes on a user, so the filter keeps neither in place. The memory itself
+/// is its zone's as before, and any guest could write it.
+fn is_own_view(line: &str) -> bool {
+    let verbs = ["munmap of", "mprotect of", "pkey_mprotect of", "mmap over"];
+    harness::are_all_strict()
+        && verbs.iter().any(|verb| {
+            let what = line
+                .strip_prefix("ESCAPED ")
+                .and_then(|rest| rest.strip_prefix(verb));
+            what.is_some_and(|what| {
+                what.starts_with(" commons,") || what.starts_with(" mailboxes,")
+            })
+        })
 }
 
 /// The same where the zone's programs are rewritten, and so there are copies to aim at.

@@ -16,6 +16,7 @@ in_each_role!(
     users_have_their_own_rights,
     programs_of_users_see_no_difference,
     set_id_programs_give_their_rights,
+    what_is_said_of_oneself_holds,
     what_may_not_be_read_can_be_executed,
     ways_are_looked_at_where_they_begin,
     a_waiting_call_ends_by_a_signal,
@@ -157,13 +158,43 @@ fn programs_of_users_see_no_difference(home: &Home) {
 
 /// Sections about what users do not have there; and about limits of descriptors that another process sets in
 /// the very moment when a child has a higher one, to begin with.
-const REFUSED: &[(&str, &str)] = &[
+pub const REFUSED: &[(&str, &str)] = &[
     ("calls", "landlock"),
     ("others", "descriptors"),
     ("others", "limits"),
     ("others", "memory"),
     ("others", "users"),
 ];
+
+/// What a process says of itself holds for what it executes, and for who looks at it.
+fn what_is_said_of_oneself_holds(home: &Home) {
+    let zone = strict(home, "zone");
+    zone.sh("cp /usr/bin/id /srv/id && chmod 4755 /srv/id");
+    let told = by(
+        &zone,
+        "www-data",
+        "/srv/id -u; setpriv --no-new-privs /srv/id -u; \
+         setpriv --no-new-privs sh -c 'grep NoNewPrivs /proc/self/status; exec /srv/id -u'",
+    );
+    assert_eq!(told.stdout, "0\n33\nNoNewPrivs:\t1\n33\n", "{}", told.stderr);
+    // Who has become a user without an exec is closed to others; a program that it executes is not.
+    let told = zone.sh(
+        "setpriv --reuid 33 --regid 33 --clear-groups sh -c 'sleep 1000 & \
+         cat /proc/$!/environ >/dev/null && readlink /proc/$!/exe; kill $!'",
+    );
+    assert!(told.ends_with("/sleep\n") || told.ends_with("/coreutils\n"), "{told}");
+    if harness::program("a process that closes itself", "python3").is_none() {
+        return;
+    }
+    let closes = "import ctypes, os, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print(flush=True); time.sleep(1000)";
+    let script = format!(
+        "mkfifo /tmp/told; python3 -c '{closes}' >/tmp/told & read line </tmp/told; \
+         cat /proc/$!/environ; stat -c %U /proc/$!/environ; kill $!"
+    );
+    let told = by(&zone, "www-data", &script);
+    assert_eq!(told.stdout, "root\n", "{}", told.stderr);
+    assert!(told.stderr.contains("Permission denied"), "{}", told.stderr);
+}
 
 fn set_id_programs_give_their_rights(home: &Home) {
     let zone = strict(home, "zone");

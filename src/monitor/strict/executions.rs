@@ -6,7 +6,7 @@
 //! that once (`/proc/PID/exe`), and there is nothing of it in memory that was there before.
 
 use super::super::notify::{Call, Listener};
-use super::super::procfs::View;
+use super::super::procfs::{Credentials, View};
 use super::super::zone::Zone;
 use super::lock;
 use crate::ids::{HostPid, ZonePid};
@@ -57,8 +57,10 @@ impl Executions {
             entry.signal_fds.store(watched, Relaxed);
         }
         let Some(images) = images else {
-            return become_program(zone, process, handover);
+            return become_program(zone, process, handover, false);
         };
+        // What may not be executed at all is refused while there is somebody to be told.
+        users_then(&zone.credentials(process), handover)?;
         let personality = zone
             .shared
             .another_personality()
@@ -98,7 +100,7 @@ impl Executions {
         // What a process keeps over an exec, whatever it executes.
         (handover.mask, handover.ignored) = (told.mask, told.ignored);
         (handover.soft_limit, handover.zone_pid) = (told.soft_limit, process.0);
-        become_program(zone, process, handover)?;
+        become_program(zone, process, handover, true)?;
         handover.exe.fd = listener.add(call, execution.images.exe.as_fd(), false)?;
         if let Some(file) = &execution.images.interp {
             handover.interp.fd = listener.add(call, file.as_fd(), false)?;
@@ -107,15 +109,48 @@ impl Executions {
     }
 }
 
-/// Notes in a process' entry what it executes, and what users it has then.
-fn become_program(zone: &Zone, number: ZonePid, handover: &Handover) -> Result<(), i32> {
-    let mut users = zone.credentials(number);
+/// Notes in a process' entry what it executes, and what users it has then. Others do not look into what
+/// `is_withheld`, nor into who has users of a program's.
+fn become_program(
+    zone: &Zone,
+    number: ZonePid,
+    handover: &Handover,
+    is_withheld: bool,
+) -> Result<(), i32> {
+    let before = zone.credentials(number);
+    let users = users_then(&before, handover)?;
     let commons = zone.shared.commons();
     let entry = commons
         .processes
         .get(number.0 as usize)
         .ok_or(libc::ESRCH)?;
-    let (own, groups) = (users.gid[3], &users.groups);
+    entry.store_capabilities(&users.capabilities);
+    for (to, from) in [(&entry.uid, users.uid), (&entry.gid, users.gid)] {
+        for (to, from) in to.iter().zip(from) {
+            to.store(from, Relaxed);
+        }
+    }
+    let privileges = &handover.privileges;
+    let is_unreadable = is_withheld && privileges.mode == 0 && privileges.has_capabilities == 0;
+    let is_closed = is_unreadable || is_other(&before, &users);
+    entry.is_closed.store(u32::from(is_closed), Relaxed);
+    entry.is_locked.store(0, Relaxed);
+    entry.lay_keys_down();
+    let length = (handover.path_len as usize).min(handover.path.len());
+    let path = &handover.path[..length];
+    entry
+        .program
+        .note(&commons.running, path, handover.exe_file);
+    Ok(())
+}
+
+/// The users that a process has once it executes a program.
+///
+/// # Errors
+/// EPERM: the program asks for what it cannot have.
+fn users_then(before: &Credentials, handover: &Handover) -> Result<Credentials, i32> {
+    let mut users = before.clone();
+    let (own, groups) = (before.gid[3], &before.groups);
     let is_member = |gid: u32| gid == own || groups.contains(&gid);
     users
         .capabilities
@@ -126,18 +161,18 @@ fn become_program(zone: &Zone, number: ZonePid, handover: &Handover) -> Result<(
             is_member,
         )
         .map_err(|errno| i32::from(errno.raw()))?;
-    entry.store_capabilities(&users.capabilities);
-    for (to, from) in [(&entry.uid, users.uid), (&entry.gid, users.gid)] {
-        for (to, from) in to.iter().zip(from) {
-            to.store(from, Relaxed);
-        }
-    }
-    entry.is_locked.store(0, Relaxed);
-    entry.lay_keys_down();
-    let length = (handover.path_len as usize).min(handover.path.len());
-    let path = &handover.path[..length];
-    entry
-        .program
-        .note(&commons.running, path, handover.exe_file);
-    Ok(())
+    Ok(users)
+}
+
+/// Whether a program has other users than who started it, or may more (`begin_new_exec` and `commit_creds`
+/// in the kernel).
+fn is_other(before: &Credentials, users: &Credentials) -> bool {
+    let ids = |users: &Credentials| [users.uid, users.gid];
+    let differ = ids(users).iter().any(|ids| ids[0] != ids[1]);
+    let changed = ids(users)
+        .iter()
+        .zip(ids(before))
+        .any(|(now, before)| now[1] != before[1] || now[3] != before[3]);
+    let gained = users.capabilities.permitted & !before.capabilities.permitted != 0;
+    differ || changed || gained
 }

@@ -11,9 +11,9 @@ use picozone_syscalls::{Kind, Row, nr, row};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
-/// Options of prctl(2) that are about capabilities: `PR_SET_KEEPCAPS`, `PR_SET_SECUREBITS`,
-/// `PR_CAPBSET_DROP`, `PR_CAP_AMBIENT`.
-const CAPABILITIES: [u64; 4] = [8, 28, 24, 47];
+/// Options of prctl(2) about what stands in the entry of the process: `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`,
+/// `PR_CAPBSET_DROP`, `PR_SET_SECUREBITS`, `PR_SET_NO_NEW_PRIVS`, `PR_CAP_AMBIENT`.
+const OF_ENTRY: [u64; 6] = [4, 8, 24, 28, 38, 47];
 
 /// `F_SETOWN`.
 const SETOWN: u64 = 8;
@@ -135,11 +135,11 @@ impl Wanted {
 
 /// The row of a call that a clerk makes.
 fn wanted(number: u32, words: &[u64; 6]) -> Option<&'static Row> {
-    let is_about_capabilities = number == nr::prctl && CAPABILITIES.contains(&words[0]);
+    let is_about_entry = number == nr::prctl && OF_ENTRY.contains(&words[0]);
     // Who wants a file cut opens it, which is looked at once more.
     let is_made = forward::is_forwarded(number) && number != nr::truncate;
     let is_about_owner = number == nr::fcntl && words[1] == SETOWN;
-    if is_made || is_about_capabilities || is_about_owner {
+    if is_made || is_about_entry || is_about_owner {
         row(number)
     } else {
         None

@@ -56,6 +56,7 @@ const OWN: &[Request] = &[
     Request::Messenger,
     Request::Recorded,
     Request::Moved,
+    Request::Mark,
     Request::Key,
     Request::Notice,
     Request::Enter,

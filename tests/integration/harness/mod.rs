@@ -149,3 +149,8 @@ pub fn are_all_traced(what: &str) -> bool {
     }
     are
 }
+
+/// Whether all zones of this run keep their users apart whatever code they run (`--profile strict`).
+pub fn are_all_strict() -> bool {
+    std::env::var("PICOZONE_TEST_PROFILE").is_ok_and(|profile| profile == "strict")
+}

@@ -184,14 +184,20 @@ pub fn birth(thread: &mut Thread) -> Result<u32> {
 #[cold]
 #[inline(never)]
 pub fn is_forwarded(nr: u32, args: [u64; 6]) -> bool {
-    let is_about_capabilities = || {
+    // What stands in its entry, by which others and its next program are judged.
+    let is_about_entry = || {
         matches!(
             args[0] as u32,
-            PR_SET_KEEPCAPS | PR_SET_SECUREBITS | PR_CAPBSET_DROP | PR_CAP_AMBIENT
+            PR_SET_KEEPCAPS
+                | PR_SET_SECUREBITS
+                | PR_CAPBSET_DROP
+                | PR_CAP_AMBIENT
+                | PR_SET_NO_NEW_PRIVS
+                | PR_SET_DUMPABLE
         )
     };
     match nr {
-        __NR_prctl => is_about_capabilities(),
+        __NR_prctl => is_about_entry(),
         __NR_fcntl => matches!(args[1] as u32, F_SETOWN | F_SETOWN_EX),
         __NR_ioctl => crate::file::SET_OWNER.contains(&args[1]),
         // Of a descriptor of its own, by itself.
@@ -295,7 +301,7 @@ pub fn forward(thread: &mut Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
         }
     }
     unpack(thread, row, args, words, value)?;
-    after(thread, nr, value)
+    after(thread, nr, args, value)
 }
 
 /// truncate(2), by a descriptor: of what was opened it is sure which file it is.
@@ -444,8 +450,12 @@ fn take_name(value: u64) -> Result<u64> {
 }
 
 /// What the process itself has to do then.
-fn after(thread: &mut Thread, nr: u32, value: u64) -> Result<u64> {
+fn after(thread: &mut Thread, nr: u32, args: [u64; 6], value: u64) -> Result<u64> {
     match nr {
+        __NR_prctl if args[0] as u32 == PR_SET_DUMPABLE => {
+            identity::set_dumpable(thread, args[1] as u32);
+            Ok(value)
+        }
         __NR_chdir => {
             let moved = checked(unsafe { syscall1(__NR_fchdir, value) });
             unsafe { syscall1(__NR_close, value) };
@@ -460,6 +470,8 @@ fn after(thread: &mut Thread, nr: u32, value: u64) -> Result<u64> {
                 groups: pids::load_groups(number),
                 ..pids::load_credentials(number)
             };
+            // Of its filters only itself knows.
+            thread.credentials.capabilities.filters = old.capabilities.filters;
             identity::changed(thread, &old);
             let mut groups = old.groups;
             groups.free();

@@ -175,9 +175,7 @@ pub fn set_id(thread: &mut Thread, nr: u32, a: u64, b: u64, c: u64) -> Result<u6
 pub fn set_dumpable(thread: &Thread, value: u32) {
     let process = thread.process();
     process.dumpable = value;
-    pids::own(thread)
-        .is_closed
-        .store(u32::from(value == 0), Relaxed);
+    close_to_others(thread, value);
     match (value, process.core_limit) {
         (0, None) => process.core_limit = core_limit(Some(0)),
         (1, Some(soft)) => {
@@ -186,6 +184,13 @@ pub fn set_dumpable(thread: &Thread, value: u32) {
         }
         _ => {}
     }
+}
+
+/// Has others see it in the entry of the process.
+fn close_to_others(thread: &Thread, dumpable: u32) {
+    pids::own(thread)
+        .is_closed
+        .store(u32::from(dumpable == 0), Relaxed);
 }
 
 /// Gives the kernel back the limit of core files, for the program that is to be executed.
@@ -338,7 +343,12 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
     let value = match option as u32 {
         PR_GET_DUMPABLE => return Ok(u64::from(process.dumpable)),
         PR_SET_DUMPABLE if first < 2 => {
-            set_dumpable(thread, first as u32);
+            if process.is_clerk {
+                // The rest its client does itself.
+                close_to_others(thread, first as u32);
+            } else {
+                set_dumpable(thread, first as u32);
+            }
             return Ok(0);
         }
         PR_GET_KEEPCAPS => return Ok(capabilities.keeps()),

@@ -104,7 +104,12 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     pids::own(thread).lay_keys_down();
     process.filters = thread.credentials.capabilities.filters.into();
     let own = &thread.credentials;
-    let is_dumpable = own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1];
+    let is_dumpable = if process.is_client {
+        // The monitor has seen to all of it before.
+        pids::own(thread).is_closed.load(Relaxed) == 0
+    } else {
+        own.uid[0] == own.uid[1] && own.gid[0] == own.gid[1]
+    };
     identity::set_dumpable(thread, u32::from(is_dumpable));
     identity::changed(thread, &old);
     if is_secure {

@@ -11,7 +11,11 @@ use std::os::unix::fs::MetadataExt;
 const USER: u32 = 33;
 
 fn main() {
-    sections(&[("looks", looks), ("queues", queues)]);
+    sections(&[
+        ("looks", || looks_at(true)),
+        ("looks_only", || looks_at(false)),
+        ("queues", queues),
+    ]);
 }
 
 fn become_user() {
@@ -30,7 +34,7 @@ fn pipe() -> (File, File) {
 }
 
 /// What a process of the same user finds out of another one.
-fn look_at(of: Child) {
+fn look_at(of: Child, copies: bool) {
     let top = format!("/proc/{}", of.0);
     for name in ["environ", "maps", "mem", "auxv", "status"] {
         let opened = File::open(format!("{top}/{name}"));
@@ -55,21 +59,24 @@ fn look_at(of: Child) {
     let local = [out(&mut byte), 1];
     let remote = [std::ptr::from_ref(&USER) as u64, 1];
     let args = [pid, local.as_ptr() as u64, 1, remote.as_ptr() as u64, 1, 0];
-    see("copied", call(libc::SYS_process_vm_readv, &args));
+    if copies {
+        see("copied", call(libc::SYS_process_vm_readv, &args));
+    }
     see("signalled", call(libc::SYS_kill, &[pid, 0]));
 }
 
-fn seen_by_user(of: Child) {
+fn seen_by_user(of: Child, copies: bool) {
     let looker = child(|| {
         become_user();
-        look_at(of);
+        look_at(of, copies);
         0
     });
     see("looker", looker.wait() == Ok(End::Exited(0)));
 }
 
 /// Of one that has become another user, that says that it may be looked into, and that takes it back.
-fn looks() {
+/// Where users are kept apart its memory is not to be copied.
+fn looks_at(copies: bool) {
     let (mut told, tell) = pipe();
     let (wait, mut go) = pipe();
     let target = child(|| {
@@ -90,7 +97,7 @@ fn looks() {
     for state in ["changed", "open", "closed"] {
         told.read_exact(&mut [0]).expect("it lives");
         see("state", state);
-        seen_by_user(target);
+        seen_by_user(target, copies);
         // A child begins as its parent is.
         go.write_all(&[0]).expect("it lives");
     }

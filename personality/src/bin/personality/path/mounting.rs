@@ -34,12 +34,19 @@ pub fn mount(thread: &mut Thread, [source, target, fstype, flags, data]: [u64; 5
     let mut room = PathRoom::new();
     let mut at = PathBuf::new();
     let target = room.read(target)?;
-    let found = walk(thread, AT_CWD as u64, target, Last::Follow, &mut at)?;
-    if !found.exists {
-        return Err(Errno::ENOENT);
-    }
-    if found.is_monitor {
-        must_be_there(thread, target)?;
+    if thread.process().is_client {
+        // It mounts nothing, whatever it may; but that a target is missing is said first.
+        let (at, name) = (AT_FDCWD as u64, target.as_ptr() as u64);
+        let args = [at, name, 0, u64::from(AT_EACCESS), 0, 0];
+        crate::clients::forward(thread, __NR_faccessat2, args)?;
+    } else {
+        let found = walk(thread, AT_CWD as u64, target, Last::Follow, &mut at)?;
+        if !found.exists {
+            return Err(Errno::ENOENT);
+        }
+        if found.is_monitor {
+            must_be_there(thread, target)?;
+        }
     }
     // As old programs mark it.
     let flags = if flags & MAGIC_MASK == MAGIC {
@@ -50,7 +57,7 @@ pub fn mount(thread: &mut Thread, [source, target, fstype, flags, data]: [u64; 5
     if flags & MS_NOUSER != 0 {
         return Err(Errno::EINVAL);
     }
-    if !file::has(thread, Power::Administer) {
+    if !file::has(thread, Power::Administer) || thread.process().is_client {
         return Err(Errno::EPERM);
     }
     // One kind, and nothing but that it is for what lies below too (flags_to_propagation_type()).
