@@ -23,11 +23,10 @@ mod zone;
 
 use clap::Parser;
 use limited::number;
-use measure::{Goal, Measure, NATIVE, Unit, ZONE};
+use measure::{FLOOR, Goal, Measure, Unit};
 use report::Report;
 use side::Side;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use zone::{Kind, Zone};
 
 /// What can go wrong, as text for the person who runs this.
@@ -65,37 +64,43 @@ struct Options {
     keep: Option<PathBuf>,
 }
 
-/// Operations of bench-guest: name, count of one run, and the ratio that the project aims at.
-const OPERATIONS: [(&str, u32, Option<f64>); 29] = [
-    ("null", 300_000, Some(1.2)),
-    ("read", 200_000, Some(1.05)),
-    ("write", 200_000, Some(1.05)),
-    ("mmap+munmap", 100_000, Some(1.05)),
-    ("epoll_wait", 200_000, Some(1.05)),
-    ("futex", 200_000, Some(1.05)),
-    ("getpid", 100_000, Some(0.2)),
-    ("getuid", 100_000, Some(0.2)),
-    ("gettid", 100_000, Some(0.2)),
-    ("uname", 100_000, Some(0.2)),
-    ("open+close", 30_000, Some(1.6)),
-    ("stat", 30_000, Some(1.4)),
-    ("stat of a missing file", 30_000, Some(1.4)),
-    ("access", 30_000, None),
-    ("readlink", 30_000, None),
-    ("getcwd", 30_000, None),
-    ("fstat", 100_000, Some(1.3)),
-    ("dup+close", 100_000, Some(1.3)),
-    ("fcntl", 100_000, Some(1.3)),
-    ("sigaction", 100_000, Some(1.8)),
-    ("sigprocmask", 100_000, Some(1.8)),
-    ("kill to self", 20_000, Some(1.5)),
-    ("connect+accept+close", 3_000, Some(1.2)),
-    ("thread create+join", 1_000, Some(1.2)),
-    ("fork+wait", 300, Some(1.2)),
-    ("fork+exec+wait", 150, Some(1.2)),
-    ("chdir", 30_000, None),
-    ("mkdir+rmdir", 5_000, None),
-    ("create+unlink", 5_000, None),
+/// Operations of bench-guest: name, count of one run, the ratio that the project aims at, and what of a
+/// zone's walls is put around the native one for the side [`FLOOR`].
+const OPERATIONS: [(&str, u32, Option<f64>, Option<&str>); 29] = [
+    ("null", 300_000, Some(1.2), Some("filtered")),
+    ("read", 200_000, Some(1.05), Some("filtered")),
+    ("write", 200_000, Some(1.05), Some("filtered")),
+    ("mmap+munmap", 100_000, Some(1.05), Some("looked-at")),
+    ("epoll_wait", 200_000, Some(1.05), Some("filtered")),
+    ("futex", 200_000, Some(1.05), Some("filtered")),
+    ("getpid", 100_000, Some(0.2), None),
+    ("getuid", 100_000, Some(0.2), None),
+    ("gettid", 100_000, Some(0.2), None),
+    ("uname", 100_000, Some(0.2), None),
+    ("open+close", 30_000, Some(1.6), Some("walled")),
+    ("stat", 30_000, Some(1.4), Some("looked-at")),
+    (
+        "stat of a missing file",
+        30_000,
+        Some(1.4),
+        Some("looked-at"),
+    ),
+    ("access", 30_000, None, None),
+    ("readlink", 30_000, None, None),
+    ("getcwd", 30_000, None, None),
+    ("fstat", 100_000, Some(1.3), Some("looked-at")),
+    ("dup+close", 100_000, Some(1.3), Some("looked-at")),
+    ("fcntl", 100_000, Some(1.3), Some("looked-at")),
+    ("sigaction", 100_000, Some(1.8), Some("looked-at")),
+    ("sigprocmask", 100_000, Some(1.8), Some("looked-at")),
+    ("kill to self", 20_000, Some(1.5), None),
+    ("connect+accept+close", 3_000, Some(1.2), None),
+    ("thread create+join", 1_000, Some(1.2), None),
+    ("fork+wait", 300, Some(1.2), None),
+    ("fork+exec+wait", 150, Some(1.2), None),
+    ("chdir", 30_000, None, None),
+    ("mkdir+rmdir", 5_000, None, None),
+    ("create+unlink", 5_000, None, None),
 ];
 
 fn main() -> Result<()> {
@@ -108,7 +113,6 @@ fn main() -> Result<()> {
     let guest = std::env::current_exe()?.with_file_name("bench-guest");
     let mut report = Report::default();
     operations(&options, &guest, &sides, &mut report)?;
-    floors(&options, &guest, &mut report);
     let (only, rounds) = (options.only.as_str(), options.rounds);
     if let Some(zone) = zones.first() {
         traced::run(only, rounds, zone, &sides, &guest, &mut report)?;
@@ -160,7 +164,7 @@ fn operations(
             zone.warm(guest)?;
         }
     }
-    for (name, count, goal) in wanted {
+    for (name, count, goal, walls) in wanted {
         let count = count.to_string();
         let goal = goal.map_or(Goal::None, Goal::Ratio);
         let mut measure = Measure::new(name, Unit::Nanoseconds, goal);
@@ -170,33 +174,12 @@ fn operations(
                 let script = format!("exec {guest} '{name}' {count} </dev/zero");
                 measure.take(side.name(), || number(&mut side.script(&script)));
             }
+            if let (Some(walls), Some(side), Some(guest)) = (walls, sides.first(), guests.first()) {
+                let script = format!("exec {guest} '{name}' {count} {walls} </dev/zero");
+                measure.take(FLOOR, || number(&mut side.script(&script)));
+            }
         }
         report.add(measure);
     }
     Ok(())
-}
-
-/// What the kernel takes for any filter at all, outside of zones: a call without one, under the
-/// smallest there is, and under the smallest that looks at an argument. No zone can be below that.
-fn floors(options: &Options, guest: &Path, report: &mut Report) {
-    for (name, call, kind) in [
-        ("null, smallest filter, no zone", "null", "filtered"),
-        (
-            "fcntl, filter of one argument, no zone",
-            "fcntl",
-            "looked-at",
-        ),
-    ] {
-        if !name.contains(&options.only) {
-            continue;
-        }
-        let mut measure = Measure::new(name, Unit::Nanoseconds, Goal::None);
-        for _ in 0..options.rounds {
-            let mut command = Command::new(guest);
-            command.args([call, "300000"]);
-            measure.take(NATIVE, || number(&mut command));
-            measure.take(ZONE, || number(command.arg(kind)));
-        }
-        report.add(measure);
-    }
 }

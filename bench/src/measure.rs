@@ -36,6 +36,9 @@ pub(crate) const NATIVE: &str = "native";
 /// The side that goals are about.
 pub(crate) const ZONE: &str = "zone";
 
+/// The kernel's own share: natively, under the least of a zone's walls. No zone can be below that.
+pub(crate) const FLOOR: &str = "the walls alone";
+
 /// What a side gave.
 pub(crate) struct Figures {
     pub(crate) side: &'static str,

@@ -126,7 +126,7 @@ fn end_of_condition(text: &str) -> Option<usize> {
 
 fn add_calls(rule: &mut Rule, name: &str) -> Result<(), Mistake> {
     let before = rule.calls;
-    for row in ROWS {
+    for row in &ROWS {
         let is_meant = match name.strip_prefix('%') {
             Some(class) => {
                 has_class(class, row).ok_or_else(|| format!("there is no class {name}"))?

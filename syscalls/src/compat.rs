@@ -15,7 +15,7 @@ pub fn page() -> String {
          The last column names what the zone has of its own among a call's arguments and its result.\n\n\
          | number | call | treatment | errno | reason | of the zone |\n|---|---|---|---|---|---|\n",
     );
-    for row in ROWS {
+    for row in &ROWS {
         let (treatment, errno, reason) = match row.class {
             Class::Native => ("native", "", ""),
             Class::Guarded(_) | Class::Split(..) => ("checked", "", ""),

@@ -10,13 +10,16 @@ use crate::kind::{Arg, Kind, Outcome};
 macro_rules! table {
     ($($nr:literal $name:ident($($arg:ident: $kind:ident),*) -> $result:ident = $class:expr;)*) => {
         /// Every row, in the order of the numbers.
-        pub const ROWS: &[Row] = &[$(Row {
+        // A static, not a constant: it stands once in a program, however many crates look at it.
+        pub static ROWS: [Row; COUNT] = [$(Row {
             nr: $nr,
             name: stringify!($name),
             args: &[$(Arg { name: stringify!($arg), kind: Kind::$kind }),*],
             result: Outcome::$result,
             class: $class,
         },)*];
+
+        const COUNT: usize = [$($nr),*].len();
 
         /// The numbers, by name.
         #[expect(non_upper_case_globals, reason = "calls are spelled as in the manual")]

@@ -1,9 +1,12 @@
 //! Operations on files.
 
-use super::check;
+use super::{check, walls};
 use std::ffi::CStr;
+use std::sync::OnceLock;
 
 const FILE: &CStr = c"/etc/passwd";
+/// A path of four components, on every Debian.
+const DEEP: &CStr = c"/usr/share/common-licenses/GPL-3";
 const MISSING: &CStr = c"/usr/lib/x86_64-linux-gnu/no-such-file";
 /// A link on every Linux.
 const LINK: &CStr = c"/etc/mtab";
@@ -17,6 +20,23 @@ pub(super) fn open_close() {
     unsafe { libc::close(fd) };
 }
 
+/// The same beneath a descriptor of the root directory, as a monitor would allow it.
+pub(super) fn open_beneath_close() {
+    static ROOT: OnceLock<i32> = OnceLock::new();
+    let root = *ROOT.get_or_init(walls::root);
+    // SAFETY: zeroes are a description that asks for nothing.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_RDONLY | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_MAGICLINKS;
+    let path = c"etc/passwd".as_ptr();
+    let size = size_of::<libc::open_how>();
+    // SAFETY: a path that ends with a NUL, and a description of that size.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, root, path, &raw const how, size) };
+    let fd = check(fd, "openat2");
+    // SAFETY: just opened.
+    unsafe { libc::close(fd) };
+}
+
 fn stat_of(path: &CStr) -> i32 {
     let mut data = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: a path that ends with a NUL, and room for the result.
@@ -24,7 +44,7 @@ fn stat_of(path: &CStr) -> i32 {
 }
 
 pub(super) fn stat() {
-    check(stat_of(FILE).into(), "stat");
+    check(stat_of(DEEP).into(), "stat");
 }
 
 pub(super) fn stat_missing() {

@@ -1,13 +1,13 @@
 //! Runs one operation many times and prints the nanoseconds that each took.
 //!
-//! The same binary runs natively and in a zone: `bench-guest OPERATION COUNT`. With `filtered` behind
-//! it puts the smallest seccomp filter on itself first, which allows everything; with `looked-at` one
-//! that looks at an argument of fcntl(2) before.
+//! The same binary runs natively and in a zone: `bench-guest OPERATION COUNT`. What no zone can be
+//! below, it shows with a word behind: see [`walls`].
 
 mod files;
 mod network;
 mod own;
 mod plain;
+mod walls;
 
 use std::ffi::CStr;
 use std::time::Instant;
@@ -53,11 +53,26 @@ fn main() {
             std::process::exit(2);
         }
     };
-    match args.next().as_deref() {
-        Some("filtered") => filter(&mut [ALLOW]),
-        Some("looked-at") => filter(&mut LOOKS.clone()),
-        _ => {}
-    }
+    let operation = match args.next().as_deref() {
+        None => operation,
+        Some("filtered") => {
+            walls::filter(&mut [walls::ALLOW]);
+            operation
+        }
+        Some("looked-at") => {
+            walls::filter(&mut walls::LOOKS.clone());
+            operation
+        }
+        Some("walled") => {
+            walls::landlock();
+            walls::filter(&mut walls::LOOKS.clone());
+            files::open_beneath_close
+        }
+        Some(other) => {
+            eprintln!("there are no walls {other}");
+            std::process::exit(2);
+        }
+    };
     let warm: u64 = count;
     for _ in 0..warm / 10 + 1 {
         operation();
@@ -77,68 +92,6 @@ fn check(result: i64, what: &str) -> i32 {
         std::process::exit(1);
     }
     i32::try_from(result).unwrap_or(0)
-}
-
-/// One instruction: allow. Any filter costs at least that.
-const ALLOW: libc::sock_filter = libc::sock_filter {
-    code: 0x06,
-    jt: 0,
-    jf: 0,
-    k: libc::SECCOMP_RET_ALLOW,
-};
-
-/// Number of fcntl(2), as it stands in `struct seccomp_data`.
-const FCNTL: u32 = 72;
-const _: () = assert!(libc::SYS_fcntl == 72);
-
-/// Whether it is fcntl(2), then whether a word of its second argument is zero; allowed whatever it is.
-/// No verdict of such a number can be kept by the kernel.
-const LOOKS: [libc::sock_filter; 5] = [
-    load(0),
-    libc::sock_filter {
-        code: 0x15,
-        jt: 0,
-        jf: 2,
-        k: FCNTL,
-    },
-    load(24),
-    libc::sock_filter {
-        code: 0x15,
-        jt: 0,
-        jf: 0,
-        k: 0,
-    },
-    ALLOW,
-];
-
-/// Loads a word of `struct seccomp_data`.
-const fn load(offset: u32) -> libc::sock_filter {
-    libc::sock_filter {
-        code: 0x20,
-        jt: 0,
-        jf: 0,
-        k: offset,
-    }
-}
-
-fn filter(program: &mut [libc::sock_filter]) {
-    let program = libc::sock_fprog {
-        len: u16::try_from(program.len()).expect("it is short"),
-        filter: program.as_mut_ptr(),
-    };
-    // SAFETY: takes numbers.
-    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    check(result.into(), "PR_SET_NO_NEW_PRIVS");
-    // SAFETY: the program and its one instruction outlive the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
-    };
-    check(result, "seccomp");
 }
 
 /// A call that needs no translation, and the kernel does next to nothing for it.

@@ -90,7 +90,7 @@ fn serve(thread: &mut Thread) {
         back.store(CLERK | job.zone_pid, Release);
     }
     unsafe { syscall1(__NR_umask, u64::from(job.umask)) };
-    let value = watched::serve_for_other(thread, job.nr, args);
+    let value = watched::serve_for_other(thread, job.nr, &args);
     let mut done = Done { value, gives: 0 };
     if value >= 0 {
         give(thread, job.nr, &mut done);

@@ -50,30 +50,31 @@ pub fn call(thread: &mut Thread, nr: u32) -> Option<i64> {
         return signal::sigreturn(thread);
     }
     if native::is_one(thread, nr, a) {
-        return Some(native::result_of(thread, nr, a));
+        return Some(native::result_of(thread, nr, &a));
     }
-    Some(result_of(thread, nr, a))
+    Some(result_of(thread, nr, &a))
 }
 
 /// Serves a call whose registers are all that it needs.
-pub fn result_of(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+pub fn result_of(thread: &mut Thread, nr: u32, a: &[u64; 6]) -> i64 {
     watched::serve(thread, nr, a, served)
 }
 
 /// The same of one that nobody watches, or who does has begun to.
-pub fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
+pub fn served(thread: &mut Thread, nr: u32, a: &[u64; 6]) -> i64 {
     let mut result = match nr {
         // Native, but for processes that have made a signalfd.
-        __NR_read | __NR_readv => signalfd::read(thread, nr, a),
-        _ if thread.process().is_client && clients::is_forwarded(nr, a) => {
-            clients::forward(thread, nr, a)
+        __NR_read | __NR_readv => signalfd::read(thread, nr, *a),
+        _ if thread.process().is_client && clients::is_forwarded(nr, *a) => {
+            clients::forward(thread, nr, *a)
         }
         _ => serve(thread, nr, a),
     };
     if result == Err(Errno::EMFILE) && room::make(thread) {
         result = serve(thread, nr, a);
     }
-    if let Some(soft) = thread.soft_limit.take() {
+    if let Some(soft) = thread.soft_limit {
+        thread.soft_limit = None;
         room::lower(soft);
     }
     match result {
@@ -82,7 +83,7 @@ pub fn served(thread: &mut Thread, nr: u32, a: [u64; 6]) -> i64 {
         Err(errno) => {
             if thread.is_refused.take() {
                 recording::refused(thread);
-                refusals::report(thread, nr, a);
+                refusals::report(thread, nr, *a);
             }
             errno.to_ret()
         }
@@ -105,7 +106,7 @@ const AT_CWD: u64 = AT_FDCWD as u64;
 /// Makes `serve` and the list of what it serves from the same arms.
 macro_rules! handlers {
     (|$thread:ident, $nr:ident, $a:ident| { $($($name:ident)|+ => $serve:expr),* $(,)? }) => {
-        fn serve($thread: &mut Thread, $nr: u32, $a: [u64; 6]) -> Result<u64> {
+        fn serve($thread: &mut Thread, $nr: u32, $a: &[u64; 6]) -> Result<u64> {
             match $nr {
                 $($(nr::$name)|+ => $serve,)*
                 _ => refuse($nr),
@@ -156,7 +157,7 @@ handlers! {
             from => others::prlimit(thread, 0, a[0], from, 0),
         },
         prlimit64 => others::prlimit(thread, a[0], a[1], a[2], a[3]),
-        getpriority | setpriority | ioprio_get | ioprio_set => others::priority(thread, nr, a),
+        getpriority | setpriority | ioprio_get | ioprio_set => others::priority(thread, nr, *a),
         sched_getaffinity
         | sched_setaffinity
         | sched_getparam
@@ -165,11 +166,11 @@ handlers! {
         | sched_setscheduler
         | sched_getattr
         | sched_setattr
-        | sched_rr_get_interval => others::scheduled(thread, nr, a),
+        | sched_rr_get_interval => others::scheduled(thread, nr, *a),
         get_robust_list | migrate_pages | move_pages | process_vm_readv | process_vm_writev => {
-            others::memory_of(thread, nr, a)
+            others::memory_of(thread, nr, *a)
         },
-        kcmp => others::kcmp(thread, a),
+        kcmp => others::kcmp(thread, *a),
 
         // Process descriptors.
         pidfd_open => pidfd::open(thread, a[0], a[1]),
@@ -201,9 +202,9 @@ handlers! {
         rt_sigsuspend => signal::sigsuspend(thread, a[0], a[1]),
         rt_sigtimedwait => signal::sigtimedwait(thread, a[0], a[1], a[2], a[3]),
         rt_sigpending => signal::sigpending(thread, a[0], a[1]),
-        signalfd | signalfd4 => signalfd::create(thread, nr, a),
+        signalfd | signalfd4 => signalfd::create(thread, nr, *a),
         ppoll | epoll_pwait | epoll_pwait2 | pselect6 | io_pgetevents => {
-            signal::wait_with_mask(thread, nr, a)
+            signal::wait_with_mask(thread, nr, *a)
         },
 
         // Paths.
@@ -244,7 +245,7 @@ handlers! {
         open_tree | fspick => path::open_tree(thread, nr, a[0], a[1], a[2]),
 
         // Memory: of rewritten linkers only.
-        mmap => library::mmap(thread, a),
+        mmap => library::mmap(thread, *a),
         munmap => library::munmap(thread, a[0], a[1]),
         // Nothing that a guest knows of lies there.
         mbind => Err(Errno::EFAULT),
@@ -294,10 +295,10 @@ handlers! {
         removexattr => file::removexattr(thread, File::Path(a[0]), a[1]),
         lremovexattr => file::removexattr(thread, File::Link(a[0]), a[1]),
         fremovexattr => file::removexattr(thread, File::Descriptor(a[0]), a[1]),
-        setxattrat => file::setxattrat(thread, a),
-        getxattrat => file::getxattrat(thread, a),
-        listxattrat => file::listxattrat(thread, a),
-        removexattrat => file::removexattrat(thread, a),
+        setxattrat => file::setxattrat(thread, *a),
+        getxattrat => file::getxattrat(thread, *a),
+        listxattrat => file::listxattrat(thread, *a),
+        removexattrat => file::removexattrat(thread, *a),
         name_to_handle_at => file::name_to_handle(thread, a[0], a[1], a[2], a[3], a[4]),
         open_by_handle_at => file::open_by_handle(thread, a[0], a[1], a[2]),
         inotify_add_watch => file::watch(thread, a[0], a[1], a[2]),
@@ -305,7 +306,7 @@ handlers! {
         fcntl => file::fcntl(thread, a[0], a[1], a[2]),
         close_range => file::close_range(thread, a[0], a[1], a[2]),
         close => Err(Errno::EBADF),
-        dup | dup2 | dup3 => signalfd::duplicate(thread, nr, a),
+        dup | dup2 | dup3 => signalfd::duplicate(thread, nr, *a),
 
         // Sockets.
         socket => socket::unix::socket(thread, nr, a[0], a[1], a[2]),
@@ -318,11 +319,11 @@ handlers! {
         accept => socket::accept(thread, a[0], a[1], a[2], 0),
         accept4 => socket::accept(thread, a[0], a[1], a[2], a[3]),
         getsockname | getpeername => socket::name(thread, nr, a[0], a[1], a[2]),
-        sendto => socket::sendto(thread, a),
-        recvfrom => socket::recvfrom(thread, a),
+        sendto => socket::sendto(thread, *a),
+        recvfrom => socket::recvfrom(thread, *a),
         sendmsg => socket::sendmsg(thread, a[0], a[1], a[2]),
         recvmsg => socket::recvmsg(thread, a[0], a[1], a[2]),
-        sendmmsg | recvmmsg => socket::many(thread, nr, a),
+        sendmmsg | recvmmsg => socket::many(thread, nr, *a),
 
         // IPC.
         shmget => ipc::shmget(thread, a[0], a[1], a[2]),
@@ -346,7 +347,7 @@ handlers! {
 
         // The caller itself.
         clock_gettime | clock_getres | clock_nanosleep => {
-            itself::clock(thread, nr, a)
+            itself::clock(thread, nr, *a)
         },
         clock_settime => clocks::settime(thread, nr, a[0], a[1]),
         clock_adjtime => clocks::adjust(thread, nr, a[0], a[1]),
@@ -354,7 +355,7 @@ handlers! {
         settimeofday => clocks::settimeofday(thread, a[0], a[1]),
         timerfd_create => itself::timerfd_create(thread, a[0], a[1]),
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
-        mlock | mlock2 | mlockall => itself::lock(thread, nr, a),
+        mlock | mlock2 | mlockall => itself::lock(thread, nr, *a),
         munlockall => itself::unlock_all(thread),
         landlock_create_ruleset => landlock::create_ruleset(thread, a[0], a[1], a[2]),
         landlock_restrict_self => landlock::restrict_self(thread, a[0], a[1]),
@@ -363,7 +364,7 @@ handlers! {
         syslog => itself::syslog(thread, a[0], a[1], a[2]),
         vhangup => itself::vhangup(thread),
         ustat => itself::ustat(a[0], a[1]),
-        process_madvise => others::advise(thread, a),
+        process_madvise => others::advise(thread, *a),
 
         // What belongs to the host.
         acct => withheld::account(thread, nr, a[0]),
@@ -380,9 +381,9 @@ handlers! {
         fsopen => path::fsopen(thread, a[0], a[1]),
         fsconfig => path::fsconfig(thread, [a[0], a[1], a[2], a[3], a[4]]),
         fsmount => path::fsmount(thread, a[0], a[1], a[2]),
-        move_mount => path::move_mount(thread, a),
-        mount_setattr => path::mount_setattr(thread, nr, a),
-        open_tree_attr => path::open_tree_attr(thread, nr, a),
+        move_mount => path::move_mount(thread, *a),
+        mount_setattr => path::mount_setattr(thread, nr, *a),
+        open_tree_attr => path::open_tree_attr(thread, nr, *a),
 
         // As the kernel tells those without CAP_SYS_PTRACE.
         userfaultfd => itself::userfaultfd(thread, a[0]),

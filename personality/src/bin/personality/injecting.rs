@@ -190,7 +190,7 @@ impl Fault {
                 *length = (*length).min(self.short);
             }
         }
-        serve(thread, nr, args)
+        serve(thread, nr, &args)
     }
 
     /// The wait after the call.

@@ -54,12 +54,12 @@ fn goes_to_kernel(thread: &Thread, nr: u32, args: [u64; 6]) -> bool {
 /// Serves it.
 #[cold]
 #[inline(never)]
-pub fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6]) -> i64 {
+pub fn result_of(thread: &mut Thread, nr: u32, args: &[u64; 6]) -> i64 {
     watched::serve(thread, nr, args, made)
 }
 
-fn made(thread: &mut Thread, nr: u32, args: [u64; 6]) -> i64 {
-    match checked_or_restart(arch::wait(nr, args, thread.mask() & !HELD)) {
+fn made(thread: &mut Thread, nr: u32, args: &[u64; 6]) -> i64 {
+    match checked_or_restart(arch::wait(nr, *args, thread.mask() & !HELD)) {
         Ok(value) => value as i64,
         Err(errno) if errno == RESTART_ERRNO => RESTART,
         Err(errno) => errno.to_ret(),

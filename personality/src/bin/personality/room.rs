@@ -37,6 +37,8 @@ pub fn make(thread: &mut Thread) -> bool {
 }
 
 /// Sets the soft limit to what it was.
+#[cold]
+#[inline(never)]
 pub fn lower(soft: u64) {
     let limit = get();
     set(Limit {

@@ -11,11 +11,11 @@ use picozone_personality::trace::{flags, watch};
 const RECORDED: u32 = watch::RECORDED | watch::FLIGHT;
 
 /// How a call is served; the result word.
-pub type Serve = fn(&mut Thread, u32, [u64; 6]) -> i64;
+pub type Serve = fn(&mut Thread, u32, &[u64; 6]) -> i64;
 
 /// Serves a call, and does with it what whoever watches wants.
 #[inline(always)]
-pub fn serve(thread: &mut Thread, nr: u32, args: [u64; 6], serve: Serve) -> i64 {
+pub fn serve(thread: &mut Thread, nr: u32, args: &[u64; 6], serve: Serve) -> i64 {
     thread.call = nr;
     match tables().watched_calls.load(Relaxed) {
         0 => serve(thread, nr, args),
@@ -30,11 +30,11 @@ pub fn serve(thread: &mut Thread, nr: u32, args: [u64; 6], serve: Serve) -> i64 
 /// Serves a call, and does with it what these bits of the tables say.
 #[cold]
 #[inline(never)]
-fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Serve) -> i64 {
+fn result_of(thread: &mut Thread, nr: u32, args: &[u64; 6], watch: u32, serve: Serve) -> i64 {
     if watch & watch::INJECTED != 0 {
         return injected(thread, nr, args, watch, serve);
     }
-    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, args, 0);
+    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, *args, 0);
     let result = serve(thread, nr, args);
     if is_recorded {
         recording::end(thread, result);
@@ -43,21 +43,21 @@ fn result_of(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Se
 }
 
 #[inline(never)]
-fn injected(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Serve) -> i64 {
-    let judged = injecting::judge(thread, nr, args);
+fn injected(thread: &mut Thread, nr: u32, args: &[u64; 6], watch: u32, serve: Serve) -> i64 {
+    let judged = injecting::judge(thread, nr, *args);
     let mark = if judged.fault.is_some() {
         flags::INJECTED
     } else {
         0
     };
-    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, args, mark);
+    let is_recorded = watch & RECORDED != 0 && recording::begin(thread, nr, *args, mark);
     let own = thread.host_tid;
     let result = match &judged.fault {
-        Some(fault) => fault.instead_of(thread, nr, args, serve),
+        Some(fault) => fault.instead_of(thread, nr, *args, serve),
         None => serve(thread, nr, args),
     };
     if result == RESTART {
-        injecting::remember(thread, nr, args, judged);
+        injecting::remember(thread, nr, *args, judged);
     } else if let Some(fault) = &judged.fault
         && thread.host_tid == own
     {
@@ -79,7 +79,7 @@ fn injected(thread: &mut Thread, nr: u32, args: [u64; 6], watch: u32, serve: Ser
 /// Serves a call for a client, to which whatever rules say was done already.
 #[cold]
 #[inline(never)]
-pub fn serve_for_other(thread: &mut Thread, nr: u32, args: [u64; 6]) -> i64 {
+pub fn serve_for_other(thread: &mut Thread, nr: u32, args: &[u64; 6]) -> i64 {
     thread.call = nr;
     let watch = tables().watched_calls.load(Relaxed) & !watch::INJECTED;
     result_of(thread, nr, args, watch, crate::dispatch::served)

@@ -2,8 +2,10 @@
 //!
 //! The thread's region is found by the base of gs, which the personality sets for each thread, and
 //! known by a word in it ([`MAY_JUMP`]). Right before the return address stands a `syscall`
-//! instruction: what is not served here (see [`served_by_jump`]) goes back to it and comes by SIGSYS,
-//! as do threads without a region, and traced ones, whose tracer is to see each call.
+//! instruction: what is not served here (see [`served_by_jump`]) goes back to it, to the kernel or to
+//! come by SIGSYS, as do threads without a region, and traced ones, whose tracer is to see each call.
+//! Sites that make any call (syscall(3), Go's) come here for all of them, so that is decided first, and
+//! by a look at a table: a number beyond it finds whatever lies there or faults, and goes either way.
 //!
 //! No signal is blocked here. One that arrives is noted, and from then on all are blocked; on the
 //! way out a thread with a boundary to attend to executes `hlt` in place of the last jump. That
@@ -27,12 +29,12 @@ use picozone_syscalls::served_by_jump;
 /// Numbers in [`SERVED`].
 const NUMBERS: usize = 512;
 
-/// Whether a call is served here, by number.
+/// Whether a call is served here, by number; the return from a signal's handler too.
 static SERVED: [bool; NUMBERS] = {
     let mut served = [false; NUMBERS];
     let mut nr = 0;
     while nr < NUMBERS {
-        served[nr] = served_by_jump(nr as u32);
+        served[nr] = served_by_jump(nr as u32) || nr as u32 == picozone_syscalls::nr::rt_sigreturn;
         nr += 1;
     }
     served
@@ -73,10 +75,13 @@ global_asm!(
     ".section .entry, \"ax\", @progbits",
     "pz_jump:",
     "mov r11, rcx",
+    "lea rcx, [rip + {served}]",
+    "movzx ecx, byte ptr [rcx + rax]",
+    "jrcxz 6f",
     "mov rcx, gs:[{jumps}]",
     "lea rcx, [rcx + {not_may_jump}]",
     "jrcxz 2f",
-    "lea rcx, [r11 - 2]",
+    "6: lea rcx, [r11 - 2]",
     ".globl pz_left_slowly",
     "pz_left_slowly:",
     "jmp rcx",
@@ -211,6 +216,7 @@ global_asm!(
     rip = const offset_of!(Registers, rip),
     eflags = const offset_of!(Registers, eflags),
     boundary = const offset_of!(Thread, boundary),
+    served = sym SERVED,
     serve = sym serve,
     registers = const super::SHOWN,
 );
@@ -393,7 +399,7 @@ extern "C" fn serve(call: &mut Registers) {
     } else if nr == picozone_syscalls::nr::rt_sigreturn {
         signal::return_by_jump(thread, call.rsp)
     } else if SERVED.get(nr as usize) == Some(&true) {
-        dispatch::result_of(thread, nr, args)
+        dispatch::result_of(thread, nr, &args)
     } else {
         super::RESTART
     };

@@ -11,6 +11,7 @@ use crate::monitor::tables;
 use crate::path::{self, Named, Room, Told};
 use crate::thread::Thread;
 use crate::{Errno, Result};
+use core::mem::MaybeUninit;
 use linux_raw_sys::general::*;
 use picozone_fsmap::MountRow;
 use picozone_personality::capabilities::FilePrivileges;
@@ -56,9 +57,15 @@ pub fn fstat(thread: &Thread, fd: u64, to: u64) -> Result<u64> {
     if is_reserved(fd) {
         return Err(Errno::EBADF);
     }
-    let st = stat_in_zone(thread, fd)?;
-    lists::write(to, st)?;
+    write_opened(thread, fd, to)?;
     Ok(0)
+}
+
+/// Gives a guest the attributes of a descriptor.
+#[inline]
+fn write_opened(thread: &Thread, fd: u64, to: u64) -> Result<()> {
+    let mut st = MaybeUninit::uninit();
+    lists::write(to, stat_in_zone(thread, fd, &mut st)?)
 }
 
 /// Attributes of a descriptor in the zone's terms.
@@ -127,22 +134,27 @@ pub fn program(thread: &Thread, fd: u64, id: &FileId) -> Option<FilePrivileges> 
     })
 }
 
-/// The same, where the descriptor may be one of a directory of the monitor's.
-pub fn stat_in_zone(thread: &Thread, fd: u64) -> Result<linux_raw_sys::general::stat> {
-    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
-    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) })?;
-    let mut zone = path::served_path(thread, fd, &st);
+/// The same in `room`, where the descriptor may be one of a directory of the monitor's. What asks most
+/// often gives room, so that no attributes are copied on the way.
+pub fn stat_in_zone<'r>(
+    thread: &Thread,
+    fd: u64,
+    room: &'r mut MaybeUninit<linux_raw_sys::general::stat>,
+) -> Result<&'r mut linux_raw_sys::general::stat> {
+    checked(unsafe { syscall2(__NR_fstat, fd, room.as_mut_ptr() as u64) })?;
+    let st = unsafe { room.assume_init_mut() };
+    let mut zone = path::served_path(thread, fd, st);
     if zone.is_some()
         && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
     {
-        return Ok(stat_from(&x));
-    }
-    if is_of_proc(fd, &st)
+        *st = stat_from(&x);
+    } else if is_of_proc(fd, st)
         && let Some(x) = opened_stat(thread, fd)
     {
-        return Ok(stat_from(&x));
+        *st = stat_from(&x);
+    } else {
+        stat_to_zone(fd, st);
     }
-    stat_to_zone(fd, &mut st);
     Ok(st)
 }
 
@@ -239,27 +251,27 @@ pub(super) fn makedev(major: u32, minor: u32) -> u64 {
     (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
 }
 
-/// Attributes of a name in a directory, as the quick way gives them; nothing of links that are to be
-/// followed, and of what the monitor serves.
+/// Attributes of a name in a directory, as the quick way gives them, in `room`; nothing of links that are
+/// to be followed, and of what the monitor serves.
 #[inline]
-pub(super) fn stat_named(
+pub(super) fn stat_named<'r>(
     thread: &Thread,
     named: &Named,
     flags: u64,
-) -> Option<Result<linux_raw_sys::general::stat>> {
-    let mut st = core::mem::MaybeUninit::<linux_raw_sys::general::stat>::uninit();
-    let to = st.as_mut_ptr() as u64;
+    room: &'r mut MaybeUninit<linux_raw_sys::general::stat>,
+) -> Option<Result<&'r mut linux_raw_sys::general::stat>> {
+    let to = room.as_mut_ptr() as u64;
     let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, NOFOLLOW) };
     match checked(got) {
         Ok(_) => {}
         Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
         Err(_) => return None,
     }
-    let mut st = unsafe { st.assume_init() };
+    let st = unsafe { room.assume_init_mut() };
     if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
         return None;
     }
-    place_to_zone(Place::of(named), &mut st).ok()?;
+    place_to_zone(Place::of(named), st).ok()?;
     Some(Ok(st))
 }
 
@@ -274,20 +286,22 @@ fn is_for_the_long_way(mode: u32, flags: u64, dev: u64, ino: u64) -> bool {
 /// stat(2), lstat(2), newfstatat(2).
 pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
     must_know(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
-    let st = with_node(
+    with_node(
         thread,
         dirfd,
         pathname,
         flags,
-        |thread, named| stat_named(thread, named, flags),
-        |thread, fd| stat_in_zone(thread, fd),
-        |thread, zone| {
-            Ok(monitor_stat(thread, zone, flags & NOFOLLOW)?
-                .as_ref()
-                .map(stat_from))
+        |thread, named| {
+            let mut st = MaybeUninit::uninit();
+            let found = stat_named(thread, named, flags, &mut st)?;
+            Some(found.and_then(|st| lists::write(to, st)))
+        },
+        |thread, fd| write_opened(thread, fd, to),
+        |thread, zone| match monitor_stat(thread, zone, flags & NOFOLLOW)? {
+            Some(x) => lists::write(to, &mut stat_from(&x)).map(Some),
+            None => Ok(None),
         },
     )?;
-    lists::write(to, st)?;
     Ok(0)
 }
 

@@ -73,7 +73,7 @@ fn by_list(thread: &Thread, st: &stat, want: u32) -> Option<bool> {
 }
 
 /// Gives a guest attributes.
-pub(super) fn write(to: u64, mut st: stat) -> Result<()> {
+pub(super) fn write(to: u64, st: &mut stat) -> Result<()> {
     st.__pad0 = 0;
-    memory::write(to, &st)
+    memory::write(to, st)
 }

@@ -11,6 +11,7 @@ use crate::monitor::tables;
 use crate::path::Named;
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::acl::Kind;
@@ -85,14 +86,14 @@ pub fn access(
         return access_now(thread, dirfd, pathname, mode, flags);
     }
     // The way there is judged by the real users too.
-    let own = thread.credentials;
     let real = &mut thread.credentials;
+    let (uid, gid, effective) = (real.uid[3], real.gid[3], real.capabilities.effective);
     (real.uid[3], real.gid[3]) = (real.uid[0], real.gid[0]);
     real.capabilities.effective = real.capabilities.of_real_user(real.uid[0]);
     let result = access_now(thread, dirfd, pathname, mode, flags);
-    let real = &mut thread.credentials;
-    (real.uid[3], real.gid[3]) = (own.uid[3], own.gid[3]);
-    real.capabilities.effective = own.capabilities.effective;
+    let own = &mut thread.credentials;
+    (own.uid[3], own.gid[3]) = (uid, gid);
+    own.capabilities.effective = effective;
     result
 }
 
@@ -149,11 +150,12 @@ fn access_now(
 
 /// The same by the quick way. What the zone has mounted read-only or marked takes the long one.
 fn access_named(thread: &Thread, named: &Named, mode: u64, flags: u64) -> Option<Result<u64>> {
-    let st = match stat_named(thread, named, flags)? {
+    let mut st = MaybeUninit::uninit();
+    let st = match stat_named(thread, named, flags, &mut st)? {
         Ok(st) => st,
         Err(errno) => return Some(Err(errno)),
     };
-    if !permits(thread, &st, mode as u32) {
+    if !permits(thread, st, mode as u32) {
         return Some(Err(Errno::EACCES));
     }
     if mode & 2 != 0 && st.st_mode & S_IFMT != S_IFLNK {

@@ -17,6 +17,7 @@ use crate::monitor::tables;
 use crate::path::{self, CHANGES, Named, Room};
 use crate::thread::Thread;
 use crate::{Errno, Result};
+use core::mem::MaybeUninit;
 use linux_raw_sys::general::*;
 use picozone_personality::absent::Attribute;
 use picozone_personality::acl::{self, Kind};
@@ -276,14 +277,15 @@ fn is_capabilities(value: &[u8]) -> bool {
 pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) -> Result<u64> {
     let name = Name::read(name)?;
     let quick = |thread: &mut Thread, named: &Named, flags| {
-        let st = match stat_named(thread, named, flags)? {
+        let mut st = MaybeUninit::uninit();
+        let st = match stat_named(thread, named, flags, &mut st)? {
             Ok(st) => st,
             Err(errno) => return Some(Err(errno)),
         };
         if let Some(kind) = Kind::of(name.text()) {
-            return must_have(&st, kind).err().map(Err);
+            return must_have(st, kind).err().map(Err);
         }
-        if let Err(errno) = name.judge(thread, || Ok(st), false) {
+        if let Err(errno) = name.judge(thread, || Ok(*st), false) {
             return Some(Err(errno));
         }
         let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];

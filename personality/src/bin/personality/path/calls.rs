@@ -25,6 +25,7 @@ use crate::monitor::{commons, tables};
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
@@ -439,8 +440,9 @@ const UNREACHABLE: &[u8] = b"(unreachable)";
 /// fchdir(2).
 pub fn fchdir(thread: &Thread, fd: u64) -> Result<u64> {
     if !goes_anywhere(thread) && !thread.process().is_client {
-        let st = file::stat_in_zone(thread, fd)?;
-        if st.st_mode & S_IFMT == S_IFDIR && !file::permits(thread, &st, 1) {
+        let mut st = MaybeUninit::uninit();
+        let st = file::stat_in_zone(thread, fd, &mut st)?;
+        if st.st_mode & S_IFMT == S_IFDIR && !file::permits(thread, st, 1) {
             return Err(Errno::EACCES);
         }
     }

@@ -72,7 +72,7 @@ impl Named<'_> {
 pub fn named<'p>(thread: &Thread, dirfd: u64, path: &'p CStr) -> Result<Option<Named<'p>>> {
     let text = path.to_bytes();
     let start = text.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
-    let Some(packed) = Packed::new(&text[start..]) else {
+    let Some(packed) = Packed::of_component(&text[start..]) else {
         return Ok(None);
     };
     let is_guests = start == 0;

@@ -13,6 +13,7 @@ use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use crate::{Errno, Result, file, pids};
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::Request;
@@ -107,8 +108,9 @@ pub fn chroot(thread: &mut Thread, pathname: u64) -> Result<u64> {
     }
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
     let fd = open_anywhere(thread, AT_CWD as u64, path, flags, 0, &mut None)?;
-    let number = file::stat_in_zone(thread, fd).and_then(|st| {
-        if !file::permits(thread, &st, 1) {
+    let mut st = MaybeUninit::uninit();
+    let number = file::stat_in_zone(thread, fd, &mut st).and_then(|st| {
+        if !file::permits(thread, st, 1) {
             Err(Errno::EACCES)
         } else if !file::has(thread, Power::Chroot) {
             Err(Errno::EPERM)
