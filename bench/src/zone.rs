@@ -35,9 +35,12 @@ impl Zone {
     pub(crate) fn boot(program: &Path, kind: Kind) -> Result<Zone> {
         let (title, options) = match kind {
             Kind::Rewritten => (ZONE, &["--rewrite", "on"][..]),
-            Kind::Sigsys => ("zone by SIGSYS", &["--rewrite", "off"]),
-            Kind::Strict => ("strict zone, user", &["--profile", "strict"]),
-            Kind::Flight => ("zone, flight recorder", &["--rewrite", "on", "--flight"]),
+            Kind::Sigsys => ("zone by SIGSYS", &["--rewrite", "off"][..]),
+            Kind::Strict => ("strict zone, user", &["--profile", "strict"][..]),
+            Kind::Flight => (
+                "zone, flight recorder",
+                &["--rewrite", "on", "--flight"][..],
+            ),
         };
         let zone = Zone {
             title,
@@ -50,7 +53,7 @@ impl Zone {
             })?,
             home: tempfile::tempdir()?,
         };
-        zone.ask(&[&["create", NAME], options].concat())?;
+        zone.ask(&[&["create", NAME][..], options].concat())?;
         zone.ask(&["boot", NAME])?;
         zone.ask(&["login", NAME, "--", "mkdir", "-m", "777", "/srv/zone"])?;
         Ok(zone)

@@ -439,3 +439,31 @@ impl Commons {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_are_counted_where_there_may_be_too_many() {
+        // SAFETY: atomics are valid when zeroed.
+        let commons = unsafe { Box::<Commons>::new_zeroed().assume_init() };
+        commons.next_pid.store(2, Relaxed);
+        commons.pid_end.store(2, Relaxed);
+        let born = |is_gone: &dyn Fn(u32) -> bool| {
+            if !commons.has_room(8, is_gone) {
+                return false;
+            }
+            let (_, process) = commons.free_number(is_gone).expect("a number");
+            process.state.store(state::LIVE, Relaxed);
+            true
+        };
+        let is_none = |_| false;
+        assert_eq!((0..20).filter(|_| born(&is_none)).count(), 8);
+        assert!(commons.has_room(0, is_none) && commons.has_room(9, is_none));
+        // Two of them have ended: as many more.
+        let is_one = |number: u32| number == 3 || number == 5;
+        assert_eq!((0..20).filter(|_| born(&is_one)).count(), 2);
+        assert!(!born(&is_none));
+    }
+}

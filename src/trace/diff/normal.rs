@@ -39,12 +39,35 @@ fn argument(arg: &Argument, process: &impl Fn(u32) -> Option<String>) -> String 
         | Kind::Strings
         | Kind::Buf
         | Kind::BufOut => names::normal(&without_pointer(&arg.text), process),
+        Kind::TimeOut => "TIME".to_owned(),
         // What a number says is what was meant.
         kind if kind.space() == picozone_syscalls::Space::None && is_number(kind) => {
             arg.text.clone()
         }
-        _ => without_pointer(&arg.text),
+        _ => fields(&without_pointer(&arg.text), process),
     }
+}
+
+/// A structure's text in which pids are called as in both traces, and times are just that.
+fn fields(text: &str, process: &impl Fn(u32) -> Option<String>) -> String {
+    let mut pieces = text.split('=');
+    let mut normal = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = piece
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(piece.len());
+        let (digits, rest) = piece.split_at(end);
+        let is_pid = normal.ends_with("pid");
+        let is_time = normal.ends_with("time");
+        normal.push('=');
+        match digits.parse() {
+            Ok(pid) if is_pid => normal += &number(pid, process),
+            Ok(1..) if is_time => normal += "TIME",
+            _ => normal += digits,
+        }
+        normal += rest;
+    }
+    normal
 }
 
 fn is_number(kind: Kind) -> bool {
@@ -157,6 +180,24 @@ mod tests {
             ..sample()
         };
         assert_eq!(normal(&stat), "fstat(3, ADDRESS) = 0");
+        let capget = Call {
+            nr: nr::capget,
+            args: [0x100, 0, 0, 0, 0, 0],
+            result: 0,
+            parts: vec![Part::Memory {
+                address: 0x100,
+                bytes: vec![0x22, 5, 8, 0x20, 12, 0, 0, 0],
+            }],
+            ..sample()
+        };
+        assert_eq!(
+            normal(&capget),
+            "capget({version=_LINUX_CAPABILITY_VERSION_3, pid=<sh>}, NULL) = 0"
+        );
+        let told = fields("{shm_lpid=12, shm_cpid=13, a_time=7, b_time=0}", &|pid| {
+            (pid == 12).then(|| "<sh>".to_owned())
+        });
+        assert_eq!(told, "{shm_lpid=<sh>, shm_cpid=13, a_time=TIME, b_time=0}");
         let connect = |port: u16| {
             let [high, low] = port.to_be_bytes();
             let mut bytes = vec![2, 0, high, low, 10, 111, 0, 2];

@@ -70,7 +70,7 @@ const OPTION_MAX: usize = 32;
 /// Most bytes of a message's text: one more than are shown.
 const MESSAGE_MAX: usize = 33;
 /// Most bytes of a directory's entries.
-const ENTRIES_MAX: usize = 4096;
+const ENTRIES_MAX: usize = 8192;
 /// Length of a name in `struct utsname`.
 const NAME: usize = 65;
 /// The longest of all.
