@@ -26,6 +26,8 @@ use std::os::fd::AsFd;
 const MARK: i32 = libc::O_PATH | libc::O_NOFOLLOW;
 /// From so many on those are taken away that nobody has a descriptor of.
 const KEPT: usize = 8;
+/// So many orders back a mount was made a moment ago.
+const RECENT: u32 = 8;
 
 /// Serves [`Request::Detached`](picozone_personality::mailbox::Request::Detached). `path` is the first
 /// text.
@@ -373,7 +375,7 @@ fn clear(zone: &Zone, state: &mut State) {
                 && (is_temporary || (text == top.host() && info.is_some_and(is_marked)))
         });
         // Whoever has just made it opens it next.
-        let is_new = state.next_order.saturating_sub(top.order) < KEPT as u32;
+        let is_new = state.next_order.saturating_sub(top.order) < RECENT;
         if is_held || is_new {
             continue;
         }
