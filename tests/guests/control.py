@@ -158,6 +158,10 @@ def many():
         messages[0].name_len = length
         got = libc.sendmmsg(client.fileno(), messages, 1, 0)
         print(length, got if got >= 0 else errno.errorcode[ctypes.get_errno()])
+    # Not one message: what the descriptor is counts all the same.
+    for fd in (-1, 0, client.fileno()):
+        for got in (libc.sendmmsg(fd, None, 0, 0), libc.recvmmsg(fd, None, 0, 0, None)):
+            print(got if got >= 0 else errno.errorcode[ctypes.get_errno()])
 
 
 packet_info()

@@ -176,13 +176,20 @@ fn what_is_said_of_oneself_holds(home: &Home) {
         "/srv/id -u; setpriv --no-new-privs /srv/id -u; \
          setpriv --no-new-privs sh -c 'grep NoNewPrivs /proc/self/status; exec /srv/id -u'",
     );
-    assert_eq!(told.stdout, "0\n33\nNoNewPrivs:\t1\n33\n", "{}", told.stderr);
+    assert_eq!(
+        told.stdout, "0\n33\nNoNewPrivs:\t1\n33\n",
+        "{}",
+        told.stderr
+    );
     // Who has become a user without an exec is closed to others; a program that it executes is not.
     let told = zone.sh(
         "setpriv --reuid 33 --regid 33 --clear-groups sh -c 'sleep 1000 & \
          cat /proc/$!/environ >/dev/null && readlink /proc/$!/exe; kill $!'",
     );
-    assert!(told.ends_with("/sleep\n") || told.ends_with("/coreutils\n"), "{told}");
+    assert!(
+        told.ends_with("/sleep\n") || told.ends_with("/coreutils\n"),
+        "{told}"
+    );
     if harness::program("a process that closes itself", "python3").is_none() {
         return;
     }

@@ -626,6 +626,9 @@ pub fn many(thread: &Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         at => Some(Limit::read(at)?),
     };
     let count = u64::from(count as u32).min(UIO_MAXIOV);
+    if count == 0 {
+        return none(fd);
+    }
     let mut done = 0;
     while done < count {
         let message = from.wrapping_add(done * MMSGHDR);
@@ -652,6 +655,16 @@ pub fn many(thread: &Thread, nr: u32, a: [u64; 6]) -> Result<u64> {
         memory::write(timeout, &limit.left)?;
     }
     Ok(done)
+}
+
+/// Not one message: what the descriptor is counts all the same.
+#[cold]
+#[inline(never)]
+fn none(fd: u64) -> Result<u64> {
+    if file::is_reserved(fd) {
+        return Err(Errno::EBADF);
+    }
+    family(fd).map(|_| 0)
 }
 
 /// How long recvmmsg(2) goes on. It looks at the time between messages only, as the manual warns.
