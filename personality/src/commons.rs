@@ -177,7 +177,8 @@ impl Commons {
             process.is_some_and(|process| process.state.load(Acquire) != state::FREE)
                 && !is_gone(*number)
         };
-        let count = self.numbers().skip(1).filter(is_there).count() as u32;
+        let count = self.numbers().skip(1).filter(is_there).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
         self.counted.store(count, Release);
         self.born.store(1, Release);
         count < most
