@@ -25,8 +25,10 @@ pub(super) struct Mapping {
 
 /// For how long it is believed: a process may map something else in a known place, or be another one.
 const LASTS: Duration = Duration::from_secs(1);
-/// For how long what is mapped nowhere is believed to be so: many a stack ends in such an address.
-const MISSING_LASTS: Duration = Duration::from_millis(20);
+/// For how long an address is believed to be mapped nowhere: many a stack ends in one, call for call.
+const NOWHERE_LASTS: Duration = Duration::from_millis(20);
+/// Most of such addresses.
+const NOWHERE_MAX: usize = 256;
 /// Most addresses of which is known what they lead to.
 const SITES_MAX: usize = 4096;
 
@@ -35,6 +37,8 @@ pub(super) struct Maps {
     all: Vec<(Mapping, Opened)>,
     /// Where stubs of rewritten calls lead back to, by the addresses in them.
     sites: HashMap<u64, Option<u64>>,
+    /// What was looked for, and when, and is mapped nowhere.
+    nowhere: HashMap<u64, Instant>,
     read: Instant,
 }
 
@@ -59,6 +63,7 @@ impl Maps {
         Self {
             all: mappings.map(|mapping| (mapping, None)).collect(),
             sites: HashMap::new(),
+            nowhere: HashMap::new(),
             read: Instant::now(),
         }
     }
@@ -67,9 +72,21 @@ impl Maps {
         self.read.elapsed() >= LASTS
     }
 
-    /// Whether what is not there may be by now.
-    pub(super) fn may_lack(&self) -> bool {
-        self.read.elapsed() >= MISSING_LASTS
+    /// Whether an address was looked for just now, and is nowhere.
+    pub(super) fn is_nowhere(&self, address: u64) -> bool {
+        let at = self.nowhere.get(&address);
+        at.is_some_and(|at| at.elapsed() < NOWHERE_LASTS)
+    }
+
+    /// Notes which addresses are nowhere: that one, if it is not here, and what was known of before.
+    pub(super) fn note_nowhere(&mut self, address: u64, before: Option<Self>) {
+        self.nowhere = before.map(|before| before.nowhere).unwrap_or_default();
+        if self.nowhere.len() >= NOWHERE_MAX {
+            self.nowhere.clear();
+        }
+        if self.find(address).is_none() {
+            self.nowhere.insert(address, Instant::now());
+        }
     }
 
     /// The mapping that has an address, and its file as far as that was looked at.

@@ -143,13 +143,14 @@ impl Process<'_> {
     fn maps(&mut self, address: u64) -> Option<&mut Maps> {
         let all = &mut self.stacks.maps;
         let is_known = all.get_mut(&self.pid).is_some_and(|maps| {
-            !maps.is_old() && (maps.find(address).is_some() || !maps.may_lack())
+            !maps.is_old() && (maps.find(address).is_some() || maps.is_nowhere(address))
         });
         if !is_known && !std::mem::replace(&mut self.is_fresh, true) {
             if all.len() >= KNOWN_MAX {
                 all.clear();
             }
-            let read = Maps::of(self.pid)?;
+            let mut read = Maps::of(self.pid)?;
+            read.note_nowhere(address, all.remove(&self.pid));
             all.insert(self.pid, read);
         }
         all.get_mut(&self.pid)
