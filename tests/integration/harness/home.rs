@@ -125,8 +125,11 @@ impl Home {
             ("--trap", "PICOZONE_TEST_TRAP"),
             ("--profile", "PICOZONE_TEST_PROFILE"),
         ] {
+            // The two go not together.
+            let is_strict = option == "--trap" && options.contains(&"strict");
             if let Ok(value) = std::env::var(variable)
                 && !options.contains(&option)
+                && !is_strict
             {
                 all.extend([option.to_owned(), value]);
             }
