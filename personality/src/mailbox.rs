@@ -100,6 +100,14 @@ pub mod notice {
     pub const FORGET: u64 = 1;
 }
 
+/// Words of [`Request::Make`].
+pub mod make {
+    /// In place of a umask: the monitor asks the kernel.
+    pub const UNKNOWN_UMASK: u32 = u32::MAX;
+    /// In place of flags of open(2): no descriptor is wanted.
+    pub const NOT_OPENED: u32 = u32::MAX;
+}
+
 /// Operations of [`Request::Raise`].
 pub mod raise {
     /// A file with its content, a directory with stand-ins for what it holds.
@@ -316,9 +324,6 @@ requests! {
     Mount = 31;
     /// Takes a mount away: args = `MNT_*`; a = mount point, free of links.
     Umount = 32;
-    /// Makes a device of a socket that was just made in its place: args = descriptor, `S_IFCHR` or
-    /// `S_IFBLK`, device.
-    Device = 35;
     /// Sets a lease on a file that was handed over: args = unused, cookie, `F_RDLCK` or `F_WRLCK`.
     Lease = 36;
     /// Handles of files: args = descriptor, operation (see [`handle`]), length; b = type (32 bits) and
@@ -333,7 +338,7 @@ requests! {
     Recorded = 42;
     /// A handed-over TCP socket has another port since it listens: args = the port before, cookie.
     Moved = 43;
-    /// Length of a file: args = descriptor, length.
+    /// Length of a file: args = descriptor, length, 1 if set-id bits stay.
     Truncate = 45;
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it
     /// is to be written (see [`running`](crate::running)).
@@ -377,6 +382,15 @@ requests! {
     /// cookie of what it is about; from `a` on: what they point at, the arguments being one more than
     /// places there, or 0.
     Forward = 133;
+    /// Makes a file of which the zone has something to say, and says it: args = directory descriptor or
+    /// `AT_FDCWD`, type and mode (low word) and umask (high word), uid and gid likewise, one more than the
+    /// row of the directory in the ownership table if that has a default list, perhaps [`UNTIL_WRITTEN`]
+    /// (low word) and flags of open(2) (high word), one more than the descriptor that is to be replaced,
+    /// device; a = name; b = what a link leads to. See [`make`]. The value is a descriptor, if one is wanted.
+    Make = 140;
+    /// Set-id bits that wait for a write stay, since who keeps them is about to write, if nobody has the
+    /// file open to write it: args = descriptor.
+    KeepSetIds = 141;
     /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
     /// in a and b it says too.
     Detached = 150;

@@ -77,6 +77,19 @@ pub const HOW_INVALID: u64 = 1 << 63;
 #[repr(C, align(128))]
 pub struct SourceAddress(pub [u8; 128]);
 
+/// How much the zone's files may take up, where the monitor counts it.
+#[repr(C)]
+pub struct Disk {
+    /// In bytes; 0: there is no such limit.
+    pub limit: AtomicU64,
+    /// What they took up when they were last counted, in bytes.
+    pub used: AtomicU64,
+    /// `st_dev` of the file system on which they lie.
+    pub dev: AtomicU64,
+    /// Not 0 if nothing is to be added.
+    pub is_full: AtomicU32,
+}
+
 /// The zone's settings `fs.protected_*` (proc_sys_fs(5)), at first the host's, and whether there is
 /// anything that they are about.
 #[repr(C)]
@@ -176,6 +189,10 @@ pub struct Tables {
     pub protected: Protected,
     /// Not 0 once a file of the zone had capabilities.
     pub capable: AtomicU32,
+    /// Not 0 once a file of the zone had set-id bits that go with a write.
+    pub waiting: AtomicU32,
+    /// How much its files may take up.
+    pub disk: Disk,
     /// Not 0 once anybody of the zone has watched files (inotify(7)).
     pub watched: AtomicU32,
     /// Not 0 once a socket of the zone has had an option beyond what the host gives.

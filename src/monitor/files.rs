@@ -1,10 +1,10 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
-use super::descriptors::{host_path, open_path, own_path, set_mode};
+use super::descriptors::{host_path, open_path, own_path, reopen, set_mode};
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
-use super::{deep, mounting};
+use super::{deep, mounting, running};
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;
@@ -168,18 +168,12 @@ pub(super) fn renew(file: &OwnedFd, uid: u32, gid: u32) {
 }
 
 /// mknod of a device: a socket on the host keeps its place, since opening one gives ENXIO.
-pub fn make_device(
-    zone: &Zone,
-    caller: HostPid,
-    fd: u64,
-    kind: u64,
-    rdev: u64,
-) -> Result<i64, i32> {
-    let file = changeable(zone, caller, fd)?;
-    let (id, host_mode) = identify(&file)?;
-    let kind = u32::try_from(kind).map_err(|_| libc::EINVAL)?;
-    let is_placeholder = host_mode & libc::S_IFMT == libc::S_IFSOCK;
-    if !is_placeholder || !matches!(kind, libc::S_IFCHR | libc::S_IFBLK) {
+///
+/// # Errors
+/// EINVAL: it is no such socket. ENOSPC: there are too many.
+pub fn make_device(zone: &Zone, file: &OwnedFd, kind: u32, rdev: u64) -> Result<(), i32> {
+    let (id, host_mode) = identify(file)?;
+    if host_mode & libc::S_IFMT != libc::S_IFSOCK {
         return Err(libc::EINVAL);
     }
     let owner = zone.owners.get(&zone.shared, id, || 0).unwrap_or(Owner {
@@ -193,8 +187,7 @@ pub fn make_device(
         rdev,
         ..owner
     };
-    zone.owners.set(&zone.shared, id, owner)?;
-    Ok(0)
+    zone.owners.set(&zone.shared, id, owner)
 }
 
 /// A terminal's owner is kept as long as the terminal is there.
@@ -237,8 +230,29 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
     Ok(0)
 }
 
-/// truncate: by name, since who watches is to see no open.
-pub fn truncate(zone: &Zone, caller: HostPid, fd: u64, length: u64) -> Result<i64, i32> {
+/// Set-id bits stay over what the zone's root is about to write, as far as nobody else may write it.
+///
+/// # Errors
+/// Those of a descriptor that is not of what the zone may change.
+pub fn keep_set_ids(zone: &Zone, caller: HostPid, fd: u64) -> Result<i64, i32> {
+    let file = changeable(zone, caller, fd)?;
+    let opened = reopen(&file, libc::O_RDONLY | libc::O_NONBLOCK)?;
+    zone.owners
+        .keep_set_ids(&zone.shared, &file, || running::is_not_written(&opened))?;
+    Ok(0)
+}
+
+/// truncate: by name, since who watches is to see no open. Set-id bits go with it, or stay if they are to.
+///
+/// # Errors
+/// As truncate(2). EAGAIN: it might wait.
+pub fn truncate(
+    zone: &Zone,
+    caller: HostPid,
+    fd: u64,
+    length: u64,
+    keeps: u64,
+) -> Result<i64, i32> {
     let file = changeable(zone, caller, fd)?;
     let (_, mode) = identify(&file)?;
     match mode & libc::S_IFMT {
@@ -252,14 +266,20 @@ pub fn truncate(zone: &Zone, caller: HostPid, fd: u64, length: u64) -> Result<i6
     }
     let length = i64::try_from(length).map_err(|_| libc::EINVAL)?;
     let name = CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-    // SAFETY: the name is ours.
-    let result = unsafe { libc::truncate(name.as_ptr(), length) };
-    if result == 0 {
-        xattrs::drop_capabilities(zone, &file);
+    let cut = || {
+        // SAFETY: the name is ours.
+        let result = unsafe { libc::truncate(name.as_ptr(), length) };
+        Errno::result(result)
+            .map(drop)
+            .map_err(|errno| errno as i32)
+    };
+    if keeps == 1 {
+        zone.owners.over_times(&zone.shared, &file, cut)?;
+    } else {
+        cut()?;
     }
-    Errno::result(result)
-        .map(|_| 0)
-        .map_err(|errno| errno as i32)
+    xattrs::drop_capabilities(zone, &file);
+    Ok(0)
 }
 
 /// Zone path of a descriptor.

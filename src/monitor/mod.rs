@@ -33,6 +33,7 @@ pub mod plans;
 pub mod processes;
 pub mod procfs;
 pub mod programs;
+mod quota;
 pub mod refusals;
 pub mod requests;
 pub mod rights;

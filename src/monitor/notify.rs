@@ -164,6 +164,28 @@ impl Listener {
         })
     }
 
+    /// The same; exec may close it.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    pub fn exchange(
+        &self,
+        call: Call,
+        fd: BorrowedFd<'_>,
+        target: u32,
+        is_cloexec: bool,
+    ) -> Result<i32, i32> {
+        let source = u32::try_from(fd.as_raw_fd()).map_err(|_| libc::EBADF)?;
+        let cloexec = libc::O_CLOEXEC.unsigned_abs();
+        self.install(&AddDescriptor {
+            id: call.id,
+            flags: SETFD,
+            source,
+            target,
+            target_flags: if is_cloexec { cloexec } else { 0 },
+        })
+    }
+
     fn install(&self, add: &AddDescriptor) -> Result<i32, i32> {
         // SAFETY: the structure is the kernel's.
         let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, std::ptr::from_ref(add)) };

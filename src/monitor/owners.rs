@@ -273,6 +273,28 @@ impl Owners {
         }
     }
 
+    /// Has set-id bits stay that wait for a write and have not gone with one, if `nobody_writes`: what is
+    /// written next is by who may keep them.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub fn keep_set_ids(
+        &self,
+        shared: &Shared,
+        file: &impl AsRawFd,
+        nobody_writes: impl FnOnce() -> bool,
+    ) -> std::result::Result<(), i32> {
+        let (id, _) = identify(file)?;
+        let marks = self.marks(shared, id);
+        let owner = self.get(shared, id, || version_of(file));
+        match owner {
+            Some(owner) if written::is_waiting(owner.mode | marks) && nobody_writes() => {
+                self.mark(shared, id, owner, marks & !(UNTIL_WRITTEN | GROUP_TOO))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// An owner with the file's marks beside its mode.
     fn marked(&self, shared: &Shared, id: FileId) -> Option<Owner> {
         if !shared.tables().may_have_owner(id.dev, id.ino) {
@@ -406,6 +428,9 @@ fn note(shared: &Shared, id: FileId, owner: Owner) {
     shared.tables().owner_bits[word].fetch_or(bit, Release);
     if owner.mode & (IMMUTABLE | APPEND_ONLY) != 0 {
         shared.tables().marked.store(1, Release);
+    }
+    if written::is_waiting(owner.mode) {
+        shared.tables().waiting.store(1, Release);
     }
     if owner.mode & IS_CAPABLE != 0 {
         shared.tables().capable.store(1, Release);

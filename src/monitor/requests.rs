@@ -104,7 +104,6 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::Exec => exec::prepare(zone, listener, call, &text(), args),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1], args[2]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3]),
-        Request::Device => files::make_device(zone, caller, args[0], args[1], args[2]),
         Request::Utimens => {
             files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
         }
@@ -121,8 +120,14 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             let [fd, uid, gid, mode, list, how, ..] = args;
             made::record(zone, caller, fd, [uid, gid], mode, list, how)
         }
+        Request::Make => {
+            let target = shared.read_bytes(call.tid, TEXT_MAX);
+            let target = target.split(|&byte| byte == 0).next().unwrap_or_default();
+            made::make(zone, listener, call, args, &text(), target)
+        }
         Request::Running => running::must_not_run(zone, caller, args[0], args[1]),
-        Request::Truncate => files::truncate(zone, caller, args[0], args[1]),
+        Request::Truncate => files::truncate(zone, caller, args[0], args[1], args[2]),
+        Request::KeepSetIds => files::keep_set_ids(zone, caller, args[0]),
         Request::Bind | Request::ConnectUnix | Request::Messenger | Request::SendUnix => {
             let socket = handed(zone, call.tid, args[1])?;
             let address = address(zone, call.tid, args[0])?;

@@ -48,15 +48,21 @@ fn has_memory(host: u32) -> bool {
 /// gives no lease for reading then (fcntl(2)).
 #[must_use]
 pub fn is_written(file: &File) -> bool {
+    lease_for_a_moment(file) == Err(Errno::EAGAIN)
+}
+
+/// Whether the kernel says that nobody has a file open to write it.
+#[must_use]
+pub fn is_not_written(file: &File) -> bool {
+    lease_for_a_moment(file).is_ok()
+}
+
+fn lease_for_a_moment(file: &File) -> nix::Result<()> {
     // SAFETY: F_SETLEASE takes a number.
     let set =
         |kind: i32| Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, kind) });
-    match set(libc::F_RDLCK) {
-        Ok(_) => {
-            // Failing, it ends with the descriptor.
-            let _ = set(libc::F_UNLCK);
-            false
-        }
-        Err(errno) => errno == Errno::EAGAIN,
-    }
+    set(libc::F_RDLCK)?;
+    // Failing, it ends with the descriptor.
+    let _ = set(libc::F_UNLCK);
+    Ok(())
 }

@@ -12,6 +12,7 @@ use super::net::inet::rows::SharedRows;
 use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::quota::Quota;
 use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::{self, Settings};
@@ -198,6 +199,11 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     });
     zone.net.show(Arc::downgrade(&zone));
     let listener = Arc::new(Listener::new(listener));
+    if let Some(quota) = Quota::of(&boot.zone_dir, &boot.config)? {
+        quota.begin(&zone)?;
+        let zone = Arc::clone(&zone);
+        std::thread::spawn(move || quota.attend(&zone));
+    }
     for _ in 0..SERVERS {
         let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));
         std::thread::spawn(move || requests::serve(&zone, &listener));

@@ -26,11 +26,20 @@ pub struct Report {
     pub stale: usize,
     /// Rows that say of a file what it cannot be.
     pub wrong: usize,
+    /// Rows of files that are there by inode and birth time, on a file system that has another number now: a
+    /// repair binds them anew.
+    pub renumbered: usize,
+    /// Whether hardly any row has its file, though there are as many files: the trees are copies, which have
+    /// no owners. The rows are those of the original, and are left alone.
+    pub is_copied: bool,
     /// Whether the store's own file was left in the midst of a change, which has been taken back.
     pub was_torn: bool,
     /// Whether what was found is mended.
     pub is_repaired: bool,
 }
+
+/// From how many rows on it is no chance that hardly any has a file.
+const COPIED_ROWS: usize = 16;
 
 /// Compares the store of a zone that does not run with its trees; mends it if wanted.
 ///
@@ -52,6 +61,11 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
     let mut wrong = Vec::new();
     let of: HashSet<FileId> = attributes.iter().map(|change| change.id).collect();
     let mut found = HashSet::new();
+    // Those of which the device's number alone may be another one.
+    let mut by_inode: HashMap<(u64, u64), FileId> = HashMap::new();
+    let known = rows.keys().copied().chain(of.iter().copied());
+    by_inode.extend(known.map(|id| ((id.ino, id.btime), id)));
+    let mut renumbered: HashMap<FileId, FileId> = HashMap::new();
     for tree in trees {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = nix::fcntl::open(tree, flags, Mode::empty()).doing("open", tree.display())?;
@@ -59,6 +73,12 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
             report.files += 1;
             if of.contains(&id) {
                 found.insert(id);
+            }
+            if let Some(&old) = by_inode.get(&(id.ino, id.btime))
+                && old.dev != id.dev
+                && rows.get(&old).is_none_or(|&owner| can_be(owner, mode))
+            {
+                renumbered.insert(old, id);
             }
             if let Some(owner) = rows.remove(&id)
                 && !can_be(owner, mode)
@@ -73,11 +93,36 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
     }
     // What is left has no file.
     attributes.retain(|change| !found.contains(&change.id));
-    (report.stale, report.wrong) = (rows.len() + attributes.len(), wrong.len());
-    if is_repair {
-        let gone = attributes.into_iter();
-        let gone = gone.map(|change| Said::Attribute(Change::removed(change.id, change.name)));
-        let said: Vec<Said> = left.into_iter().chain(gone).collect();
+    let mut moved = Vec::new();
+    for (old, new) in &renumbered {
+        moved.extend(rows.remove(old).map(|owner| (*old, *new, owner)));
+    }
+    let (moved_attributes, gone): (Vec<_>, Vec<_>) = attributes
+        .into_iter()
+        .partition(|change| renumbered.contains_key(&change.id));
+    report.renumbered = moved.len() + moved_attributes.len();
+    (report.stale, report.wrong) = (rows.len() + gone.len(), wrong.len());
+    report.is_copied = report.rows >= COPIED_ROWS
+        && rows.len() >= report.rows / 10 * 9
+        && report.files >= report.rows;
+    if is_repair && !report.is_copied {
+        let bound = moved.iter().map(|&(_, new, owner)| Said::Owner(new, owner));
+        let again = moved_attributes.iter().map(|change| {
+            let id = renumbered.get(&change.id).copied().unwrap_or(change.id);
+            Said::Attribute(Change {
+                id,
+                ..change.clone()
+            })
+        });
+        let gone = gone.iter().chain(&moved_attributes);
+        let gone =
+            gone.map(|change| Said::Attribute(Change::removed(change.id, change.name.clone())));
+        let said: Vec<Said> = left
+            .into_iter()
+            .chain(gone)
+            .chain(bound)
+            .chain(again)
+            .collect();
         store.set_up_to(Some(journal.last()), &said)?;
         for full in [journal.turn(), journal.turn()] {
             journal
@@ -85,6 +130,7 @@ pub fn check(zone_dir: &Path, trees: &[PathBuf], is_repair: bool) -> Result<Repo
                 .doing("empty the journal in", zone_dir.display())?;
         }
         wrong.extend(rows.into_keys());
+        wrong.extend(moved.iter().map(|&(old, ..)| old));
         store.remove(&wrong)?;
         report.is_repaired = true;
     }

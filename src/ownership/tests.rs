@@ -187,6 +187,74 @@ fn a_store_whose_making_was_interrupted_is_made_anew() {
     assert!(!temporary.path().join("owners.redb.new").exists());
 }
 
+/// After a restart of the host a file system may have another device number.
+#[test]
+fn a_check_binds_rows_anew_whose_device_has_another_number() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let (zone_dir, tree) = (temporary.path().join("zone"), temporary.path().join("tree"));
+    fs::create_dir(&tree).expect("made");
+    fs::create_dir(&zone_dir).expect("made");
+    let owner = Owner {
+        uid: 1,
+        gid: 2,
+        mode: libc::S_IFREG | 0o640,
+        rdev: 0,
+    };
+    let mut now = Vec::new();
+    for number in 0..20 {
+        let path = tree.join(number.to_string());
+        fs::write(&path, "").expect("written");
+        now.push(
+            identify(&fs::File::open(path).expect("open"))
+                .expect("known")
+                .0,
+        );
+    }
+    let before = |id: &FileId| FileId {
+        dev: id.dev + 1,
+        ..*id
+    };
+    let rows: Vec<_> = now.iter().map(|id| (before(id), owner)).collect();
+    let store = Store::open(&zone_dir).expect("open");
+    store.set(&set(&rows)).expect("written");
+    let kept = |id| Change {
+        id,
+        name: b"trusted.a".to_vec(),
+        value: Some(b"x".to_vec()),
+    };
+    store
+        .set(&[Said::Attribute(kept(before(&now[0])))])
+        .expect("written");
+    drop(store);
+    let trees = [tree.clone()];
+    let look = |is_repair| check::check(&zone_dir, &trees, is_repair).expect("checked");
+    let found = look(false);
+    assert_eq!(
+        (found.renumbered, found.stale, found.is_copied),
+        (21, 0, false)
+    );
+    assert!(look(true).is_repaired);
+    let fine = look(false);
+    assert_eq!((fine.rows, fine.renumbered, fine.stale), (20, 0, 0));
+    let store = Store::open(&zone_dir).expect("open");
+    let rows = store.rows().expect("read");
+    assert!(
+        rows.iter()
+            .all(|(id, row)| now.contains(id) && *row == owner)
+    );
+    assert_eq!(store.attributes(&[]).expect("read"), [kept(now[0])]);
+    drop(store);
+    // A copy has other inodes: its owners are lost, those of the original are not to be.
+    let copy = temporary.path().join("copy");
+    fs::create_dir(&copy).expect("made");
+    for number in 0..20 {
+        fs::copy(tree.join(number.to_string()), copy.join(number.to_string())).expect("copied");
+    }
+    let found = check::check(&zone_dir, &[copy], true).expect("checked");
+    assert!(found.is_copied && !found.is_repaired);
+    assert_eq!(look(false), fine);
+}
+
 /// A store of a million files is of some 100 bytes a file, and open within seconds.
 #[test]
 fn a_million_files_have_room() {

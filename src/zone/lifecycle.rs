@@ -5,7 +5,7 @@
 
 use super::lock::Lock;
 use super::state::{Lasting, Observed, State};
-use super::{Name, Zone, channel::Channel, claim, limits, liveness, registry, runner, setup};
+use super::{Name, Zone, channel::Channel, claim, liveness, registry, runner, setup};
 use crate::config::{Bind, Config, Cow, Limits, Mount, Origin, Profile, Trap, Users};
 use crate::control::{Publish, Reply, Request};
 use crate::engine;
@@ -280,7 +280,6 @@ pub fn boot(home: &Home, name: &Name) -> Result<Outcome> {
 /// Boots a zone that does not run and whose lock the caller holds.
 pub(super) fn start(home: &Home, zone: &Zone, config: &mut Config) -> Result<()> {
     let runner = runner::of(zone.name(), config)?;
-    limits::check(zone, config)?;
     tree::check(config, zone.dir(), home.dir())?;
     for _ in 0..ADDRESS_TRIES {
         readdress(home, zone, config)?;

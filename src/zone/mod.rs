@@ -14,7 +14,6 @@ pub mod claim;
 pub mod configure;
 pub mod export;
 pub mod lifecycle;
-mod limits;
 pub mod liveness;
 pub mod lock;
 pub mod name;

@@ -140,7 +140,7 @@ fn nobody_traces_where_calls_stop_for_a_tracer() {
 #[test]
 fn native_verdicts_are_constant() {
     let code = program(&layout());
-    for row in &ROWS
+    for row in ROWS
         .iter()
         .filter(|row| matches!(row.class, picozone_syscalls::Class::Native))
     {

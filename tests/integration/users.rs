@@ -13,7 +13,9 @@ in_each_role!(
     users_are_mapped,
     zones_of_root_run_as_their_map_says,
     configurations_are_changed,
-    stores_are_checked
+    stores_are_checked,
+    root_keeps_set_ids_over_a_write,
+    the_disk_has_a_limit
 );
 
 /// Owner, group, mode, type and device of everything below `/srv/work`.
@@ -621,4 +623,63 @@ fn stores_are_checked(home: &Home) {
         zone.sh("cd /srv/many; stat -c '%u %F' 61 node"),
         "33 regular empty file\n0 character special file\n"
     );
+}
+
+/// Who may keep set-id bits does so over its own writes; those of others take them.
+fn root_keeps_set_ids_over_a_write(home: &Home) {
+    let zone = home.boot("bits");
+    let told = zone.sh("cd /srv && cp /bin/true p && chown www-data p && \
+         as() { setpriv --reuid www-data --regid www-data --init-groups \"$@\"; }
+         as chmod 4755 p && stat -c %a p
+         echo x >>p && stat -c %a p
+         truncate -s 5 p && stat -c %a p
+         as sh -c 'echo x >>p'; stat -c %a p");
+    assert_eq!(told, "4755\n4755\n4755\n755\n");
+    // As long as somebody else has the file open to write it, that may come later: then they go.
+    let told = zone.sh("cd /srv && mkfifo go gone; \
+         setpriv --reuid www-data --regid www-data --clear-groups sh -c \
+           'chmod 4755 p; exec 3>>p; echo >gone; read line <go; echo x >&3' & \
+         read line <gone; echo x >>p; echo >go; wait; stat -c %a p");
+    assert_eq!(told, "755\n");
+}
+
+/// A zone at its limit makes nothing more, and goes on once there is room again.
+fn the_disk_has_a_limit(home: &Home) {
+    let zone = home.create("full");
+    home.zone(&["config", "full", "set", "limits.disk=64M"])
+        .ok();
+    home.zone(&["boot", "full"]).ok();
+    let kilobytes = |what: &str| -> u64 {
+        let told = zone.sh(&format!("df -k --output={what} /srv | tail -1"));
+        told.trim().parse().expect("a number")
+    };
+    assert_eq!(kilobytes("size"), 64 << 10);
+    assert!(kilobytes("avail") > 0);
+    // What is written takes longer than counting, or this would be no limit at all.
+    let told = zone.run(&[
+        "sh",
+        "-c",
+        "cd /srv; echo kept >kept; n=0; while [ $n -lt 2000 ] && \
+         dd if=/dev/zero of=f$n bs=1M count=1 conv=fsync 2>told; do n=$((n+1)); done; echo $n; \
+         cat told; mkdir d; ln -s x l; echo more >>kept; cat kept; : >kept",
+    ]);
+    let count: u64 = told
+        .stdout
+        .lines()
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a number");
+    assert!((20..2000).contains(&count), "{}", told.stdout);
+    let said = format!("{}{}", told.stdout, told.stderr);
+    assert!(said.matches("quota exceeded").count() >= 3, "{said}");
+    assert!(
+        told.stdout.contains("kept\n") && !told.stdout.contains("more"),
+        "{said}"
+    );
+    assert_eq!(kilobytes("avail"), 0);
+    zone.sh("rm /srv/f*");
+    eventually("there is room again", || {
+        (zone.run(&["sh", "-c", "echo x >/srv/new"]).status == 0).then_some(())
+    });
+    assert!(kilobytes("avail") > 0);
 }

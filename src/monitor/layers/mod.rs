@@ -25,7 +25,7 @@ pub mod pack;
 mod raise;
 mod renew;
 mod requests;
-mod rights;
+pub(super) mod rights;
 #[cfg(test)]
 mod tests;
 mod unfold;

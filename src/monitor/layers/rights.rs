@@ -31,7 +31,7 @@ impl Drop for Kept {
 }
 
 /// Runs `f` without the capabilities of root, as guests run.
-pub(super) fn as_guest<T>(f: impl FnOnce() -> T) -> T {
+pub fn as_guest<T>(f: impl FnOnce() -> T) -> T {
     let sets = get().filter(|[low, high]| low[0] | high[0] != 0);
     let _kept = Kept(sets);
     if let Some(sets) = sets {

@@ -125,11 +125,15 @@ impl Home {
             ("--trap", "PICOZONE_TEST_TRAP"),
             ("--profile", "PICOZONE_TEST_PROFILE"),
         ] {
-            // The two go not together.
-            let is_strict = option == "--trap" && options.contains(&"strict");
+            // There are no strict zones whose calls a tracer delivers.
+            let clashes = match option {
+                "--trap" => options.contains(&"strict"),
+                "--profile" => options.contains(&"ptrace"),
+                _ => false,
+            };
             if let Ok(value) = std::env::var(variable)
                 && !options.contains(&option)
-                && !is_strict
+                && !clashes
             {
                 all.extend([option.to_owned(), value]);
             }

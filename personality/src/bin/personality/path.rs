@@ -17,6 +17,7 @@ mod openat2;
 mod parents;
 mod protected;
 mod quick;
+mod quota;
 mod reach;
 mod rights;
 mod root;

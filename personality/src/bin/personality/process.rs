@@ -65,6 +65,9 @@ pub fn clone(
     if shared != [is_thread; 2] {
         thread.process().parents.turn_off();
     }
+    if shared[1] && !is_thread {
+        thread.process().shares_umask = true;
+    }
     if !is_shared {
         let mask = signal::block_all(thread)?;
         let result = fork(thread, flags, stack, [ptid, ctid, tls], clears_handlers);

@@ -49,6 +49,8 @@ pub struct Process {
     pub filters_of_all: AtomicU32,
     /// Whether set_tid_address(2) was called since the exec.
     pub has_told_id: bool,
+    /// Whether another process may have its umask in common.
+    pub shares_umask: bool,
     /// Number of its root directory: [`crate::path::root`].
     pub root: u32,
     /// Whether its users are held apart by the second filter: [`crate::clients`].

@@ -31,7 +31,7 @@ use picozone_guests::attempts::{
 };
 use picozone_personality::commons::{Commons, state};
 use picozone_personality::layout::{self, FD_HAND, THREAD_BIAS};
-use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, xattr as of};
+use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, make, xattr as of};
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, Tables, VERSION};
 use std::arch::asm;
 use std::ffi::CString;
@@ -429,10 +429,47 @@ fn files() {
             asked(Request::Xattr, &[own, of::SET, 5, 0], name)
         });
     }
-    attempt(
-        "a device in place of a shared file, by the doorbell",
-        || asked(Request::Device, &[fd, 0o020_000, 0x103], b"\0"),
-    );
+    let directory = unsafe { libc::open(c"/victim".as_ptr(), libc::O_PATH) } as u64;
+    let own = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH) } as u64;
+    let not_opened = u64::from(make::NOT_OPENED) << 32;
+    for (name, kind) in [
+        ("a directory", 0o040_755),
+        ("a FIFO", 0o010_644),
+        ("a device", 0o020_644),
+        ("a link", 0o120_777),
+    ] {
+        attempt(&format!("{name} in a shared one, by the doorbell"), || {
+            asked(
+                Request::Make,
+                &[directory, kind, 0, 0, not_opened, 0, 0x103],
+                b"made\0",
+            )
+        });
+        attempt(&format!("{name} in a file, by the doorbell"), || {
+            asked(Request::Make, &[fd, kind, 0, 0, not_opened], b"made\0")
+        });
+    }
+    attempt("a file in a shared directory, by the doorbell", || {
+        asked(
+            Request::Make,
+            &[directory, 0o100_644, 0, 0, 2 << 32],
+            b"made\0",
+        )
+    });
+    for name in [&b"../made\0"[..], b"tmp/made\0", b"..\0", b".\0", b"\0"] {
+        attempt("what is no name of a directory, by the doorbell", || {
+            asked(Request::Make, &[own, 0o040_755, 0, 0, not_opened], name)
+        });
+    }
+    for place in [FD_PERSONALITY, FD_PERSONALITY + 1, u64::MAX >> 1] {
+        attempt("a file in a reserved descriptor's place", || {
+            let args = [own, 0o100_644, 0, 0, 2 << 32, place + 1];
+            asked(Request::Make, &args, b"reserved\0")
+        });
+    }
+    attempt("set-id bits of a shared file, by the doorbell", || {
+        asked(Request::KeepSetIds, &[fd], b"\0")
+    });
     attempt("the length of a shared file, by the doorbell", || {
         asked(Request::Truncate, &[fd, 0], b"\0")
     });
@@ -446,10 +483,6 @@ fn files() {
         let name = format!("{name} of a shared file");
         both(&name, libc::SYS_ioctl, [fd, command, ptr(&value), 0, 0, 0]);
     }
-    attempt("a device in place of a plain file, by the doorbell", || {
-        let own = unsafe { libc::open(c"/hostile".as_ptr(), libc::O_RDONLY) } as u64;
-        asked(Request::Device, &[own, 0o020_000, 0x103], b"\0")
-    });
     attempt("a lease on a shared file", || {
         i64::from(unsafe { libc::fcntl(fd as i32, libc::F_SETLEASE, libc::F_RDLCK) })
     });

@@ -432,7 +432,6 @@ fn requests(host: u64) {
         Request::Root,
         Request::Mount,
         Request::Umount,
-        Request::Device,
         Request::Lease,
         Request::Handle,
         Request::Truncate,
@@ -443,12 +442,26 @@ fn requests(host: u64) {
         Request::List,
         Request::Raise,
         Request::Made,
+        Request::Make,
+        Request::KeepSetIds,
     ];
     for request in others {
         attempt(&format!("{} for itself", request.name()), || {
             asked(request, &[0, 0, 0, 1], b"/root/secret\0")
         });
     }
+    attempt("flags of root's file that is open", || {
+        let fd = unsafe { libc::open(c"/etc/passwd".as_ptr(), libc::O_RDONLY) } as u64;
+        asked(Request::Mark, &[fd, 0x40, 0x40], b"")
+    });
+    attempt("that an own file is immutable", || {
+        let path = c"/tmp/immutable".as_ptr();
+        let flags = libc::O_RDWR | libc::O_CREAT;
+        let fd = unsafe { libc::open(path, flags, 0o600) } as u64;
+        let marked = asked(Request::Mark, &[fd, 0x10, 0x10], b"");
+        unsafe { libc::unlink(path) };
+        marked
+    });
     for how in [enter::BECOME, enter::BORN, enter::BORN_WITHIN, 99] {
         attempt(&format!("Enter by {how}"), || {
             let number = raw(libc::SYS_getpid, [0; 6]) as u64;

@@ -332,12 +332,18 @@ fn crowd() {
     shared.tell("crowd");
 }
 
-/// Makers that are killed keep nobody waiting for long, whoever made what.
+/// What those that are killed make, in turns.
+fn kind_of(number: usize) -> u32 {
+    [libc::S_IFREG, libc::S_IFDIR, libc::S_IFIFO, libc::S_IFREG][number % 4]
+}
+
+/// Makers that are killed keep nobody waiting for long, whoever made what; and what they have made is
+/// theirs, to the last.
 fn killed() {
     for round in 0..20 {
         let maker = child(|| {
             for number in 0..100_000 {
-                creat(&name(&format!("k{round}-{number}")), libc::O_EXCL, 0o600);
+                make(&name(&format!("k{round}-{number}")), kind_of(number), 0o600);
             }
             unsafe { libc::pause() };
             0
@@ -353,12 +359,18 @@ fn killed() {
         assert_eq!(creat(&own, libc::O_EXCL, 0o600), 0);
         let st = look(&own).expect("just made");
         assert!(is_own(&st) && st.st_mode == libc::S_IFREG | 0o600);
-        for number in 0..100_000 {
+        for number in 0..100_000usize {
             let path = name(&format!("k{round}-{number}"));
-            if look(&path).is_none() {
+            let Some(st) = look(&path) else {
                 break;
-            }
-            assert_eq!(unsafe { libc::unlink(path.as_ptr()) }, 0);
+            };
+            // Also the one that it was at when it was killed.
+            assert!(is_own(&st) && st.st_mode == kind_of(number) | 0o600);
+            let removed = match kind_of(number) {
+                libc::S_IFDIR => unsafe { libc::rmdir(path.as_ptr()) },
+                _ => unsafe { libc::unlink(path.as_ptr()) },
+            };
+            assert_eq!(removed, 0);
         }
     }
     see("killed", "all looked at");

@@ -195,7 +195,7 @@ pub fn clear_set_ids(thread: &Thread, fd: u64, st: &stat, is_cut: bool) {
 
 /// What is to become of the set-id bits that a thread gives a file, when somebody writes it: those of who
 /// may keep them stay.
-fn until_when(thread: &Thread, mode: u64) -> u64 {
+pub fn until_when(thread: &Thread, mode: u64) -> u64 {
     if mode & 0o6000 != 0 && !has(thread, Power::KeepSetId) {
         UNTIL_WRITTEN
     } else {

@@ -8,6 +8,7 @@ use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
 use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::*;
+use picozone_personality::mailbox::Request;
 use picozone_personality::makers::{GRACE_NS, MAKERS_MAX, Maker};
 
 /// How long to wait until it is asked whether the other is still there.
@@ -100,6 +101,10 @@ fn wait_for(thread: &Thread, maker: Maker, began: i64, most: i64) {
         if unsafe { syscall6(__NR_futex, args) } == -i64::from(Errno::ETIMEDOUT.raw()) {
             let tid = u64::from(maker.host_tid());
             is_gone = unsafe { syscall2(__NR_tkill, tid, 0) } < 0;
+            if is_gone {
+                // The monitor may still be at what it asked for; it serves one after the other.
+                let _ = thread.ask(Request::Ping, &[]);
+            }
             if is_gone || next == end {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The calls that open, read or measure what a path names.
 
 use super::layer::has_layers;
-use super::made::New;
+use super::made::{New, What};
 use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
 use super::protected::may_reopen;
@@ -14,7 +14,7 @@ use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
 use super::walk::{is_monitors, walk, zone_path_of};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe, quota,
     read_link, text_of,
 };
 use crate::arch::{syscall1, syscall2, syscall4};
@@ -33,6 +33,7 @@ use picozone_personality::layout::{DIRECTORY_MODE, PLACEHOLDER};
 use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
 use picozone_personality::running;
+use picozone_personality::tables::UNTIL_WRITTEN;
 
 /// The open flags that the kernel knows (include/linux/fcntl.h, `VALID_OPEN_FLAGS`).
 pub(super) const OPEN_FLAGS: u64 = 0o37_777_703 | O_PATH as u64 | 0o20_200_000;
@@ -99,6 +100,12 @@ pub(super) fn open_path(
         must_not_be_marked(thread, dirfd, path, flags)?;
     }
     may_reopen(thread, dirfd, path, flags)?;
+    if quota::is_full() && (writes || makes) {
+        quota::must_have_room(thread, dirfd, path, flags)?;
+    }
+    if writes && tables().waiting.load(Relaxed) != 0 && file::has(thread, Power::KeepSetId) {
+        keep_set_ids(thread, dirfd, path, flags);
+    }
     let is_root = file::has(thread, Power::Override) && file::has(thread, Power::Owner);
     // Most is the zone's root's, and what it makes needs no further word.
     let is_plain = is_root
@@ -167,6 +174,20 @@ fn look_whether_runs(
     };
     close(fd);
     result
+}
+
+/// Has set-id bits stay over what is to be written by who keeps them. What is wrong with the path the open
+/// itself says.
+#[cold]
+#[inline(never)]
+fn keep_set_ids(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) {
+    let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW | O_DIRECTORY);
+    if let Ok(fd) = open_anywhere(thread, dirfd, path, look, 0, &mut None) {
+        if file::marks_of(fd) & UNTIL_WRITTEN != 0 {
+            let _ = thread.ask(Request::KeepSetIds, &[fd]);
+        }
+        close(fd);
+    }
 }
 
 /// EPERM where a mark is against an open (`may_open` in the kernel's fs/namei.c).
@@ -356,17 +377,18 @@ fn make_file(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Opened> {
-    let parent = parent(thread, dirfd, path, Purpose::Make)?;
+    let mut parent = parent(thread, dirfd, path, Purpose::Make)?;
     let new = New::within(thread, parent.fd, 0o100_000 | mode as u32 & 0o7777)?;
     may_make(thread, &parent)?;
     let _making = new.begin(thread);
+    if !new.is_plain()
+        && let Some(made) = new.make(thread, &mut parent, What::Opened(flags))
+    {
+        return made.map(Opened::Descriptor);
+    }
     // The file gets the lowest number that is free.
     drop(parent);
-    let opened = open_confined(thread, dirfd, path, flags, new.host_mode(), zone)?;
-    if let Opened::Descriptor(fd) = opened {
-        new.finish(thread, fd);
-    }
-    Ok(opened)
+    open_confined(thread, dirfd, path, flags, new.host_mode(), zone)
 }
 
 /// Makes a file without a name (`O_TMPFILE`).
@@ -642,7 +664,8 @@ fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
     if length > st.st_size as u64 && length > file_size_limit() {
         return Err(Errno::EAGAIN);
     }
-    match thread.ask(Request::Truncate, &[fd, length]) {
+    let keeps = u64::from(file::has(thread, Power::KeepSetId));
+    match thread.ask(Request::Truncate, &[fd, length, keeps]) {
         // Also what has a path on the host that is too long for the monitor.
         Err(Errno::EINVAL | Errno::ENAMETOOLONG) => Err(Errno::EAGAIN),
         // To be copied first.
@@ -675,7 +698,8 @@ pub fn statfs(thread: &mut Thread, pathname: u64, to: u64) -> Result<u64> {
     let fd = open_anywhere(thread, AT_CWD as u64, path, PATH_FLAGS, 0, &mut zone)?;
     let result = write_served(fd, text_of(&zone), to).unwrap_or_else(|| {
         checked(unsafe { syscall2(__NR_fstatfs, fd, to) })
-            .and_then(|_| show(thread, AT_CWD as u64, path, to))
+            .and_then(|_| quota::show_limit(fd, to))
+            .and_then(|()| show(thread, AT_CWD as u64, path, to))
     });
     close(fd);
     result

@@ -3,12 +3,16 @@
 //! The host's file keeps at least what its owner needs to serve the zone's root, who goes anywhere; a
 //! mode with less, and set-id bits, are the ownership store's.
 
+use super::names::Parent;
 use super::rights::stat_directory;
+use crate::arch::syscall1;
 use crate::file::{self, Making};
 use crate::thread::Thread;
-use crate::{Result, monitor::tables};
-use core::sync::atomic::Ordering::Relaxed;
+use crate::{Errno, Result, monitor::tables};
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
+use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_personality::mailbox::{Request, make};
 
 const SET_GID: u32 = 0o2000;
 const IS_DIR: u32 = 0o040_000;
@@ -78,6 +82,65 @@ impl New {
         (!self.is_plain()).then(|| Making::begin(thread))
     }
 
+    /// Has the monitor make it, which says the rest in the same step: who is killed meanwhile leaves nothing
+    /// half done. `None` where that is not the monitor's to do.
+    ///
+    /// # Errors
+    /// As the kernel's calls that make something.
+    pub(super) fn make(
+        &self,
+        thread: &Thread,
+        parent: &mut Parent,
+        what: What<'_>,
+    ) -> Option<Result<u64>> {
+        let name = parent.bare();
+        if name.len() + 1 > parent.name.len() || parent.is_dots() {
+            return None;
+        }
+        let (mut mode, mut flags, mut device) = (self.mode, make::NOT_OPENED, 0);
+        match what {
+            What::Opened(wanted) => flags = wanted as u32,
+            What::Device(kind, number) => {
+                mode = mode & 0o7777 | kind;
+                device = number;
+            }
+            What::Link(target) => {
+                let room = thread.mailbox().b.get_mut(..target.len() + 1)?;
+                let (text, end) = room.split_at_mut(target.len());
+                text.copy_from_slice(target);
+                end.fill(0);
+            }
+            What::Named => {}
+        }
+        let reserved = u64::from(FD_BASE)..u64::from(FD_BASE + FD_COUNT);
+        // The file gets the number of what was opened on the way to it, which was the lowest free.
+        let place = match parent.own_fd() {
+            Some(fd) if flags != make::NOT_OPENED && !reserved.contains(&fd) => fd + 1,
+            _ => 0,
+        };
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let args = [
+            parent.fd,
+            pair(mode, umask(thread)),
+            pair(self.uid, self.gid),
+            self.list.map_or(0, |row| row + 1),
+            pair(file::until_when(thread, u64::from(self.mode)) as u32, flags),
+            place,
+            device,
+        ];
+        match thread.ask_about(Request::Make, name, &args) {
+            // As the kernel says it, which is asked next.
+            Err(Errno::EROFS | Errno::ENOTDIR) => None,
+            Ok(fd) => {
+                if place != 0 {
+                    parent.give_up();
+                }
+                Some(Ok(fd))
+            }
+            Err(errno) => Some(Err(errno)),
+        }
+    }
+
     /// Says the rest of it, if there is any: `fd` is the file just made.
     #[cold]
     pub(super) fn finish(&self, thread: &Thread, fd: u64) {
@@ -85,4 +148,28 @@ impl New {
             file::record(thread, fd, [self.uid, self.gid], self.mode, self.list);
         }
     }
+}
+
+/// What is made beside a name.
+#[derive(Clone, Copy)]
+pub(super) enum What<'a> {
+    /// Nothing: a directory, a FIFO, a file.
+    Named,
+    /// A descriptor of a file, by these flags.
+    Opened(u64),
+    /// A device of this kind and number.
+    Device(u32, u64),
+    /// Where a link leads.
+    Link(&'a [u8]),
+}
+
+/// The umask, where the kernel can be asked for it without another thread's noticing.
+fn umask(thread: &Thread) -> u32 {
+    let process = thread.process();
+    if process.users.load(Acquire) != 1 || process.shares_umask {
+        return make::UNKNOWN_UMASK;
+    }
+    let umask = unsafe { syscall1(__NR_umask, 0o077) };
+    unsafe { syscall1(__NR_umask, umask as u64) };
+    umask as u32
 }

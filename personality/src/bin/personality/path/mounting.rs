@@ -396,6 +396,7 @@ pub fn fstatfs(thread: &mut Thread, fd: u64, to: u64) -> Result<u64> {
         return memory::write(to, &system_of(PROC)).map(|()| 0);
     }
     checked(unsafe { syscall2(__NR_fstatfs, fd, to) })?;
+    super::quota::show_limit(fd, to)?;
     let row = row_at(at.as_bytes()).filter(|_| has_path);
     row.map_or(Ok(0), |row| write_shown(row, to))
 }

@@ -1,7 +1,7 @@
 //! Changes of names: made on a parent descriptor and one name.
 
 use super::layer::{Fate, has_layers, raised, settle};
-use super::made::New;
+use super::made::{New, What};
 use super::parents::note_moves;
 use super::reach::open_anywhere;
 use super::rights::{
@@ -13,7 +13,7 @@ use super::search::{may_search, note_rights};
 use super::walk::{walk, zone_path_of};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, close, from_error, how, mount_rows, mounts, openat2_raw,
-    own_descriptor,
+    own_descriptor, quota,
 };
 use crate::arch::{syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
@@ -53,6 +53,16 @@ impl Parent {
     /// Whether it names the directory itself or its parent.
     pub(super) fn is_dots(&self) -> bool {
         matches!(self.bare(), b"." | b"..")
+    }
+
+    /// The descriptor, if it was opened for this.
+    pub(super) fn own_fd(&self) -> Option<u64> {
+        self.is_ours.then_some(self.fd)
+    }
+
+    /// The descriptor's number is something else by now.
+    pub(super) fn give_up(&mut self) {
+        self.is_ours = false;
     }
 
     /// The last component without its slashes.
@@ -243,7 +253,7 @@ pub fn make(
         _ => return Err(Errno::EINVAL),
     };
     let mut room = PathRoom::new();
-    let parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
+    let mut parent = parent(thread, dirfd, room.read(pathname)?, Purpose::Make)?;
     if nr != __NR_mkdirat {
         may_be_named(thread, &parent)?;
     }
@@ -251,6 +261,9 @@ pub fn make(
     // Anybody may make what overlays take for a gap: 0, 0.
     let is_gap = kind == S_IFCHR && device as u32 == 0;
     may_make(thread, &parent)?;
+    if quota::is_full() && !is_there(thread, &parent) {
+        quota::must_have_room_in(parent.fd)?;
+    }
     if is_device && !is_gap && !file::has(thread, Power::MakeDevice) {
         return Err(if is_there(thread, &parent) {
             Errno::EEXIST
@@ -264,6 +277,16 @@ pub fn make(
     } else {
         new.begin(thread)
     };
+    if is_device || !new.is_plain() {
+        let what = if is_device {
+            What::Device(kind, device & 0xffff_ffff)
+        } else {
+            What::Named
+        };
+        if let Some(made) = new.make(thread, &mut parent, what) {
+            return made.map(|_| 0);
+        }
+    }
     let result = if nr == __NR_mkdirat {
         let mode = new.host_mode() | u64::from(asked) & 0o1000;
         checked(unsafe { syscall3(nr, parent.fd, parent.name(), mode) })
@@ -271,36 +294,8 @@ pub fn make(
         let mode = u64::from(asked) & 0o170_000 | new.host_mode();
         checked(unsafe { syscall4(nr, parent.fd, parent.name(), mode, 0) })
     };
-    result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
-    if is_device {
-        let args = [u64::from(kind), device & 0xffff_ffff];
-        on_new(thread, &parent, |fd| {
-            new.finish(thread, fd);
-            file::change_fd(thread, fd, Request::Device, &args).map(|_| ())
-        })?;
-    } else if !new.is_plain() {
-        finish(thread, &parent, &new);
-    }
-    Ok(0)
-}
-
-/// Says of what was just made what the host does not know.
-fn finish(thread: &Thread, parent: &Parent, new: &New) {
-    // As where the zone's owner table has no room: the file is there.
-    let _ = on_new(thread, parent, |fd| {
-        new.finish(thread, fd);
-        Ok(())
-    });
-}
-
-/// Runs `f` on a descriptor of what was just made.
-fn on_new(thread: &Thread, parent: &Parent, f: impl FnOnce(u64) -> Result<()>) -> Result<()> {
-    let fd = parent.look(thread)?;
-    thread.beside.set(parent.fd.wrapping_add(1));
-    let result = f(fd);
-    thread.beside.set(0);
-    close(fd);
-    result
+    // Where the monitor makes nothing, the kernel has not either.
+    result.map_err(|errno| if_read_only(thread, parent.fd, errno))
 }
 
 /// Runs `f`, whose requests to the monitor are about what a path names, with the directory of that at
@@ -559,11 +554,20 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
         // It would be taken for what it is not.
         return Err(Errno::EPERM);
     }
-    let parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
+    let mut parent = parent(thread, dirfd, other.read(pathname)?, Purpose::Make)?;
     may_be_named(thread, &parent)?;
     may_make(thread, &parent)?;
+    if quota::is_full() && !is_there(thread, &parent) {
+        quota::must_have_room_in(parent.fd)?;
+    }
     let new = New::within(thread, parent.fd, 0o120_777)?;
     let _making = new.begin(thread);
+    if !new.is_plain()
+        && let Some(made) = new.make(thread, &mut parent, What::Link(target.to_bytes()))
+    {
+        note_links();
+        return made.map(|_| 0);
+    }
     let result = checked(unsafe {
         syscall3(
             __NR_symlinkat,
@@ -573,9 +577,5 @@ pub fn symlink(thread: &mut Thread, target: u64, dirfd: u64, pathname: u64) -> R
         )
     });
     note_links();
-    result.map_err(|errno| if_read_only(thread, parent.fd, errno))?;
-    if !new.is_plain() {
-        finish(thread, &parent, &new);
-    }
-    Ok(0)
+    result.map_err(|errno| if_read_only(thread, parent.fd, errno))
 }
