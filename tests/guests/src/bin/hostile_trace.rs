@@ -124,10 +124,10 @@ fn forge_stacks(ring: &Ring, data: *mut u64, own: u32, random: &mut Random) {
                 _ => code[random.below(6) as usize].wrapping_add(random.below(64)),
             };
             let word = match i {
-                0 => 8 * (FRONT + depth) | 39 << 32,
-                1 => u64::from(own) | u64::from(std::process::id()) << 32,
+                0 => (8 * (FRONT + depth)) | (39 << 32),
+                1 => u64::from(own) | (u64::from(std::process::id()) << 32),
                 2..HEAD => random.next(),
-                HEAD => u64::from(kind::STACK) | length << 16,
+                HEAD => u64::from(kind::STACK) | (length << 16),
                 // Seven words on is the stack pointer.
                 21 => pointer,
                 _ => place,

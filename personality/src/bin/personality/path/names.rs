@@ -26,7 +26,6 @@ use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Last, PathBuf, is_stand_in};
-use picozone_personality::mailbox::Request;
 
 /// Longest name (`NAME_MAX`).
 const NAME_MAX: usize = 255;
