@@ -128,6 +128,7 @@ fn what_was_used_is_proposed_and_no_more() {
         .collect();
     assert_eq!(ports, [r#"8080 "tcp""#, r#"53 "udp""#]);
     assert_eq!(table["limits"]["descriptors"].as_integer(), Some(1024));
+    assert_eq!(table["limits"]["processes"].as_integer(), Some(64));
     // It is what a zone can have.
     let whole = format!("number = 1\nhostname = \"x\"\n{text}");
     let config: crate::config::Config = toml::from_str(&whole).expect("a configuration");
@@ -135,7 +136,7 @@ fn what_was_used_is_proposed_and_no_more() {
     for line in [
         "# zone create NAME --bind /home/me/src/app:/src/app:rw --bind /opt/jre:/opt/jre --publish 8080:8080 --publish 53:53/udp",
         "# seen: 2 processes at a time, 1 threads in all, 6 descriptors of files",
-        "# zone config NAME set limits.descriptors=1024",
+        "# zone config NAME set limits.descriptors=1024 limits.processes=64",
         "# written: /var/log",
         "# looked for and not there: /opt/jre/lib/a /opt/none",
         "# not offered by zones: io_uring_setup, 1 times",
