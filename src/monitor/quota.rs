@@ -69,7 +69,7 @@ impl Quota {
         let data = nix::sys::stat::stat(first).doing("look at", first.display())?;
         let disk = &zone.shared.tables().disk;
         disk.dev.store(data.st_dev, Relaxed);
-        self.tell(zone, self.count());
+        self.tell(zone, self.count().unwrap_or(0));
         disk.limit.store(self.limit, Relaxed);
         Ok(())
     }
@@ -92,7 +92,8 @@ impl Quota {
                 continue;
             }
             let began = Instant::now();
-            counted = self.count();
+            // Where directories are moved under the count, what can be at most.
+            counted = self.count().unwrap_or(may_be);
             self.tell(zone, counted);
             (room, when, took) = (now, Instant::now(), began.elapsed());
         }
@@ -120,16 +121,43 @@ impl Quota {
         })
     }
 
-    /// What all files take up, in bytes.
-    fn count(&self) -> u64 {
+    /// What all files take up, in bytes. `None`: somebody has moved directories meanwhile.
+    fn count(&self) -> Option<u64> {
         let mut linked = HashSet::new();
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let all = self.directories.iter().filter_map(|directory| {
-            let dir = open(directory, flags, Mode::empty()).ok()?;
-            let data = fstat(&dir).ok()?;
-            Some(blocks(&data) + below(dir, data.st_dev, &mut linked))
-        });
-        all.sum()
+        let mut sum = 0u64;
+        for directory in &self.directories {
+            let Ok(dir) = open(directory, DIRECTORY & !OFlag::O_NOFOLLOW, Mode::empty()) else {
+                continue;
+            };
+            sum = sum.saturating_add(below(dir, &mut linked)?);
+        }
+        Some(sum)
+    }
+}
+
+/// How a directory is opened.
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_NOFOLLOW)
+    .union(OFlag::O_CLOEXEC);
+
+/// A directory on the way to where the count is.
+struct Level {
+    ino: u64,
+    /// What in it is still to be counted.
+    left: Vec<CString>,
+}
+
+impl Level {
+    fn of(dir: &OwnedFd, ino: u64) -> Level {
+        let again = openat(dir, c".", DIRECTORY, Mode::empty());
+        let entries = again.ok().and_then(|again| Dir::from_fd(again).ok());
+        let names = entries.into_iter().flat_map(Dir::into_iter);
+        let left = names
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
+            .filter(|name| !matches!(name.to_bytes(), b"." | b".."))
+            .collect();
+        Level { ino, left }
     }
 }
 
@@ -139,33 +167,42 @@ fn blocks(data: &FileStat) -> u64 {
         .saturating_mul(BLOCK)
 }
 
-/// What lies below a directory on its file system. What has gone meanwhile, or is closed, is nothing.
-fn below(dir: OwnedFd, device: u64, linked: &mut HashSet<u64>) -> u64 {
-    let Ok(mut dir) = Dir::from_fd(dir) else {
-        return 0;
-    };
-    let names: Vec<CString> = dir
-        .iter()
-        .filter_map(|entry| Some(entry.ok()?.file_name().to_owned()))
-        .filter(|name| !matches!(name.to_bytes(), b"." | b".."))
-        .collect();
-    let mut sum = 0u64;
-    for name in names {
+/// What a directory and all below it on its file system take up. What has gone meanwhile, or is closed, is
+/// nothing. However deep guests make it, one descriptor is held at a time: the way up is found by `..`, and
+/// `None` says that it leads elsewhere than the way down came from.
+fn below(dir: OwnedFd, linked: &mut HashSet<u64>) -> Option<u64> {
+    let top = fstat(&dir).ok()?;
+    let mut sum = blocks(&top);
+    let mut way = vec![Level::of(&dir, top.st_ino)];
+    let mut dir = dir;
+    while let Some(level) = way.last_mut() {
+        let Some(name) = level.left.pop() else {
+            way.pop();
+            let Some(above) = way.last() else { break };
+            dir = openat(&dir, c"..", DIRECTORY, Mode::empty()).ok()?;
+            let found = fstat(&dir).ok()?;
+            if (found.st_dev, found.st_ino) != (top.st_dev, above.ino) {
+                return None;
+            }
+            continue;
+        };
         let Ok(data) = fstatat(&dir, name.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) else {
             continue;
         };
         let is_directory = data.st_mode & libc::S_IFMT == libc::S_IFDIR;
         let is_counted = !is_directory && data.st_nlink > 1 && !linked.insert(data.st_ino);
-        if data.st_dev != device || is_counted {
+        if data.st_dev != top.st_dev || is_counted {
             continue;
         }
         sum = sum.saturating_add(blocks(&data));
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        if is_directory && let Ok(inner) = openat(&dir, name.as_c_str(), flags, Mode::empty()) {
-            sum = sum.saturating_add(below(inner, device, linked));
+        if is_directory && let Ok(inner) = openat(&dir, name.as_c_str(), DIRECTORY, Mode::empty()) {
+            // Another one may have its name by now.
+            let ino = fstat(&inner).ok()?.st_ino;
+            way.push(Level::of(&inner, ino));
+            dir = inner;
         }
     }
-    sum
+    Some(sum)
 }
 
 #[cfg(test)]
@@ -180,12 +217,36 @@ mod tests {
             directories: vec![dir.path().to_owned()],
             limit: 0,
         };
-        let empty = quota.count();
+        let empty = quota.count().expect("a count");
         fs::create_dir(dir.path().join("inner")).expect("a directory");
         fs::write(dir.path().join("inner/file"), vec![1; 1 << 20]).expect("a file");
-        let once = quota.count();
+        let once = quota.count().expect("a count");
         assert!(once >= empty + (1 << 20), "{empty} {once}");
         fs::hard_link(dir.path().join("inner/file"), dir.path().join("other")).expect("a link");
-        assert!(quota.count() < once + (1 << 20));
+        assert!(quota.count().expect("a count") < once + (1 << 20));
+    }
+
+    /// Deeper than there are descriptors, or room for a path.
+    #[test]
+    fn no_depth_is_too_deep() {
+        const DEPTH: usize = 3000;
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut at = open(dir.path(), DIRECTORY, Mode::empty()).expect("opened");
+        for _ in 0..DEPTH {
+            nix::sys::stat::mkdirat(&at, c"d", Mode::S_IRWXU).expect("made");
+            at = openat(&at, c"d", DIRECTORY, Mode::empty()).expect("opened");
+        }
+        let quota = Quota {
+            directories: vec![dir.path().to_owned()],
+            limit: 0,
+        };
+        let least = DEPTH as u64 * blocks(&fstat(&at).expect("a directory"));
+        assert!(quota.count().expect("a count") >= least);
+        // The way back, since nobody else removes it.
+        for _ in 0..DEPTH {
+            at = openat(&at, c"..", DIRECTORY, Mode::empty()).expect("opened");
+            nix::unistd::unlinkat(&at, c"d", nix::unistd::UnlinkatFlags::RemoveDir)
+                .expect("removed");
+        }
     }
 }

@@ -109,7 +109,7 @@ fn bash_job_control(home: &Home) {
         "sleep 1000 & p=$!; kill -KILL $p; wait $p 2>/dev/null; echo $?; kill -0 $p 2>/dev/null; echo $?",
         // Long enough for bash to wait first: whether it tells that the job is done depends on that.
         "trap 'echo child' CHLD; set -m; sleep 0.5 & wait; trap - CHLD; disown -a; jobs",
-        "timeout -s INT 0.2 sleep 1000; echo $?; timeout 0.2 sh -c 'trap \"echo term; exit 3\" TERM; while :; do sleep 0.05; done'; echo $?",
+        "timeout -s INT 0.2 sleep 1000; echo $?; timeout 0.2 sh -c 'trap \"echo term; exit 3\" TERM; while :; do sleep 0.05; done' 2>/dev/null; echo $?",
         "setsid bash -c 'test $(ps -o sid= -p $$) = $$ && echo leads'; nohup true </dev/null; echo $?",
         "exec 2>/dev/null; for s in HUP INT QUIT TERM USR1 ALRM PIPE; do bash -c \"ulimit -c 0; kill -$s \\$\\$\"; echo $s $?; done",
         "exec 2>/dev/null; (trap '' TERM; sleep 1000 & echo $! >p; wait) & until test -s p; do :; done; kill $!; kill -9 $(cat p); wait $! 2>/dev/null; echo $?; rm p",
