@@ -117,6 +117,11 @@ impl PathRoom {
         Ok(self.text(length))
     }
 
+    /// The same of calls that take no path at all for an empty one.
+    pub fn read_if_any(&mut self, from: u64) -> Result<&CStr> {
+        if from == 0 { Ok(c"") } else { self.read(from) }
+    }
+
     /// Copies a path of our own in.
     pub fn set(&mut self, path: &[u8]) -> Result<&CStr> {
         if path.len() >= PATH_MAX || path.contains(&0) {

@@ -87,11 +87,7 @@ fn begins(row: &picozone_fsmap::MountRow, fd: u64) -> bool {
 fn place(thread: &Thread, dirfd: u64, pathname: u64, flags: u64, to: &mut PathBuf) -> Result<()> {
     to.truncate(0);
     let mut room = PathRoom::new();
-    let path = if pathname == 0 {
-        c""
-    } else {
-        room.read(pathname)?
-    };
+    let path = room.read_if_any(pathname)?;
     if path.is_empty() {
         return zone_path_of(thread, dirfd, to).map_err(|_| Errno::EINVAL);
     }

@@ -174,11 +174,7 @@ pub fn mount_of(
     is_nofollow: bool,
 ) -> Result<Option<&'static MountRow>> {
     let mut room = PathRoom::new();
-    let path = if pathname == 0 {
-        c""
-    } else {
-        room.read(pathname)?
-    };
+    let path = room.read_if_any(pathname)?;
     if path.is_empty() {
         return Ok(row_of(thread, dirfd));
     }
