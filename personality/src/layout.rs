@@ -43,6 +43,13 @@ pub const THREAD_BIAS: u32 = 1 << 22;
 pub const FD_BASE: u32 = 1024;
 /// How many descriptors are reserved; all of them are always open.
 pub const FD_COUNT: u32 = 48;
+
+/// Whether a descriptor is a reserved one.
+#[must_use]
+pub const fn is_reserved(fd: u32) -> bool {
+    fd >= FD_BASE && fd < FD_BASE + FD_COUNT
+}
+
 /// The personality's sealed memfd, executed by every exec.
 pub const FD_PERSONALITY: u32 = FD_BASE;
 /// The tables, opened read-only.

@@ -11,11 +11,12 @@ use super::layers::rights;
 use super::lists::{file_of, inherit_from, put_mode};
 use super::notify::{Call, Listener};
 use super::owners::{self, Found, Owner, Until};
+use super::paths;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;
-use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_personality::layout::is_reserved;
 use picozone_personality::mailbox::make;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -112,11 +113,9 @@ pub fn make(
 ) -> Result<i64, i32> {
     let caller = HostPid(call.tid);
     let [directory, modes, ids, list, flags, place, rdev, _] = args;
-    let is_single = !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/');
-    let reserved = FD_BASE..FD_BASE + FD_COUNT;
     let place = place.checked_sub(1).map(|fd| u32::try_from(fd).ok());
-    let is_guests = |fd: Option<u32>| fd.is_some_and(|fd| !reserved.contains(&fd));
-    if !is_single || !place.is_none_or(is_guests) {
+    let is_guests = |fd: Option<u32>| fd.is_some_and(|fd| !is_reserved(fd));
+    if !paths::is_component(name) || !place.is_none_or(is_guests) {
         return Err(libc::EINVAL);
     }
     // Of `AT_FDCWD` the high half may be anything.

@@ -88,6 +88,12 @@ impl Tree for Trees<'_> {
     }
 }
 
+/// Whether a name is a single component, and none that leads to its directory or out of it.
+#[must_use]
+pub fn is_component(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/')
+}
+
 /// Opens what lies beneath the top of a row of the mount table.
 ///
 /// # Errors

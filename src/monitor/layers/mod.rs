@@ -34,6 +34,7 @@ pub use journal::Record;
 pub use requests::{Layers, attend, open_end};
 
 use super::owners::FileId;
+use super::paths;
 use crate::config::Cow;
 use crate::error::{Doing, Result};
 use hashbrown::HashMap;
@@ -297,7 +298,7 @@ impl Layer {
     /// # Errors
     /// Those of unlinkat(2).
     pub fn remove(&self, directory: &[u8], name: &[u8]) -> nix::Result<()> {
-        if matches!(name, b"" | b"." | b"..") || name.contains(&b'/') {
+        if !paths::is_component(name) {
             return Err(Errno::EINVAL);
         }
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;

@@ -5,7 +5,7 @@ use super::super::zone::Zone;
 use super::super::{files, ipc};
 use crate::ids::{HostPid, ZonePid};
 use picozone_personality::clients::{Done, JOB_HEAD, Job};
-use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_personality::layout::is_reserved;
 use picozone_syscalls::forward::{self, DATA_MAX, Role};
 use picozone_syscalls::{Kind, Row, nr, row};
 use std::os::fd::OwnedFd;
@@ -170,7 +170,7 @@ fn is_absolute(index: usize, words: &[u64; 6], data: &[u8]) -> bool {
 /// The directory that a descriptor of a client's is; none of those that its personality needs.
 fn directory_of(tid: u32, word: u64) -> Result<OwnedFd, i32> {
     let number = files::low_int(word);
-    if (FD_BASE..FD_BASE + FD_COUNT).contains(&number.cast_unsigned()) {
+    if is_reserved(number.cast_unsigned()) {
         return Err(libc::EBADF);
     }
     open_path(HostPid(tid), number)

@@ -10,9 +10,11 @@
 pub mod attempts;
 pub mod children;
 pub mod escape;
+mod mounted;
 pub mod signals;
 
 pub use children::{Child, child};
+pub use mounted::{Mounted, mounted};
 pub use nix::errno::Errno;
 
 use std::ffi::{CStr, CString};

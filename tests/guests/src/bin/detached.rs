@@ -5,7 +5,8 @@
 
 use picozone_guests::children::End;
 use picozone_guests::{
-    CWD, NOWHERE, Result, at, call, child, close, name, out, sections, see, signed, text, work,
+    CWD, Mounted, NOWHERE, Result, at, call, child, close, mounted, name, out, sections, see,
+    signed, text,
 };
 use std::fs;
 use std::path::Path;
@@ -116,22 +117,15 @@ fn shown_flags(fd: u64) -> Result<u64> {
 
 /// Lines of mountinfo(5) below the working directory: mount point, options, type and source.
 fn lines() -> Vec<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
-    let prefix = format!("{}/", work().display());
-    let shown = |line: &str| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let point = fields[4].strip_prefix(&prefix)?;
-        let dash = fields.iter().position(|field| *field == "-")?;
-        let (kind, source) = (fields[dash + 1], fields[dash + 2]);
+    let shown = |line: Mounted| {
         // A bind shows what the host has there.
-        let (kind, source) = if kind == "tmpfs" || kind == "proc" {
-            (kind, source)
-        } else {
-            ("", "")
+        let (kind, source) = match &line.kind[..] {
+            "tmpfs" | "proc" => (&line.kind[..], &line.source[..]),
+            _ => ("", ""),
         };
-        Some(format!("{point} {} {kind} {source}", fields[5]))
+        format!("{} {} {kind} {source}", line.point, line.options)
     };
-    table.lines().filter_map(shown).collect()
+    mounted().into_iter().map(shown).collect()
 }
 
 /// Phases of a context, and what is none.

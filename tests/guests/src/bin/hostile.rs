@@ -51,6 +51,8 @@ const HOWS: std::ops::Range<u64> = {
 };
 const SLOT: u64 = size_of::<How>() as u64;
 const PAGE: u64 = 4096;
+/// From any place in a zone out of its root, if anything led there.
+const UP: &str = "../../../../../../../..";
 
 /// Shows that calls from both places can succeed at all, or all else here says nothing.
 fn controls() {
@@ -991,6 +993,19 @@ fn roots(socket: &str) {
     forge(0);
 }
 
+/// Where a zone may mount nothing; `host` is a directory of the host's.
+fn no_places(host: &str) -> Vec<String> {
+    vec![
+        format!("/{UP}{host}"),
+        "/usr/share".into(),
+        "/victim/x".into(),
+        "/".into(),
+        String::new(),
+        "caught".into(),
+        "/caught/".into(),
+    ]
+}
+
 /// Mounts of a guest's own, asked for at the monitor itself: wherever they are, and whatever is put in
 /// their way meanwhile, nothing of the host is reached or changed by them. `socket` lies in a directory
 /// of the host.
@@ -1008,12 +1023,11 @@ fn mounts(socket: &str) {
         asked(Request::Mount, &[flags], format!("{target}\0").as_bytes())
     };
     let _ = std::fs::create_dir_all("/caught/in");
-    let up = "../../../../../../../..";
     for source in [
         host.to_owned(),
-        format!("/{up}{host}"),
-        format!("/usr/{up}{host}"),
-        up.to_owned(),
+        format!("/{UP}{host}"),
+        format!("/usr/{UP}{host}"),
+        UP.to_owned(),
     ] {
         attempt(&format!("a bind of {source}"), || {
             let result = ask("/caught", &format!("{source}\0\0"), libc::MS_BIND);
@@ -1029,15 +1043,7 @@ fn mounts(socket: &str) {
             if is_seen { 0 } else { -1 }
         });
     }
-    for target in [
-        format!("/{up}{host}"),
-        "/usr/share".into(),
-        "/victim/x".into(),
-        "/".into(),
-        String::new(),
-        "caught".into(),
-        "/caught/".into(),
-    ] {
+    for target in no_places(host) {
         attempt(&format!("a mount at {target}"), || {
             ask(&target, "x\0tmpfs\0", 0)
         });

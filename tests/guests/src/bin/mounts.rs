@@ -4,7 +4,9 @@
 //! changed.
 
 use picozone_guests::children::End;
-use picozone_guests::{Errno, NOWHERE, Result, call, child, sections, see, text, work};
+use picozone_guests::{
+    Errno, Mounted, NOWHERE, Result, call, child, mounted, sections, see, text, work,
+};
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -48,15 +50,8 @@ fn errno<T>(result: std::io::Result<T>) -> Result<()> {
 
 /// Lines of mountinfo(5) below the working directory: root, mount point, options and type.
 fn lines() -> Vec<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").expect("it can be read");
-    let prefix = format!("{}/", work().display());
-    let shown = |line: &str| {
-        let fields: Vec<&str> = line.split(' ').collect();
-        let point = fields[4].strip_prefix(&prefix)?;
-        let dash = fields.iter().position(|field| *field == "-")?;
-        Some(format!("{point} {} {}", fields[5], fields[dash + 1]))
-    };
-    table.lines().filter_map(shown).collect()
+    let shown = |line: Mounted| format!("{} {} {}", line.point, line.options, line.kind);
+    mounted().into_iter().map(shown).collect()
 }
 
 fn names(path: &str) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@ use crate::socket::interfaces;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pidfd, pids, refusals, sigio, signalfd, socket};
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_BASE, FD_COUNT};
+use picozone_personality::layout::{self, FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::Request;
 
 const TIOCGPGRP: u64 = 0x540f;
@@ -20,7 +20,7 @@ pub const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
 const GET_OWNER: [u64; 2] = [0x8903, 0x8904];
 
 pub fn is_reserved(fd: u64) -> bool {
-    (FD_BASE..FD_BASE + FD_COUNT).contains(&(fd as u32))
+    layout::is_reserved(fd as u32)
 }
 
 /// EBADF for what is not open, or reserved.

@@ -11,7 +11,6 @@ use crate::thread::Thread;
 use crate::{Errno, Result, monitor::tables};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
-use picozone_personality::layout::{FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::{Request, make};
 
 const SET_GID: u32 = 0o2000;
@@ -112,10 +111,9 @@ impl New {
             }
             What::Named => {}
         }
-        let reserved = u64::from(FD_BASE)..u64::from(FD_BASE + FD_COUNT);
         // The file gets the number of what was opened on the way to it, which was the lowest free.
         let place = match parent.own_fd() {
-            Some(fd) if flags != make::NOT_OPENED && !reserved.contains(&fd) => fd + 1,
+            Some(fd) if flags != make::NOT_OPENED && !file::is_reserved(fd) => fd + 1,
             _ => 0,
         };
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;

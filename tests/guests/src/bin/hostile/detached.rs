@@ -29,13 +29,12 @@ fn forged(parts: &[&str]) -> u64 {
 /// `socket` lies in a directory of the host.
 pub(super) fn attempts(socket: &str) {
     let (host, name) = socket.rsplit_once('/').unwrap_or(("/", ""));
-    let up = "../../../../../../../..";
     let _ = std::fs::create_dir_all("/caught/in");
     for source in [
         host.to_owned(),
-        format!("/{up}{host}"),
-        format!("/usr/{up}{host}"),
-        up.to_owned(),
+        format!("/{UP}{host}"),
+        format!("/usr/{UP}{host}"),
+        UP.to_owned(),
         String::new(),
     ] {
         for recursive in [0, 1] {
@@ -53,23 +52,14 @@ pub(super) fn attempts(socket: &str) {
         }
     }
     let own = place_of(ask(&[operation::CLONE, 0], "/caught", b""));
-    for target in [
-        format!("/{up}{host}"),
-        "/usr/share".into(),
-        "/victim/x".into(),
-        "/".into(),
-        String::new(),
-        "caught".into(),
-        "/caught/".into(),
-        own.clone(),
-    ] {
+    for target in no_places(host).into_iter().chain([own.clone()]) {
         for beneath in [0, 1] {
             attempt(&format!("a detached mount at {target}"), || {
                 ask(&[operation::MOVE, beneath], &target, own.as_bytes())
             });
         }
     }
-    for source in ["/", "/usr", "/victim", up, "", "/caught/in"] {
+    for source in ["/", "/usr", "/victim", UP, "", "/caught/in"] {
         attempt(&format!("{source} put elsewhere"), || {
             ask(&[operation::MOVE, 0], "/caught", source.as_bytes())
         });
