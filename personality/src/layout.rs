@@ -7,10 +7,10 @@
 /// Start of the personality's image (`--image-base` of its link).
 pub const PERSONALITY_BASE: u64 = 0x6000_0000_0000;
 /// Room for the personality's image, text and data, in bytes.
-pub const PERSONALITY_SIZE: u64 = 0x14_0000;
+pub const PERSONALITY_SIZE: u64 = 0x18_0000;
 /// Where in its data messages to be sent are put together ([`crate::messages`]; `.messages` in its
 /// linker script).
-pub const MESSAGES_BASE: u64 = PERSONALITY_BASE + 0x10_0000;
+pub const MESSAGES_BASE: u64 = PERSONALITY_BASE + 0x14_0000;
 /// Behind the instruction by which calls are made only to be judged by a guest's own seccomp filters
 /// (`.judge` in its linker script).
 pub const JUDGE_END: u64 = PERSONALITY_BASE + 0xf2;

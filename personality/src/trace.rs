@@ -168,7 +168,7 @@ pub struct Head {
 pub mod kind {
     /// Nothing any more.
     pub const NONE: u16 = 0;
-    /// Bytes of the guest's memory, from the address `value` on.
+    /// Bytes of the guest's memory, from the address `value` on; `extra`: 0 or [`BY_TEXT`](super::BY_TEXT).
     pub const MEMORY: u16 = 1;
     /// Where the path lies on the host that the guest gave by its address `value`: what follows the
     /// mount that has descriptor `extra`.
@@ -182,10 +182,11 @@ pub mod kind {
     /// The registers with which the guest makes the call, [`REGISTERS`](super::REGISTERS) words, and behind
     /// them its stack from the stack pointer on.
     pub const STACK: u16 = 6;
-    /// The path that the guest gave by its address `value` lies where the zone's mounts say by its text:
-    /// no link is on the way.
-    pub const HOST_BY_TEXT: u16 = 7;
 }
+
+/// In [`PartHead::extra`] of a path in the guest's memory: it lies on the host where the zone's mounts say by
+/// its text, since no link is on the way.
+pub const BY_TEXT: u32 = 1;
 
 /// What every part begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -29,8 +29,8 @@ pub mod meaning;
 pub use class::{Class, Row};
 pub use decode::{
     BUFFERS_MAX, CONTROL_MAX, MESSAGES_MAX, MMSGHDR, MSGHDR, Memory, Own, Pointed, decode,
-    decode_argument, describe, errno_of, filled, pointed, refusal, shown_bytes, shows_both,
-    write_socket_address,
+    decode_argument, describe, errno_of, filled, fixed_bytes, pointed, refusal, shown_bytes,
+    shows_both, write_socket_address,
 };
 pub use entry::{enters_by_jump, may_be_native, served_by_jump};
 pub use errno::Errno;

@@ -16,7 +16,7 @@ use crate::tree::Kind;
 use picozone_fsmap::Mounts;
 use picozone_personality::layout::FD_MOUNT0;
 use picozone_personality::trace::{
-    self, REGISTERS, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
+    self, BY_TEXT, REGISTERS, RING_SIZE, RINGS, Record, Ring, WARM, kind, parts, records,
 };
 use picozone_syscalls::Memory;
 use std::collections::HashMap;
@@ -266,10 +266,14 @@ impl Drain {
         let head = record.head;
         let (time, duration) = rate.translate(head.begin, head.end);
         let pid = ZonePid(head.zone_pid);
-        let parts = parts(record.rest).filter_map(|part| match part.head.kind {
-            kind::STACK => stack(&mut self.stacks, zone, pid, part.bytes).map(Part::Stack),
-            kind::HOST_BY_TEXT => host_path_by_text(zone, record, part.head.value),
-            _ => part_of(zone, &part),
+        let parts = parts(record.rest).flat_map(|part| {
+            let told = match part.head.kind {
+                kind::STACK => stack(&mut self.stacks, zone, pid, part.bytes).map(Part::Stack),
+                _ => part_of(zone, &part),
+            };
+            let is_by_text = (part.head.kind, part.head.extra) == (kind::MEMORY, BY_TEXT);
+            let host = is_by_text.then(|| host_path_by_text(zone, &part));
+            told.into_iter().chain(host.flatten())
         });
         let parts = parts.collect();
         Call {
@@ -438,12 +442,10 @@ impl Memory for Window<'_> {
     }
 }
 
-/// Where a path leads that is recorded as part of a call, by the zone's mounts as they are now. The monitor's
+/// Where a path leads that is part of a record, by the zone's mounts as they are now. The monitor's
 /// own files lie nowhere, and what was mounted later is told by its descriptor.
-fn host_path_by_text(zone: &Zone, record: &Record<'_>, of: u64) -> Option<Part> {
-    let is_text = |part: &trace::Part<'_>| part.head.kind == kind::MEMORY && part.head.value == of;
-    let text = parts(record.rest).find(is_text)?.bytes;
-    let text = text.split(|&byte| byte == 0).next()?;
+fn host_path_by_text(zone: &Zone, part: &trace::Part<'_>) -> Option<Part> {
+    let text = part.bytes.split(|&byte| byte == 0).next()?;
     let (number, rest) = Mounts(zone.rows()).find(text);
     let row = zone.rows().get(number)?;
     if row.is_monitor() || row.is_added() {
@@ -455,7 +457,10 @@ fn host_path_by_text(zone: &Zone, record: &Record<'_>, of: u64) -> Option<Part> 
     }
     path.extend(rest);
     let path = host_path(zone, u32::try_from(row.fd).ok()?, &path)?;
-    Some(Part::HostPath { of, path })
+    Some(Part::HostPath {
+        of: part.head.value,
+        path,
+    })
 }
 
 /// Where a path beneath a mount's descriptor leads.

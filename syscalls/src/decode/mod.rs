@@ -16,7 +16,7 @@ mod text;
 pub use messages::{BUFFERS_MAX, CONTROL_MAX, MESSAGES_MAX, MMSGHDR, MSGHDR};
 pub use pointees::{Pointed, pointed};
 pub use sockaddr::write as write_socket_address;
-pub use structures::{filled, shown_bytes, shows_both};
+pub use structures::{filled, fixed_bytes, shown_bytes, shows_both};
 
 use crate::kind::{Arg, Direction, Kind, Outcome};
 use crate::{Class, Errno, Row, nr, row};

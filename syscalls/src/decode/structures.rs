@@ -77,8 +77,10 @@ const NAME: usize = 65;
 const LONGEST: usize = 12 * LIST_MAX;
 
 impl Structure {
-    fn of(nr: u32, kind: Kind) -> Option<Self> {
-        let fields = |layout: &'static Layout| Some(Self::Fields(layout));
+    const fn of(nr: u32, kind: Kind) -> Option<Self> {
+        const fn fields(layout: &'static Layout) -> Option<Structure> {
+            Some(Structure::Fields(layout))
+        }
         match kind {
             Kind::StatOut if nr == nr::statx => Some(Self::Statx),
             Kind::StatOut => Some(Self::Stat),
@@ -137,6 +139,24 @@ impl Structure {
         }
     }
 
+    /// Its bytes, if they are always as many.
+    const fn fixed_size(self) -> Option<usize> {
+        Some(match self {
+            Self::Stat => 56,
+            Self::Statx | Self::Siginfo => 48,
+            Self::Sigset | Self::Position => 8,
+            Self::Sigaction => 32,
+            Self::Rlimit => 16,
+            Self::Utsname => 2 * NAME,
+            Self::Id | Self::Priority | Self::Number => 4,
+            Self::Fields(layout) => layout.size,
+            Self::Two(layout) => 2 * layout.size,
+            Self::EpollEvent => 12,
+            Self::Sigevent | Self::Capabilities => 24,
+            _ => return None,
+        })
+    }
+
     /// Bytes of the argument with this number; `filled`: what the result, or another word behind an address,
     /// says of its length.
     fn size(self, i: usize, args: &[u64; 6], filled: usize) -> usize {
@@ -145,30 +165,27 @@ impl Structure {
             usize::try_from(word).unwrap_or(usize::MAX)
         };
         match self {
-            Self::Stat => 56,
-            Self::Statx => 48,
-            Self::Sigset | Self::Position => 8,
-            Self::Sigaction => 32,
-            Self::Rlimit => 16,
-            Self::Utsname => 2 * NAME,
-            Self::Id | Self::Priority => 4,
             Self::Groups if i == 0 => 0,
             Self::Groups => 4 * filled.min(LIST_MAX),
-            Self::Fields(layout) => layout.size,
-            Self::Two(layout) => 2 * layout.size,
-            Self::EpollEvent => 12,
             Self::EpollEvents => 12 * filled.min(LIST_MAX),
             Self::Pollfds => 8 * word(i + 1).min(LIST_MAX),
             Self::Fds => word(0).div_ceil(64).saturating_mul(8).min(SET_MAX),
             Self::Processors => filled.min(SET_MAX),
-            Self::Siginfo => 48,
             Self::Option => filled.min(OPTION_MAX),
             Self::Semaphores => 6 * word(i + 1).min(LIST_MAX),
             Self::Message => 8 + filled.min(MESSAGE_MAX),
-            Self::Sigevent | Self::Capabilities => 24,
-            Self::Number => 4,
             Self::Entries => filled.min(ENTRIES_MAX),
+            fixed => fixed.fixed_size().unwrap_or(0),
         }
+    }
+}
+
+/// How many bytes of what such an argument of a call points at are shown, where that is always the same.
+#[must_use]
+pub const fn fixed_bytes(nr: u32, kind: Kind) -> Option<usize> {
+    match Structure::of(nr, kind) {
+        Some(structure) => structure.fixed_size(),
+        None => None,
     }
 }
 

@@ -204,14 +204,37 @@ global_asm!(
     "pz_copy_end:",
     "mov rax, rcx",
     "ret",
-    // pz_string(to, from, room) -> length without NUL, or -1 for a fault, or room if it is too long.
+    // pz_string(to, from, room) -> length without NUL, or -1 for a fault, or room if it is too long. A word
+    // at a time where that is within a page and within the room; up to seven bytes behind the NUL are
+    // written too.
     ".globl pz_string",
     "pz_string:",
     "xor eax, eax",
-    "3: cmp rax, rdx",
-    "jae 4f",
+    "movabs r10, {ones}",
+    "movabs r11, {highs}",
+    "lea r9, [rdx - 8]",
+    "2: cmp rax, r9",
+    "jg 3f",
+    "lea ecx, [rsi + rax]",
+    "and ecx, 4095",
+    "cmp ecx, 4088",
+    "ja 3f",
     ".globl pz_string_begin",
     "pz_string_begin:",
+    "mov rcx, [rsi + rax]",
+    "mov [rdi + rax], rcx",
+    // The lowest of the high bits that stay is that of the first byte that is 0.
+    "mov r8, rcx",
+    "not r8",
+    "sub rcx, r10",
+    "and rcx, r11",
+    "and rcx, r8",
+    "jnz 5f",
+    "add rax, 8",
+    "jmp 2b",
+    // A byte.
+    "3: cmp rax, rdx",
+    "jae 4f",
     "movzx ecx, byte ptr [rsi + rax]",
     ".globl pz_string_end",
     "pz_string_end:",
@@ -219,7 +242,10 @@ global_asm!(
     "test cl, cl",
     "jz 4f",
     "inc rax",
-    "jmp 3b",
+    "jmp 2b",
+    "5: bsf rcx, rcx",
+    "shr ecx, 3",
+    "add rax, rcx",
     "4: ret",
     ".globl pz_string_fault",
     "pz_string_fault:",
@@ -256,6 +282,8 @@ global_asm!(
     start = sym crate::load::start,
     registers = const SHOWN,
     short = const bytes::SHORT,
+    ones = const bytes::ONES,
+    highs = const bytes::ONES << 7,
 );
 
 unsafe extern "C" {
@@ -373,6 +401,12 @@ pub fn replace_if_any(at: u64, old: u32, new: u32) {
 /// The processor's clock; 0 where the thread may not read it.
 pub fn clock() -> u64 {
     unsafe { pz_clock() }
+}
+
+/// Has a line of the cache made this processor's own, which is soon to be written. Nothing happens where
+/// nothing is mapped.
+pub fn prepare_to_write(at: u64) {
+    unsafe { asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags)) }
 }
 
 /// The base of fs: where libc has the block of the running thread.

@@ -20,12 +20,12 @@ use linux_raw_sys::general::{__NR_futex, __NR_kill, __NR_prctl, FUTEX_WAIT, FUTE
 use linux_raw_sys::prctl::PR_GET_NAME;
 use picozone_personality::layout::{FD_MOUNT0, FD_PARENTS};
 use picozone_personality::trace::{
-    ADDRESS_MAX, BELL_AT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead, RECORD_MAX,
-    REGISTERS, RING_SIZE, RINGS, Ring, STACK_MAX, TEXT_MAX, flags, kind, watch,
+    ADDRESS_MAX, BELL_AT, BY_TEXT, BYTES_MAX, Head, LIST_MAX, PADDING, POINTERS_MAX, PartHead,
+    RECORD_MAX, REGISTERS, RING_SIZE, RINGS, Ring, STACK_MAX, TEXT_MAX, flags, kind, watch,
 };
 use picozone_syscalls::{
     BUFFERS_MAX, CONTROL_MAX, Direction, Kind, MESSAGES_MAX, MMSGHDR, MSGHDR, NUMBERS, ROWS,
-    filled, nr, pointed, row, shown_bytes, shows_both,
+    filled, fixed_bytes, nr, pointed, row, shown_bytes, shows_both,
 };
 
 /// The record that a thread is writing.
@@ -37,6 +37,8 @@ pub struct Record {
     start: u64,
     /// Its last part that says where a path lies on the host; 0: there is none.
     host_path: u64,
+    /// The last texts that were recorded, the last one first.
+    texts: [Text; 2],
     /// Address of the guest's path that is being followed.
     path: u64,
     begin: u64,
@@ -49,8 +51,21 @@ pub struct Record {
     is_named: bool,
 }
 
+/// A text of the guest's, and its part.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Text {
+    /// Its address; 0: there is none.
+    from: u64,
+    at: u64,
+}
+
+impl Text {
+    const NONE: Self = Self { from: 0, at: 0 };
+}
+
 /// Which arguments of a call point at what is recorded, a bit for each.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Told {
     /// When it begins.
     given: u8,
@@ -58,16 +73,36 @@ struct Told {
     filled: u8,
     /// And these then as well, if its result is not 0.
     both: u8,
+    /// Of each argument so many bytes, or [`TEXT`], or [`ASKED`].
+    sizes: [u8; 6],
+}
+
+/// It is a text.
+const TEXT: u8 = u8::MAX;
+/// How much depends on other arguments, or on the result.
+const ASKED: u8 = 0;
+
+impl Told {
+    const NOTHING: Self = Self {
+        given: 0,
+        filled: 0,
+        both: 0,
+        sizes: [ASKED; 6],
+    };
+
+    const fn size_of(nr: u32, kind: Kind) -> u8 {
+        match (kind, fixed_bytes(nr, kind)) {
+            (Kind::Path | Kind::Text | Kind::IpcName, _) => TEXT,
+            (Kind::FdPairOut, _) => 8,
+            (_, Some(size @ 1..255)) => size as u8,
+            _ => ASKED,
+        }
+    }
 }
 
 /// By the calls' numbers: most arguments are all in their words.
 static TOLD: [Told; NUMBERS] = {
-    const NONE: Told = Told {
-        given: 0,
-        filled: 0,
-        both: 0,
-    };
-    let mut all = [NONE; NUMBERS];
+    let mut all = [Told::NOTHING; NUMBERS];
     let mut at = 0;
     while at < ROWS.len() {
         let row = &ROWS[at];
@@ -75,6 +110,7 @@ static TOLD: [Told; NUMBERS] = {
         while i < row.args.len() {
             let kind = row.args[i].kind;
             let told = &mut all[row.nr as usize];
+            told.sizes[i] = Told::size_of(row.nr, kind);
             match kind.direction() {
                 _ if kind.is_word() => {}
                 Direction::In => told.given |= 1 << i,
@@ -100,6 +136,9 @@ static TOLD: [Told; NUMBERS] = {
 const HEAD: u64 = size_of::<Head>() as u64;
 const PART: u64 = size_of::<PartHead>() as u64;
 const PAGE: u64 = 4096;
+/// Bytes of a line of the cache, and how many of them are had ready: a record's.
+const LINE: u64 = 64;
+const AHEAD: u64 = 4;
 /// Room that is kept for what the zone's side of a call fills, whatever the host's side took.
 const KEPT: u64 = 2 * TEXT_MAX as u64;
 
@@ -200,12 +239,16 @@ impl Record {
         if length as u64 == room && room < most as u64 {
             self.flags |= flags::CUT;
         }
-        self.part(PartHead {
+        let at = self.at;
+        let head = PartHead {
             kind: kind::MEMORY,
             length: all as u16,
             extra: 0,
             value: from,
-        });
+        };
+        if self.part(head).is_some() {
+            self.texts = [Text { from, at }, self.texts[0]];
+        }
     }
 
     /// Adds a list of pointers. Gives the words that were recorded.
@@ -248,68 +291,76 @@ impl Record {
     }
 
     /// Adds what arguments point at: what the call is given, or what it has filled.
+    #[inline(always)]
     fn capture(&mut self, result: Option<i64>) {
-        let of = TOLD.get(self.nr as usize).copied().unwrap_or_default();
+        let of = TOLD.get(self.nr as usize).unwrap_or(&Told::NOTHING);
         let mut left = match result {
             None => of.given,
             Some(result) if result > 0 => of.filled | of.both,
             Some(_) => of.filled,
         };
-        if left == 0 {
-            return;
+        let mut has_list = false;
+        while left != 0 {
+            let i = left.trailing_zeros() as usize;
+            left &= left - 1;
+            let (Some(&at), Some(&size)) = (self.args.get(i), of.sizes.get(i)) else {
+                return;
+            };
+            match size {
+                ASKED => self.capture_asked(i, result, &mut has_list),
+                TEXT => self.text(at, TEXT_MAX),
+                size => self.bytes(at, size.into()),
+            }
         }
-        let Some(row) = row(self.nr) else { return };
+    }
+
+    /// Adds what an argument points at that says not by itself how much that is. `has_list`: there was a
+    /// list of texts before.
+    #[inline(never)]
+    fn capture_asked(&mut self, i: usize, result: Option<i64>, has_list: &mut bool) {
+        let Some(arg) = row(self.nr).and_then(|row| row.args.get(i)) else {
+            return;
+        };
         let args = self.args;
         let word = |i: usize| args.get(i).copied().unwrap_or(0);
         let length_in = |i: usize, most: usize| {
             usize::try_from(word(i + 1)).map_or(most, |length| length.min(most))
         };
-        let mut has_list = false;
-        while left != 0 {
-            let i = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let Some(arg) = row.args.get(i) else { return };
-            let at = word(i);
-            let got = result.map_or(0, |got| got.unsigned_abs() as usize);
-            match arg.kind {
-                Kind::Path | Kind::Text | Kind::IpcName => self.text(at, TEXT_MAX),
-                Kind::Buf | Kind::HostName => self.bytes(at, length_in(i, BYTES_MAX)),
-                Kind::SockAddr => self.bytes(at, length_in(i, ADDRESS_MAX)),
-                Kind::Strings => {
-                    self.texts(at, !has_list);
-                    has_list = true;
-                }
-                Kind::BufOut => self.bytes(at, got.min(BYTES_MAX)),
-                Kind::PathOut => self.bytes(at, got.min(TEXT_MAX)),
-                Kind::FdPairOut => self.bytes(at, 8),
-                Kind::WstatusOut if got != 0 => self.bytes(at, 4),
-                Kind::SockAddrOut if at != 0 => {
-                    let length = crate::memory::read::<u32>(word(i + 1)).unwrap_or(0);
+        let at = word(i);
+        let got = result.map_or(0, |got| got.unsigned_abs() as usize);
+        match arg.kind {
+            Kind::Buf | Kind::HostName => self.bytes(at, length_in(i, BYTES_MAX)),
+            Kind::SockAddr => self.bytes(at, length_in(i, ADDRESS_MAX)),
+            Kind::Strings => self.texts(at, !core::mem::replace(has_list, true)),
+            Kind::BufOut => self.bytes(at, got.min(BYTES_MAX)),
+            Kind::PathOut => self.bytes(at, got.min(TEXT_MAX)),
+            Kind::WstatusOut if got != 0 => self.bytes(at, 4),
+            Kind::SockAddrOut if at != 0 => {
+                let length = crate::memory::read::<u32>(word(i + 1)).unwrap_or(0);
+                self.bytes(word(i + 1), 4);
+                self.bytes(at, (length as usize).min(ADDRESS_MAX));
+            }
+            Kind::Iovec => self.buffers(at, word(i + 1), u64::MAX),
+            Kind::IovecOut => self.buffers(at, word(i + 1), got as u64),
+            Kind::Msghdr | Kind::MsghdrOut => self.messages(at, result),
+            Kind::SigsetIn if matches!(self.nr, nr::pselect6 | nr::io_pgetevents) => {
+                self.bytes(at, 16);
+                self.bytes(crate::memory::read::<u64>(at).unwrap_or(0), 8);
+            }
+            Kind::Argument | Kind::IpcStat => match pointed(self.nr, i, &args) {
+                Some(of) if of.is_out != result.is_some() => {}
+                Some(of) if of.is_text => self.text(at, of.size),
+                Some(of) => self.bytes(at, of.size),
+                None => {}
+            },
+            kind => {
+                let place = (self.nr, i, kind);
+                let behind = |at: u64| crate::memory::read::<u32>(at).ok();
+                let filled = filled(place, &args, result.unwrap_or(0), behind);
+                if self.nr == nr::getsockopt {
                     self.bytes(word(i + 1), 4);
-                    self.bytes(at, (length as usize).min(ADDRESS_MAX));
                 }
-                Kind::Iovec => self.buffers(at, word(i + 1), u64::MAX),
-                Kind::IovecOut => self.buffers(at, word(i + 1), got as u64),
-                Kind::Msghdr | Kind::MsghdrOut => self.messages(at, result),
-                Kind::SigsetIn if matches!(self.nr, nr::pselect6 | nr::io_pgetevents) => {
-                    self.bytes(at, 16);
-                    self.bytes(crate::memory::read::<u64>(at).unwrap_or(0), 8);
-                }
-                Kind::Argument | Kind::IpcStat => match pointed(self.nr, i, &args) {
-                    Some(of) if of.is_out != result.is_some() => {}
-                    Some(of) if of.is_text => self.text(at, of.size),
-                    Some(of) => self.bytes(at, of.size),
-                    None => {}
-                },
-                kind => {
-                    let place = (self.nr, i, kind);
-                    let behind = |at: u64| crate::memory::read::<u32>(at).ok();
-                    let filled = filled(place, &args, result.unwrap_or(0), behind);
-                    if self.nr == nr::getsockopt {
-                        self.bytes(word(i + 1), 4);
-                    }
-                    self.bytes(at, shown_bytes(place, &args, filled));
-                }
+                self.bytes(at, shown_bytes(place, &args, filled));
             }
         }
     }
@@ -468,6 +519,7 @@ fn open(thread: &mut Thread) -> bool {
     }
     record.at = record.start + HEAD;
     (record.host_path, record.path, record.flags) = (0, 0, 0);
+    record.texts = [Text::NONE; 2];
     if !record.is_named {
         record.name();
     }
@@ -534,6 +586,10 @@ fn publish(thread: &mut Thread, result: i64, now: u64) {
     ring.written.store(written.wrapping_add(length), Release);
     if (written ^ written.wrapping_add(length)) >= PAGE {
         look_ahead(record.start, length);
+    }
+    // The monitor's processor has what it read last time round: the next record is not to wait for it.
+    for line in 0..AHEAD {
+        arch::prepare_to_write(record.start + length + line * LINE);
     }
     let before = written.wrapping_sub(ring.read.load(Relaxed));
     let is_full = before < BELL_AT && before + length >= BELL_AT;
@@ -744,6 +800,10 @@ fn forget_host_path(record: &mut Record) {
         return;
     }
     let part = unsafe { &mut *(at as *mut PartHead) };
+    if record.texts.iter().any(|text| text.at == at) {
+        part.extra = 0;
+        return;
+    }
     part.kind = kind::NONE;
     if at + PART + u64::from(part.length).next_multiple_of(8) == record.at {
         record.at = at;
@@ -784,18 +844,14 @@ fn put_host_path(record: &mut Record, fd: u32, pieces: &[&[u8]]) {
 pub fn host_path_by_text(thread: &mut Thread, path: &CStr) {
     let record = &mut thread.record;
     forget_host_path(record);
-    if record.path == 0 || path.to_bytes().first() != Some(&b'/') {
+    let followed = record.path;
+    if followed == 0 || path.to_bytes().first() != Some(&b'/') {
         return;
     }
-    let at = record.at;
-    let head = PartHead {
-        kind: kind::HOST_BY_TEXT,
-        length: 0,
-        extra: 0,
-        value: record.path,
-    };
-    if record.part(head).is_some() {
-        record.host_path = at;
+    let mut texts = record.texts.iter();
+    if let Some(text) = texts.find(|text| text.from == followed) {
+        unsafe { (*(text.at as *mut PartHead)).extra = BY_TEXT };
+        record.host_path = text.at;
     }
 }
 

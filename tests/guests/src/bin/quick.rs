@@ -23,6 +23,7 @@ fn main() {
         ("descriptors", descriptors),
         ("names", names),
         ("served", served),
+        ("texts", texts),
     ]);
 }
 
@@ -454,5 +455,59 @@ fn served() {
             let length = call(libc::SYS_readlinkat, &arguments);
             see("a link", length.is_ok());
         }
+    }
+}
+
+/// Paths at the end of what can be read, however they lie in its words.
+fn texts() {
+    const PAGE: usize = 4096;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: new memory, where there is room; its last page is then nobody's.
+    let pages = unsafe {
+        let pages = libc::mmap(std::ptr::null_mut(), 3 * PAGE, protection, flags, -1, 0);
+        libc::munmap(pages.byte_add(2 * PAGE), PAGE);
+        std::slice::from_raw_parts_mut(pages.cast::<u8>(), 2 * PAGE)
+    };
+    let stat_at = |pages: &[u8], at: usize| {
+        // SAFETY: zeros are a valid stat.
+        let mut st: libc::stat = unsafe { std::mem::zeroed() };
+        let path = pages.as_ptr() as u64 + at as u64;
+        call(libc::SYS_stat, &[path, out(&mut st)]).map(|_| st.st_size)
+    };
+    for (end, what) in [(2 * PAGE, "where memory ends"), (PAGE + 16, "on two pages")] {
+        for length in 1..40 {
+            let file = "n".repeat(length);
+            fs::write(&file, &file).expect("written");
+            for behind in 0..17 {
+                pages.fill(b'n');
+                let start = end - behind - length - 1;
+                pages[end - behind - 1] = 0;
+                assert_eq!(
+                    stat_at(pages, start),
+                    Ok(length as i64),
+                    "{what} {length} {behind}"
+                );
+            }
+            pages.fill(b'n');
+            if end == pages.len() {
+                let found = stat_at(pages, end - length);
+                assert_eq!(found, Err(Errno::EFAULT), "{length}");
+            }
+        }
+        see(what, "each is found");
+    }
+    // As long as a path may be, and longer by up to a word.
+    pages.fill(b'/');
+    for length in (PAGE - 9..PAGE + 9).chain([2 * PAGE]) {
+        if let Some(end) = pages.get_mut(length) {
+            *end = 0;
+        }
+        let found = (0..9).map(|at| stat_at(pages, at).map(|_| ()));
+        see(
+            &format!("slashes up to {length}"),
+            found.collect::<Vec<_>>(),
+        );
+        pages.fill(b'/');
     }
 }

@@ -7,6 +7,8 @@ use core::ffi::c_void;
 
 /// Up to as many bytes words are quicker.
 pub(super) const SHORT: usize = 256;
+/// A one in each byte.
+pub(super) const ONES: u64 = 0x0101_0101_0101_0101;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, length: usize) -> *mut c_void {
@@ -62,7 +64,6 @@ unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, length: usize)
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(to: *mut c_void, byte: i32, length: usize) -> *mut c_void {
-    const ONES: u64 = 0x0101_0101_0101_0101;
     unsafe {
         asm!(
             "cmp rcx, {short}",
