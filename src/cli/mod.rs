@@ -120,7 +120,7 @@ pub fn main() -> u8 {
             return if error.use_stderr() { FAILED } else { 0 };
         }
     };
-    match Home::find().and_then(|home| cli.command.run(&home)) {
+    match cli.command.run() {
         Ok(status) => status,
         Err(error) => {
             complain(&error);
@@ -139,25 +139,26 @@ fn complain(error: &Error) {
 }
 
 impl Command {
-    fn run(self, home: &Home) -> Result<u8> {
+    fn run(self) -> Result<u8> {
+        let home = Home::find;
         match self {
-            Self::Create(args) => args.run(home),
-            Self::Boot(args) => args.run(home),
-            Self::Run(args) => args.run(home),
-            Self::Login(args) => args.run(home),
-            Self::List(args) => args.run(home),
-            Self::Ports(args) => args.run(home),
-            Self::Publish(args) => args.run(home),
-            Self::Users(args) => args.run(home),
-            Self::Config(args) => args.run(home),
-            Self::Check(args) => args.run(home),
-            Self::Export(args) => args.run(home),
-            Self::Stat(args) => args.run(home),
-            Self::Trace(args) => args.run(home),
-            Self::Diff(args) => args.run(home),
-            Self::Halt(args) => args.run(home),
-            Self::Delete(args) => args.run(home),
-            Self::Doctor(args) => args.run(home),
+            Self::Create(args) => args.run(&home()?),
+            Self::Boot(args) => args.run(&home()?),
+            Self::Run(args) => args.run(&home()?),
+            Self::Login(args) => args.run(&home()?),
+            Self::List(args) => args.run(&home()?),
+            Self::Ports(args) => args.run(&home()?),
+            Self::Publish(args) => args.run(&home()?),
+            Self::Users(args) => args.run(&home()?),
+            Self::Config(args) => args.run(&home()?),
+            Self::Check(args) => args.run(&home()?),
+            Self::Export(args) => args.run(&home()?),
+            Self::Stat(args) => args.run(&home()?),
+            Self::Trace(args) => args.run(),
+            Self::Diff(args) => args.run(&home()?),
+            Self::Halt(args) => args.run(&home()?),
+            Self::Delete(args) => args.run(&home()?),
+            Self::Doctor(args) => args.run(&home()?),
             Self::Man(args) => args.run(),
         }
     }

@@ -124,7 +124,7 @@ fn last(text: &str) -> Result<u64, String> {
 }
 
 impl Args {
-    pub(super) fn run(self, home: &Home) -> Result<u8> {
+    pub(super) fn run(self) -> Result<u8> {
         match self.recorded {
             Some(Recorded::Read { file, shown }) => return read::read(&file, &shown),
             Some(Recorded::Diff(args)) => return Ok(args.run()),
@@ -142,8 +142,8 @@ impl Args {
             has_stacks: self.has_stacks,
         };
         let (zone, pid) = match (self.name, self.pid.map(HostPid)) {
-            (Some(name), _) => (Zone::open(home, &name, "trace")?, self.pid),
-            (None, Some(pid)) => match host::zone_of(home, pid)? {
+            (Some(name), _) => (Zone::open(&Home::find()?, &name, "trace")?, self.pid),
+            (None, Some(pid)) => match host::zone_of(pid)? {
                 Some((zone, own)) => (zone, Some(own.0)),
                 None => return on_host.follow(pid),
             },

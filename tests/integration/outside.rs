@@ -18,6 +18,7 @@ in_each_role!(
     a_killed_tracer_leaves_it_running,
     a_stopped_process_stays_stopped,
     a_program_is_started_and_followed,
+    no_directory_for_zones_is_needed,
     what_cannot_be_traced_is_told,
     a_process_of_a_zone_is_traced_there,
 );
@@ -328,6 +329,30 @@ fn a_program_is_started_and_followed(home: &Home) {
     });
     kill(Pid::from_raw(running.id().cast_signed()), Signal::SIGTERM).expect("it runs");
     assert_eq!(running.wait(LIMIT).status, 7);
+}
+
+fn no_directory_for_zones_is_needed(home: &Home) {
+    if !can_start(home, "without a directory for zones") {
+        return;
+    }
+    let mine = std::process::id().to_string();
+    let homeless = |words: &[&str]| {
+        let mut command = home.command(words);
+        command.env_remove("PICOZONE_HOME");
+        harness::run(command.env("HOME", "/dev/null/none"), LIMIT)
+    };
+    let told = homeless(&["trace", "-e", "call = exit_group", "--", "true"]);
+    assert_eq!(told.status, 0, "{told:?}");
+    assert!(told.stderr.contains("exit_group(0)"), "{told:?}");
+    // What reads a file asks for none either.
+    let none = homeless(&["trace", "read", "/dev/null/none.zt"]).fails(125);
+    assert!(none.contains("/dev/null/none.zt"), "{none}");
+    let gone = homeless(&["trace", "--pid", &i32::MAX.to_string()]).fails(125);
+    assert!(gone.contains("there is no such process"), "{gone}");
+    if home.role().account().is_some() {
+        let other = homeless(&["trace", "--pid", &mine]).fails(125);
+        assert!(other.contains("it belongs to another user"), "{other}");
+    }
 }
 
 fn what_cannot_be_traced_is_told(home: &Home) {

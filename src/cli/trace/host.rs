@@ -29,12 +29,16 @@ pub(super) struct How<'a> {
     pub(super) has_stacks: bool,
 }
 
-/// The zone of a process of the host, and its number there; none if it is in no zone of this home.
-pub(super) fn zone_of(home: &Home, pid: HostPid) -> Result<Option<(Zone, ZonePid)>> {
+/// The zone of a process of the host, and its number there; none if it is in no zone of ours. Who has no
+/// directory for zones has none.
+pub(super) fn zone_of(pid: HostPid) -> Result<Option<(Zone, ZonePid)>> {
     let Some(leader) = leader_of(pid) else {
         return Ok(None);
     };
-    for zone in registry::all(home)? {
+    let Ok(home) = Home::find() else {
+        return Ok(None);
+    };
+    for zone in registry::all(&home)? {
         let Some(status) = zone.observe()?.status else {
             continue;
         };
