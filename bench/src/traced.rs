@@ -19,9 +19,11 @@ const SECCOMP: &str = "strace -f --seccomp-bpf -o /dev/null";
 /// What that is to stop at: all that is measured.
 const STOPPED: &str = "trace=getpid,stat,newfstatat,open,openat,close";
 
-/// Operations, as many of each as a thread's ring has room for: none is to be cheaper since it is not
-/// recorded.
-const OPERATIONS: [(&str, u32); 3] = [("getpid", 2_000), ("stat", 800), ("open+close", 800)];
+/// Operations, as many of each in a burst as a thread's ring has room for, a quarter of which may still be
+/// unread: none is to be cheaper since it is not recorded.
+const OPERATIONS: [(&str, u32); 3] = [("getpid", 1_400), ("stat", 600), ("open+close", 500)];
+
+const BURSTS: &str = "bursts";
 
 /// Nanoseconds of an operation natively, in a zone, in the zone while it is traced with and without a
 /// filter, and under strace.
@@ -45,15 +47,16 @@ pub(crate) fn run(
         let count = count.to_string();
         let mut measure = Measure::new(&name, Unit::Nanoseconds, Goal::None);
         let native = |words: &[&str]| {
-            let mut all = words
-                .iter()
-                .copied()
-                .chain([outside.as_str(), operation, &count]);
+            let mut all =
+                words
+                    .iter()
+                    .copied()
+                    .chain([outside.as_str(), operation, &count, BURSTS]);
             let mut command = std::process::Command::new(all.next().unwrap_or("true"));
             command.args(all);
             command
         };
-        let in_zone = || zone.command(&[&inside, operation, &count]);
+        let in_zone = || zone.command(&[&inside, operation, &count, BURSTS]);
         for _ in 0..rounds {
             measure.take(NATIVE, || number(&mut native(&[])));
             measure.take(ZONE, || number(&mut in_zone()));
