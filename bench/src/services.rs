@@ -84,6 +84,15 @@ pub(crate) fn ab(place: &str, flags: &[&str]) -> Result<f64> {
     value("Requests per second:").ok_or_else(|| format!("ab prints no rate:\n{text}").into())
 }
 
+/// A server of the host, in a session of its own as daemons are and as programs in a zone are too: the
+/// kernel shares the processors between sessions (`sched_autogroup`), and one that shared its client's
+/// would be scheduled otherwise.
+pub(crate) fn daemon(program: &str) -> Command {
+    let mut command = Command::new("setsid");
+    command.arg(program).stdin(Stdio::null());
+    command
+}
+
 /// Whether what a load of this name needs is here.
 pub(crate) fn are_here(name: &str) -> bool {
     let programs = match name.split(' ').next() {
@@ -174,7 +183,7 @@ fn native_apache(directory: &Path, port: u16) -> Result<Server> {
     if !status.success() {
         return Err(format!("the native apache cannot be set up in {text}").into());
     }
-    let child = Command::new("/usr/sbin/apache2")
+    let child = daemon("/usr/sbin/apache2")
         .args(["-d", &format!("{text}/etc"), "-D", "FOREGROUND"])
         .env("APACHE_RUN_USER", "www-data")
         .env("APACHE_RUN_GROUP", "www-data")
@@ -182,7 +191,6 @@ fn native_apache(directory: &Path, port: u16) -> Result<Server> {
         .env("APACHE_RUN_DIR", format!("{text}/run"))
         .env("APACHE_LOCK_DIR", format!("{text}/lock"))
         .env("APACHE_LOG_DIR", format!("{text}/log"))
-        .stdin(Stdio::null())
         .spawn()?;
     Ok(Server(child))
 }
@@ -200,7 +208,7 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
     let port = free_port()?;
     let directory = tempfile::tempdir()?;
     let _native = Server(
-        Command::new("/usr/bin/redis-server")
+        daemon("/usr/bin/redis-server")
             .args([
                 "--port",
                 &port.to_string(),

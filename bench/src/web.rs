@@ -5,7 +5,7 @@ use crate::Result;
 use crate::limited::{number, output};
 use crate::measure::{Goal, Measure, Unit};
 use crate::report::Report;
-use crate::services::{Server, ab, compare, free_port, wait_for, wait_in_zone};
+use crate::services::{Server, ab, compare, daemon, free_port, wait_for, wait_in_zone};
 use crate::side::{Side, find, has};
 use crate::zone::Zone;
 use std::path::Path;
@@ -86,7 +86,7 @@ fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) 
         format!("cd {at} && export BIND={bind} PORT={port} && {}", kind.run)
     };
     let native = script(&at.to_string(), "127.0.0.1", u64::from(outside));
-    let _native = start(Command::new("sh").args(["-c", &native]))?;
+    let _native = start(daemon("sh").args(["-c", &native]))?;
     let guest = script(&format!("/srv/{in_zone}"), "0.0.0.0", port);
     let _guest = start(&mut zone.command(&["sh", "-c", &guest]))?;
     let (outside, inside) = (format!("127.0.0.1:{outside}"), wait_in_zone(zone, port)?);

@@ -463,17 +463,20 @@ fn texts() {
     const PAGE: usize = 4096;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    // SAFETY: new memory, where there is room; its last page is then nobody's.
-    let pages = unsafe {
-        let pages = libc::mmap(std::ptr::null_mut(), 3 * PAGE, protection, flags, -1, 0);
-        libc::munmap(pages.byte_add(2 * PAGE), PAGE);
-        std::slice::from_raw_parts_mut(pages.cast::<u8>(), 2 * PAGE)
-    };
+    // SAFETY: new memory, where there is room.
+    let pages = unsafe { libc::mmap(std::ptr::null_mut(), 3 * PAGE, protection, flags, -1, 0) };
+    call(
+        libc::SYS_munmap,
+        &[pages as u64 + 2 * PAGE as u64, PAGE as u64],
+    )
+    .expect("unmapped");
+    // SAFETY: just mapped, nobody else's, and never unmapped.
+    let pages = unsafe { std::slice::from_raw_parts_mut(pages.cast::<u8>(), 2 * PAGE) };
     let stat_at = |pages: &[u8], at: usize| {
         // SAFETY: zeros are a valid stat.
         let mut st: libc::stat = unsafe { std::mem::zeroed() };
         let path = pages.as_ptr() as u64 + at as u64;
-        call(libc::SYS_stat, &[path, out(&mut st)]).map(|_| st.st_size)
+        call(libc::SYS_stat, &[path, out(&mut st)]).map(|_| st.st_size.unsigned_abs())
     };
     for (end, what) in [(2 * PAGE, "where memory ends"), (PAGE + 16, "on two pages")] {
         for length in 1..40 {
@@ -485,7 +488,7 @@ fn texts() {
                 pages[end - behind - 1] = 0;
                 assert_eq!(
                     stat_at(pages, start),
-                    Ok(length as i64),
+                    Ok(length as u64),
                     "{what} {length} {behind}"
                 );
             }
