@@ -27,7 +27,12 @@ impl Mounts<'_> {
         self.search(path, |row, _| !row.is_alias())
     }
 
-    fn search<'p>(&self, path: &'p [u8], fits: fn(&MountRow, bool) -> bool) -> (usize, &'p [u8]) {
+    #[inline]
+    fn search<'p>(
+        &self,
+        path: &'p [u8],
+        fits: impl Fn(&MountRow, bool) -> bool,
+    ) -> (usize, &'p [u8]) {
         let mut found = (self.0.len(), path);
         if path.first() != Some(&b'/') {
             return found;
@@ -37,9 +42,11 @@ impl Mounts<'_> {
             .0
             .last()
             .is_some_and(|last| last.prefix_len != 0 || !last.is_used());
+        let front = Front::of(path);
         let mut best = None;
         for (index, row) in self.0.iter().enumerate() {
-            if row.is_used()
+            if front.may_be_behind(row)
+                && row.is_used()
                 && !row.is_below()
                 && best.is_none_or(|order| order < row.order)
                 && let Some(rest) = behind(path, row.prefix())
@@ -276,6 +283,39 @@ impl fmt::Display for Fault {
 }
 
 impl core::error::Error for Fault {}
+
+/// The first bytes of a path, by which most mounts are told to be others'.
+#[derive(Clone, Copy)]
+struct Front {
+    word: u64,
+    /// Slashes do not stand for themselves.
+    is_doubled: bool,
+}
+
+impl Front {
+    const BYTES: usize = size_of::<u64>();
+
+    fn of(path: &[u8]) -> Self {
+        let mut bytes = [0; Self::BYTES];
+        for (to, byte) in bytes.iter_mut().zip(path) {
+            *to = *byte;
+        }
+        Self {
+            word: u64::from_le_bytes(bytes),
+            is_doubled: bytes.windows(2).any(|pair| pair == b"//"),
+        }
+    }
+
+    /// False where the path is not behind a row's prefix, as [`behind`] would find.
+    fn may_be_behind(self, row: &MountRow) -> bool {
+        let [first, ..] = row.prefix.as_chunks().0 else {
+            return true;
+        };
+        let length = Self::BYTES.min(row.prefix_len as usize);
+        let wanted = !u64::MAX.checked_shl(8 * length as u32).unwrap_or(0);
+        self.is_doubled || (u64::from_le_bytes(*first) ^ self.word) & wanted == 0
+    }
+}
 
 /// What is left of `path` behind `prefix` (with its slashes), if it lies in it. A slash of the
 /// prefix stands for any number of them.

@@ -76,6 +76,17 @@ fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
     how_to_resolve(thread, flags, mode, BENEATH)
 }
 
+/// The same for what is not to lead over any link: ELOOP then.
+fn how_without_links(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
+    let flags = flags & !(CHANGES | LOOKS);
+    how_to_resolve(
+        thread,
+        flags,
+        mode,
+        BENEATH | u64::from(RESOLVE_NO_SYMLINKS),
+    )
+}
+
 #[inline]
 fn how_to_resolve(thread: &Thread, flags: u64, mode: u64, resolve: u64) -> Result<u64> {
     for _ in 0..2 {

@@ -7,8 +7,8 @@ use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, open_walked};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, mount_rows, mounts,
-    openat2_raw, own_exe, text_of,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, how_without_links,
+    mount_rows, mounts, openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
 use crate::file::{Power, has};
@@ -202,6 +202,9 @@ fn open_as_user(
     }
     let ends_in_slash = path.to_bytes().last() == Some(&b'/');
     if !ends_in_slash {
+        if let Some(opened) = open_linkless(thread, path, flags, mode) {
+            return opened.map(|fd| Some(Opened::Descriptor(fd)));
+        }
         let link = PATH_FLAGS | NOFOLLOW;
         match open_unjudged(thread, dirfd, path, link, 0, &mut None) {
             Ok(Opened::Descriptor(fd)) => {
@@ -215,6 +218,25 @@ fn open_as_user(
         }
     }
     open_walked(thread, dirfd, path, (flags, mode), zone).map(Some)
+}
+
+/// Opens an absolute path on which there is no link, which the kernel finds out as it goes. Nothing where
+/// there is one, or where the kernel does not have the last word: nothing is open then.
+fn open_linkless(thread: &Thread, path: &CStr, flags: u64, mode: u64) -> Option<Result<u64>> {
+    let text = path.to_bytes();
+    if text.first() != Some(&b'/') || !root(thread).is_empty() {
+        return None;
+    }
+    let (mount, rest) = mounts().find(text);
+    let row = mount_rows().get(mount)?;
+    if row.is_monitor() || row.is_added() {
+        return None;
+    }
+    let how = how_without_links(thread, flags, mode).ok()?;
+    match open_found(path, mount, rest, how) {
+        Err(Errno::ELOOP | Errno::EXDEV | Errno::EAGAIN) => None,
+        opened => Some(opened),
+    }
 }
 
 /// The same, where the way was judged, or all ways are free.

@@ -40,9 +40,16 @@ impl Key {
         key.add(place[1]);
         key.add(u64::from(credentials.uid[3]) << 32 | u64::from(credentials.gid[3]));
         key.add(credentials.groups.hash());
-        for &byte in text {
-            key.add(u64::from(byte));
+        let (words, rest) = text.as_chunks();
+        for word in words {
+            key.add(u64::from_ne_bytes(*word));
         }
+        let mut last = [0; 8];
+        for (to, byte) in last.iter_mut().zip(rest) {
+            *to = *byte;
+        }
+        key.add(u64::from_ne_bytes(last));
+        key.add(text.len() as u64);
         key.0 |= 1;
         key
     }
