@@ -1,5 +1,5 @@
 //! Builds the personality, the freestanding program that lives inside each guest, and leaves it in
-//! `OUT_DIR/personality` for the library to embed.
+//! `OUT_DIR/personality` for the library to embed; and has `zone` linked statically.
 
 use std::env;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -82,6 +82,33 @@ fn main() {
     assert!(status.success(), "the personality does not build");
     let built = out.join("build").join(target).join("release/personality");
     copy(&built, &out.join("personality"));
+    link_statically(&out);
+}
+
+/// Links `zone` with the static libraries of glibc, still to be loaded anywhere. Every command of a zone
+/// is a start of it, and a quarter of that was the dynamic linker's work; it asks glibc for nothing that
+/// would load more (no names of hosts or users).
+///
+/// Cargo has a switch for this (`crt-static`) only for all programs at once, the test suite's guests
+/// included, which are to be dynamic. So the names by which rustc asks for the libraries that it would load
+/// stand for the static ones here.
+fn link_statically(out: &Path) {
+    let is = |name: &str, value: &str| env::var(name).is_ok_and(|found| found == value);
+    if !is("CARGO_CFG_TARGET_OS", "linux") || !is("CARGO_CFG_TARGET_ENV", "gnu") {
+        return;
+    }
+    let libraries = out.join("static");
+    std::fs::create_dir_all(&libraries).expect("OUT_DIR can be written");
+    for (name, group) in [
+        ("libc.so", "libc.a libgcc_eh.a libgcc.a"),
+        ("libgcc_s.so", "libgcc_eh.a libgcc.a"),
+        ("libm.so", "libm.a"),
+    ] {
+        std::fs::write(libraries.join(name), format!("GROUP ( {group} )\n"))
+            .expect("OUT_DIR can be written");
+    }
+    println!("cargo:rustc-link-arg-bin=zone=-static-pie");
+    println!("cargo:rustc-link-arg-bin=zone=-L{}", libraries.display());
 }
 
 fn copy(from: &Path, to: &Path) {
