@@ -391,6 +391,13 @@ requests! {
     /// Set-id bits that wait for a write stay, since who keeps them is about to write, if nobody has the
     /// file open to write it: args = descriptor.
     KeepSetIds = 141;
+    /// Sends a message from a handed-over unix socket, with the credentials of another: args = process,
+    /// cookie, cookie of a second socket from which the message is to be read, user, group. The value is
+    /// how many bytes were sent.
+    Pose = 142;
+    /// Whose credentials came with a message: args = host pid that the kernel told; b receives
+    /// `struct ucred` in the zone's numbers.
+    Posed = 143;
     /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
     /// in a and b it says too.
     Detached = 150;

@@ -31,7 +31,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use unix::{Credentials, Unix};
 
 /// The network side of a zone.
@@ -165,6 +165,33 @@ impl Net {
             .send(&Caller { zone, caller }, socket, letter, address)
             .map(|()| 0)
             .map_err(number)
+    }
+
+    /// Sends the message that `letter` holds from a handed-over unix socket, with these credentials.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2); `EAGAIN`: the receiver's queue is full, to be tried again.
+    pub fn pose(
+        &self,
+        zone: &Zone,
+        [socket, letter]: [&OwnedFd; 2],
+        claim: Credentials,
+    ) -> std::result::Result<i64, i32> {
+        // The number may have been a guest's.
+        let forget = |host: u32| {
+            if let Some(back) = zone.shared.commons().by_host.get(host as usize) {
+                back.store(0, Release);
+            }
+        };
+        self.unix
+            .pose(socket, letter, claim, forget)
+            .map_err(number)
+    }
+
+    /// Whose credentials came with a message of this process of the host.
+    #[must_use]
+    pub fn posed(&self, host: u32) -> Credentials {
+        self.unix.posed(host)
     }
 
     /// The zone is complete: its sockets can be told.

@@ -1,5 +1,6 @@
 //! The host interface: what each request of a guest does. Arguments are copied once.
 
+use super::net::unix::Credentials;
 use super::notify::{Call, Listener};
 use super::served::{self, Answer, Rights};
 use super::zone::Zone;
@@ -164,6 +165,22 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         Request::PeerCred => {
             let socket = handed(zone, call.tid, args[1])?;
             put(&zone.net.peer_credentials(zone, caller, &socket)?)
+        }
+        Request::Pose => {
+            let low = |word: u64| u32::try_from(word).map_err(|_| libc::EINVAL);
+            let claim = Credentials {
+                pid: low(args[0])?,
+                uid: low(args[3])?,
+                gid: low(args[4])?,
+            };
+            zone.strict.must_be_own(zone, call, claim)?;
+            let socket = handed(zone, call.tid, args[1])?;
+            let letter = handed(zone, call.tid, args[2])?;
+            zone.net.pose(zone, [&socket, &letter], claim)
+        }
+        Request::Posed => {
+            let host = u32::try_from(args[0]).map_err(|_| libc::EINVAL)?;
+            put(&zone.net.posed(host).bytes())
         }
         Request::Netlink => {
             let flags = files::low_int(args[1]);

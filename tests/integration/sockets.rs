@@ -10,6 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 in_each_role!(
     unix_sockets_are_as_natively,
     unix_datagrams_are_as_natively,
+    credentials_are_roots_to_choose,
     unix_datagrams_stay_in_their_zone,
     the_edges_of_what_is_bound_are_as_natively,
     what_shares_a_port_is_as_natively,
@@ -26,6 +27,21 @@ fn unix_sockets_are_as_natively(home: &Home) {
 
 fn unix_datagrams_are_as_natively(home: &Home) {
     is_as_natively(home, "unix_datagrams.py");
+}
+
+/// As to root natively, which the user of the host is not.
+fn credentials_are_roots_to_choose(home: &Home) {
+    let script = "unix_credentials.py";
+    if home.role() == harness::Role::Root {
+        return is_as_natively(home, script);
+    }
+    if harness::program("sockets", "python3").is_none() {
+        return;
+    }
+    let zone = home.boot("unix");
+    put(&zone, script);
+    let seen = zone.sh(&format!("cd /tmp; exec python3 /tmp/{script}"));
+    assert_eq!(seen, "credentials\n");
 }
 
 fn the_edges_of_what_is_bound_are_as_natively(home: &Home) {

@@ -22,6 +22,7 @@
 //!
 //! Since the monitor connects, the kernel tells the other end the monitor's identity: who asked is
 //! kept by the socket's inode and its name ([`peers`]). Datagrams to an address: [`messengers`].
+//! Credentials that are not the sender's: [`poses`].
 
 mod briefly;
 mod diag;
@@ -29,6 +30,7 @@ mod messengers;
 mod name;
 mod origins;
 mod peers;
+mod poses;
 
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,7 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 pub use origins::take_no_rights;
 use peers::Peers;
+use poses::Poses;
 use std::collections::{HashMap, HashSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -137,6 +140,7 @@ pub struct Unix {
     /// What stands in front of messengers' names.
     alias_prefix: Vec<u8>,
     aliases: Aliases,
+    poses: Poses,
 }
 
 /// Whether it is a unix socket.
@@ -188,6 +192,7 @@ impl Unix {
             known: origins::Known::default(),
             alias_prefix: format!("picozone.{x}.{y}.as/").into_bytes(),
             aliases: Aliases::default(),
+            poses: Poses::default(),
         })
     }
 

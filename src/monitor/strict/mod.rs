@@ -13,6 +13,7 @@ mod jobs;
 
 use super::descriptors::pair;
 use super::guests;
+use super::net::unix;
 use super::notify::{Call, Listener};
 use super::procfs::{Credentials, View, leader_of};
 use super::zone::Zone;
@@ -45,6 +46,8 @@ const OWN: &[Request] = &[
     Request::Process,
     Request::PeerCred,
     Request::SendUnix,
+    Request::Pose,
+    Request::Posed,
     Request::Shm,
     Request::Sem,
     Request::Msg,
@@ -164,6 +167,29 @@ impl Strict {
     pub fn users(&self, zone: &Zone, tid: u32) -> Result<Credentials, i32> {
         self.process(zone, tid)
             .map(|process| zone.credentials(process))
+    }
+
+    /// Whether a caller may send credentials, as unix(7) has it; who is no client, its personality has
+    /// asked.
+    ///
+    /// # Errors
+    /// EPERM.
+    pub fn must_be_own(
+        &self,
+        zone: &Zone,
+        call: Call,
+        claim: unix::Credentials,
+    ) -> Result<(), i32> {
+        if !call.is_client {
+            return Ok(());
+        }
+        let process = self.process(zone, call.tid)?;
+        let users = zone.credentials(process);
+        let has = |power| users.capabilities.has(power);
+        let may = (claim.pid == process.0 || has(Power::Administer))
+            && (users.uid[..3].contains(&claim.uid) || has(Power::SetUid))
+            && (users.gid[..3].contains(&claim.gid) || has(Power::SetGid));
+        if may { Ok(()) } else { Err(libc::EPERM) }
     }
 
     /// The thread that a clerk works for; itself, if it is none.

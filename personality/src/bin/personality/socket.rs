@@ -559,6 +559,12 @@ pub fn sendmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
         let address = Address::read(name, length)?;
         return send(thread, fd, &message, flags, &address);
     }
+    if family == AF_UNIX
+        && message.has_control()
+        && let Some(sent) = unix::pose(thread, fd, &message, flags)?
+    {
+        return Ok(sent);
+    }
     message.send(thread, fd, flags, None, &[], |slot| match family {
         AF_UNIX => unix::sent(thread, slot),
         _ => control::sent(slot),
@@ -603,7 +609,7 @@ pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     if address.family().is_some_and(|family| family != AF_UNIX) {
         control::received(thread, fd, &mut copy, guest.control_len, &address)?;
     } else {
-        unix::received(&copy)?;
+        unix::received(thread, &copy)?;
     }
     memory::write(message, &copy)?;
     Ok(got)

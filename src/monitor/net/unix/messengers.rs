@@ -120,7 +120,7 @@ pub(super) fn datagrams() -> Result<OwnedFd, Errno> {
 }
 
 /// Takes a datagram and its descriptors, without waiting.
-fn receive(from: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
+pub(super) fn receive(from: &OwnedFd) -> Result<(Vec<u8>, Vec<OwnedFd>), Errno> {
     // None is larger than what may wait at a socket.
     let mut bytes = vec![0; getsockopt(from, RcvBuf)?.max(1 << 18)];
     let mut space = cmsg_space!([RawFd; RIGHTS_MAX]);

@@ -462,6 +462,17 @@ fn requests(host: u64) {
         unsafe { libc::unlink(path) };
         marked
     });
+    let own = raw(libc::SYS_getpid, [0; 6]) as u64;
+    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    for (pid, uid, gid) in [(1, uid, gid), (own, 0, gid), (own, uid, 0)] {
+        attempt(&format!("to pose as {pid}, {uid}, {gid}"), || {
+            asked(
+                Request::Pose,
+                &[pid, host, host, uid.into(), gid.into()],
+                b"",
+            )
+        });
+    }
     for how in [enter::BECOME, enter::BORN, enter::BORN_WITHIN, 99] {
         attempt(&format!("Enter by {how}"), || {
             let number = raw(libc::SYS_getpid, [0; 6]) as u64;

@@ -321,8 +321,18 @@ impl Outgoing {
         (name != 0 && name_len != 0).then_some((name, name_len))
     }
 
-    fn has_control(&self) -> bool {
+    /// Whether it has control data.
+    pub fn has_control(&self) -> bool {
         self.message.control_len != 0
+    }
+
+    /// Its control data alone.
+    pub fn control(&self) -> Result<Slot> {
+        let mut slot = Slot::take(0);
+        if self.has_control() {
+            slot.read_control(self.message.control, self.message.control_len)?;
+        }
+        Ok(slot)
     }
 
     /// Sends it. `judge` sees and changes its control data, where it has such; `own` is a control

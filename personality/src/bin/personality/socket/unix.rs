@@ -119,11 +119,22 @@ pub(super) fn send(
                 Ok(true) => flags | u64::from(MSG_DONTWAIT),
                 _ => flags,
             };
-            let result = message.send(thread, messenger, flags, None, &[], judge);
+            let posed = match message.has_control() {
+                true => pose(thread, messenger, message, flags),
+                false => Ok(None),
+            };
+            let result = match posed {
+                Ok(Some(sent)) => Ok(sent),
+                Ok(None) => message.send(thread, messenger, flags, None, &[], judge),
+                Err(errno) => Err(errno),
+            };
             unsafe { syscall1(__NR_close, messenger) };
             result
         }
-        Err(Errno::EPERM) => send_by_monitor(thread, fd, message, flags, address),
+        Err(Errno::EPERM) => {
+            claim(thread, message)?;
+            send_by_monitor(thread, fd, message, flags, address)
+        }
         Err(errno) => Err(errno),
     }
 }
@@ -138,27 +149,89 @@ fn send_by_monitor(
 ) -> Result<u64> {
     let is_patient = flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)?;
     patiently(thread, is_patient, || {
-        let mut pair = [0u32; 2];
-        let kind = SOCK_DGRAM | u64::from(O_CLOEXEC);
-        let to = pair.as_mut_ptr() as u64;
-        checked(unsafe { syscall4(__NR_socketpair, u64::from(AF_UNIX), kind, 0, to) })?;
-        let [ours, theirs] = pair.map(u64::from);
-        let letter = || {
-            let slot = message.put_together(None, &[], |slot| sent(thread, slot))?;
-            let length = checked(slot.send_now(ours))?;
-            let cookie = hand_over_as(thread, theirs, u64::from(thread.host_tid) | 1 << 32)?;
-            Ok([length, cookie])
-        };
-        let handed = letter();
-        for end in [ours, theirs] {
-            unsafe { syscall1(__NR_close, end) };
-        }
-        let [length, letter] = handed?;
+        let [length, letter] = letter(thread, message)?;
         let cookie = hand_over(thread, fd)?;
         thread.mailbox().b[..address.len].copy_from_slice(address.as_bytes());
         thread.ask(Request::SendUnix, &[address.len as u64, cookie, letter])?;
         Ok(length)
     })
+}
+
+/// Puts a message into a socket, and hands that over; gives the message's length and the cookie.
+fn letter(thread: &Thread, message: &Outgoing) -> Result<[u64; 2]> {
+    let mut pair = [0u32; 2];
+    let kind = SOCK_DGRAM | u64::from(O_CLOEXEC);
+    let to = pair.as_mut_ptr() as u64;
+    checked(unsafe { syscall4(__NR_socketpair, u64::from(AF_UNIX), kind, 0, to) })?;
+    let [ours, theirs] = pair.map(u64::from);
+    let letter = || {
+        let slot = message.put_together(None, &[], |slot| sent(thread, slot))?;
+        let length = checked(slot.send_now(ours))?;
+        let cookie = hand_over_as(thread, theirs, u64::from(thread.host_tid) | 1 << 32)?;
+        Ok([length, cookie])
+    };
+    let handed = letter();
+    for end in [ours, theirs] {
+        unsafe { syscall1(__NR_close, end) };
+    }
+    handed
+}
+
+/// Sends a message with credentials that are not what the kernel would tell of the thread, if it may:
+/// the monitor does so. `None`: the message is to be sent as it is.
+#[cold]
+#[inline(never)]
+pub(super) fn pose(
+    thread: &Thread,
+    fd: u64,
+    message: &Outgoing,
+    flags: u64,
+) -> Result<Option<u64>> {
+    let Some([pid, uid, gid]) = claim(thread, message)? else {
+        return Ok(None);
+    };
+    let is_patient = flags & u64::from(MSG_DONTWAIT) == 0 && !is_nonblocking(fd)?;
+    let result = patiently(thread, is_patient, || {
+        let [_, letter] = letter(thread, message)?;
+        let cookie = hand_over(thread, fd)?;
+        let [pid, uid, gid] = [pid, uid, gid].map(u64::from);
+        thread.ask(Request::Pose, &[pid, cookie, letter, uid, gid])
+    });
+    let is_stream = || option(fd, SOL_SOCKET, SO_TYPE) == Ok(SOCK_STREAM as u32);
+    if result == Err(EPIPE) && flags & MSG_NOSIGNAL == 0 && is_stream() {
+        signal::send_to_self(thread, SIGPIPE);
+    }
+    result.map(Some)
+}
+
+const SOCK_STREAM: u64 = 1;
+const MSG_NOSIGNAL: u64 = 0x4000;
+const EPIPE: Errno = Errno::from_raw(32);
+
+/// The credentials that a message names, if they are not those that its sender has by itself. EPERM: it
+/// may not name them; ESRCH: there is no such process.
+fn claim(thread: &Thread, message: &Outgoing) -> Result<Option<[u32; 3]>> {
+    let mut slot = message.control()?;
+    let control = slot.control();
+    let Some(at) = credentials_in(control, UCRED) else {
+        return Ok(None);
+    };
+    let word = |index: usize| {
+        let bytes = control[at + 4 * index..].first_chunk();
+        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    };
+    let [pid, uid, gid] = [word(0), word(1), word(2)];
+    let own = &thread.credentials;
+    let own_pid = thread.process().zone_pid;
+    let may_pose = (pid == own_pid || has(thread, Power::Administer))
+        && (own.uid[..3].contains(&uid) || has(thread, Power::SetUid))
+        && (own.gid[..3].contains(&gid) || has(thread, Power::SetGid));
+    if !may_pose {
+        return Err(Errno::EPERM);
+    }
+    pids::thread_to_host(pid)?;
+    let is_own = [pid, uid, gid] == [own_pid, own.uid[0], own.gid[0]];
+    Ok((!is_own).then_some([pid, uid, gid]))
 }
 
 /// The zone's name of a unix socket.
@@ -227,26 +300,15 @@ fn put(control: &mut [u8], at: usize, ucred: [u32; 3]) {
     }
 }
 
-/// Puts the credentials that a message carries into the host's numbers. EPERM: not the sender's own, and
-/// it is not the zone's root.
+/// Puts the sender's own credentials, in the host's numbers, in the place of those that a message names
+/// (see [`claim`]).
 pub(super) fn sent(thread: &Thread, slot: &mut Slot) -> Result<()> {
     let control = slot.control();
     let Some(at) = credentials_in(control, UCRED) else {
         return Ok(());
     };
-    let word = |index: usize| {
-        let bytes = control[at + 4 * index..].first_chunk();
-        bytes.map_or(0, |bytes| u32::from_ne_bytes(*bytes))
-    };
-    let own = &thread.credentials;
-    let may_pose = (word(0) == thread.process().zone_pid || has(thread, Power::Administer))
-        && (own.uid[..3].contains(&word(1)) || has(thread, Power::SetUid))
-        && (own.gid[..3].contains(&word(2)) || has(thread, Power::SetGid));
-    if !may_pose {
-        return Err(Errno::EPERM);
-    }
     let host = [
-        pids::to_host(word(0))?,
+        pids::to_host(thread.process().zone_pid)?,
         tables().host_uid,
         tables().host_gid,
     ];
@@ -254,18 +316,23 @@ pub(super) fn sent(thread: &Thread, slot: &mut Slot) -> Result<()> {
     Ok(())
 }
 
-/// `struct ucred` of a process of the zone, or of nobody.
-pub(super) fn credentials_of(zone: Option<u32>) -> [u32; 3] {
-    const NOBODY: u32 = 65534;
-    zone.map_or([0, NOBODY, NOBODY], |zone| {
+/// `struct ucred` of who sent a message.
+fn credentials_of(thread: &Thread, host: u32) -> Result<[u32; 3]> {
+    if let Some(zone) = pids::to_zone(host) {
         let who = pids::load_credentials(zone);
-        [zone, who.uid[0], who.gid[0]]
-    })
+        return Ok([zone, who.uid[0], who.gid[0]]);
+    }
+    thread.ask(Request::Posed, &[u64::from(host)])?;
+    let mut words = [0; UCRED / 4];
+    for (word, bytes) in words.iter_mut().zip(thread.mailbox().b.as_chunks().0) {
+        *word = u32::from_ne_bytes(*bytes);
+    }
+    Ok(words)
 }
 
 /// Puts what `SO_PASSCRED` tells of a message's sender into the zone's numbers, as far as there was room
 /// for it. A process that the zone does not have is pid 0 and nobody.
-pub(super) fn received(message: &Message) -> Result<()> {
+pub(super) fn received(thread: &Thread, message: &Message) -> Result<()> {
     const PID: usize = 4;
     let length = usize::try_from(message.control_len).unwrap_or(usize::MAX);
     if message.control == 0 || length < HEADER + PID {
@@ -281,7 +348,7 @@ pub(super) fn received(message: &Message) -> Result<()> {
     let host = control[at..].first_chunk();
     let host = host.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     let end = control.len().min(at + UCRED);
-    put(&mut control[..end], at, credentials_of(pids::to_zone(host)));
+    put(&mut control[..end], at, credentials_of(thread, host)?);
     let place = message.control.wrapping_add(at as u64);
     memory::write_bytes(place, &control[at..end])
 }
