@@ -344,19 +344,24 @@ fn without_leading_slashes(path: &[u8]) -> &[u8] {
 /// What separates the names of a path in the flat directories of a monitor's mount.
 pub const SEPARATOR: u8 = b',';
 
-/// Appends the path that a flat directory stands for: `,1,fd` is `/1/fd`, and `,` is the top. False
-/// for anything else.
+/// Appends the path that a flat directory, or an entry of one, stands for: `,1,fd` is `/1/fd`, `,1,fd/3` is
+/// `/1/fd/3`, and `,` is the top. False for anything else.
 fn unflatten(flat: &[u8], to: &mut PathBuf) -> bool {
     if flat.is_empty() {
         return true;
     }
-    // What lies in such a directory has no place in the zone.
-    flat.first() == Some(&SEPARATOR)
-        && !flat.contains(&b'/')
-        && flat
+    let at = flat.iter().position(|&b| b == b'/');
+    let (directory, entry) = flat.split_at(at.unwrap_or(flat.len()));
+    let entry = entry.get(1..).unwrap_or(&[]);
+    let mut append =
+        |name: &[u8]| name.is_empty() || to.append(b"/").and_then(|()| to.append(name)).is_ok();
+    directory.first() == Some(&SEPARATOR)
+        && !entry.contains(&b'/')
+        && directory
             .split(|&b| b == SEPARATOR)
             .skip(1)
-            .all(|name| name.is_empty() || to.append(b"/").and_then(|()| to.append(name)).is_ok())
+            .all(&mut append)
+        && append(entry)
 }
 
 /// Whether a path is absolute, without slash at its end, and has neither empty components, `.`, `..`

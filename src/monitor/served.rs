@@ -160,8 +160,8 @@ pub enum Rights {
 /// Opens a path for a guest.
 ///
 /// # Errors
-/// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): there is no
-/// descriptor of one.
+/// As open(2). ELOOP also for a link that is opened itself (`O_PATH | O_NOFOLLOW`): the guest then opens what
+/// stands for it in its directory.
 pub fn open(
     zone: &Zone,
     caller: HostPid,

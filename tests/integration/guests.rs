@@ -253,7 +253,7 @@ fn opened(home: &Home) {
 }
 
 const OPENED: &[&str] = &[
-    "of_proc", "outlived", "mounts", "locks", "slashes", "watches", "memory",
+    "of_proc", "outlived", "links", "mounts", "locks", "slashes", "watches", "memory",
 ];
 
 fn options(home: &Home) {

@@ -13,6 +13,7 @@ fn main() {
     sections(&[
         ("of_proc", of_proc),
         ("outlived", outlived),
+        ("links", links),
         ("mounts", mounts),
         ("locks", locks),
         ("slashes", slashes),
@@ -106,6 +107,100 @@ fn outlived() {
     let open = file.metadata().expect("open");
     let sides = [named, open].map(|data| (data.dev(), data.ino(), data.mode(), data.size()));
     see("open", sides[0] == sides[1]);
+}
+
+/// Links of `/proc` and `/dev` that are opened themselves.
+fn links() {
+    let own = std::process::id().to_string();
+    let file = File::create("named").expect("made");
+    let ends = pipe().expect("a pipe");
+    let of_file = format!("{own}/fd/{}", file.as_raw_fd());
+    let of_pipe = format!("self/fd/{}", ends.read.as_raw_fd());
+    let paths = [
+        "self",
+        "thread-self",
+        "mounts",
+        "net",
+        "self/exe",
+        "self/cwd",
+        "self/root",
+        "self/ns/uts",
+        &of_file,
+        &of_pipe,
+        "self/fd/1023",
+        "self/task/../exe",
+    ];
+    let path_only = u64::from((libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC).cast_unsigned());
+    let plain = |link: &str| link.replace(&own, "OWN").replace(&of_pipe, "OF_PIPE");
+    for (index, path) in paths.iter().enumerate() {
+        let path = format!("/proc/{path}");
+        let opened = at(libc::SYS_openat, &path, &[path_only]);
+        see(&index.to_string(), opened.is_ok());
+        let Ok(fd) = opened else {
+            see("failed", opened);
+            continue;
+        };
+        let named = fs::symlink_metadata(&path).expect("there");
+        let mut found = [0u64; 18];
+        see("fstat", call(libc::SYS_fstat, &[fd, out(&mut found)]));
+        let is_same = (found[0], found[1]) == (named.dev(), named.ino());
+        see(
+            "attributes",
+            (is_same, format!("{:o}", found[3] & 0xffff_ffff)),
+        );
+        let empty = name("");
+        let flags = libc::AT_EMPTY_PATH;
+        see("statx", look(fd, "", flags, libc::STATX_TYPE).result);
+        let mut to = [0u8; 4096];
+        let read = call(
+            libc::SYS_readlinkat,
+            &[fd, text(&empty), out(&mut to), 4096],
+        );
+        let read = read.map(|length| to[..usize::try_from(length).expect("short")].to_vec());
+        let by_name = fs::read_link(&path);
+        let by_name = by_name
+            .ok()
+            .map(|link| link.into_os_string().into_encoded_bytes());
+        see(
+            "target",
+            (read.as_ref().ok() == by_name.as_ref(), read.is_ok()),
+        );
+        if !path.contains("root") && !path.contains("exe") {
+            let shown = fs::read_link(format!("/proc/self/fd/{fd}")).expect("open");
+            see("name", plain(shown.to_str().expect("text")));
+        }
+        see(
+            "cut",
+            call(libc::SYS_readlinkat, &[fd, text(&empty), out(&mut to), 2]),
+        );
+        see("read", call(libc::SYS_read, &[fd, out(&mut to), 1]));
+        see(
+            "beneath",
+            call(libc::SYS_openat, &[fd, text(&name("x")), path_only]),
+        );
+        see("mode", call(libc::SYS_fchmod, &[fd, 0o777]));
+        let flags = call(libc::SYS_fcntl, &[fd, libc::F_GETFL.cast_unsigned().into()]);
+        see("flags", flags);
+        close(fd);
+        let how = [path_only, 0, libc::RESOLVE_NO_SYMLINKS];
+        if path.matches('/').count() == 2 {
+            let opened = at(libc::SYS_openat2, &path, &[how.as_ptr() as u64, 24]);
+            see("without links", opened.is_ok());
+            opened.map(close).expect("open");
+        }
+        let directory = path_only | u64::from(libc::O_DIRECTORY.cast_unsigned());
+        see("directory", at(libc::SYS_openat, &path, &[directory]));
+    }
+    for path in ["/dev/fd", "/dev/stdin"] {
+        let fd = at(libc::SYS_openat, path, &[path_only]).expect("open");
+        let mut to = [0u8; 64];
+        let read = call(
+            libc::SYS_readlinkat,
+            &[fd, text(&name("")), out(&mut to), 64],
+        );
+        see(path, (read, String::from_utf8_lossy(&to)));
+        close(fd);
+    }
 }
 
 /// statx(2): what it was asked for, and the mount.

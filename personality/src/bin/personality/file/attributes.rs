@@ -145,7 +145,7 @@ pub fn stat_in_zone<'r>(
     let st = unsafe { room.assume_init_mut() };
     let mut zone = path::served_path(thread, fd, st);
     if zone.is_some()
-        && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
+        && let Ok(Some(x)) = monitor_stat(thread, &mut zone, NOFOLLOW)
     {
         *st = stat_from(&x);
     } else if is_of_proc(fd, st)
@@ -332,15 +332,14 @@ pub fn statx(
     let by_fd = |thread: &mut Thread, fd: u64| {
         let place = Place::of_descriptor(fd);
         let mut x = ask(place)?;
-        if u32::from(x.stx_mode) == DIRECTORY_MODE {
-            let mut zone = path::served_path_of(thread, fd);
-            if zone.is_some()
-                && let Ok(Some(x)) = monitor_stat(thread, &mut zone, 0)
-            {
-                return Ok(x);
-            }
+        let st = stat_from(&x);
+        let mut zone = path::served_path(thread, fd, &st);
+        if zone.is_some()
+            && let Ok(Some(x)) = monitor_stat(thread, &mut zone, NOFOLLOW)
+        {
+            return Ok(x);
         }
-        if is_of_proc(fd, &stat_from(&x))
+        if is_of_proc(fd, &st)
             && let Some(x) = opened_stat(thread, fd)
         {
             return Ok(x);

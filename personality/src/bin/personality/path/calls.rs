@@ -12,14 +12,14 @@ use super::reach::{
 use super::rights::{may_change, may_make, may_open};
 use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
-use super::walk::{is_monitors, walk, zone_path_of};
+use super::walk::{is_monitors, is_served_link, served_path_of, walk, zone_path_of};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe, quota,
     read_link, text_of,
 };
 use crate::arch::{syscall1, syscall2, syscall4};
 use crate::dispatch::checked;
-use crate::file::{APPEND_ONLY, IMMUTABLE, Power};
+use crate::file::{APPEND_ONLY, IMMUTABLE, Power, is_reserved};
 use crate::memory::{self, PathRoom};
 use crate::monitor::{commons, tables};
 use crate::thread::Thread;
@@ -560,7 +560,7 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
         return if dirfd as i32 == AT_CWD {
             Err(Errno::ENOENT)
         } else {
-            read(dirfd)
+            read_opened(thread, dirfd, to, size).unwrap_or_else(|| read(dirfd))
         };
     }
     if is_top(thread, path) {
@@ -583,19 +583,45 @@ pub fn readlink(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, size: u
                 return result;
             }
             Reach::Monitor => match ask_served(thread, Request::Readlink, &mut zone, 0, 0)? {
-                Told::Answer(length) => {
-                    let text = thread.mailbox().b.get(..length as usize);
-                    let text = text.ok_or(Errno::EIO)?;
-                    let text = shown(thread, text).unwrap_or(text);
-                    let n = text.len().min(size);
-                    memory::write_bytes(to, &text[..n])?;
-                    return Ok(n as u64);
-                }
+                Told::Answer(length) => return write_told(thread, length, to, size),
                 Told::Elsewhere => found = reach_again(thread, true, &mut zone)?,
             },
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// Gives a guest the link's text that the monitor has told.
+fn write_told(thread: &Thread, length: u64, to: u64, size: usize) -> Result<u64> {
+    let text = thread.mailbox().b.get(..length as usize);
+    let text = text.ok_or(Errno::EIO)?;
+    let text = shown(thread, text).unwrap_or(text);
+    let n = text.len().min(size);
+    memory::write_bytes(to, &text[..n])?;
+    Ok(n as u64)
+}
+
+/// readlinkat(2) of a descriptor that is of a link of the monitor's.
+#[cold]
+#[inline(never)]
+fn read_opened(thread: &Thread, fd: u64, to: u64, size: usize) -> Option<Result<u64>> {
+    if is_reserved(fd) {
+        return None;
+    }
+    let mut st = unsafe { core::mem::zeroed::<linux_raw_sys::general::stat>() };
+    checked(unsafe { syscall2(__NR_fstat, fd, &raw mut st as u64) }).ok()?;
+    if !is_served_link(st.st_mode, st.st_dev, st.st_ino) {
+        return None;
+    }
+    let mut zone = served_path_of(thread, fd);
+    zone.as_ref()?;
+    Some(
+        match ask_served(thread, Request::Readlink, &mut zone, 0, 0) {
+            Ok(Told::Answer(length)) => write_told(thread, length, to, size),
+            Ok(Told::Elsewhere) => Err(Errno::ENOENT),
+            Err(errno) => Err(errno),
+        },
+    )
 }
 
 /// Whether a path is by its text that of a mount's top, for the zone's root.

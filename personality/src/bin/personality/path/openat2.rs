@@ -4,7 +4,7 @@
 //! opened by its zone path, which holds no link any more.
 
 use super::calls::{OPEN_FLAGS, TEMPORARY, open_path};
-use super::reach::{Told, ask_served};
+use super::reach::{Told, ask_served, names_a_link, open_link};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
 use super::{AT_CWD, from_error, is_exclusive, own_exe};
@@ -121,10 +121,13 @@ fn open_within(
     }
     if found.is_monitor {
         // Whatever link is at the end is not to be followed.
-        let flags = flags | u64::from(O_NOFOLLOW);
-        return match ask_served(thread, Request::Open, &mut Some(at), flags, mode)? {
-            Told::Answer(fd) => Ok(fd),
-            Told::Elsewhere => Err(Errno::ELOOP),
+        let asked = flags | u64::from(O_NOFOLLOW);
+        let mut at = Some(at);
+        return match ask_served(thread, Request::Open, &mut at, asked, mode) {
+            Ok(Told::Answer(fd)) => Ok(fd),
+            Err(Errno::ELOOP) if names_a_link(flags) => open_link(thread, flags, &mut at),
+            Ok(Told::Elsewhere) => Err(Errno::ELOOP),
+            Err(errno) => Err(errno),
         };
     }
     let _in_zone = InZone::enter(thread);

@@ -117,7 +117,11 @@ pub fn open_or_monitor(
 #[inline(never)]
 pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> Result<u64> {
     for _ in 0..LINKS_MAX {
-        match ask_served(thread, Request::Open, zone, flags, mode)? {
+        let told = match ask_served(thread, Request::Open, zone, flags, mode) {
+            Err(Errno::ELOOP) if names_a_link(flags) => return open_link(thread, flags, zone),
+            told => told?,
+        };
+        match told {
             Told::Answer(fd) => {
                 // A clerk's client sees to that itself.
                 if flags & u64::from(O_NOCTTY | O_PATH) == 0
@@ -142,6 +146,41 @@ pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> R
         }
     }
     Err(Errno::ELOOP)
+}
+
+/// Whether flags of an open give a descriptor of a link that is at the end of the path.
+pub(super) const fn names_a_link(flags: u64) -> bool {
+    const BOTH: u64 = NOFOLLOW | O_PATH as u64;
+    flags & BOTH == BOTH
+}
+
+/// An `O_PATH` descriptor of the link in the monitor's mounts that the path in the room names: of what
+/// stands for it in its directory. The monitor cannot give one.
+#[cold]
+#[inline(never)]
+pub(super) fn open_link(thread: &Thread, flags: u64, zone: &mut Room) -> Result<u64> {
+    let mut path = PathBuf::new();
+    path.set(text_of(zone)).map_err(from_error)?;
+    let text = path.as_bytes();
+    let at = text.iter().rposition(|&byte| byte == b'/');
+    let name_at = at.ok_or(Errno::ENOENT)? + 1;
+    let mut directory = ZonePath::new();
+    directory
+        .set(text.get(..name_at).unwrap_or(b"/"))
+        .map_err(from_error)?;
+    let as_directory = u64::from(O_PATH | O_DIRECTORY | O_CLOEXEC);
+    let mut directory = Some(directory);
+    let dirfd = match ask_served(thread, Request::Open, &mut directory, as_directory, 0)? {
+        Told::Answer(fd) => fd,
+        Told::Elsewhere => return Err(Errno::ELOOP),
+    };
+    let flags = PATH_FLAGS & !u64::from(O_CLOEXEC) | NOFOLLOW | flags & u64::from(O_CLOEXEC);
+    let opened = how(thread, flags, 0).and_then(|how| {
+        let name = path.as_c_str().to_bytes_with_nul().get(name_at..);
+        openat2_raw(dirfd, name.unwrap_or(b"\0").as_ptr() as u64, how)
+    });
+    close(dirfd);
+    opened
 }
 
 /// The result of an open.

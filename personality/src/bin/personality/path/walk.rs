@@ -270,13 +270,13 @@ pub fn row_at(zone: &[u8]) -> Option<&'static MountRow> {
     mount_rows().get(mount)
 }
 
-/// The zone path of a descriptor of a directory of the monitor's, by its attributes on the host.
+/// The zone path of a descriptor of a directory or a link of the monitor's, by its attributes on the host.
 pub fn served_path(
     thread: &Thread,
     fd: u64,
     st: &linux_raw_sys::general::stat,
 ) -> Option<ZonePath> {
-    if st.st_mode == DIRECTORY_MODE {
+    if st.st_mode == DIRECTORY_MODE || is_served_link(st.st_mode, st.st_dev, st.st_ino) {
         served_path_of(thread, fd)
     } else {
         None
@@ -304,7 +304,17 @@ pub(super) fn is_placeholder(fd: u64) -> bool {
 
 /// Whether a link stands for a mount point, or for what the monitor serves.
 pub fn is_stand_in(dev: u64, ino: u64) -> bool {
+    mounts().is_placeholder(dev, ino).is_some() || is_served_name(dev, ino)
+}
+
+/// Whether it is what stands for an entry of a directory of the monitor's.
+fn is_served_name(dev: u64, ino: u64) -> bool {
     let mut served = tables().placeholders.iter();
-    mounts().is_placeholder(dev, ino).is_some()
-        || served.any(|held| held.ino == ino && held.dev == dev)
+    served.any(|held| held.ino == ino && held.dev == dev)
+}
+
+/// Whether attributes are those of a link of the monitor's that is open as such: of what else stands for
+/// an entry there is no descriptor.
+pub fn is_served_link(mode: u32, dev: u64, ino: u64) -> bool {
+    mode & 0o170_000 == S_IFLNK && is_served_name(dev, ino)
 }
