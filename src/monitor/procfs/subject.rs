@@ -74,24 +74,21 @@ impl Subject {
         }
     }
 
-    /// One thread of this process.
+    /// One thread of this process. libc names its threads by what the kernel wrote, so their host ids,
+    /// which are below the bias, count too, though they are not listed.
     ///
     /// # Errors
     /// ENOENT if there is none with this number.
     pub(super) fn task(self, thread: ZonePid) -> Result<Self, Errno> {
-        let host = if thread == self.process {
-            self.host
-        } else {
+        let (thread, host) = match thread.0.checked_sub(THREAD_BIAS) {
+            _ if thread == self.process => (thread, self.host),
             // The leader's host id plus the bias is no second name of it.
-            let host = thread
-                .0
-                .checked_sub(THREAD_BIAS)
-                .map(HostPid)
-                .ok_or(libc::ENOENT)?;
-            if host == self.host {
-                return Err(libc::ENOENT);
+            Some(host) if HostPid(host) == self.host => return Err(libc::ENOENT),
+            Some(host) => (thread, HostPid(host)),
+            None => {
+                let host = HostPid(thread.0);
+                (zone_thread(self.process, self.host, host), host)
             }
-            host
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = openat(

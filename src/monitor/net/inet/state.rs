@@ -62,6 +62,9 @@ impl State {
             );
             return Ok(());
         }
+        if self.joins_alone(guest, plan) {
+            return Ok(());
+        }
         self.drop_dead(|row| row.overlaps(guest.protocol, plan, plan.zone_port));
         let others = self.bound.iter().flatten().map(|bound| bound.row);
         let others = others.filter(|row| row.overlaps(guest.protocol, plan, plan.zone_port));
@@ -81,6 +84,29 @@ impl State {
         let host = self.bind_fresh(guest, plan)?;
         self.insert(slot, guest.protocol, plan, plan.zone_port, host);
         Ok(())
+    }
+
+    /// Where all that stands in the way is a row of the very same bind, which has its own number on the
+    /// host, the kernel alone judges: a fresh bind would try that place first, too, so it does not
+    /// matter whether that row's sockets are still there.
+    fn joins_alone(&mut self, guest: &Guest<'_>, plan: &Plan) -> bool {
+        let is_there = |row: &Row| row.overlaps(guest.protocol, plan, plan.zone_port);
+        let natural = SocketAddrV4::new(plan.host_ip, plan.zone_port);
+        if !self.publications.is_empty() || self.must_be_nobodys(guest, plan).is_err() {
+            return false;
+        }
+        let mut there = self.bound.iter_mut().flatten();
+        let Some(only) = there.find(|bound| is_there(&bound.row)) else {
+            return false;
+        };
+        let joins = only.row.is_same_bind(guest.protocol, plan)
+            && only.row.host == natural
+            && !there.any(|bound| is_there(&bound.row))
+            && guest.join(natural).is_ok();
+        if joins {
+            only.has_listened = false;
+        }
+        joins
     }
 
     /// A listener that the kernel gave another port: a row of it takes the place of the one before.

@@ -325,6 +325,19 @@ fn sharing_a_port_is_for_the_zone_alone() {
     assert_ne!(name(&one), name(&three));
     assert_eq!(zone.told.rows().len(), 2);
 
+    // Whether those that have the place are still there makes no difference.
+    drop((one, two));
+    let again = shared("0.0.0.0:7000").expect("bound");
+    assert_eq!(
+        name(&again),
+        SocketAddrV4::new(address::host_v4(65_004), 7000)
+    );
+    assert_eq!(zone.told.rows().len(), 2);
+    assert_eq!(
+        bind(&zone.inet, "0.0.0.0:7000").err(),
+        Some(Errno::EADDRINUSE)
+    );
+
     let stranger = socket("0.0.0.0:0", SockType::Stream);
     setsockopt(&stranger, ReusePort, &true).expect("set");
     let taken = SocketAddrV4::new(address::host_v4(65_004), 7001);

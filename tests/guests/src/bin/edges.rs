@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::thread::JoinHandleExt;
 
 fn main() {
     sections(&[
@@ -243,6 +244,17 @@ fn errno(error: std::io::Error) -> Option<i32> {
     error.raw_os_error()
 }
 
+/// Another thread's name, as libc changes and reads it: by the id that the kernel wrote at its birth.
+fn by_libc(thread: libc::pthread_t) -> (i32, i32, String) {
+    let mut name = [0_u8; 16];
+    // SAFETY: the thread has not ended.
+    let set = unsafe { libc::pthread_setname_np(thread, c"by libc".as_ptr()) };
+    // SAFETY: it has not ended, and there is room for as much as is said.
+    let got = unsafe { libc::pthread_getname_np(thread, name.as_mut_ptr().cast(), name.len()) };
+    let name = String::from_utf8_lossy(&name);
+    (set, got, name.trim_end_matches('\0').to_owned())
+}
+
 /// Threads' directories, and names written through them.
 fn tasks() {
     let before = fs::metadata("/proc/self/task").expect("there").nlink();
@@ -270,6 +282,11 @@ fn tasks() {
     let comm = format!("/proc/self/task/{tid}/comm");
     see("written", fs::write(&comm, "renamed").map_err(errno));
     see("name", fs::read_to_string(&comm).expect("there"));
+    see("named by libc", by_libc(thread.as_pthread_t()));
+    see("not listed", {
+        let listed = threads("/proc/self/task");
+        (listed.len(), listed.contains(&own().to_string()))
+    });
     let wait = pipe().expect("a pipe");
     let other = child(|| {
         wait.hear();
