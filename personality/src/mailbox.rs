@@ -336,8 +336,8 @@ requests! {
     /// option, cookie, operation (see [`recorded`]), length; b = value both ways. The value of the
     /// request is the length of what is kept, 0 if nothing is.
     Recorded = 42;
-    /// A handed-over TCP socket has another port since it listens: args = the port before, cookie.
-    Moved = 43;
+    /// A handed-over TCP socket listens now: args = the port that it had before, cookie.
+    Listens = 43;
     /// Length of a file: args = descriptor, length, 1 if set-id bits stay.
     Truncate = 45;
     /// ETXTBSY if a process of the zone executes a file: args = descriptor, hash of the name by which it

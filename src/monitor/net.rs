@@ -124,14 +124,14 @@ impl Net {
         self.options.serve(socket, option, operation, value)
     }
 
-    /// A handed-over TCP socket that listens has another port than before.
+    /// A handed-over TCP socket listens, maybe at another port than before.
     ///
     /// # Errors
     /// `EINVAL`: none that was bound there; `ENOBUFS`: the table of ports is full.
-    pub fn moved(&self, socket: &OwnedFd, before: u64) -> std::result::Result<i64, i32> {
+    pub fn listens(&self, socket: &OwnedFd, before: u64) -> std::result::Result<i64, i32> {
         let before = u16::try_from(before).map_err(|_| libc::EINVAL)?;
-        let moved = self.inet.moved(socket.as_fd(), before);
-        moved.map(|()| 0).map_err(number)
+        let listens = self.inet.listens(socket.as_fd(), before);
+        listens.map(|()| 0).map_err(number)
     }
 
     /// Makes a socket that sends to an address for a handed-over unix datagram socket.

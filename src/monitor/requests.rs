@@ -156,7 +156,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             }
             put(&kept)
         }
-        Request::Moved => zone.net.moved(&handed(zone, call.tid, args[1])?, args[0]),
+        Request::Listens => zone.net.listens(&handed(zone, call.tid, args[1])?, args[0]),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;

@@ -174,6 +174,27 @@ def options():
             see("buffer", name, size, one.getsockopt(socket.SOL_SOCKET, name))
 
 
-for part in [kinds, names, again, used, reborn, classes, options]:
+def restarted():
+    """Connections that a server has left linger, and say nothing of who listens there next."""
+    for first, second in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")]:
+        port = 0
+        for own in [first, second]:
+            server = socket.socket()
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.bind((own, port))
+            server.listen()
+            port = server.getsockname()[1]
+            client = socket.socket()
+            see("connected", own, tried(client.connect, ("127.0.0.1", port)))
+            server.settimeout(30)
+            served, peer = server.accept()
+            see("served", own, peer == client.getsockname(), served.getsockname() == client.getpeername())
+            served.close()
+            see("end", client.recv(1))
+            client.close()
+            server.close()
+
+
+for part in [kinds, names, again, used, reborn, classes, options, restarted]:
     see(part.__name__)
     part()

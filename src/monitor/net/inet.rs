@@ -25,8 +25,9 @@
 //!
 //! A row lives as long as its sockets, which guests close without telling. So rows are checked when
 //! they are listed and when they stand in the way. UDP: the kernel lists every bound socket. TCP: it
-//! lists listeners, so that a row that has listened and does so no more is dropped, and one that has
-//! not yet is kept while its port cannot be bound without `SO_REUSEADDR`.
+//! lists listeners, so that a row that has listened (guests tell) and does so no more is dropped, and
+//! one that has not yet is kept while its port cannot be bound without `SO_REUSEADDR`: what a server
+//! that is gone has left in `TIME_WAIT` says nothing of whether its row is needed.
 //!
 //! Key types: [`Inet`], [`plan::Plan`], [`rows::Rows`]. Neighbours: the personality's `net`, which
 //! translates by the same table. Deliberately absent: unix sockets; who may bind ports below 1024 in
@@ -125,13 +126,16 @@ impl Inet {
         result
     }
 
-    /// A guest's TCP socket that listens has another port than `before`, and the row of that goes.
+    /// A guest's TCP socket listens. If that brought another port than `before`, the row of that goes.
     ///
     /// # Errors
     /// `EINVAL`: there is no row; `ENOBUFS`: the table of ports is full.
-    pub fn moved(&self, socket: BorrowedFd<'_>, before: u16) -> Result<(), Errno> {
+    pub fn listens(&self, socket: BorrowedFd<'_>, before: u16) -> Result<(), Errno> {
         let guest = Guest::of(socket)?;
         let mut state = self.lock();
+        if guest.place()?.port() == before {
+            return state.listens(&guest);
+        }
         let result = state.moved(&guest, before);
         state.reconcile();
         self.save(&state);

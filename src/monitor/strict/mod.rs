@@ -58,7 +58,7 @@ const OWN: &[Request] = &[
     Request::Refused,
     Request::Messenger,
     Request::Recorded,
-    Request::Moved,
+    Request::Listens,
     Request::Mark,
     Request::Key,
     Request::Notice,

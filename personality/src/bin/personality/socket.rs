@@ -396,22 +396,23 @@ pub fn listen(thread: &Thread, fd: u64, backlog: u64) -> Result<u64> {
         return checked(unsafe { syscall2(__NR_listen, fd, backlog) });
     }
     let port = || host_end(__NR_getsockname, fd).map(|own| [own.bytes[2], own.bytes[3]]);
-    let before = port()?;
-    if before == [0, 0] {
+    if port()? == [0, 0] {
         let mut wildcard = Address {
             len: if family == AF_INET { 16 } else { 28 },
             ..Address::EMPTY
         };
         wildcard.bytes[..2].copy_from_slice(&family.to_ne_bytes());
         with_monitor(thread, Request::Bind, fd, &wildcard)?;
-        return checked(unsafe { syscall2(__NR_listen, fd, backlog) });
     }
+    let before = port()?;
     checked(unsafe { syscall2(__NR_listen, fd, backlog) })?;
-    // A port that the kernel chose is given up by shutdown(2); listening anew brings another.
+    let number = u64::from(u16::from_be_bytes(before));
+    let told =
+        hand_over(thread, fd).and_then(|cookie| thread.ask(Request::Listens, &[number, cookie]));
+    // A port that the kernel chose is given up by shutdown(2); listening anew brings another, which
+    // takes a row. Elsewhere there need be none.
     if port()? != before {
-        let cookie = hand_over(thread, fd)?;
-        let before = u64::from(u16::from_be_bytes(before));
-        thread.ask(Request::Moved, &[before, cookie])?;
+        told?;
     }
     Ok(0)
 }

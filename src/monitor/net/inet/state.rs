@@ -109,6 +109,15 @@ impl State {
         joins
     }
 
+    /// The row of a socket that listens does not outlive that.
+    pub(super) fn listens(&mut self, guest: &Guest<'_>) -> Result<(), Errno> {
+        let at = guest.place()?;
+        let mut rows = self.bound.iter_mut().flatten();
+        let own = rows.find(|bound| bound.row.protocol == guest.protocol && bound.row.host == at);
+        own.ok_or(Errno::EINVAL)?.has_listened = true;
+        Ok(())
+    }
+
     /// A listener that the kernel gave another port: a row of it takes the place of the one before.
     pub(super) fn moved(&mut self, guest: &Guest<'_>, before: u16) -> Result<(), Errno> {
         let at = guest.place()?;
