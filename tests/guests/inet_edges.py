@@ -193,6 +193,11 @@ def restarted():
             see("end", client.recv(1))
             client.close()
             server.close()
+            # Bound and closed without ever listening, where connections linger.
+            brief = socket.socket()
+            brief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            see("brief", tried(brief.bind, (own, port)))
+            brief.close()
 
 
 for part in [kinds, names, again, used, reborn, classes, options, restarted]:

@@ -26,8 +26,8 @@
 //! A row lives as long as its sockets, which guests close without telling. So rows are checked when
 //! they are listed and when they stand in the way. UDP: the kernel lists every bound socket. TCP: it
 //! lists listeners, so that a row that has listened (guests tell) and does so no more is dropped, and
-//! one that has not yet is kept while its port cannot be bound without `SO_REUSEADDR`: what a server
-//! that is gone has left in `TIME_WAIT` says nothing of whether its row is needed.
+//! one that has not yet is kept while somebody is bound there or connected from there: connections that a
+//! closed socket has left in `TIME_WAIT` keep nothing.
 //!
 //! Key types: [`Inet`], [`plan::Plan`], [`rows::Rows`]. Neighbours: the personality's `net`, which
 //! translates by the same table. Deliberately absent: unix sockets; who may bind ports below 1024 in
@@ -37,6 +37,7 @@
 //! taken together with it. Calls under them do not block on a guest.
 
 mod kernel;
+mod owners;
 mod peers;
 pub mod plan;
 mod published;

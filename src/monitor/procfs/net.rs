@@ -43,6 +43,14 @@ static ROWS: &[NetRow] = &[
         source: Source::Made(if_inet6),
     },
     NetRow {
+        name: "igmp",
+        source: Source::Made(igmp),
+    },
+    NetRow {
+        name: "igmp6",
+        source: Source::Made(igmp6),
+    },
+    NetRow {
         name: "ipv6_route",
         source: Source::Made(ipv6_route),
     },
@@ -182,6 +190,35 @@ fn if_inet6(view: &dyn View) -> Result<Vec<u8>, Errno> {
             interface.v6_prefix,
             interface.name
         );
+    }
+    Ok(out.into_bytes())
+}
+
+/// Multicast groups of IPv4 (`net/ipv4/igmp.c`): that of all hosts, in which each interface is.
+fn igmp(view: &dyn View) -> Result<Vec<u8>, Errno> {
+    let mut out = header("/proc/net/igmp", 1);
+    for interface in view.net().interfaces() {
+        let all_hosts = u32::from_ne_bytes([224, 0, 0, 1]);
+        let text = format!(
+            "{}\t{:<10}:     1      V3\n\t\t\t\t{all_hosts:08X}     1 0:00000000\t\t0\n",
+            interface.index, interface.name
+        );
+        out.extend(text.bytes());
+    }
+    Ok(out)
+}
+
+/// Multicast groups of IPv6 (`net/ipv6/mcast.c`): those of all nodes, on the link and within the
+/// interface.
+fn igmp6(view: &dyn View) -> Result<Vec<u8>, Errno> {
+    let mut out = String::new();
+    for interface in view.net().interfaces() {
+        for (scope, flags) in [(2, 0xc), (1, 8)] {
+            out += &format!(
+                "{:<4} {:<15} ff0{scope}{:028x}     1 {flags:08X} 0\n",
+                interface.index, interface.name, 1
+            );
+        }
     }
     Ok(out.into_bytes())
 }

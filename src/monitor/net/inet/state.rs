@@ -1,6 +1,7 @@
 //! The rows of a zone: what is bound, where on the host, and for how long.
 
 use super::kernel::{self, Snapshot};
+use super::owners;
 use super::plan::{Covers, Plan, Row};
 use super::published::Publication;
 use super::relay::Relay;
@@ -405,7 +406,12 @@ impl Bound {
         }
         match protocol {
             Protocol::Udp => false,
-            Protocol::Tcp => !self.has_listened && hold(protocol, host, Reuse::NO).is_err(),
+            Protocol::Tcp => {
+                // To bind there is the quicker way to know that nobody does.
+                !self.has_listened
+                    && hold(protocol, host, Reuse::NO).is_err()
+                    && owners::is_owned(host).unwrap_or(true)
+            }
         }
     }
 }

@@ -125,6 +125,15 @@ fn the_network_is_that_of_the_zone() {
         text(&view, "net/if_inet6")
             .contains("fd6f0000000000000000000000000002 02 70 00 80     eth0\n")
     );
+    assert!(
+        text(&view, "net/igmp")
+            .ends_with("2\teth0      :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n")
+    );
+    assert!(
+        text(&view, "net/igmp6").starts_with(
+            "1    lo              ff020000000000000000000000000001     1 0000000C 0\n"
+        )
+    );
     let route = text(&view, "net/route");
     let [_, default, near] = route.lines().collect::<Vec<_>>()[..] else {
         panic!("three lines: {route}");
