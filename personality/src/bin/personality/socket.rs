@@ -225,8 +225,7 @@ fn host_end(nr: u32, fd: u64) -> Result<Address> {
 
 /// Gives an unbound socket an own source address before it speaks to zones or the host. One that is
 /// bound to the host's wildcard has none to tell: that is to ride along with each datagram.
-fn choose_source(fd: u64, slot: u8) -> Option<u8> {
-    let own = host_end(__NR_getsockname, fd).ok()?;
+fn choose_source(fd: u64, own: &Address, slot: u8) -> Option<u8> {
     if own.bytes[2..4] != [0, 0] {
         let is_any = match own.family()? {
             AF_INET => own.bytes[4..8] == [0; 4],
@@ -288,7 +287,7 @@ impl Destination {
 
 /// An IPv6 socket that is bound to an address goes to addresses of that kind only, v4-mapped or not.
 /// ENETUNREACH, EAFNOSUPPORT as of udpv6_sendmsg and __ip6_datagram_connect (Linux, net/ipv6).
-fn must_be_of_one_kind(thread: &Thread, fd: u64, address: &Address) -> Result<()> {
+fn must_be_of_one_kind(thread: &Thread, fd: u64, own: &Address, address: &Address) -> Result<()> {
     let is_v6 = |address: &Address| match address.family() {
         Some(AF_INET6) if address.bytes[8..24] == [0; 16] => None,
         Some(AF_INET6) => Some(!address.bytes[8..].starts_with(&V4_MAPPED)),
@@ -298,11 +297,10 @@ fn must_be_of_one_kind(thread: &Thread, fd: u64, address: &Address) -> Result<()
     let Some(is_to_v6) = is_v6(address) else {
         return Ok(());
     };
-    let own = host_end(__NR_getsockname, fd)?;
     if own.bytes[2..4] == [0, 0] || own.bytes[8..24] == [0; 16] {
         return Ok(());
     }
-    match is_v6(&to_zone(thread, fd, own, End::Local)?) {
+    match is_v6(&to_zone(thread, fd, *own, End::Local)?) {
         Some(is_own_v6) if is_own_v6 != is_to_v6 => Err(if is_to_v6 {
             Errno::from_raw(net::EAFNOSUPPORT)
         } else {
@@ -315,17 +313,19 @@ fn must_be_of_one_kind(thread: &Thread, fd: u64, address: &Address) -> Result<()
 const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 const ENETUNREACH: u16 = 101;
 
-/// A destination in the host's terms; the source is chosen on the way.
+/// A destination in the host's terms; the source is chosen on the way. `own`: the socket's own address as
+/// the host has it.
 fn to_host(
     thread: &Thread,
     fd: u64,
-    family: u16,
+    own: &Address,
     address: &Address,
     translate: Translate,
 ) -> Result<Destination> {
     let proto = protocol(fd)?;
+    let family = own.family().unwrap_or(AF_UNSPEC);
     if family == AF_INET6 {
-        must_be_of_one_kind(thread, fd, address)?;
+        must_be_of_one_kind(thread, fd, own, address)?;
     }
     let target = translate(&tables().net, ports(), proto, family, address.as_bytes())
         .map_err(Errno::from_raw)?;
@@ -347,7 +347,7 @@ fn to_host(
         // Fails on a bound socket, which the monitor has prepared.
         let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
-    let source = target.source.and_then(|slot| choose_source(fd, slot));
+    let source = target.source.and_then(|slot| choose_source(fd, own, slot));
     let source = source.filter(|_| proto == Proto::Udp);
     Ok(Destination::with_source(host, source))
 }
@@ -358,16 +358,17 @@ type Translate =
 
 /// connect(2).
 pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
-    let family = family(fd)?;
+    // Tells the family too.
+    let own = host_end(__NR_getsockname, fd)?;
     let address = Address::read(from, length)?;
-    match family {
+    match own.family().unwrap_or(AF_UNSPEC) {
         AF_UNIX if netlink::is_kernel(fd, &address)? => return Ok(0),
         AF_UNIX if address.family() == Some(AF_UNSPEC) => return disconnect(fd),
         AF_UNIX => return unix::connect(thread, fd, &address),
         AF_INET | AF_INET6 => {}
         _ => return Err(Errno::EAFNOSUPPORT),
     }
-    let host = to_host(thread, fd, family, &address, net::connect_target)?;
+    let host = to_host(thread, fd, &own, &address, net::connect_target)?;
     let result = arch::wait(
         __NR_connect,
         [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
@@ -428,13 +429,24 @@ enum End<'a> {
 
 /// An address that the kernel told, in the zone's terms.
 fn to_zone(thread: &Thread, fd: u64, host: Address, end: End<'_>) -> Result<Address> {
+    to_zone_of(thread, fd, || protocol(fd), host, end)
+}
+
+/// The same, where the protocol may be known.
+fn to_zone_of(
+    thread: &Thread,
+    fd: u64,
+    proto: impl FnOnce() -> Result<Proto>,
+    host: Address,
+    end: End<'_>,
+) -> Result<Address> {
     let bytes = host.as_bytes();
     if thread.record.is_open() {
         recording::host_address(bytes);
     }
     match host.family() {
         Some(AF_INET | AF_INET6) => {
-            let (net, ports, proto) = (&tables().net, ports(), protocol(fd)?);
+            let (net, ports, proto) = (&tables().net, ports(), proto()?);
             let other = |nr| host_end(nr, fd).ok();
             let zone = match end {
                 End::Local => {
@@ -491,7 +503,9 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
     if to == 0 {
         return Ok(new);
     }
-    let told = to_zone(thread, new, address, End::Peer).and_then(|zone| zone.write(to, room));
+    // What can be accepted from with such an address has TCP's ports.
+    let zone = to_zone_of(thread, new, || Ok(Proto::Tcp), address, End::Peer);
+    let told = zone.and_then(|zone| zone.write(to, room));
     if let Err(errno) = told {
         // As the kernel does: the connection is lost.
         unsafe { syscall2(__NR_close, new, 0) };
@@ -516,14 +530,14 @@ fn send(
     flags: u64,
     address: &Address,
 ) -> Result<u64> {
-    let family = family(fd)?;
-    if family == AF_UNIX {
+    let own = host_end(__NR_getsockname, fd)?;
+    if own.family() == Some(AF_UNIX) {
         if netlink::is_kernel(fd, address)? {
             return message.send(thread, fd, flags, None, &[], |_| Ok(()));
         }
         return unix::send(thread, fd, message, flags, address);
     }
-    let host = to_host(thread, fd, family, address, net::send_target)?;
+    let host = to_host(thread, fd, &own, address, net::send_target)?;
     let name = Some(&host.bytes);
     message.send(thread, fd, flags, name, host.control(), control::sent)
 }
