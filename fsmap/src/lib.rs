@@ -31,7 +31,7 @@ pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
 pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;
 pub use resolve::{Bounds, Last, Resolved, Served, Tree, resolve};
-pub use row::{MountRow, kind};
+pub use row::{MountRow, access, kind};
 pub use standin::{StandIn, is_stand_in, mount_id};
 
 /// Longest path, its NUL included, as the kernel's `PATH_MAX`.

@@ -3,6 +3,14 @@
 use crate::Error;
 use crate::path::trimmed;
 
+/// Of [`MountRow::read_only`], where nothing may change.
+pub mod access {
+    /// By this mount.
+    pub const READ_ONLY: u32 = 1;
+    /// By no mount that the zone has had from its boot on.
+    pub const FOREIGN: u32 = 2;
+}
+
 /// Who serves a mount.
 pub mod kind {
     /// A directory of the host, reached by a descriptor.
@@ -36,7 +44,7 @@ pub struct MountRow {
     pub root_ino: u64,
     /// One of [`kind`].
     pub kind: u32,
-    /// 1 if nothing in it may change.
+    /// Whether anything in it may change: 0, or one of [`access`].
     pub read_only: u32,
     /// The guests' descriptor of it.
     pub fd: i32,
@@ -223,6 +231,12 @@ impl MountRow {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.read_only != 0
+    }
+
+    /// Whether nothing in it was ever the zone's to change.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        self.read_only == access::FOREIGN
     }
 
     /// Whether the row is in use.

@@ -5,13 +5,14 @@ use super::mounting::cover;
 use crate::engine::Boot;
 use crate::error::{Doing, Error, Result};
 use crate::tree::{self, Kind, MountSpec};
-use picozone_fsmap::{MountRow, Mounts, kind, mount_id};
+use picozone_fsmap::{MountRow, Mounts, access, kind, mount_id};
 use picozone_personality::layout::{FD_MOUNT0, MOUNT_ROWS_MAX, MOUNTS_MAX};
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Type of temporary file systems (statfs(2)).
 pub const TMPFS: u64 = 0x0102_1994;
@@ -70,6 +71,7 @@ pub fn open(boot: &Boot, layers: &Layers) -> Result<(Vec<Mount>, Vec<MountRow>)>
         rows.push(row(&spec, index, &root)?);
         mounts.push(Mount { spec, directory });
     }
+    mark_foreign(&mut rows);
     let aliases = aliases(&rows, &root, layers);
     rows.extend(aliases);
     Mounts::arrange(&mut rows).map_err(|fault| {
@@ -136,6 +138,19 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     Ok(row)
 }
 
+/// Marks what shows no directory that another mount lets the zone change.
+fn mark_foreign(rows: &mut [MountRow]) {
+    let host = |row: &MountRow| PathBuf::from(OsStr::from_bytes(row.host()));
+    let changeable = rows.iter().filter(|row| !row.is_read_only());
+    let changeable: Vec<_> = changeable.map(host).collect();
+    for row in rows.iter_mut().filter(|row| row.is_read_only()) {
+        let own = host(row);
+        if !changeable.iter().any(|other| other.starts_with(&own)) {
+            row.read_only = access::FOREIGN;
+        }
+    }
+}
+
 /// One row for each link in the zone's root directory that leads straight into another mount.
 fn aliases(rows: &[MountRow], root: &Path, layers: &Layers) -> Vec<MountRow> {
     let Ok(entries) = std::fs::read_dir(root) else {
@@ -149,13 +164,13 @@ fn aliases(rows: &[MountRow], root: &Path, layers: &Layers) -> Vec<MountRow> {
             row.prefix_len > 0
                 && !row.is_monitor()
                 && !row.is_below()
-                && target.starts_with(Path::new(std::ffi::OsStr::from_bytes(row.prefix())))
+                && target.starts_with(Path::new(OsStr::from_bytes(row.prefix())))
         })?;
-        let prefix = Path::new(std::ffi::OsStr::from_bytes(of.prefix()));
+        let prefix = Path::new(OsStr::from_bytes(of.prefix()));
         let sub = target.strip_prefix(prefix).ok()?;
         layers.prepare(of.prefix(), sub.as_os_str().as_bytes());
         // The way there must be free of links, or the alias' canonical path would not be.
-        let host = Path::new(std::ffi::OsStr::from_bytes(of.host())).join(sub);
+        let host = Path::new(OsStr::from_bytes(of.host())).join(sub);
         if host.canonicalize().ok()? != host || !host.is_dir() {
             return None;
         }

@@ -30,13 +30,20 @@ struct Target {
     /// The name holds as long as this is open.
     file: OwnedFd,
     name: CString,
+    /// Whether it may have attributes that only the zone's root sets: what is not the zone's to change
+    /// has none from it, though another zone's root may have set some.
+    has_kept: bool,
 }
 
 impl Target {
-    fn new(file: OwnedFd) -> Result<Target, i32> {
+    fn new(file: OwnedFd, has_kept: bool) -> Result<Target, i32> {
         let name =
             CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
-        Ok(Target { file, name })
+        Ok(Target {
+            file,
+            name,
+            has_kept,
+        })
     }
 
     /// Which file it is, if the host lets it have no attributes.
@@ -49,8 +56,8 @@ impl Target {
     /// One that the zone may change.
     fn to_change(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
         match files::Target::find(zone, caller, fd)? {
-            files::Target::File(file) => Target::new(file),
-            files::Target::Nameless(file) if is_in_memory(&file)? => Target::new(file),
+            files::Target::File(file) => Target::new(file, true),
+            files::Target::Nameless(file) if is_in_memory(&file)? => Target::new(file, true),
             // What is no file has no attributes.
             files::Target::Nameless(_) | files::Target::Other => Err(libc::EOPNOTSUPP),
         }
@@ -62,10 +69,11 @@ impl Target {
         let host = std::fs::read_link(own_path(&file)).map_err(errno)?;
         let host = host.as_os_str().as_bytes();
         let host = host.strip_suffix(b" (deleted)").unwrap_or(host);
-        if zone.to_zone_path(host).is_none() && !is_in_memory(&file)? {
+        let is_in_memory = is_in_memory(&file)?;
+        if zone.to_zone_path(host).is_none() && !is_in_memory {
             return Err(libc::EOPNOTSUPP);
         }
-        Target::new(file)
+        Target::new(file, is_in_memory || zone.is_writable(host))
     }
 }
 
@@ -145,6 +153,9 @@ pub fn get(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<Vec<u8>
     }
     if let Some(id) = target.special()? {
         return zone.owners.kept.get(id, name);
+    }
+    if is_kept(name) && !target.has_kept {
+        return Err(libc::ENODATA);
     }
     let host = to_host(name).ok_or(libc::ENODATA)?;
     let mut value = vec![0; TEXT_MAX];
@@ -269,6 +280,7 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
     });
     host.truncate(got.map_err(too_long)?);
     let shown = host.split(|&byte| byte == 0).filter_map(to_zone);
+    let shown = shown.filter(|name| target.has_kept || !is_kept(name));
     names.extend(shown.map(<[u8]>::to_vec));
     listed(&names, has_trusted)
 }

@@ -8,12 +8,14 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 use std::process::Stdio;
 
 in_each_role!(
     a_python_start_asks_nobody,
     make_asks_nobody,
     who_lists_files_asks_for_few,
+    what_the_zone_cannot_change_has_no_labels_from_it,
     what_lies_below_a_layer_is_reached_without_asking,
     programs_cost_few_more_calls_of_the_kernel,
     a_warm_request_of_nginx_costs_what_it_does_natively,
@@ -100,7 +102,7 @@ fn what_lies_below_a_layer_is_reached_without_asking(home: &Home) {
     );
 }
 
-/// The host's files: links alone are asked for, since what they have the zone keeps.
+/// The host's files have no labels from the zone, and nobody is asked for them.
 fn who_lists_files_asks_for_few(home: &Home) {
     if !is_possible() {
         return;
@@ -111,14 +113,70 @@ fn who_lists_files_asks_for_few(home: &Home) {
         let text = zone.sh(&format!("find {directory} {kind} | wc -l"));
         text.trim().parse::<u64>().expect("a number")
     };
-    let (all, links) = (count(""), count("-type l"));
+    let all = count("");
     if all < 500 {
         return harness::skip("the cost of lists", "the host has no time zones");
     }
     let few = all / 20;
     costs_at_most(&zone, &format!("find {directory} -size +9k"), [few, 8]);
     let list = format!("ls -lR {directory}");
-    costs_at_most(&zone, &list, [links + few, 8]);
+    costs_at_most(&zone, &list, [few, 8]);
+}
+
+/// Labels that another zone's root has set on files that this one cannot change are none of its own, and it
+/// need not ask.
+fn what_the_zone_cannot_change_has_no_labels_from_it(home: &Home) {
+    if !is_possible() || program("labels of files", "getfattr").is_none() {
+        return;
+    }
+    let shared = home.place().work();
+    for directory in ["ro", "rw"] {
+        let directory = shared.join(directory);
+        fs::create_dir(&directory).expect("made");
+        for number in 0..200 {
+            fs::write(directory.join(format!("f{number}")), "text").expect("written");
+            symlink("f0", directory.join(format!("l{number}"))).expect("made");
+        }
+        if let Some((uid, gid)) = home.role().account() {
+            chown(&directory, Some(uid), Some(gid)).expect("we are root");
+            chown(directory.join("f0"), Some(uid), Some(gid)).expect("we are root");
+        }
+    }
+    let mount = |host: &str, at: &str, access: &str| {
+        format!("{}:{at}:{access}", shared.join(host).display())
+    };
+    let (ro, rw) = (mount("ro", "/ro", "rw"), mount("rw", "/rw", "rw"));
+    let other = home.create_with("other", &["--bind", &ro, "--bind", &rw]);
+    drop(other);
+    let other = home.started("other");
+    other.sh("setfattr -n security.label -v other /ro/f0; setfattr -n user.plain -v seen /ro/f0");
+
+    let ro = mount("ro", "/ro", "ro");
+    let options = ["--rewrite", "on", "--bind", &ro, "--bind", &rw];
+    drop(home.create_with("labels", &options));
+    let zone = home.started("labels");
+    let before = counted(&zone, "requests");
+    zone.sh("ls -l /ro /ro >/dev/null");
+    let after = counted(&zone, "requests");
+    assert_eq!(after.get("Xattr"), before.get("Xattr"), "{after:?}");
+    let labels = |path: &str| zone.sh(&format!("getfattr -d -m - {path} 2>/dev/null || true"));
+    let label = |path: &str| {
+        let script =
+            format!("cd / && getfattr --only-values -n security.label .{path} 2>&1 || true");
+        zone.sh(&script)
+    };
+    // Whether it is asked for the first time or not.
+    for _ in 0..2 {
+        assert!(label("/ro/f0").contains("No such attribute"));
+        let all = labels("/ro/f0");
+        assert!(
+            all.contains("user.plain") && !all.contains("security.label"),
+            "{all}"
+        );
+    }
+    zone.sh("setfattr -n security.label -v own /rw/f0");
+    assert_eq!(label("/rw/f0"), "own");
+    assert!(labels("/rw/f0").contains("security.label"));
 }
 
 /// The calls of the kernel in a zone while `f` runs, as the host's strace sees them; `None` if it can

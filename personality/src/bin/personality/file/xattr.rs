@@ -12,13 +12,14 @@ use super::{
     with_quick_or_descriptor,
 };
 use crate::arch::{self, syscall1};
-use crate::memory;
+use crate::memory::{self, PathRoom};
 use crate::monitor::tables;
 use crate::path::{self, CHANGES, Named, Room};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use core::mem::MaybeUninit;
 use linux_raw_sys::general::*;
+use picozone_fsmap::MountRow;
 use picozone_personality::absent::Attribute;
 use picozone_personality::acl::{self, Kind};
 use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
@@ -53,6 +54,11 @@ impl Name {
 
     fn text(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or(b"")
+    }
+
+    /// Whether it is one that only the zone's root sets.
+    fn is_kept(&self) -> bool {
+        self.text().starts_with(b"security.") || self.text().starts_with(b"trusted.")
     }
 
     /// EINVAL for a value that an attribute of this name never has.
@@ -164,6 +170,17 @@ impl File {
             found.map(|st| of_node(thread, st)).transpose()
         };
         with_quick_or_descriptor(thread, dirfd, path, flags, quick, f, at_monitor)
+    }
+}
+
+impl File {
+    /// Whether it is named by a path that is not followed at its end, and was never the zone's to change.
+    #[inline(never)]
+    fn is_foreign_link(self, thread: &Thread) -> bool {
+        let File::Link(path) = self else { return false };
+        let mut room = PathRoom::new();
+        room.read(path)
+            .is_ok_and(|path| path::is_foreign(thread, path))
     }
 }
 
@@ -288,6 +305,10 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
         if let Err(errno) = name.judge(thread, || Ok(*st), false) {
             return Some(Err(errno));
         }
+        // What the zone could never change has none from its root.
+        if name.is_kept() && named.mount(thread).is_some_and(MountRow::is_foreign) {
+            return Some(Err(Errno::ENODATA));
+        }
         let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];
         let attribute = Attribute::new(file, name.text());
         tables()
@@ -306,6 +327,9 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
             return hand_out(thread, length, to, size);
         }
         name.judge(thread, || stat_of(fd), false)?;
+        if name.is_kept() && file.is_foreign_link(thread) {
+            return Err(Errno::ENODATA);
+        }
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
         hand_out(thread, length, to, size)
     };

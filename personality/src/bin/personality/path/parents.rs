@@ -344,8 +344,12 @@ fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
     if !row.is_read_only() {
         return Err(Errno::EROFS);
     }
-    if tables().names.is_watched(place_hash(mount, rest)) {
+    let (names, place) = (&tables().names, place_hash(mount, rest));
+    if names.is_watched(place) {
         return Ok(());
+    }
+    if !names.has_room(place) {
+        return Err(Errno::ENOSPC);
     }
     // The monitor is not asked about what is not there, which programs look for at each start.
     let how = how(thread, PATH_FLAGS | u64::from(O_DIRECTORY), 0)?;

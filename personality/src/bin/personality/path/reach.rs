@@ -5,7 +5,7 @@ use super::link::open_linked;
 use super::protected::may_follow;
 use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
-use super::walk::{is_placeholder, is_served, open_walked};
+use super::walk::{is_placeholder, is_served, open_walked, row_at};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, how_without_links,
     mount_rows, mounts, openat2_raw, own_exe, text_of,
@@ -18,7 +18,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
-use picozone_fsmap::{LINKS_MAX, PathBuf};
+use picozone_fsmap::{LINKS_MAX, MountRow, PathBuf};
 use picozone_personality::mailbox::{ELSEWHERE, Request};
 
 /// Opens `rest` beneath a mount. Apart, so that the fast way has no buffer on its stack.
@@ -276,6 +276,19 @@ fn open_linkless(thread: &Thread, path: &CStr, flags: u64, mode: u64) -> Option<
         Err(Errno::ELOOP | Errno::EXDEV | Errno::EAGAIN) => None,
         opened => Some(opened),
     }
+}
+
+/// Whether an absolute path names, without following a link at its end, what was never the zone's to change.
+/// False where that is not known without a question.
+pub fn is_foreign(thread: &Thread, path: &CStr) -> bool {
+    row_at(path.to_bytes()).is_some_and(MountRow::is_foreign)
+        && match open_linkless(thread, path, PATH_FLAGS | NOFOLLOW, 0) {
+            Some(Ok(fd)) => {
+                close(fd);
+                true
+            }
+            _ => false,
+        }
 }
 
 /// The same, where the way was judged, or all ways are free.
