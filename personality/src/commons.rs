@@ -253,6 +253,8 @@ pub struct Commons {
     pub handovers: [UnsafeCell<Handover>; HANDOVERS_MAX],
     /// Names that guests have missed in the tables.
     pub missed: Missed,
+    /// How often there was no room to have a directory watched.
+    pub crowded: AtomicU32,
     /// Processes by zone pid.
     pub processes: [Process; ZONE_PID_LIMIT as usize],
     /// Zone pid by host pid; 0 where there is none. May be stale: check `processes[z].host`.

@@ -25,6 +25,8 @@ pub const MISSED_MAX: usize = 256;
 pub const MISSED_BATCH: u32 = 64;
 /// How many directories' watches can be told of.
 pub const WATCHED_MAX: usize = 4096;
+/// How often there may be no room for one before the monitor is asked to make some.
+pub const CROWDED_BATCH: u32 = 64;
 const WORDS: usize = 8;
 /// Longest name that has a place, without its NUL.
 pub const NAME_MAX: usize = WORDS * 8 - 1;
@@ -231,6 +233,13 @@ impl Names {
         false
     }
 
+    /// Says that it tells of none any more, before it ceases to.
+    pub fn forget_watched(&self) {
+        for slot in &self.watched {
+            slot.store(0, Release);
+        }
+    }
+
     fn places(&self, place: u64) -> impl Iterator<Item = &AtomicU64> {
         let first = (place >> 32) as usize & (WATCHED_MAX - WAYS);
         self.watched.iter().skip(first).take(WAYS)
@@ -404,5 +413,7 @@ mod tests {
         assert!(names.note_watched(place));
         assert!(names.note_watched(place));
         assert!(names.is_watched(place));
+        names.forget_watched();
+        assert!(!names.is_watched(place) && names.has_room(place));
     }
 }

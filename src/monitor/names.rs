@@ -7,14 +7,16 @@
 
 use super::zone::Zone;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use picozone_personality::names::place_hash;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::AcqRel;
+use std::time::{Duration, Instant};
 
 /// What becomes of a directory's name: in the directory above, and of itself.
 const CHANGES: AddWatchFlags = AddWatchFlags::IN_MOVED_FROM
@@ -31,7 +33,19 @@ pub struct Names {
     writer: Mutex<()>,
     /// None where the user has as many listeners as it may: guests do without then.
     watches: Option<Inotify>,
+    watched: Mutex<Watched>,
 }
+
+/// What is listened to.
+struct Watched {
+    all: HashSet<WatchDescriptor>,
+    /// When the first of them was.
+    since: Instant,
+}
+
+/// How long what is watched stays so, however much else is asked for: who goes through all directories
+/// takes no place from others for good, and costs them no more than to ask anew from time to time.
+const LEAST: Duration = Duration::from_secs(5);
 
 impl Names {
     /// Begins to listen to the host.
@@ -40,6 +54,10 @@ impl Names {
         Names {
             writer: Mutex::new(()),
             watches: Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok(),
+            watched: Mutex::new(Watched {
+                all: HashSet::new(),
+                since: Instant::now(),
+            }),
         }
     }
 
@@ -68,12 +86,20 @@ impl Names {
         let tables = zone.shared.tables();
         let place = place_hash(row, rest);
         let watches = self.watches.as_ref().ok_or(libc::ENOSPC)?;
+        let mut watched = self
+            .watched
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if !tables.names.has_room(place) {
-            return Err(libc::ENOSPC);
+            if watched.since.elapsed() < LEAST {
+                return Err(libc::ENOSPC);
+            }
+            forget(zone, watches, &mut watched);
         }
-        let add = |directory: &Path| {
+        let mut add = |directory: &Path| {
             let added = watches.add_watch(directory, CHANGES);
-            added.map(drop).map_err(|errno| errno as i32)
+            watched.all.insert(added.map_err(|errno| errno as i32)?);
+            Ok::<_, i32>(())
         };
         let found = zone.rows().get(row).ok_or(libc::EINVAL)?;
         let is_fit = found.is_read_only() && !found.is_monitor() && !found.is_added();
@@ -114,4 +140,15 @@ impl Names {
             }
         }
     }
+}
+
+/// Watches nothing any more. Guests forget what they have at hand before changes are overlooked.
+fn forget(zone: &Zone, watches: &Inotify, watched: &mut Watched) {
+    zone.shared.tables().names.forget_watched();
+    zone.shared.commons().moves.fetch_add(1, AcqRel);
+    for watch in watched.all.drain() {
+        // What was removed on the host is gone.
+        let _ = watches.rm_watch(watch);
+    }
+    watched.since = Instant::now();
 }

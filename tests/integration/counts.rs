@@ -16,6 +16,7 @@ in_each_role!(
     make_asks_nobody,
     who_lists_files_asks_for_few,
     what_the_zone_cannot_change_has_no_labels_from_it,
+    who_has_gone_everywhere_leaves_room_for_others,
     what_lies_below_a_layer_is_reached_without_asking,
     programs_cost_few_more_calls_of_the_kernel,
     a_warm_request_of_nginx_costs_what_it_does_natively,
@@ -177,6 +178,48 @@ fn what_the_zone_cannot_change_has_no_labels_from_it(home: &Home) {
     zone.sh("setfattr -n security.label -v own /rw/f0");
     assert_eq!(label("/rw/f0"), "own");
     assert!(labels("/rw/f0").contains("security.label"));
+}
+
+/// More directories than the monitor has places to watch them: what is looked for later is at hand all the
+/// same, if not at once.
+fn who_has_gone_everywhere_leaves_room_for_others(home: &Home) {
+    const MANY: usize = 6000;
+    if !is_possible() {
+        return;
+    }
+    let shared = home.place().work();
+    for number in 0..MANY {
+        let directory = shared.join(format!("all/{number}"));
+        fs::create_dir_all(&directory).expect("made");
+        fs::write(directory.join("file"), "text").expect("written");
+    }
+    let bind = format!("{}:/all:ro", shared.join("all").display());
+    drop(home.create_with("crowded", &["--rewrite", "on", "--bind", &bind]));
+    let zone = home.started("crowded");
+    // Twice, since a directory is at hand from the second look on.
+    let look = |what: &str| {
+        zone.sh(&format!(
+            "for d in {what}; do [ -s $d/file ] && [ -s $d/file ] || exit 1; done"
+        ));
+    };
+    look("/all/*");
+    let watched = || counted(&zone, "requests").get("Watched").copied();
+    let before = watched();
+    let few = (0..200).map(|n| format!("/all/{}", n * 29 % MANY));
+    let few = few.collect::<Vec<_>>().join(" ");
+    harness::eventually("what is looked for is watched", || {
+        look(&few);
+        (watched() > before.map(|count| count + 100)).then_some(())
+    });
+    let before = watched();
+    look(&few);
+    look(&few);
+    // Some share their places with too many others.
+    let after = watched();
+    assert!(
+        after < before.map(|count| count + 20),
+        "{after:?} {before:?}"
+    );
 }
 
 /// The calls of the kernel in a zone while `f` runs, as the host's strace sees them; `None` if it can

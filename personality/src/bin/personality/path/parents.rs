@@ -28,7 +28,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::{MountRow, PathBuf};
 use picozone_personality::layout::{FD_PARENTS, PARENTS_MAX};
 use picozone_personality::mailbox::Request;
-use picozone_personality::names::place_hash;
+use picozone_personality::names::{CROWDED_BATCH, place_hash};
 
 const COUNT: usize = PARENTS_MAX as usize;
 /// Of how many places a directory has one.
@@ -348,7 +348,8 @@ fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
     if names.is_watched(place) {
         return Ok(());
     }
-    if !names.has_room(place) {
+    let is_crowded = !names.has_room(place);
+    if is_crowded && commons().crowded.fetch_add(1, Relaxed) % CROWDED_BATCH != CROWDED_BATCH - 1 {
         return Err(Errno::ENOSPC);
     }
     // The monitor is not asked about what is not there, which programs look for at each start.
