@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use picozone_syscalls::ROWS;
 
-    const EMPTY: u64 = 0x6001_0000_0240;
+    const EMPTY: u64 = 0x6601_0000_0240;
 
     /// Whether the filter lets a call through, as the kernel's classic BPF would run it.
     #[expect(clippy::cast_possible_truncation, reason = "halves of words")]

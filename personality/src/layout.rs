@@ -1,11 +1,12 @@
 //! Where things lie in a guest: addresses and reserved descriptors.
 //!
-//! All of it lies between 0x6000_0000_0000 and 0x6300_0000_0000, so that the seccomp filter can
+//! All of it lies between 0x6600_0000_0000 and 0x6700_0000_0000, so that the seccomp filter can
 //! judge an address by its high word alone. A hard `RLIMIT_AS` keeps the kernel from placing
-//! anything there by itself.
+//! anything there by itself. Below lies what AddressSanitizer maps at fixed places: its shadow to
+//! 0x1000_7fff_8000, its heap from 0x5000_0000_0000 or 0x6000_0000_0000, of 4 TiB.
 
 /// Start of the personality's image (`--image-base` of its link).
-pub const PERSONALITY_BASE: u64 = 0x6000_0000_0000;
+pub const PERSONALITY_BASE: u64 = 0x6600_0000_0000;
 /// Room for the personality's image, text and data, in bytes.
 pub const PERSONALITY_SIZE: u64 = 0x18_0000;
 /// Where in its data messages to be sent are put together ([`crate::messages`]; `.messages` in its
@@ -17,9 +18,9 @@ pub const JUDGE_END: u64 = PERSONALITY_BASE + 0xf2;
 /// Where rewritten call sites enter the personality (`.entry` in its linker script).
 pub const JUMP_ENTRY: u64 = PERSONALITY_BASE + 0x100;
 /// Start of the read-only tables.
-pub const TABLES_BASE: u64 = 0x6001_0000_0000;
+pub const TABLES_BASE: u64 = 0x6601_0000_0000;
 /// Start of the commons, which every guest of the zone may write.
-pub const COMMONS_BASE: u64 = 0x6002_0000_0000;
+pub const COMMONS_BASE: u64 = 0x6602_0000_0000;
 /// Start of the mailboxes; the one of the thread with host id `t` lies at `t * MAILBOX_STRIDE`. They
 /// are the rest of the commons' file: every mapping costs each fork and exec.
 pub const MAILBOXES_BASE: u64 = COMMONS_BASE + MAILBOXES_OFFSET;
@@ -28,11 +29,11 @@ pub const MAILBOXES_OFFSET: u64 = 1 << 32;
 /// Length of that file, in bytes.
 pub const COMMONS_SIZE: u64 = MAILBOXES_OFFSET + PID_LIMIT as u64 * crate::mailbox::MAILBOX_STRIDE;
 /// First address beyond all of the above.
-pub const REGION_END: u64 = 0x6300_0000_0000;
+pub const REGION_END: u64 = 0x6700_0000_0000;
 
 /// The hard `RLIMIT_AS` of guests, in bytes, where the host's is not lower: the kernel places nothing
-/// in our region by itself, since more than this lies above it.
-pub const ADDRESS_SPACE: u64 = 20 << 40;
+/// in our region by itself, since more than this lies above it. AddressSanitizer takes 20 TiB.
+pub const ADDRESS_SPACE: u64 = 22 << 40;
 
 /// Highest host thread id for which there is a mailbox, plus one (the kernel's `PID_MAX_LIMIT`).
 pub const PID_LIMIT: u32 = 1 << 22;
@@ -105,4 +106,8 @@ const _: () = {
     assert!(COMMONS_BASE == TABLES_BASE + FILTERED);
     assert!(size_of::<crate::commons::Commons>() as u64 <= MAILBOXES_OFFSET);
     assert!(COMMONS_BASE + COMMONS_SIZE <= REGION_END);
+    // Where the kernel begins to place, from above: randomised within a terabyte.
+    assert!(REGION_END + ADDRESS_SPACE <= 0x7fff_0000_0000 - (1 << 40));
+    // The filter's forms of long ranges.
+    assert!(PERSONALITY_BASE == 0x6600_0000_0000 && REGION_END == PERSONALITY_BASE + (1 << 40));
 };

@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Changes whenever the rewriting does, or the layout of a copy.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 /// Largest file that is rewritten, in bytes.
 const SIZE_MAX: i64 = 256 << 20;
 /// The dynamic linker of nearly all programs, and beside it the library through which they call.

@@ -2,7 +2,7 @@
 
 pub use crate::bpf::*;
 pub use crate::form::FilterLayout;
-use crate::meaning::{ARCH, REPORTED_END};
+use crate::meaning::{ARCH, REGION, REPORTED_END};
 use crate::{Class, Form, ROWS, Test};
 use std::vec::Vec;
 
@@ -318,16 +318,16 @@ impl Code<'_> {
             Test::Outside(i) => {
                 load(high(i), &mut local);
                 local.push((JGE, region - 0x100, To::On, To::Ok));
-                local.push((JGE, region + 0x300, To::Ok, To::Fail));
+                local.push((JGE, region + REGION, To::Ok, To::Fail));
             }
             Test::Above(i) => {
                 load(high(i), &mut local);
-                local.push((JGE, region + 0x300, To::Ok, To::Fail));
+                local.push((JGE, region + REGION, To::Ok, To::Fail));
             }
             Test::Shared(i) => {
                 load(high(i), &mut local);
                 local.push((JGE, region + 2, To::On, To::Fail));
-                local.push((JGE, region + 0x300, To::Fail, To::Ok));
+                local.push((JGE, region + REGION, To::Fail, To::Ok));
             }
             Test::InPersonality(i) => {
                 load(high(i), &mut local);
@@ -336,6 +336,10 @@ impl Code<'_> {
             Test::Short(i) => {
                 load(high(i), &mut local);
                 local.push((JGE, 0x100, To::Fail, To::Ok));
+            }
+            Test::HighBelow(i, bound) => {
+                load(high(i), &mut local);
+                local.push((JGE, bound, To::Fail, To::Ok));
             }
             Test::AboveFds(i) => {
                 load(low(i), &mut local);

@@ -102,6 +102,8 @@ pub enum Test {
     OneOfMasked(u8, u32, &'static [u32]),
     /// The high word is below 0x100: less than a terabyte.
     Short(u8),
+    /// The high word is below this.
+    HighBelow(u8, u32),
     /// The low word lies beyond the reserved descriptors.
     AboveFds(u8),
     /// The low word lies below the reserved descriptors.
@@ -113,8 +115,8 @@ pub type Form = &'static [&'static [Test]];
 
 use Test::{
     Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdParents, FdPersonality, FdTables,
-    HighZero, How, InPersonality, Masked, Message, Name, Null, OneOf, OneOfMasked, Outside, Shared,
-    Short, Source, TablesBase,
+    HighBelow, HighZero, How, InPersonality, Masked, Message, Name, Null, OneOf, OneOfMasked,
+    Outside, Shared, Short, Source, TablesBase,
 };
 
 /// Every argument is harmless.
@@ -209,6 +211,12 @@ pub(crate) const IOCTL: Form = &[&[
             0x5411,
             0x5413,
             0x5414,
+            // TIOCGSOFTCAR, TIOCSSOFTCAR, TIOCSBRK, TIOCCBRK, TIOCGLCKTRMIOS.
+            0x5419,
+            0x541a,
+            0x5427,
+            0x5428,
+            0x5456,
             0x541b,
             0x5420,
             0x5421,
@@ -222,6 +230,11 @@ pub(crate) const IOCTL: Form = &[&[
             0x8004_5430,
             0x4004_5431,
             0x8004_5439,
+            // TIOCGDEV, TIOCGPKT, TIOCGEXCL; SIOCOUTQNSD.
+            0x8004_5432,
+            0x8004_5438,
+            0x8004_5440,
+            0x894b,
             // SIOCATMARK; SIOCGSTAMP and SIOCGSTAMPNS in their old and new forms.
             0x8905,
             0x8906,
@@ -258,12 +271,21 @@ pub(crate) const IOCTL: Form = &[&[
     ),
 ]];
 const MAP_FIXED_FLAGS: u32 = 0x10 | 0x10_0000;
+/// High words of ranges that are longer than a terabyte, as AddressSanitizer maps them: what begins below
+/// LOW and is shorter than LONG ends below our region (which begins at 0x6600), as does what begins below
+/// MIDDLE and is shorter than LESS.
+const LOW: u32 = 0x2000;
+const LONG: u32 = 0x4000;
+const MIDDLE: u32 = 0x6100;
+const LESS: u32 = 0x500;
 /// mmap: outside the region; where the kernel pleases, which replaces nothing; or the tables read-only
 /// at their place; or the other shared regions.
 pub(crate) const MMAP: Form = &[
     &[Outside(0), Short(1)],
     &[Null(0), Clear(3, MAP_FIXED_FLAGS)],
     &[Above(0)],
+    &[HighBelow(0, LOW), HighBelow(1, LONG)],
+    &[HighBelow(0, MIDDLE), HighBelow(1, LESS)],
     &[
         TablesBase(0),
         FdTables(4),
@@ -277,6 +299,8 @@ pub(crate) const MMAP: Form = &[
 pub(crate) const RANGE: Form = &[
     &[Outside(0), Short(1)],
     &[Above(0)],
+    &[HighBelow(0, LOW), HighBelow(1, LONG)],
+    &[HighBelow(0, MIDDLE), HighBelow(1, LESS)],
     &[Shared(0), Short(1)],
     &[TablesBase(0), Short(1)],
     &[InPersonality(0), Short(1)],
@@ -294,6 +318,8 @@ pub(crate) const OUTSIDE: Form = &[&[Outside(0), Short(1)]];
 pub(crate) const MADVISE: Form = &[
     &[Outside(0), Short(1), ADVICE],
     &[Above(0), ADVICE],
+    &[HighBelow(0, LOW), HighBelow(1, LONG), ADVICE],
+    &[HighBelow(0, MIDDLE), HighBelow(1, LESS), ADVICE],
     &[EqLow(2, 16)],
 ];
 const ADVICE: Test = OneOf(

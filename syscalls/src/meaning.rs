@@ -60,6 +60,9 @@ fn in_slots(range: &Range<u64>, step: u64, value: u64) -> bool {
     range.contains(&value) && value.is_multiple_of(step)
 }
 
+/// Length of our region, as a high word: a terabyte.
+pub(crate) const REGION: u32 = 0x100;
+
 impl Test {
     /// Whether the arguments pass.
     #[must_use]
@@ -85,12 +88,15 @@ impl Test {
             Test::Name(i) => in_slots(&layout.names, 64, arg(i)),
             Test::Source(i) => in_slots(&layout.sources, 128, arg(i)),
             Test::Message(i) => in_slots(&layout.messages, 64, arg(i)),
-            Test::Outside(i) => !(region - 0x100..region + 0x300).contains(&high(arg(i))),
-            Test::Above(i) => high(arg(i)) >= region + 0x300,
-            Test::Shared(i) => (region + 2..region + 0x300).contains(&high(arg(i))),
+            Test::Outside(i) => {
+                !(region - 0x100..region + u64::from(REGION)).contains(&high(arg(i)))
+            }
+            Test::Above(i) => high(arg(i)) >= region + u64::from(REGION),
+            Test::Shared(i) => (region + 2..region + u64::from(REGION)).contains(&high(arg(i))),
             Test::TablesBase(i) => arg(i) == layout.tables.start,
             Test::InPersonality(i) => high(arg(i)) == region,
             Test::Short(i) => high(arg(i)) < 0x100,
+            Test::HighBelow(i, bound) => high(arg(i)) < u64::from(bound),
             Test::AboveFds(i) => low(arg(i)) >= layout.fd_base + layout.fd_count,
             Test::BelowFds(i) => low(arg(i)) < layout.fd_base,
         }

@@ -12,14 +12,14 @@ use proptest::prelude::*;
 fn layout() -> FilterLayout {
     FilterLayout {
         trap: filter::TRAP,
-        personality: 0x6000_0000_0000..0x6000_0010_0000,
-        judge: 0x6000_0000_00f2,
-        hows: 0x6001_0000_1000..0x6001_0000_5000,
-        empty: 0x6001_0000_0200,
-        sources: 0x6001_0000_0400..0x6001_0000_0800,
-        messages: 0x6001_0000_0800..0x6001_0000_0c00,
-        tables: 0x6001_0000_0000..0x6001_0400_0000,
-        names: 0x6001_0001_0000..0x6001_0021_0000,
+        personality: 0x6600_0000_0000..0x6600_0010_0000,
+        judge: 0x6600_0000_00f2,
+        hows: 0x6601_0000_1000..0x6601_0000_5000,
+        empty: 0x6601_0000_0200,
+        sources: 0x6601_0000_0400..0x6601_0000_0800,
+        messages: 0x6601_0000_0800..0x6601_0000_0c00,
+        tables: 0x6601_0000_0000..0x6601_0400_0000,
+        names: 0x6601_0001_0000..0x6601_0021_0000,
         fd_base: 1024,
         fd_count: 40,
         fd_personality: 1024,
@@ -218,10 +218,10 @@ fn interesting() -> impl Strategy<Value = u64> {
         0u64..70,
         1000u64..1100,
         Just(u64::MAX),
-        (0x6000u64..0x6006, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
-        (0x5e00u64..0x6400, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
-        (0u64..0x6000).prop_map(|offset| 0x6001_0000_0000 + offset),
-        (0u64..0x300).prop_map(|slot| 0x6001_0000_0000 + slot * 32),
+        (0x6600u64..0x6606, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
+        (0x6400u64..0x6a00, any::<u32>()).prop_map(|(high, low)| high << 32 | u64::from(low)),
+        (0u64..0x6000).prop_map(|offset| 0x6601_0000_0000 + offset),
+        (0u64..0x300).prop_map(|slot| 0x6601_0000_0000 + slot * 32),
     ]
 }
 
@@ -294,5 +294,27 @@ fn no_address_of_a_guests_own() {
     ] {
         assert_eq!(judge(nr, 0x40_0000, args), Verdict::Trap);
         assert_eq!(judge(nr, own, args), Verdict::Allow);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    /// A range that begins below our region and is admitted ends below it.
+    #[test]
+    fn admitted_ranges_reach_no_region(high in 0u64..0x6600, low in any::<u32>(), long in 0u64..0x8000, rest in any::<u32>()) {
+        let layout = layout();
+        let (at, length) = (high << 32 | u64::from(low), long << 32 | u64::from(rest));
+        for (name, args) in [
+            ("mmap", [at, length, 3, 0x32, 0, 0]),
+            ("munmap", [at, length, 0, 0, 0, 0]),
+            ("mprotect", [at, length, 3, 0, 0, 0]),
+            ("madvise", [at, length, 4, 0, 0, 0]),
+        ] {
+            let row = ROWS.iter().find(|row| row.name == name).unwrap();
+            let call = Call { nr: row.nr, arch: ARCH, ip: 0x7000_0000_0000, args };
+            if at != 0 && verdict(&layout, &call) == Verdict::Allow {
+                prop_assert!(at.checked_add(length).is_some_and(|end| end <= layout.personality.start), "{name} {at:x} {length:x}");
+            }
+        }
     }
 }

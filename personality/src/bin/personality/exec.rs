@@ -134,7 +134,8 @@ fn name_program(handover: &mut Handover, dirfd: u64, path: &CStr) {
     handover.name_len = length as u32;
 }
 
-fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
+/// A number's digits.
+pub fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
     let mut at = to.len();
     loop {
         at -= 1;

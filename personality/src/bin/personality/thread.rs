@@ -367,7 +367,7 @@ impl Drop for Guard {
 /// Where regions are put, one behind the other: far from where the kernel puts mappings, so that
 /// none stands in the way of a stack that grows down (`MAP_GROWSDOWN`).
 const REGIONS: core::ops::Range<u64> =
-    PERSONALITY_BASE - 0x300_0000_0000..PERSONALITY_BASE - 0x200_0000_0000;
+    PERSONALITY_BASE - 0x200_0000_0000..PERSONALITY_BASE - 0x100_0000_0000;
 /// Where in there the next one is put.
 static NEXT_REGION: AtomicU64 = AtomicU64::new(0);
 /// Regions that no thread uses any more, for the next ones to come: pages that are there cost no

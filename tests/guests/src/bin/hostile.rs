@@ -318,6 +318,35 @@ fn memory() {
         libc::SYS_mmap,
         [0, PAGE, 3, shared, FD_TABLES, 0],
     );
+    for (from, length) in [
+        (0x6000_0000_0000, 0x700_0000_0000),
+        (0x6100_0000_0000, 0x500_0000_0000 + PAGE),
+        (0x2000_0000_0000, 0x4600_0000_0000 + PAGE),
+        (PAGE, IMAGE),
+    ] {
+        let name = format!("from {from:x} into the personality");
+        let fixed = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED) as u64;
+        both(
+            &format!("mmap {name}"),
+            libc::SYS_mmap,
+            [from, length, 3, fixed | 0x4000, u64::MAX, 0],
+        );
+        both(
+            &format!("munmap {name}"),
+            libc::SYS_munmap,
+            [from, length, 0, 0, 0, 0],
+        );
+        both(
+            &format!("mprotect {name}"),
+            libc::SYS_mprotect,
+            [from, length, 7, 0, 0, 0],
+        );
+        both(
+            &format!("MADV_DONTNEED {name}"),
+            libc::SYS_madvise,
+            [from, length, 4, 0, 0, 0],
+        );
+    }
     both(
         "a mapping without end",
         libc::SYS_mmap,
@@ -349,7 +378,7 @@ fn memory() {
             [0, 9, 0, real.as_mut_ptr() as u64, 0, 0],
         );
         let real = std::hint::black_box(real);
-        i64::from(real[1] > 20 << 40) - 1
+        i64::from(real[1] > layout::ADDRESS_SPACE) - 1
     });
 }
 

@@ -29,6 +29,7 @@ fn main() {
         .expect("usage: hostile_forms HOST_PID");
     VICTIM.store(u32::try_from(host_pid).expect("a pid"), Relaxed);
     secret_memory();
+    terminals();
     policies();
     attributes();
     calls_of_prctl(host_pid);
@@ -76,6 +77,14 @@ fn secret_memory() {
         libc::SYS_execveat,
         [fd, ptr(b"\0"), 0, 0, 0x1000, 0],
     );
+}
+
+/// The kernel opens the other end of a terminal without a path that anybody judges.
+fn terminals() {
+    let master = unsafe { libc::open(c"/dev/ptmx".as_ptr(), libc::O_RDWR | libc::O_NOCTTY) } as u64;
+    attempt("the other end of a terminal", || {
+        inside(libc::SYS_ioctl, [master, 0x5441, 2, 0, 0, 0])
+    });
 }
 
 /// Policies of memory split mappings, and what is asked of sealed ones must not.

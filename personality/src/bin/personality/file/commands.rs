@@ -3,10 +3,12 @@
 use super::{Power, S_IFMT, has, kind_of, marks, must_be_open};
 use crate::arch::{self, syscall2, syscall3};
 use crate::dispatch::{checked, checked_or_restart};
+use crate::exec::decimal;
 use crate::signal::HELD;
 use crate::socket::interfaces;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pidfd, pids, refusals, sigio, signalfd, socket};
+use crate::{Errno, Result, memory, path, pidfd, pids, refusals, sigio, signalfd, socket};
+use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{self, FD_BASE, FD_COUNT};
 use picozone_personality::mailbox::Request;
@@ -14,6 +16,9 @@ use picozone_personality::mailbox::Request;
 const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
+const TIOCGPTPEER: u64 = 0x5441;
+/// Not in linux_raw_sys as a 64-bit number.
+const AT_CWD: u64 = AT_FDCWD as u64;
 /// FIOSETOWN, SIOCSPGRP.
 pub const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
 /// FIOGETOWN, SIOCGPGRP.
@@ -61,6 +66,7 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             let args = [fd, TIOCSPGRP, &raw mut id as u64, 0, 0, 0];
             checked_or_restart(arch::wait(__NR_ioctl, args, thread.mask() & !HELD))
         }
+        TIOCGPTPEER => other_end(thread, fd, argument),
         command if SET_OWNER.contains(&command) && is_socket(fd) => {
             let owner = u64::from(memory::read::<u32>(argument)?);
             sigio::owner(thread, fd, F_SETOWN, owner)
@@ -82,6 +88,30 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             Err(Errno::ENOTTY)
         }
     }
+}
+
+/// `TIOCGPTPEER`: opens the other end of a terminal by its name. EIO: that is a terminal's other end itself;
+/// ENOTTY: it is no terminal.
+fn other_end(thread: &Thread, fd: u64, flags: u64) -> Result<u64> {
+    const TIOCGPTN: u64 = 0x8004_5430;
+    const TCGETS: u64 = 0x5401;
+    const EIO: Errno = Errno::from_raw(5);
+    let ask = |command: u64, to: u64| checked(unsafe { syscall3(__NR_ioctl, fd, command, to) });
+    let mut number = 0u32;
+    if let Err(errno) = ask(TIOCGPTN, &raw mut number as u64) {
+        let mut room = [0u64; 16];
+        return Err(match ask(TCGETS, room.as_mut_ptr() as u64) {
+            Ok(_) => EIO,
+            Err(_) => errno,
+        });
+    }
+    let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0\0";
+    let mut digits = [0; 10];
+    let digits = decimal(number, &mut digits);
+    name[9..9 + digits.len()].copy_from_slice(digits);
+    let name = CStr::from_bytes_until_nul(&name).map_err(|_| EIO)?;
+    let kept = u64::from(O_ACCMODE | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    path::open_anywhere(thread, AT_CWD, name, flags & kept, 0, &mut None)
 }
 
 /// fcntl(2), for the commands that the filter does not let through.
@@ -113,6 +143,19 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             signalfd::duplicate(thread, __NR_fcntl, [fd, command, argument, 0, 0, 0])
         }
         F_SETLEASE => lease(thread, fd, argument),
+        F_GETOWNER_UIDS => {
+            // Of who chose the owner; root where nobody has.
+            let mut owner = [0u32; 2];
+            let (command, at) = (u64::from(F_GETOWN_EX), owner.as_mut_ptr() as u64);
+            checked(unsafe { syscall3(__NR_fcntl, fd, command, at) })?;
+            let [uid, effective, ..] = thread.credentials.uid;
+            let told = if owner[1] == 0 {
+                [0; 2]
+            } else {
+                [uid, effective]
+            };
+            memory::write(argument, &told).map(|()| 0)
+        }
         F_SETOWN | F_GETOWN | F_SETOWN_EX | F_GETOWN_EX => {
             sigio::owner(thread, fd, command as u32, argument)
         }
