@@ -38,7 +38,7 @@ pub trait Tree {
         false
     }
     /// What a zone path in a mount that the monitor serves names; the text of a link goes to `to`. Asked
-    /// only where [`Bounds::magic`] says so.
+    /// only where [`Bounds::magic`] says so, and in front of `..`.
     ///
     /// # Errors
     /// What the monitor says.
@@ -53,8 +53,8 @@ pub trait Tree {
 pub enum Served {
     /// A link whose text has this length.
     Link(usize),
-    /// A link that leads where no text says (`/proc/PID/fd/N`).
-    Magic,
+    /// A link that leads where no text says (`/proc/PID/fd/N`); the text that is shown has this length.
+    Magic(usize),
     /// No link, or nothing.
     Other,
 }
@@ -239,7 +239,23 @@ impl<T: Tree> Walk<'_, T> {
             }
             if let Some(error) = self.bounds.magic.filter(|_| follows) {
                 match self.tree.served(self.at, self.left.target_room())? {
-                    Served::Magic => return Err(error),
+                    Served::Magic(_) => return Err(error),
+                    Served::Link(length) => self.go_by(length, before)?,
+                    Served::Other => {}
+                }
+            } else if self
+                .left
+                .peek()
+                .is_some_and(|next| next.sort == Sort::DotDot)
+            {
+                // It leads up from where the link leads.
+                match self.tree.served(self.at, self.left.target_room())? {
+                    Served::Magic(length) => {
+                        if self.left.target_room().first() != Some(&b'/') {
+                            return Err(Error::ENOTDIR);
+                        }
+                        self.go_by(length, before)?;
+                    }
                     Served::Link(length) => self.go_by(length, before)?,
                     Served::Other => {}
                 }

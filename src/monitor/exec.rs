@@ -31,6 +31,8 @@ struct Executables<'a> {
     /// The caller's root directory; empty for the zone's.
     root: Vec<u8>,
     directory: i32,
+    /// What is executed, where that is beneath a descriptor: the path from there, and by which name.
+    beneath: Option<(&'a [u8], &'a [u8])>,
     user: User,
     /// Whether the user may read all files that were opened.
     reads_all: bool,
@@ -40,6 +42,10 @@ impl Files for Executables<'_> {
     type File = File;
 
     fn open_exec(&mut self, path: &[u8]) -> Result<Opened<File>, LoadError> {
+        let path = match self.beneath {
+            Some((beneath, name)) if name == path => beneath,
+            _ => path,
+        };
         let own = self.own_descriptor(path);
         let (fd, resolved) = if let Some(number) = own {
             let own = open_path(self.caller, number).map_err(LoadError)?;
@@ -49,7 +55,11 @@ impl Files for Executables<'_> {
                 .to_zone_path(host.as_os_str().as_bytes())
                 .unwrap_or_else(|| host.as_os_str().as_bytes().to_vec());
             // A FIFO or a leased file must not make the monitor wait.
-            let file = reopen(&own, libc::O_RDONLY | libc::O_NONBLOCK).map_err(LoadError)?;
+            let file = reopen(&own, libc::O_RDONLY | libc::O_NONBLOCK);
+            let file = file.map_err(|errno| match errno {
+                libc::ENXIO => LoadError::EACCES,
+                errno => LoadError(errno),
+            })?;
             (OwnedFd::from(file), zone_path)
         } else {
             let at = if path.first() == Some(&b'/') {
@@ -211,10 +221,12 @@ pub fn prepare(
 ) -> Result<i64, i32> {
     let directory = files::low_int(args[0]);
     let caller = HostPid(call.tid);
-    let name = if path.is_empty() && directory != CWD {
-        format!("/dev/fd/{directory}").into_bytes()
-    } else {
-        path.to_vec()
+    // As alloc_bprm of the kernel's fs/exec.c has it: an interpreter finds a script by that name.
+    let is_relative = directory != CWD && path.first() != Some(&b'/');
+    let name = match path {
+        [] if is_relative => format!("/dev/fd/{directory}").into_bytes(),
+        _ if is_relative => [format!("/dev/fd/{directory}/").as_bytes(), path].concat(),
+        _ => path.to_vec(),
     };
     let asked = plans::Asked::now(zone);
     let mut executables = Executables {
@@ -222,6 +234,7 @@ pub fn prepare(
         caller,
         root: roots::of_caller(zone, caller),
         directory,
+        beneath: (is_relative && !path.is_empty()).then_some((path, &name)),
         user: match call.is_client {
             true => User::known(&zone.strict.users(zone, call.tid)?),
             false => User::of(zone, call.tid, args),

@@ -11,6 +11,7 @@ in_each_role!(
     unix_sockets_are_as_natively,
     unix_datagrams_are_as_natively,
     credentials_are_roots_to_choose,
+    what_is_wrong_is_told_in_the_kernels_order,
     unix_datagrams_stay_in_their_zone,
     the_edges_of_what_is_bound_are_as_natively,
     what_shares_a_port_is_as_natively,
@@ -27,6 +28,10 @@ fn unix_sockets_are_as_natively(home: &Home) {
 
 fn unix_datagrams_are_as_natively(home: &Home) {
     is_as_natively(home, "unix_datagrams.py");
+}
+
+fn what_is_wrong_is_told_in_the_kernels_order(home: &Home) {
+    is_as_natively(home, "orders.py");
 }
 
 /// As to root natively, which the user of the host is not.

@@ -125,8 +125,11 @@ impl Tree for Memory<'_> {
         let node = (mount, rel.to_vec());
         self.asked.push(node.clone());
         match self.entries.get(&node) {
-            // Magic ones have no text.
-            Some(Entry::Link(text)) if text.is_empty() => Ok(Served::Magic),
+            // Magic ones have no text here, and lead there.
+            Some(Entry::Link(text)) if text.is_empty() => {
+                to[..4].copy_from_slice(b"/usr");
+                Ok(Served::Magic(4))
+            }
             Some(Entry::Link(_)) => self.readlink(&node, to).map(Served::Link),
             _ => Ok(Served::Other),
         }

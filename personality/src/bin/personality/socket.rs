@@ -313,16 +313,15 @@ fn must_be_of_one_kind(thread: &Thread, fd: u64, own: &Address, address: &Addres
 const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 const ENETUNREACH: u16 = 101;
 
-/// A destination in the host's terms; the source is chosen on the way. `own`: the socket's own address as
-/// the host has it.
+/// A destination in the host's terms; the source is chosen on the way. Of the socket: its protocol, and its
+/// own address as the host has it.
 fn to_host(
     thread: &Thread,
     fd: u64,
-    own: &Address,
+    (proto, own): (Proto, &Address),
     address: &Address,
     translate: Translate,
 ) -> Result<Destination> {
-    let proto = protocol(fd)?;
     let family = own.family().unwrap_or(AF_UNSPEC);
     if family == AF_INET6 {
         must_be_of_one_kind(thread, fd, own, address)?;
@@ -359,7 +358,11 @@ type Translate =
 /// connect(2).
 pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
     // Tells the family too.
-    let own = host_end(__NR_getsockname, fd)?;
+    let own = match host_end(__NR_getsockname, fd) {
+        // A bad address is told before what is no socket.
+        Err(Errno::ENOTSOCK) => Address::read(from, length).and(Err(Errno::ENOTSOCK)),
+        other => other,
+    }?;
     let address = Address::read(from, length)?;
     match own.family().unwrap_or(AF_UNSPEC) {
         AF_UNIX if netlink::is_kernel(fd, &address)? => return Ok(0),
@@ -368,7 +371,12 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         AF_INET | AF_INET6 => {}
         _ => return Err(Errno::EAFNOSUPPORT),
     }
-    let host = to_host(thread, fd, &own, &address, net::connect_target)?;
+    let ends = (protocol(fd)?, &own);
+    let host =
+        to_host(thread, fd, ends, &address, net::connect_target).map_err(|errno| match errno {
+            _ if address.len >= 2 && is_in_use(fd) => EISCONN,
+            errno => errno,
+        })?;
     let result = arch::wait(
         __NR_connect,
         [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
@@ -381,6 +389,18 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 0)?;
     }
     result
+}
+
+const EISCONN: Errno = Errno::from_raw(106);
+
+/// Whether a TCP socket is connected or listens: that is told before what is wrong with an address
+/// (__inet_stream_connect, Linux, net/ipv4/af_inet.c).
+#[cold]
+fn is_in_use(fd: u64) -> bool {
+    const SO_ACCEPTCONN: u64 = 30;
+    protocol(fd) == Ok(Proto::Tcp)
+        && (host_end(__NR_getpeername, fd).is_ok()
+            || option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Ok(1))
 }
 
 /// connect(2) of a unix socket to nobody.
@@ -517,7 +537,11 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
 /// sendto(2) with an address.
 pub fn sendto(thread: &Thread, a: [u64; 6]) -> Result<u64> {
     let [fd, from, length, flags, name, name_len] = a;
-    let address = Address::read(name, name_len)?;
+    let address = Address::read(name, name_len).or_else(|errno| {
+        // What is no socket is told first.
+        must_be_socket(fd)?;
+        Err(errno)
+    })?;
     let part = [from, length];
     send(thread, fd, &Outgoing::of_part(&part), flags, &address)
 }
@@ -537,7 +561,13 @@ fn send(
         }
         return unix::send(thread, fd, message, flags, address);
     }
-    let host = to_host(thread, fd, &own, address, net::send_target)?;
+    const MSG_FASTOPEN: u64 = 0x2000_0000;
+    let proto = protocol(fd)?;
+    if flags & MSG_FASTOPEN == 0 && proto == Proto::Tcp {
+        // Where it goes was said when it was connected.
+        return message.send(thread, fd, flags, None, &[], control::sent);
+    }
+    let host = to_host(thread, fd, (proto, &own), address, net::send_target)?;
     let name = Some(&host.bytes);
     message.send(thread, fd, flags, name, host.control(), control::sent)
 }

@@ -69,13 +69,9 @@ impl Tree for Kernel<'_> {
         let overrides = u64::from(file::has(self.0, Power::Override));
         let args = [AT_CWD as u64, 0, 0, overrides];
         match self.0.ask_about(Request::Readlink, at.as_bytes(), &args) {
-            Ok(length) if length & ELSEWHERE == 0 => {
-                // Links of processes are magic, those above them are not.
-                let below = at.as_bytes().strip_prefix(b"/proc/");
-                if below.is_some_and(|below| below.contains(&b'/')) {
-                    return Ok(Served::Magic);
-                }
-                let length = usize::try_from(length).unwrap_or(0).min(to.len());
+            Ok(value) => {
+                let length = (value & !ELSEWHERE) as usize;
+                let length = length.min(to.len());
                 let text = self
                     .0
                     .mailbox()
@@ -83,7 +79,14 @@ impl Tree for Kernel<'_> {
                     .get(..length)
                     .ok_or(to_error(Errno::EIO))?;
                 to[..length].copy_from_slice(text);
-                Ok(Served::Link(length))
+                // Links of processes are magic, those above them are not.
+                let below = at.as_bytes().strip_prefix(b"/proc/");
+                let is_magic = below.is_some_and(|below| below.contains(&b'/'));
+                Ok(if is_magic || value & ELSEWHERE != 0 {
+                    Served::Magic(length)
+                } else {
+                    Served::Link(length)
+                })
             }
             // What is missing is told when it is opened.
             _ => Ok(Served::Other),

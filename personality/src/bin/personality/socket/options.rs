@@ -5,13 +5,13 @@ use super::{
     IPPROTO_IPV6, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, protocol,
     recorded, set_option,
 };
-use crate::arch::{syscall5, syscall6};
+use crate::arch::{syscall1, syscall5, syscall6};
 use crate::dispatch::{checked, refuse};
 use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory};
-use linux_raw_sys::general::{__NR_getsockopt, __NR_setsockopt};
+use crate::{Errno, Result, memory, pidfd, pids};
+use linux_raw_sys::general::{__NR_close, __NR_getsockopt, __NR_setsockopt};
 use picozone_personality::mailbox::Request;
 use picozone_personality::net::netlink::AF_NETLINK;
 use picozone_personality::net::{AF_INET6, AF_UNIX, Proto};
@@ -25,6 +25,8 @@ const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
 const SO_RCVBUF: u64 = 8;
 const SO_PEERCRED: u64 = 17;
+const SO_PEERGROUPS: u64 = 59;
+const SO_PEERPIDFD: u64 = 77;
 const SO_BINDTODEVICE: u64 = 25;
 const SO_BINDTOIFINDEX: u64 = 62;
 const SOL_TCP: u64 = 6;
@@ -53,7 +55,11 @@ pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
             bind_to_index(thread, fd, memory::read(from)?)
         }
         // There is none.
-        (SOL_SOCKET, SO_DETACH_FILTER) => Err(Errno::ENOENT),
+        (SOL_SOCKET, SO_DETACH_FILTER) => {
+            must_be_word(length)?;
+            memory::read::<u32>(from)?;
+            Err(Errno::ENOENT)
+        }
         (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => buffer(name, false),
         (SOL_SOCKET, SO_SNDBUFFORCE) => buffer(SO_SNDBUF, true),
         (SOL_SOCKET, SO_RCVBUFFORCE) => buffer(SO_RCVBUF, true),
@@ -189,14 +195,19 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     }
     if level != SOL_SOCKET {
         let _ = refuse(nr);
-        // As ip_getsockopt has it of levels, and tcp_getsockopt of names.
+        // As ip_getsockopt and ipv6_getsockopt have it of levels, and tcp_getsockopt of names.
         let is_tcp = level == SOL_TCP && protocol(fd)? == Proto::Tcp;
-        return Err(if is_tcp {
+        if is_tcp {
+            must_have_room(room)?;
+        }
+        let is_v6 = family(fd)? == AF_INET6;
+        return Err(if is_tcp || is_v6 || netlink::is_netlink(fd) {
             Errno::from_raw(ENOPROTOOPT)
         } else {
             Errno::EOPNOTSUPP
         });
     }
+    must_have_room(room)?;
     let word = match name {
         SO_TYPE => kind(fd)?,
         SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
@@ -216,6 +227,8 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
             Some(told) => told.as_word(),
             None => option(fd, SOL_SOCKET, name)?,
         },
+        SO_PEERGROUPS => return peer_groups(thread, fd, to, room),
+        SO_PEERPIDFD => return peer_pidfd(thread, fd, to, room),
         SO_PEERCRED => {
             let cookie = hand_over(thread, fd)?;
             thread.ask(Request::PeerCred, &[0, cookie])?;
@@ -229,6 +242,56 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         }
     };
     write(&word.to_ne_bytes(), to, room)
+}
+
+/// EFAULT; EINVAL: a negative length.
+fn must_have_room(room: u64) -> Result<()> {
+    match memory::read::<i32>(room)? {
+        ..0 => Err(Errno::EINVAL),
+        _ => Ok(()),
+    }
+}
+
+/// The groups of who is at the other end of a unix socket. ENODATA: nobody is; ERANGE: there is no room
+/// for them (`SO_PEERGROUPS` of socket(7)).
+fn peer_groups(thread: &Thread, fd: u64, to: u64, room: u64) -> Result<u64> {
+    const ERANGE: Errno = Errno::from_raw(34);
+    let groups = pids::load_groups(peer(thread, fd)?.ok_or(ENODATA)?);
+    let groups = groups.as_slice();
+    let length = (4 * groups.len()) as u32;
+    let have = memory::read::<u32>(room)?;
+    memory::write(room, &length)?;
+    if have < length {
+        return Err(ERANGE);
+    }
+    for (at, group) in groups.iter().enumerate() {
+        memory::write(to.wrapping_add(4 * at as u64), group)?;
+    }
+    Ok(0)
+}
+
+/// A descriptor of the process at the other end of a unix socket (`SO_PEERPIDFD` of socket(7)). ENODATA:
+/// there is none.
+fn peer_pidfd(thread: &Thread, fd: u64, to: u64, room: u64) -> Result<u64> {
+    let pid = peer(thread, fd)?.ok_or(ENODATA)?;
+    let opened = pidfd::open(thread, pid.into(), 0)?;
+    write(&(opened as u32).to_ne_bytes(), to, room).inspect_err(|_| {
+        unsafe { syscall1(__NR_close, opened) };
+    })
+}
+
+const ENODATA: Errno = Errno::from_raw(61);
+
+/// Number of the process at the other end of a unix socket.
+fn peer(thread: &Thread, fd: u64) -> Result<Option<u32>> {
+    if family(fd)? != AF_UNIX || netlink::is_netlink(fd) {
+        return Ok(None);
+    }
+    let cookie = hand_over(thread, fd)?;
+    thread.ask(Request::PeerCred, &[0, cookie])?;
+    let pid = thread.mailbox().b.first_chunk();
+    let pid = pid.map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+    Ok((pid != 0).then_some(pid))
 }
 
 /// Gives as much of a value as there is room for, and its length.
