@@ -93,6 +93,29 @@ def datagrams():
     print(fails(lone.sendto, b"", "none"))
 
 
+def nameless():
+    """Who has no name is told by no address, where something is received."""
+    for kind in [socket.SOCK_STREAM, PACKETS]:
+        server = socket.socket(UNIX, kind)
+        server.bind(f"server {kind}")
+        server.listen()
+        client = socket.socket(UNIX, kind)
+        client.connect(server.getsockname())
+        served, peer = server.accept()
+        client.send(b"x")
+        print(repr(peer), served.recvfrom(9))
+        client.send(b"y")
+        print(served.recvmsg(9), repr(served.getpeername()))
+    box = socket.socket(UNIX, DATAGRAM)
+    box.bind("letters")
+    lone = socket.socket(UNIX, DATAGRAM)
+    lone.sendto(b"by name", "letters")
+    print(box.recvfrom(99))
+    lone.connect("letters")
+    lone.send(b"connected")
+    print(box.recvmsg(99))
+
+
 def control():
     one, two = socket.socketpair(UNIX, PACKETS)
     two.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
@@ -182,6 +205,7 @@ def late():
 names()
 full()
 datagrams()
+nameless()
 control()
 gone()
 late()

@@ -499,6 +499,17 @@ fn to_zone_of(
     }
 }
 
+/// Who sent what was received. Of a unix socket without a name nothing is told then, not even the
+/// family, which is all that getpeername(2) tells of it.
+fn sender(thread: &Thread, fd: u64, host: Address) -> Result<Address> {
+    const FAMILY: usize = size_of::<u16>();
+    let mut zone = to_zone(thread, fd, host, End::Peer)?;
+    if zone.len == FAMILY && zone.family() == Some(AF_UNIX) {
+        zone.len = 0;
+    }
+    Ok(zone)
+}
+
 /// getsockname(2), getpeername(2).
 pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64> {
     let end = if nr == __NR_getsockname {
@@ -581,7 +592,7 @@ pub fn recvfrom(thread: &Thread, a: [u64; 6]) -> Result<u64> {
     let mask = thread.mask() & !signal::HELD;
     let got = checked_or_restart(arch::wait(__NR_recvfrom, args, mask))?;
     address.len = (length as usize).min(LEN_MAX);
-    to_zone(thread, a[0], address, End::Peer)?.write(a[4], a[5])?;
+    sender(thread, a[0], address)?.write(a[4], a[5])?;
     Ok(got)
 }
 
@@ -645,7 +656,7 @@ pub fn recvmsg(thread: &Thread, fd: u64, message: u64, flags: u64) -> Result<u64
     address.len = (copy.name_len as u32 as usize).min(LEN_MAX);
     copy.name_len = guest.name_len;
     if guest.name != 0 {
-        let zone = to_zone(thread, fd, address, End::Peer)?;
+        let zone = sender(thread, fd, address)?;
         let room = usize::try_from((guest.name_len as u32).cast_signed()).unwrap_or(0);
         memory::write_bytes(guest.name, &zone.as_bytes()[..zone.len.min(room)])?;
         copy.name_len = (guest.name_len & !0xffff_ffff) | zone.len as u64;
