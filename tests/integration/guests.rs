@@ -678,6 +678,7 @@ pub const SIGNALS: &[&str] = &[
     "timed_wait",
     "default_actions",
     "no_room",
+    "registers",
 ];
 
 fn signals(home: &Home) {

@@ -552,6 +552,31 @@ pub struct Frame {
     pub info: Info,
 }
 
+/// Makes floating point state of that many bytes what a handler begins with: the processor's initial
+/// one (Linux, `fpu__clear_user_states`), but for the rights of protection keys.
+pub unsafe fn begin_fpstate(fpstate: u64, size: usize) {
+    const LEGACY: usize = 512;
+    const HEADER: usize = 64;
+    const FCW: u16 = 0x37f;
+    const MXCSR: u32 = 0x1f80;
+    /// Of `XSTATE_BV`: a component whose bit is clear is loaded as at first.
+    const PKRU: u64 = 1 << 9;
+    if size < LEGACY {
+        return;
+    }
+    unsafe {
+        if size >= LEGACY + HEADER {
+            let present = (fpstate + LEGACY as u64) as *mut u64;
+            present.write(present.read() & PKRU);
+        } else {
+            // What lies behind the registers, from 416 on, is not the processor's.
+            (fpstate as *mut u8).write_bytes(0, 416);
+            (fpstate as *mut u16).write(FCW);
+        }
+        ((fpstate + 24) as *mut u32).write(MXCSR);
+    }
+}
+
 /// Bytes of floating point state at `fpstate`, 0 if there is none (Documentation/arch/x86/xstate).
 pub unsafe fn fpstate_size(fpstate: u64) -> usize {
     if fpstate == 0 {

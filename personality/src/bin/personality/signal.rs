@@ -445,6 +445,7 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
         mask |= bit(signal);
     }
     set_mask(thread, context, mask);
+    unsafe { arch::begin_fpstate(context.regs.fpstate, state_size) };
     context.regs.rip = action.handler;
     context.regs.rsp = sp;
     context.regs.rdi = u64::from(signal);

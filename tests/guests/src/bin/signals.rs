@@ -6,8 +6,9 @@ use picozone_guests::signals::{
     handler_of, list, mask, none, note, only, pending,
 };
 use picozone_guests::{CWD, call, child, escape, from, libc_result, out, sections, see, text};
+use std::arch::asm;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 
 fn main() {
     sections(&[
@@ -26,7 +27,47 @@ fn main() {
         ("timed_wait", timed_wait),
         ("default_actions", default_actions),
         ("no_room", no_room),
+        ("registers", registers),
     ]);
+}
+
+static TOLD: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Tells a vector register and the control word of vectors, as a handler finds them.
+extern "C" fn tell_registers(_: i32) {
+    let (vector, mut control): (u64, u32);
+    control = 0;
+    // SAFETY: reads two registers, one of them into `control`.
+    unsafe {
+        asm!("movq {0}, xmm15", "stmxcsr dword ptr [{1}]", out(reg) vector, in(reg) &raw mut control,
+             options(nostack));
+    }
+    TOLD[0].store(vector, SeqCst);
+    TOLD[1].store(u64::from(control), SeqCst);
+}
+
+/// A handler begins with the processor's initial vector registers; what it interrupts keeps its own.
+fn registers() {
+    const CONTROL: u32 = 0x3f80;
+    handle(libc::SIGUSR1, Act::Plain(tell_registers), 0).expect("a handler");
+    for _ in 0..2 {
+        let (mut before, mut after) = (0_u32, CONTROL);
+        let kept: u64;
+        // SAFETY: a signal to oneself; the control word is put back.
+        unsafe {
+            asm!("stmxcsr dword ptr [r8]", "ldmxcsr dword ptr [r9]", "movq xmm15, r10", "syscall",
+                 "movq r10, xmm15", "stmxcsr dword ptr [r9]", "ldmxcsr dword ptr [r8]",
+                 inlateout("rax") libc::SYS_kill => _, in("rdi") pid(), in("rsi") libc::SIGUSR1,
+                 in("r8") &raw mut before, in("r9") &raw mut after,
+                 inlateout("r10") 0x1234_5678_9abc_def0_u64 => kept,
+                 out("rcx") _, out("r11") _, out("xmm15") _, options(nostack));
+        }
+        see(
+            "in the handler",
+            [TOLD[0].load(SeqCst), TOLD[1].load(SeqCst)],
+        );
+        see("kept", (kept, after));
+    }
 }
 
 fn hits() -> i32 {
