@@ -293,10 +293,8 @@ struct Front {
 }
 
 impl Front {
-    const BYTES: usize = size_of::<u64>();
-
     fn of(path: &[u8]) -> Self {
-        let mut bytes = [0; Self::BYTES];
+        let mut bytes = [0; size_of::<u64>()];
         for (to, byte) in bytes.iter_mut().zip(path) {
             *to = *byte;
         }
@@ -311,8 +309,10 @@ impl Front {
         let [first, ..] = row.prefix.as_chunks().0 else {
             return true;
         };
-        let length = Self::BYTES.min(row.prefix_len as usize);
-        let wanted = !u64::MAX.checked_shl(8 * length as u32).unwrap_or(0);
+        // Of eight bytes and more, all.
+        let wanted = !u64::MAX
+            .checked_shl(row.prefix_len.saturating_mul(8))
+            .unwrap_or(0);
         self.is_doubled || (u64::from_le_bytes(*first) ^ self.word) & wanted == 0
     }
 }

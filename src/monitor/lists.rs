@@ -80,6 +80,11 @@ pub(super) fn set(
         }
         _ => {}
     }
+    let has_one = zone.owners.marks(&zone.shared, found.id) & mark_of(kind) != 0;
+    if !is_list && !has_one {
+        // Nothing goes, and nobody is told of it.
+        return Ok(0);
+    }
     if is_list && kind == Kind::Access {
         owner.mode = owner.mode & !0o777 | acl::mode_of(value);
         if clears {

@@ -97,12 +97,11 @@ pub fn set(
     if (wanted ^ now) & !OF_OWNER != 0 {
         return Err(libc::EOPNOTSUPP);
     }
-    if wanted != now {
-        set_flags(&opened, wanted)?;
-    }
     if which == 0 {
         return Ok(i64::from(now));
     }
+    // Also where they are the same: the kernel notes the change in the ctime.
+    set_flags(&opened, wanted)?;
     let marks = MARKS
         .iter()
         .fold(old, |marks, (flag, mark)| match which & flag {

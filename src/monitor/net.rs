@@ -13,10 +13,12 @@ use super::descriptors::own_path;
 use super::files;
 use super::lists;
 use super::owners::{self, Owner, identify};
+use super::procfs::View;
+use super::rights::{EXECUTE, User, WRITE};
 use super::zone::Zone;
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
-use crate::ids::HostPid;
+use crate::ids::{HostPid, ZonePid};
 use inet::Inet;
 use inet::rows::Rows;
 use netlink::Netlink;
@@ -319,6 +321,12 @@ impl Caller<'_> {
     fn own_process(&self) -> Option<(u32, &Process)> {
         self.process_of(self.status("Tgid:")?.parse().ok()?)
     }
+
+    /// Whose rights of files count.
+    fn user(&self) -> Option<User> {
+        let (pid, _) = self.own_process()?;
+        Some(User::known(&self.zone.credentials(ZonePid(pid))))
+    }
 }
 
 fn credentials(found: Option<(u32, &Process)>) -> Credentials {
@@ -361,7 +369,39 @@ impl unix::Caller for Caller<'_> {
             let cwd = i64::from(libc::AT_FDCWD).cast_unsigned();
             files::path_of(self.zone, self.caller, cwd).map_err(Errno::from_raw)?
         };
-        super::paths::open_at(self.zone, &root, &at, path, flags).map_err(Errno::from_raw)
+        let open = |path: &[u8], flags| {
+            super::paths::open_at(self.zone, &root, &at, path, flags).map_err(Errno::from_raw)
+        };
+        let opened = open(path, flags);
+        // In a directory that is asked for a name is looked up; of what is not there, the last directory
+        // on the way that is.
+        let (seen, rest) = match &opened {
+            Ok(opened) if flags & libc::O_DIRECTORY == 0 => (opened.try_clone().ok(), &b""[..]),
+            Ok(opened) => (opened.try_clone().ok(), &b"/"[..]),
+            Err(_) => {
+                let ends = path.iter().enumerate().rev();
+                let ends = ends
+                    .filter(|&(_, &byte)| byte == b'/')
+                    .map(|(last, _)| last + 1);
+                let fronts = ends.chain([0]).map(|end| [&path[..end], b"."].concat());
+                let mut there = fronts.filter_map(|front| open(&front, libc::O_PATH).ok());
+                (there.next(), &b"/"[..])
+            }
+        };
+        if let Some(host) = seen.and_then(|seen| std::fs::read_link(own_path(&seen)).ok())
+            && let Some(found) = self.zone.to_zone_path(host.as_os_str().as_bytes())
+            && let Some(user) = self.user()
+        {
+            let found = [&found[..], rest].concat();
+            let walked = user.may_walk(self.zone, &found, &at);
+            walked.map_err(Errno::from_raw)?;
+        }
+        opened
+    }
+
+    fn may_make_in(&self, directory: &OwnedFd) -> bool {
+        self.user()
+            .is_some_and(|user| user.permits(self.zone, directory, WRITE | EXECUTE))
     }
 
     fn is_log(&self, path: &[u8]) -> bool {

@@ -1,5 +1,5 @@
 //! Rights of files by the zone's own users, where the monitor asks for them itself: of programs that are to
-//! be executed, and of what clerks have opened for clients.
+//! be executed, of where sockets are bound and found, and of what clerks have opened for clients.
 //!
 //! Neighbours: the personality decides of all else (`path/rights.rs`, `file/rights.rs` there).
 
@@ -15,6 +15,8 @@ use std::os::fd::AsRawFd;
 
 /// To read a file.
 pub const READ: u32 = 4;
+/// To write a file, or to change the names in a directory.
+pub const WRITE: u32 = 2;
 /// To execute a file, or to search a directory.
 pub const EXECUTE: u32 = 1;
 
@@ -73,7 +75,7 @@ impl User {
         bits & want == want
     }
 
-    /// Whether the user has these rights of a file: [`READ`], [`EXECUTE`].
+    /// Whether the user has these rights of a file: [`READ`], [`WRITE`], [`EXECUTE`].
     #[must_use]
     pub fn permits(&self, zone: &Zone, file: &impl AsRawFd, want: u32) -> bool {
         let Ok(owners::Found { id, owner, .. }) = owners::found(zone, file) else {

@@ -53,6 +53,13 @@ impl Target {
         Ok((!is_plain).then_some(id))
     }
 
+    /// Has the kernel note a change of what is kept elsewhere.
+    fn renew(&self) -> Result<i64, i32> {
+        let data = nix::sys::stat::fstat(&self.file).map_err(|errno| errno as i32)?;
+        files::renew(&self.file, data.st_uid, data.st_gid);
+        Ok(0)
+    }
+
     /// One that the zone may change.
     fn to_change(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
         match files::Target::find(zone, caller, fd)? {
@@ -111,7 +118,7 @@ pub fn set(
         must_be_kept(name)?;
         let change = zone.owners.kept.set(id, name, value, flags)?;
         zone.owners.keep(change)?;
-        return Ok(0);
+        return target.renew();
     }
     let is_capability = name == CAPABILITIES && !is_in_memory(&target.file)?;
     let name = to_host(name).ok_or(libc::EPERM)?;
@@ -312,7 +319,7 @@ pub fn remove(zone: &Zone, caller: HostPid, fd: u64, name: &[u8]) -> Result<i64,
         must_be_kept(name)?;
         let change = zone.owners.kept.remove(id, name)?;
         zone.owners.keep(change)?;
-        return Ok(0);
+        return target.renew();
     }
     let name = to_host(name).ok_or(libc::EPERM)?;
     // SAFETY: the names are ours.

@@ -12,6 +12,7 @@ in_each_role!(
     credentials,
     crowds,
     detached,
+    drawn,
     edges,
     files,
     filters,
@@ -485,6 +486,14 @@ fn detached(home: &Home) {
 }
 
 /// Natively it takes root to be other users.
+fn drawn(home: &Home) {
+    if !harness::am_root() {
+        return harness::skip("drawn", "only root can be other users natively");
+    }
+    sections(home, "drawn", &["files", "identities"]);
+}
+
+/// Natively it takes root to be other users.
 fn permissions(home: &Home) {
     if !harness::am_root() {
         return harness::skip("permissions", "only root can be other users natively");
@@ -500,6 +509,7 @@ fn permissions(home: &Home) {
             "sticky",
             "real_users",
             "written",
+            "bound",
         ],
     );
 }

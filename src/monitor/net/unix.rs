@@ -100,7 +100,7 @@ pub trait Caller {
     /// Opens a path of the zone, links followed; a relative one from the thread's directory.
     ///
     /// # Errors
-    /// Those of path resolution.
+    /// Those of path resolution; EACCES, where a directory on the way may not be searched.
     fn open(&self, path: &[u8], flags: i32) -> Result<OwnedFd, Errno>;
     /// Whether the path is that of the system's log, which has its place here.
     fn is_log(&self, path: &[u8]) -> bool {
@@ -108,6 +108,10 @@ pub trait Caller {
     }
     /// Whether the zone may change that directory.
     fn may_write(&self, directory: &OwnedFd) -> bool;
+    /// Whether it may make something in that directory, by the zone's users.
+    fn may_make_in(&self, _directory: &OwnedFd) -> bool {
+        true
+    }
     /// The process' umask.
     fn umask(&self) -> u32;
     /// The mode of a socket itself (fchmod(2)), which a name that it is bound to takes over.
@@ -316,6 +320,9 @@ impl Unix {
             Err(Errno::ENOENT) => {}
             Ok(_) => return Err(Errno::EADDRINUSE),
             Err(errno) => return Err(errno),
+        }
+        if !caller.is_log(path) && !caller.may_make_in(&parent) {
+            return Err(Errno::EACCES);
         }
         let is_near =
             mount_of(&parent).is_some_and(|mount| mount_of(&self.directory) == Some(mount));

@@ -17,6 +17,9 @@ use picozone_personality::mailbox::Handover;
 /// Longest list of arguments that fits `#!`'s rebuilt vector: the kernel's own limit bounds it.
 const VECTOR_MAX: usize = 1 << 20;
 
+/// `AT_EXECVE_CHECK`, not in linux_raw_sys.
+const CHECK: u64 = 0x10000;
+
 /// execve(2), execveat(2).
 pub fn execveat(
     thread: &mut Thread,
@@ -26,7 +29,8 @@ pub fn execveat(
     envp: u64,
     flags: u64,
 ) -> Result<u64> {
-    if flags & !u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) != 0 {
+    let flags = u64::from(flags as u32);
+    if flags & !(u64::from(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) | CHECK) != 0 {
         return Err(Errno::EINVAL);
     }
     let mut room = PathRoom::new();
@@ -50,11 +54,43 @@ fn execute(
     if flags & u64::from(AT_SYMLINK_NOFOLLOW) != 0 && is_link(thread, dirfd, path) {
         return Err(Errno::ELOOP);
     }
+    if flags & CHECK != 0 {
+        return check(thread, [dirfd, argv, envp, flags & !CHECK], path);
+    }
     // A signal that came by now is served first: its handler may execute too.
     let mask = block_all(thread)?;
     let result = execute_blocked(thread, [dirfd, argv, envp, flags], path, mask);
     unblock(thread, mask);
     result
+}
+
+/// Whether the thread may execute a file, of whatever content: nothing is executed.
+#[cold]
+#[inline(never)]
+fn check(thread: &mut Thread, [dirfd, argv, envp, flags]: [u64; 4], path: &CStr) -> Result<u64> {
+    if thread.process().is_client {
+        // The descriptors that a plan comes with are not the client's.
+        return Err(Errno::EINVAL);
+    }
+    let mask = block_all(thread)?;
+    let mut claim = handover::claim(thread.process().host_pid);
+    let planned = plan::prepare(thread, &mut claim, dirfd, path, flags);
+    if planned.is_ok() {
+        plan::close_images(claim.handover);
+    }
+    drop(claim);
+    unblock(thread, mask);
+    match planned {
+        // What the file itself would need is not looked at.
+        Err(Errno::ENOEXEC | Errno::ELIBBAD) => {}
+        other => other?,
+    }
+    for vector in [argv, envp] {
+        if vector != 0 {
+            memory::read::<u64>(vector)?;
+        }
+    }
+    Ok(0)
 }
 
 fn execute_blocked(

@@ -14,6 +14,7 @@ fn main() {
         ("sticky", sticky),
         ("real_users", real_users),
         ("written", written),
+        ("bound", bound),
     ]);
 }
 
@@ -468,4 +469,47 @@ fn written() {
     let to = &raw mut found as u64;
     see("asked", at(libc::SYS_statx, "kept", &[0, mask, to]));
     see("for its mode only", format!("{:o}", found.stx_mode));
+}
+
+/// bind(2) or connect(2) of a new socket.
+fn by_address(nr: i64, path: &str) -> Result<()> {
+    let mut address = [0u8; 110];
+    address[..2].copy_from_slice(&1u16.to_ne_bytes());
+    address[2..2 + path.len()].copy_from_slice(path.as_bytes());
+    let socket = call(libc::SYS_socket, &[1, 1, 0])?;
+    let length = path.len() as u64 + 3;
+    let result = call(nr, &[socket, address.as_ptr() as u64, length]);
+    close(socket);
+    result.map(drop)
+}
+
+/// Where users may bind sockets to names, and find them.
+fn bound() {
+    root_umask(0);
+    mkdir("all", 0o777).expect("made");
+    mkdir("read", 0o755).expect("made");
+    mkdir("shut", 0o700).expect("made");
+    mkdir("shut/all", 0o777).expect("made");
+    for path in ["all/roots", "shut/roots"] {
+        see("root", by_address(libc::SYS_bind, path));
+    }
+    as_user(USER, GROUP, &[], || {
+        for path in [
+            "all/own",
+            "all/roots",
+            "read/own",
+            "shut/own",
+            "shut/roots",
+            "shut/all/own",
+            "shut/none/own",
+            "none/own",
+            "all/roots/own",
+        ] {
+            see(path, by_address(libc::SYS_bind, path));
+            see(path, by_address(libc::SYS_connect, path));
+        }
+    });
+    for path in ["all/own", "read/own", "shut/own", "shut/all/own"] {
+        see(path, stat(path));
+    }
 }

@@ -285,7 +285,8 @@ fn is_for_the_long_way(mode: u32, flags: u64, dev: u64, ino: u64) -> bool {
 
 /// stat(2), lstat(2), newfstatat(2).
 pub fn stat(thread: &mut Thread, dirfd: u64, pathname: u64, to: u64, flags: u64) -> Result<u64> {
-    must_know(flags, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH)?;
+    let known = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | AT_STATX_SYNC_TYPE;
+    must_know(flags, known)?;
     with_node(
         thread,
         dirfd,

@@ -66,6 +66,9 @@ fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
     must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
     must_be_file(&st)?;
+    if st.st_mode & S_IFMT == S_IFLNK {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if is_content(fd, &st) {
         return Err(Errno::EPERM);
     }

@@ -170,11 +170,14 @@ pub fn fcntl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
 /// caller when somebody else opens the file.
 fn lease(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
     super::change::must_be_open(fd)?;
+    if kind as u32 > F_UNLCK {
+        return Err(Errno::EINVAL);
+    }
     let st = super::stat_of(fd)?;
     if st.st_uid != thread.credentials.uid[3] && !has(thread, Power::Lease) {
         return Err(Errno::EACCES);
     }
-    if st.st_mode & S_IFMT != 0o100_000 || kind as u32 > F_UNLCK {
+    if st.st_mode & S_IFMT != 0o100_000 {
         return Err(Errno::EINVAL);
     }
     if kind as u32 == F_UNLCK {

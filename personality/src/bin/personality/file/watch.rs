@@ -25,11 +25,13 @@ const KNOWN: u32 = IN_ALL_EVENTS
 /// inotify_add_watch(2).
 pub fn watch(thread: &mut Thread, fd: u64, pathname: u64, mask: u64) -> Result<u64> {
     let mask = mask as u32;
-    if mask & KNOWN == 0 {
+    if mask & !KNOWN != 0 || mask & KNOWN == 0 {
         return Err(Errno::EINVAL);
     }
     super::must_be_free(fd)?;
-    if mask & IN_MASK_ADD != 0 && mask & IN_MASK_CREATE != 0 {
+    // Its descriptors are of no kind.
+    let is_none = super::kind_of(fd).is_some_and(|kind| kind != 0);
+    if is_none || mask & IN_MASK_ADD != 0 && mask & IN_MASK_CREATE != 0 {
         return Err(Errno::EINVAL);
     }
     let flags = if mask & IN_DONT_FOLLOW == 0 {

@@ -101,10 +101,18 @@ impl Name {
                 Err(no)
             };
         }
-        if !text.starts_with(b"user.") {
+        if text.starts_with(b"system.") {
             return Err(Errno::EOPNOTSUPP);
         }
         let st = st()?;
+        let is_permitted = || permits(thread, &st, if writes { 2 } else { 4 });
+        if !text.starts_with(b"user.") {
+            return Err(if is_permitted() {
+                Errno::EOPNOTSUPP
+            } else {
+                Errno::EACCES
+            });
+        }
         let is_dir = st.st_mode & S_IFMT == 0o040_000;
         if !is_dir && st.st_mode & S_IFMT != 0o100_000 {
             return Err(no);
@@ -113,7 +121,7 @@ impl Name {
         if is_dir && st.st_mode & 0o1000 != 0 && writes && !is_own {
             return Err(Errno::EPERM);
         }
-        if permits(thread, &st, if writes { 2 } else { 4 }) {
+        if is_permitted() {
             Ok(())
         } else {
             Err(Errno::EACCES)
@@ -233,13 +241,14 @@ pub fn setxattr(
     };
     let set = |thread: &mut Thread, fd: u64| {
         path::must_be_changeable(thread, fd)?;
-        let value = room.get(..size as usize).ok_or(Errno::ENOSPC)?;
+        let value = room.get(..size as usize).ok_or(Errno::ENOSPC);
         if let Some(kind) = Kind::of(name.text()) {
-            return set_list(thread, fd, kind, value);
+            return set_list(thread, fd, kind, value?);
         }
-        name.must_have_form(value)?;
+        name.must_have_form(value.unwrap_or(b""))?;
         must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
         name.judge(thread, || stat_of(fd), true)?;
+        let value = value?;
         on_raised(thread, fd, |fd| {
             thread.mailbox().b[..value.len()].copy_from_slice(value);
             let args = [fd, of::SET, size, flags & FLAGS];
@@ -261,7 +270,10 @@ fn set_list(thread: &Thread, fd: u64, kind: Kind, value: &[u8]) -> Result<u64> {
     let is_list = parse(value)?;
     must_not_have(fd, IMMUTABLE | APPEND_ONLY)?;
     let st = stat_of(fd)?;
-    if kind == Kind::Default && st.st_mode & S_IFMT != S_IFDIR && st.st_mode & S_IFMT != S_IFLNK {
+    if never_has_lists(fd, &st) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if kind == Kind::Default && st.st_mode & S_IFMT != S_IFDIR {
         return if is_list { Err(Errno::EACCES) } else { Ok(0) };
     }
     must_own(thread, &st)?;
@@ -280,6 +292,23 @@ fn set_list(thread: &Thread, fd: u64, kind: Kind, value: &[u8]) -> Result<u64> {
     });
     path::note_rights();
     result
+}
+
+/// Whether it is of a file system without lists, or of a kind that has none: links, pipes and sockets
+/// without a name, and what is no file.
+#[cold]
+fn never_has_lists(fd: u64, st: &stat) -> bool {
+    /// `PIPEFS_MAGIC`, `SOCKFS_MAGIC`.
+    const NAMELESS: [u64; 2] = [0x5049_5045, 0x534f_434b];
+    let mut system = [0u64; 15];
+    match st.st_mode & S_IFMT {
+        0 | S_IFLNK => true,
+        S_IFIFO | S_IFSOCK => {
+            let got = unsafe { arch::syscall2(__NR_fstatfs, fd, system.as_mut_ptr() as u64) };
+            got == 0 && NAMELESS.contains(&system[0])
+        }
+        _ => false,
+    }
 }
 
 /// Whether the value has a form that may be set: none, the second, or the third (`validheader` in the

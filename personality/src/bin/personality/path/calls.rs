@@ -72,7 +72,7 @@ pub fn open_text(thread: &mut Thread, path: &CStr, flags: u64) -> Result<u64> {
 }
 
 /// EINVAL for what no open can be: one that makes a directory, a nameless file that is not written.
-fn must_be_consistent(flags: u64) -> Result<()> {
+pub(super) fn must_be_consistent(flags: u64) -> Result<()> {
     let makes_directory = u64::from(O_CREAT | O_DIRECTORY);
     let is_wrong = flags & makes_directory == makes_directory
         || (flags & TEMPORARY == TEMPORARY && flags & 3 == 0);

@@ -31,7 +31,23 @@ const MAGIC_MASK: u64 = 0xffff_0000;
 
 /// mount(2).
 pub fn mount(thread: &mut Thread, [source, target, fstype, flags, data]: [u64; 5]) -> Result<u64> {
+    // What cannot be read is told before anything of the target (mount(2) in the kernel's fs/namespace.c).
     let mut room = PathRoom::new();
+    for text in [fstype, source] {
+        if text != 0 {
+            let too_long = |errno| {
+                if errno == Errno::ENAMETOOLONG {
+                    Errno::EINVAL
+                } else {
+                    errno
+                }
+            };
+            room.read(text).map_err(too_long)?;
+        }
+    }
+    if data != 0 {
+        memory::read::<u8>(data)?;
+    }
     let mut at = PathBuf::new();
     let target = room.read(target)?;
     if thread.process().is_client {

@@ -6,7 +6,7 @@ use super::parents::note_moves;
 use super::reach::open_anywhere;
 use super::rights::{
     instead_of_link, is_there, may_be_named, may_be_unlinked, may_link, may_link_entry, may_make,
-    may_remove, may_rename,
+    may_remove, may_rename, stat_directory,
 };
 use super::root::{InZone, root};
 use super::search::{may_search, note_rights};
@@ -140,6 +140,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         Ok(name)
     };
     if start == 0 {
+        let name = name(last).map_err(|errno| must_be_directory(dirfd).err().unwrap_or(errno))?;
         if thread.record.is_open() {
             recording::no_host_path(me());
         }
@@ -147,7 +148,7 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
             fd: dirfd,
             is_ours: false,
             mount,
-            name: name(last)?,
+            name,
         });
     }
     let mut room = PathRoom::new();
@@ -166,6 +167,26 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     };
     found.name = name(last)?;
     Ok(found)
+}
+
+/// What is wrong with a descriptor that a path is to be relative to, if anything is.
+#[cold]
+pub(super) fn must_be_directory(fd: u64) -> Result<()> {
+    match file::kind_of(fd) {
+        _ if fd as i32 == AT_CWD => Ok(()),
+        None => Err(Errno::EBADF),
+        Some(S_IFDIR) => Ok(()),
+        Some(_) => Err(Errno::ENOTDIR),
+    }
+}
+
+/// Whether the last name of a path is none that a directory can have.
+#[cold]
+fn ends_too_long(path: &CStr) -> bool {
+    let mut names = path.to_bytes().split(|&byte| byte == b'/').rev();
+    names
+        .find(|name| !name.is_empty())
+        .is_some_and(|name| name.len() > NAME_MAX)
 }
 
 /// EXDEV where both are known to lie in different mounts.
@@ -400,8 +421,30 @@ pub fn rename(
         return Err(Errno::EINVAL);
     }
     let mut room = PathRoom::new();
-    let from = parent(thread, from_dir, room.read(from)?, Purpose::Move)?;
-    let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
+    let path = room.read(from)?;
+    let from = match parent(thread, from_dir, path, Purpose::Move) {
+        // A name is looked up after the way to the other one.
+        Err(Errno::ENAMETOOLONG) if ends_too_long(path) => {
+            let to = parent(thread, to_dir, room.read(to)?, Purpose::Move)?;
+            return Err(if to.is_dots() {
+                Errno::EBUSY
+            } else {
+                Errno::ENAMETOOLONG
+            });
+        }
+        from => from?,
+    };
+    let path = room.read(to);
+    let path = path.map_err(|errno| must_be_directory(from.fd).err().unwrap_or(errno))?;
+    let to = match parent(thread, to_dir, path, Purpose::Move) {
+        // The last name is looked up after the other one.
+        Err(Errno::ENAMETOOLONG) if ends_too_long(path) && !is_there(thread, &from) => {
+            return Err(Errno::ENOENT);
+        }
+        // What is wrong with the first path is said first.
+        Err(errno) => return Err(must_be_directory(from.fd).err().unwrap_or(errno)),
+        Ok(to) => to,
+    };
     must_be_one_mount(&from, &to)?;
     may_rename(thread, &from, &to, flags)?;
     settle(thread, &from, Fate::Moved)?;
@@ -424,7 +467,28 @@ pub fn rename(
     });
     note_moves();
     note_links();
+    if flags & u64::from(RENAME_WHITEOUT) != 0 && result.is_ok() {
+        give_whiteout(thread, &from);
+    }
     result.map_err(|errno| if_read_only(thread, to.fd, errno))
+}
+
+/// Records whose the device is that the kernel has made where an entry was.
+#[cold]
+fn give_whiteout(thread: &Thread, from: &Parent) {
+    let Ok(fd) = from.look(thread) else {
+        return;
+    };
+    let (uid, mut gid) = (thread.credentials.uid[3], thread.credentials.gid[3]);
+    if let Ok(directory) = stat_directory(thread, from.fd)
+        && directory.st_mode & 0o2000 != 0
+    {
+        gid = directory.st_gid;
+    }
+    if (uid, gid) != (0, 0) {
+        file::record(thread, fd, [uid, gid], S_IFCHR, None);
+    }
+    close(fd);
 }
 
 /// link(2), linkat(2).

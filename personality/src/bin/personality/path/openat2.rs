@@ -3,7 +3,8 @@
 //! The walk is that of every other call, within bounds of the guest's own; what it leads to is then
 //! opened by its zone path, which holds no link any more.
 
-use super::calls::{OPEN_FLAGS, TEMPORARY, open_path};
+use super::calls::{OPEN_FLAGS, TEMPORARY, must_be_consistent, open_path};
+use super::names::must_be_directory;
 use super::reach::{Told, ask_served, names_a_link, open_link};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
@@ -58,6 +59,7 @@ pub fn openat2(thread: &mut Thread, dirfd: u64, pathname: u64, how: u64, size: u
     {
         return Err(Errno::EINVAL);
     }
+    must_be_consistent(flags)?;
     if resolve & CACHED != 0 && (makes || flags & u64::from(O_TRUNC) != 0) {
         return Err(Errno::EAGAIN);
     }
@@ -94,7 +96,8 @@ fn open_within(
         if is_named && file::kind_of(dirfd).is_some_and(|kind| kind != S_IFDIR) {
             return Err(Errno::ENOTDIR);
         }
-        zone_path_of(thread, dirfd, &mut at)?;
+        let found = zone_path_of(thread, dirfd, &mut at);
+        found.map_err(|errno| must_be_directory(dirfd).err().unwrap_or(errno))?;
     }
     let bounds = Bounds {
         root: if is_held {

@@ -1,6 +1,6 @@
 //! What the users of the zone may do. The zone itself does not depend on it.
 
-use super::names::Parent;
+use super::names::{Parent, must_be_directory};
 use super::reach::{Opened, open_confined};
 use super::walk::zone_path_of;
 use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close};
@@ -86,7 +86,7 @@ pub(super) fn may_be_named(thread: &Thread, parent: &Parent) -> Result<()> {
     }
     Err(match is_there(thread, parent) {
         true => Errno::EEXIST,
-        false => Errno::ENOENT,
+        false => must_be_directory(parent.fd).err().unwrap_or(Errno::ENOENT),
     })
 }
 
@@ -118,13 +118,26 @@ fn stands_there(thread: &Thread, parent: &Parent) -> bool {
 /// As [`may_change`], for an entry that is to go: from a sticky directory only its owner and the
 /// directory's take it.
 pub(super) fn may_remove(thread: &Thread, parent: &Parent) -> Result<()> {
+    let goes_by_all = goes_by_all(thread);
     if file::has_marks() {
+        if !goes_by_all && !parent.is_dots() {
+            may_change_entry(thread, parent)?;
+        }
         must_not_be_held(thread, parent)?;
     }
-    if goes_by_all(thread) {
+    if goes_by_all {
         return Ok(());
     }
     may_remove_as_user(thread, parent)
+}
+
+/// As [`may_change`], but that an entry is missing is said first.
+#[cold]
+fn may_change_entry(thread: &Thread, parent: &Parent) -> Result<()> {
+    may_change(thread, parent.fd).map_err(|errno| match bare_entry(thread, parent) {
+        Ok(None) => Errno::ENOENT,
+        _ => errno,
+    })
 }
 
 #[cold]
@@ -133,10 +146,7 @@ fn may_remove_as_user(thread: &Thread, parent: &Parent) -> Result<()> {
         return Ok(());
     }
     let uid = thread.credentials.uid[3];
-    may_change(thread, parent.fd).map_err(|errno| match bare_entry(thread, parent) {
-        Ok(None) => Errno::ENOENT,
-        _ => errno,
-    })?;
+    may_change_entry(thread, parent)?;
     let st = stat_directory(thread, parent.fd)?;
     let is_guarded = st.st_mode & STICKY != 0 && st.st_uid != uid;
     if !is_guarded || file::has(thread, Power::Owner) {
@@ -169,6 +179,10 @@ fn may_take(thread: &Thread, parent: &Parent, victim: &stat) -> Result<()> {
 /// Whether the thread may move an entry (`vfs_rename`).
 pub(super) fn may_rename(thread: &Thread, from: &Parent, to: &Parent, flags: u64) -> Result<()> {
     if file::has_marks() {
+        if !is_there(thread, from) {
+            // What is missing, the call itself says.
+            return Ok(());
+        }
         must_not_be_held(thread, from)?;
         must_not_be_held(thread, to)?;
         file::must_not_have(to.fd, IMMUTABLE)?;

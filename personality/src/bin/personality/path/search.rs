@@ -140,9 +140,12 @@ fn search_as_user(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
         let empty = tables().empty.as_ptr() as u64;
         let flags = u64::from(AT_EMPTY_PATH);
         let got = unsafe { syscall4(__NR_newfstatat, dirfd, empty, &raw mut st as u64, flags) };
-        // What is no directory, or not open, the call itself refuses.
-        if got < 0 || st.st_mode & 0o170_000 != 0o040_000 {
+        // What is not open the call itself refuses.
+        if got < 0 || named.is_empty() {
             return Ok(());
+        }
+        if st.st_mode & 0o170_000 != 0o040_000 {
+            return Err(Errno::ENOTDIR);
         }
         file::may_search_directory(thread, dirfd, &mut st)?;
         place = [st.st_dev, st.st_ino];
