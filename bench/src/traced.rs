@@ -19,9 +19,9 @@ const SECCOMP: &str = "strace -f --seccomp-bpf -o /dev/null";
 /// What that is to stop at: all that is measured.
 const STOPPED: &str = "trace=getpid,stat,newfstatat,open,openat,close";
 
-/// Operations, as many of each in a burst as a thread's ring has room for, a quarter of which may still be
+/// Operations, as many of each in a burst as a thread's ring has room for, half of which may still be
 /// unread: none is to be cheaper since it is not recorded.
-const OPERATIONS: [(&str, u32); 3] = [("getpid", 1_400), ("stat", 600), ("open+close", 500)];
+const OPERATIONS: [(&str, u32); 3] = [("getpid", 1_000), ("stat", 400), ("open+close", 350)];
 
 const BURSTS: &str = "bursts";
 

@@ -312,7 +312,10 @@ fn a_directory_on_disk_has_the_path_that_the_zone_knows() {
         assert!(Mounts(&rows).to_zone(&host, &mut zone));
         assert_eq!(zone.as_bytes(), expected.as_bytes());
         let within = [&host[..], b"/x"].concat();
-        assert!(!Mounts(&rows).to_zone(&within, &mut zone));
+        assert!(Mounts(&rows).to_zone(&within, &mut zone));
+        assert_eq!(zone.as_bytes(), [expected.as_bytes(), b"/x"].concat());
+        let deeper = [&within[..], b"/y"].concat();
+        assert!(!Mounts(&rows).to_zone(&deeper, &mut zone));
     }
 }
 

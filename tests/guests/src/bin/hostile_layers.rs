@@ -10,6 +10,7 @@
 
 use picozone_fsmap::{PathBuf, StandIn, mount_id};
 use picozone_guests::attempts::{asked, attempt, both, inside, ptr, raw};
+use picozone_personality::layout::TABLES_BASE;
 use picozone_personality::mailbox::{Request, raise};
 use std::ffi::CString;
 use std::fs;
@@ -48,13 +49,13 @@ fn below(mount: &str) -> u64 {
 
 /// An approved way to open by name only, as the personality has it.
 fn how() -> u64 {
-    const TABLES: u64 = 0x6001_0000_0000;
     let wanted = [
         u64::from((libc::O_PATH | libc::O_CLOEXEC | libc::O_NOFOLLOW).unsigned_abs()),
         0,
         0x08 | 0x02,
     ];
-    let hows = TABLES + std::mem::offset_of!(picozone_personality::tables::Tables, hows) as u64;
+    let hows =
+        TABLES_BASE + std::mem::offset_of!(picozone_personality::tables::Tables, hows) as u64;
     for slot in 0..picozone_personality::tables::HOWS_MAX as u64 {
         let at = hows + 32 * slot;
         // SAFETY: the tables are mapped for reading.

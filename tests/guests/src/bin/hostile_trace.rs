@@ -10,7 +10,7 @@
 )]
 
 use picozone_personality::commons::Commons;
-use picozone_personality::layout::COMMONS_BASE;
+use picozone_personality::layout::{COMMONS_BASE, JUMP_ENTRY};
 use picozone_personality::trace::{PADDING, REGISTERS, RING_SIZE, RINGS, Ring, Rings, kind};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering::Relaxed;
@@ -99,7 +99,7 @@ fn forge_stacks(ring: &Ring, data: *mut u64, own: u32, random: &mut Random) {
         main as fn() as usize as u64,
         libc::access as *const () as u64,
         libc::memcpy as *const () as u64,
-        0x6000_0000_0100,
+        JUMP_ENTRY,
         0x7fff_ffff_f000,
         u64::MAX,
     ];
