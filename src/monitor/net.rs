@@ -7,6 +7,7 @@
 pub mod inet;
 mod netlink;
 mod options;
+mod sock_diag;
 pub mod unix;
 
 use super::descriptors::own_path;

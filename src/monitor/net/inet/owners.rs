@@ -1,17 +1,11 @@
 //! Whether a TCP socket has a place of the host that does not listen there: sock_diag(7), since those
 //! that are bound only are in no file of `/proc/net`.
 
-use crate::monitor::net::netlink::message::{
-    HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, first, word,
-};
+use crate::monitor::net::netlink::message::{HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, word};
+use crate::monitor::net::sock_diag::{SOCK_DIAG_BY_FAMILY, dump};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
 use std::net::SocketAddrV4;
-use std::os::fd::AsRawFd;
 
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `TCP_ESTABLISHED`, `TCP_SYN_SENT`, `TCP_CLOSE_WAIT` and `TCP_BOUND_INACTIVE` of net/tcp_states.h, as
 /// bits. In the states that are left out the kernel may be all that knows of a connection still.
 const OWNED: u32 = 1 << 1 | 1 << 2 | 1 << 8 | 1 << 13;
@@ -27,13 +21,6 @@ pub(super) fn is_owned(at: SocketAddrV4) -> Result<bool, Errno> {
 }
 
 fn is_among(family: i32, at: SocketAddrV4) -> Result<bool, Errno> {
-    const ROOM: usize = 1 << 16;
-    let diag = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )?;
     let byte = |value: i32| u8::try_from(value).map_err(|_| Errno::EINVAL);
     let mut request = Message::new(SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST | NLM_F_DUMP, 1, 0);
     // struct inet_diag_req_v2 (linux/inet_diag.h): of struct inet_diag_sockid the port alone.
@@ -41,30 +28,12 @@ fn is_among(family: i32, at: SocketAddrV4) -> Result<bool, Errno> {
     request.put(&OWNED.to_ne_bytes());
     request.put(&at.port().to_be_bytes());
     request.put(&[0; 46]);
-    let kernel = NetlinkAddr::new(0, 0);
-    sendto(
-        diag.as_raw_fd(),
-        &request.finish(),
-        &kernel,
-        MsgFlags::empty(),
-    )?;
-    let mut buffer = vec![0; ROOM];
+    let wanted = u32::from(*at.ip()).to_be();
     let mut is_found = false;
-    loop {
-        let length = recv(diag.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        if rest.is_empty() {
-            return Err(Errno::EIO);
-        }
-        while let Some((header, message, more)) = first(rest) {
-            match header.kind {
-                NLMSG_DONE => return Ok(is_found),
-                NLMSG_ERROR => return Err(Errno::EOPNOTSUPP),
-                _ => is_found |= source(family, message) == u32::from(*at.ip()).to_be(),
-            }
-            rest = more;
-        }
-    }
+    dump(request, |message| {
+        is_found |= source(family, message) == wanted;
+    })?;
+    Ok(is_found)
 }
 
 /// The source address of a socket that the kernel lists, or the last word of it.
@@ -79,6 +48,7 @@ mod tests {
     use super::*;
     use crate::control::Protocol;
     use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
 
     fn v4(at: SocketAddr) -> SocketAddrV4 {
         match at {

@@ -1,15 +1,13 @@
 //! What the kernel tells of unix sockets (sock_diag(7)).
 
 use crate::monitor::net::netlink::message::{
-    HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, first, half, word,
+    HEADER, Message, NLM_F_DUMP, NLM_F_REQUEST, first, half, word,
 };
+use crate::monitor::net::sock_diag::{SOCK_DIAG_BY_FAMILY, ask, dump};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
-use std::os::fd::{AsRawFd, OwnedFd};
+use nix::sys::socket::{MsgFlags, recv};
+use std::os::fd::AsRawFd;
 
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const UDIAG_SHOW_NAME: u32 = 1;
 const UDIAG_SHOW_VFS: u32 = 2;
 const UDIAG_SHOW_PEER: u32 = 4;
@@ -31,7 +29,7 @@ pub(super) struct Bound {
 /// The inode of a unix socket's peer.
 pub(in crate::monitor::net) fn peer_of(inode: u64) -> Result<Option<u64>, Errno> {
     let inode = u32::try_from(inode).map_err(|_| Errno::ENOENT)?;
-    let diag = ask(NLM_F_REQUEST, inode, UDIAG_SHOW_PEER)?;
+    let diag = ask(request(NLM_F_REQUEST, inode, UDIAG_SHOW_PEER)?)?;
     let mut answer = [0; 512];
     let length = recv(diag.as_raw_fd(), &mut answer, MsgFlags::MSG_DONTWAIT)?;
     let found = answer.get(..length).and_then(|bytes| first(bytes));
@@ -42,61 +40,33 @@ pub(in crate::monitor::net) fn peer_of(inode: u64) -> Result<Option<u64>, Errno>
 
 /// The sockets whose path is an inode of that number, of which the kernel tells the low word.
 pub(super) fn bound_to(inode: u64) -> Result<Vec<Bound>, Errno> {
-    const ROOM: usize = 1 << 16;
     let low = u32::try_from(inode & u64::from(u32::MAX)).unwrap_or(u32::MAX);
     let show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS;
-    let diag = ask(NLM_F_REQUEST | NLM_F_DUMP, 0, show)?;
     let mut found = Vec::new();
-    let mut buffer = vec![0; ROOM];
-    loop {
-        let length = recv(diag.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        let mut rest = buffer.get(..length).unwrap_or_default();
-        if rest.is_empty() {
-            return Err(Errno::EIO);
+    dump(request(NLM_F_REQUEST | NLM_F_DUMP, 0, show)?, |message| {
+        if let Some(place) = attribute(message, UNIX_DIAG_VFS)
+            && word(place, 0) == low
+            && let Some(name) = attribute(message, UNIX_DIAG_NAME)
+        {
+            let device = word(place, 4);
+            found.push(Bound {
+                device: libc::makedev(device >> 20, device & 0xf_ffff),
+                name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
+            });
         }
-        while let Some((header, message, more)) = first(rest) {
-            match header.kind {
-                NLMSG_DONE => return Ok(found),
-                NLMSG_ERROR => return Err(Errno::EOPNOTSUPP),
-                _ => {}
-            }
-            if let Some(place) = attribute(message, UNIX_DIAG_VFS)
-                && word(place, 0) == low
-                && let Some(name) = attribute(message, UNIX_DIAG_NAME)
-            {
-                let device = word(place, 4);
-                found.push(Bound {
-                    device: libc::makedev(device >> 20, device & 0xf_ffff),
-                    name: name.strip_suffix(&[0]).unwrap_or(name).to_vec(),
-                });
-            }
-            rest = more;
-        }
-    }
+    })?;
+    Ok(found)
 }
 
-/// Sends a request about one socket, by its inode, or about all; gives who answers.
-fn ask(flags: u16, inode: u32, show: u32) -> Result<OwnedFd, Errno> {
-    let diag = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkSockDiag,
-    )?;
+/// A request about one socket, by its inode, or about all.
+fn request(flags: u16, inode: u32, show: u32) -> Result<Message, Errno> {
     let family = u32::try_from(libc::AF_UNIX).map_err(|_| Errno::EINVAL)?;
     let mut request = Message::new(SOCK_DIAG_BY_FAMILY, flags, 1, 0);
     // struct unix_diag_req (linux/unix_diag.h); a cookie of ones is none.
     for word in [family, u32::MAX, inode, show, u32::MAX, u32::MAX] {
         request.put(&word.to_ne_bytes());
     }
-    let kernel = NetlinkAddr::new(0, 0);
-    sendto(
-        diag.as_raw_fd(),
-        &request.finish(),
-        &kernel,
-        MsgFlags::empty(),
-    )?;
-    Ok(diag)
+    Ok(request)
 }
 
 /// An attribute of a socket.
