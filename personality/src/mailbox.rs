@@ -80,6 +80,12 @@ pub mod xattr {
     pub const DROP_CAPABILITIES: u64 = 4;
     /// A change of the mode takes a set-group-id bit away.
     pub const CLEARS_SET_GID: i32 = 4;
+
+    /// Whether an attribute of this name is one of those that only the zone's root sets.
+    #[must_use]
+    pub fn is_kept(name: &[u8]) -> bool {
+        name.starts_with(b"trusted.") || name.starts_with(b"security.")
+    }
 }
 
 /// Operations of [`Request::Recorded`].

@@ -122,7 +122,7 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     if spec.zone_path == Path::new("/dev/shm") {
         row.magic = TMPFS;
     }
-    row.read_only = u32::from(spec.read_only);
+    row.read_only = if spec.read_only { access::READ_ONLY } else { 0 };
     row.fd = FD_MOUNT0
         .saturating_add(u32::try_from(index).unwrap_or(u32::MAX))
         .cast_signed();

@@ -4,15 +4,10 @@
 //! kept as `user.picozone.*`: it moves with the file, and means nothing to the host. No guest reaches
 //! those by that name.
 
+use picozone_personality::mailbox::xattr::is_kept;
 use std::ffi::CString;
 
 const KEPT: &[u8] = b"user.picozone.";
-
-/// Whether an attribute is one of those that only the zone's root sets.
-#[must_use]
-pub fn is_kept(name: &[u8]) -> bool {
-    name.starts_with(b"trusted.") || name.starts_with(b"security.")
-}
 
 /// The host's name of an attribute; `None` for those that no zone has.
 #[must_use]

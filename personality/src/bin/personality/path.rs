@@ -79,12 +79,8 @@ fn how(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
 /// The same for what is not to lead over any link: ELOOP then.
 fn how_without_links(thread: &Thread, flags: u64, mode: u64) -> Result<u64> {
     let flags = flags & !(CHANGES | LOOKS);
-    how_to_resolve(
-        thread,
-        flags,
-        mode,
-        BENEATH | u64::from(RESOLVE_NO_SYMLINKS),
-    )
+    let resolve = BENEATH | u64::from(RESOLVE_NO_SYMLINKS);
+    how_to_resolve(thread, flags, mode, resolve)
 }
 
 #[inline]

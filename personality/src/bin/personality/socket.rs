@@ -371,12 +371,15 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         AF_INET | AF_INET6 => {}
         _ => return Err(Errno::EAFNOSUPPORT),
     }
-    let ends = (protocol(fd)?, &own);
-    let host =
-        to_host(thread, fd, ends, &address, net::connect_target).map_err(|errno| match errno {
-            _ if address.len >= 2 && is_in_use(fd) => EISCONN,
-            errno => errno,
-        })?;
+    let proto = protocol(fd)?;
+    let host = to_host(thread, fd, (proto, &own), &address, net::connect_target);
+    let host = host.map_err(|errno| {
+        if address.len >= 2 && proto == Proto::Tcp && is_in_use(fd) {
+            EISCONN
+        } else {
+            errno
+        }
+    })?;
     let result = arch::wait(
         __NR_connect,
         [fd, host.bytes.as_ptr() as u64, LEN_MAX as u64, 0, 0, 0],
@@ -398,9 +401,7 @@ const EISCONN: Errno = Errno::from_raw(106);
 #[cold]
 fn is_in_use(fd: u64) -> bool {
     const SO_ACCEPTCONN: u64 = 30;
-    protocol(fd) == Ok(Proto::Tcp)
-        && (host_end(__NR_getpeername, fd).is_ok()
-            || option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Ok(1))
+    host_end(__NR_getpeername, fd).is_ok() || option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Ok(1)
 }
 
 /// connect(2) of a unix socket to nobody.
@@ -449,14 +450,14 @@ enum End<'a> {
 
 /// An address that the kernel told, in the zone's terms.
 fn to_zone(thread: &Thread, fd: u64, host: Address, end: End<'_>) -> Result<Address> {
-    to_zone_of(thread, fd, || protocol(fd), host, end)
+    to_zone_of(thread, fd, None, host, end)
 }
 
 /// The same, where the protocol may be known.
 fn to_zone_of(
     thread: &Thread,
     fd: u64,
-    proto: impl FnOnce() -> Result<Proto>,
+    proto: Option<Proto>,
     host: Address,
     end: End<'_>,
 ) -> Result<Address> {
@@ -466,7 +467,8 @@ fn to_zone_of(
     }
     match host.family() {
         Some(AF_INET | AF_INET6) => {
-            let (net, ports, proto) = (&tables().net, ports(), proto()?);
+            let (net, ports) = (&tables().net, ports());
+            let proto = proto.map_or_else(|| protocol(fd), Ok)?;
             let other = |nr| host_end(nr, fd).ok();
             let zone = match end {
                 End::Local => {
@@ -535,7 +537,7 @@ pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Resul
         return Ok(new);
     }
     // What can be accepted from with such an address has TCP's ports.
-    let zone = to_zone_of(thread, new, || Ok(Proto::Tcp), address, End::Peer);
+    let zone = to_zone_of(thread, new, Some(Proto::Tcp), address, End::Peer);
     let told = zone.and_then(|zone| zone.write(to, room));
     if let Err(errno) = told {
         // As the kernel does: the connection is lost.

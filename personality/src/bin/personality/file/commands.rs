@@ -17,8 +17,6 @@ const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
 const TIOCGPTPEER: u64 = 0x5441;
-/// Not in linux_raw_sys as a 64-bit number.
-const AT_CWD: u64 = AT_FDCWD as u64;
 /// FIOSETOWN, SIOCSPGRP.
 pub const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
 /// FIOGETOWN, SIOCGPGRP.
@@ -111,7 +109,7 @@ fn other_end(thread: &Thread, fd: u64, flags: u64) -> Result<u64> {
     name[9..9 + digits.len()].copy_from_slice(digits);
     let name = CStr::from_bytes_until_nul(&name).map_err(|_| EIO)?;
     let kept = u64::from(O_ACCMODE | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-    path::open_anywhere(thread, AT_CWD, name, flags & kept, 0, &mut None)
+    path::open_anywhere(thread, AT_FDCWD as u64, name, flags & kept, 0, &mut None)
 }
 
 /// fcntl(2), for the commands that the filter does not let through.

@@ -56,11 +56,6 @@ impl Name {
         self.bytes.get(..self.len).unwrap_or(b"")
     }
 
-    /// Whether it is one that only the zone's root sets.
-    fn is_kept(&self) -> bool {
-        self.text().starts_with(b"security.") || self.text().starts_with(b"trusted.")
-    }
-
     /// EINVAL for a value that an attribute of this name never has.
     fn must_have_form(&self, value: &[u8]) -> Result<()> {
         if self.text() == CAPABILITIES && !is_capabilities(value) {
@@ -179,9 +174,7 @@ impl File {
         };
         with_quick_or_descriptor(thread, dirfd, path, flags, quick, f, at_monitor)
     }
-}
 
-impl File {
     /// Whether it is named by a path that is not followed at its end, and was never the zone's to change.
     #[inline(never)]
     fn is_foreign_link(self, thread: &Thread) -> bool {
@@ -335,7 +328,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
             return Some(Err(errno));
         }
         // What the zone could never change has none from its root.
-        if name.is_kept() && named.mount(thread).is_some_and(MountRow::is_foreign) {
+        if of::is_kept(name.text()) && named.mount(thread).is_some_and(MountRow::is_foreign) {
             return Some(Err(Errno::ENODATA));
         }
         let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];
@@ -356,7 +349,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
             return hand_out(thread, length, to, size);
         }
         name.judge(thread, || stat_of(fd), false)?;
-        if name.is_kept() && file.is_foreign_link(thread) {
+        if of::is_kept(name.text()) && file.is_foreign_link(thread) {
             return Err(Errno::ENODATA);
         }
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;

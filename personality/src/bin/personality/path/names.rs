@@ -172,8 +172,10 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
 /// What is wrong with a descriptor that a path is to be relative to, if anything is.
 #[cold]
 pub(super) fn must_be_directory(fd: u64) -> Result<()> {
+    if fd as i32 == AT_CWD {
+        return Ok(());
+    }
     match file::kind_of(fd) {
-        _ if fd as i32 == AT_CWD => Ok(()),
         None => Err(Errno::EBADF),
         Some(S_IFDIR) => Ok(()),
         Some(_) => Err(Errno::ENOTDIR),

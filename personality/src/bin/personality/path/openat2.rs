@@ -11,7 +11,7 @@ use super::walk::{walk_within, zone_path_of};
 use super::{AT_CWD, from_error, is_exclusive, own_exe};
 use crate::memory::{self, PathRoom, ZonePath};
 use crate::thread::Thread;
-use crate::{Errno, Result, file};
+use crate::{Errno, Result};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Bounds, Error, Last};
@@ -92,12 +92,8 @@ fn open_within(
     let is_held = resolve & (BELOW | IN_ROOT) != 0;
     // An absolute path does not begin there, but has to lie in its mount.
     if is_held || path.to_bytes().first() != Some(&b'/') || resolve & NO_XDEV != 0 {
-        let is_named = dirfd as i32 != AT_CWD;
-        if is_named && file::kind_of(dirfd).is_some_and(|kind| kind != S_IFDIR) {
-            return Err(Errno::ENOTDIR);
-        }
-        let found = zone_path_of(thread, dirfd, &mut at);
-        found.map_err(|errno| must_be_directory(dirfd).err().unwrap_or(errno))?;
+        must_be_directory(dirfd)?;
+        zone_path_of(thread, dirfd, &mut at)?;
     }
     let bounds = Bounds {
         root: if is_held {

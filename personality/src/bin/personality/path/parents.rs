@@ -13,8 +13,7 @@ use super::reach::open_in_mount;
 use super::root::root;
 use super::walk::zone_path_of;
 use super::{
-    AT_CWD, BENEATH, PATH_FLAGS, close, from_error, how, how_to_resolve, mount_rows, mounts,
-    openat2_raw,
+    AT_CWD, PATH_FLAGS, close, from_error, how, how_without_links, mount_rows, mounts, openat2_raw,
 };
 use crate::arch::syscall3;
 use crate::dispatch::checked;
@@ -302,8 +301,7 @@ fn top(front: &[u8]) -> Option<u64> {
 /// Opens a directory as one that is at hand.
 fn open(thread: &Thread, front: &[u8], number: usize) -> Result<()> {
     let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
-    let resolve = BENEATH | u64::from(RESOLVE_NO_SYMLINKS);
-    let how = how_to_resolve(thread, flags, 0, resolve)?;
+    let how = how_without_links(thread, flags, 0)?;
     let fd = if front[0] == b'/' {
         let (mount, rest) = mounts().find(front);
         must_be_told(thread, mount, rest)?;
