@@ -56,7 +56,6 @@ pub fn serve(zone: &Zone, listener: &Listener, call: Call, args: [u64; 8]) -> Re
             let fd = open(zone, first, second)?;
             listener.add(call, fd.as_fd(), true).map(i64::from)
         }
-        nr::signalfd4 => is_signalfd(HostPid(call.tid), first),
         nr::pidfd_send_signal => whose(zone, HostPid(call.tid), first),
         nr::getpriority | nr::setpriority => {
             priority(zone, HostPid(call.tid), number, first, second, third)
@@ -162,15 +161,6 @@ fn whose(zone: &Zone, caller: HostPid, fd: u64) -> Result<i64, i32> {
     zone_process_of(zone, HostPid(host))
         .map(|process| i64::from(process.0))
         .map_err(|_| libc::ESRCH)
-}
-
-/// 1 if a descriptor of the caller is a signalfd (proc_pid_fdinfo(5)).
-fn is_signalfd(caller: HostPid, fd: u64) -> Result<i64, i32> {
-    let text =
-        std::fs::read_to_string(format!("/proc/{caller}/fdinfo/{fd}")).map_err(|_| libc::EBADF)?;
-    Ok(i64::from(
-        text.lines().any(|line| line.starts_with("sigmask:")),
-    ))
 }
 
 /// The users of the process of a thread.

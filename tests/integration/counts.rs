@@ -14,6 +14,7 @@ use std::process::Stdio;
 in_each_role!(
     a_python_start_asks_nobody,
     make_asks_nobody,
+    a_read_of_a_signalfd_asks_nobody,
     who_lists_files_asks_for_few,
     what_the_zone_cannot_change_has_no_labels_from_it,
     who_has_gone_everywhere_leaves_room_for_others,
@@ -104,6 +105,20 @@ fn what_lies_below_a_layer_is_reached_without_asking(home: &Home) {
 }
 
 /// The host's files have no labels from the zone, and nobody is asked for them.
+/// PostgreSQL is told by one who holds a lock that it is free.
+fn a_read_of_a_signalfd_asks_nobody(home: &Home) {
+    let zone = home.boot("signals");
+    zone.sh("mkdir /srv/told");
+    let there = zone.root().join("srv/told/guest");
+    harness::copy_program(&harness::guest("told"), &there);
+    let asked = || {
+        zone.sh("cd /srv/told && ./guest descriptors");
+        counted(&zone, "requests").remove("Process").unwrap_or(0)
+    };
+    let before = asked();
+    assert_eq!(asked(), before);
+}
+
 fn who_lists_files_asks_for_few(home: &Home) {
     if !is_possible() {
         return;

@@ -5,9 +5,9 @@
 //! what the process forks and executes, the descriptor as well. Which numbers have one stands in the
 //! commons; a descriptor that arrives in a message tells the host's numbers.
 
-use crate::arch::{self, syscall4, syscall6};
+use crate::arch::{self, syscall2, syscall3, syscall4, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
-use crate::file::is_reserved;
+use crate::file::{is_reserved, kind_of};
 use crate::filters::{self, TSYNC};
 use crate::process::is_from;
 use crate::signal::HELD;
@@ -16,11 +16,13 @@ use crate::{Errno, Result, memory, pids};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{JUDGE_END, PERSONALITY_BASE, PERSONALITY_SIZE};
-use picozone_personality::mailbox::Request;
 use picozone_syscalls::bpf::{
     ALLOW, ERRNO, Insn, JEQ, JGE, JUDGED, LOAD, OURS, RETURN, TRAP, data,
 };
 
+/// The signal that a signalfd would send if it ever did (`F_SETSIG`): the mark by which each is known,
+/// whatever number it has and whichever process has got it.
+const MARK: u64 = 64;
 /// Numbers from this one on share one filter.
 const MANY: u32 = 63;
 /// `struct signalfd_siginfo`: its size, and where signal, code, process and user stand.
@@ -37,6 +39,7 @@ pub fn create(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let flags = if nr == __NR_signalfd { 0 } else { flags };
     let made = checked(unsafe { syscall4(__NR_signalfd4, fd, mask, size, flags) })?;
     if fd as i32 == -1 {
+        unsafe { syscall3(__NR_fcntl, made, F_SETSIG.into(), MARK) };
         watch(thread, made as u32);
     }
     Ok(made)
@@ -50,7 +53,7 @@ pub fn duplicate(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
         return Err(Errno::EBADF);
     }
     let made = checked(unsafe { syscall6(nr, args) })?;
-    if is_one(thread, made) {
+    if is_one(made) {
         watch(thread, made as u32);
     }
     Ok(made)
@@ -61,7 +64,7 @@ pub fn duplicate(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 pub fn read(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
     let [fd, buffer, count, ..] = args;
     let got = checked_or_restart(arch::wait(nr, args, thread.mask() & !HELD))?;
-    if got == 0 || got % SIZE != 0 || !is_one(thread, fd) {
+    if got == 0 || got % SIZE != 0 || !is_one(fd) {
         return Ok(got);
     }
     for at in (0..got).step_by(SIZE as usize) {
@@ -93,10 +96,11 @@ fn place(parts: u64, count: u64, mut at: u64) -> Result<u64> {
     Err(Errno::EFAULT)
 }
 
-/// Whether a descriptor is a signalfd, which the monitor sees in `/proc`.
-fn is_one(thread: &Thread, fd: u64) -> bool {
-    let call = u64::from(__NR_signalfd4);
-    thread.ask(Request::Process, &[call, fd & 0xffff_ffff]) == Ok(1)
+/// Whether a descriptor is a signalfd: it has our mark, and is a file without a type as all anonymous
+/// ones (fs/anon_inodes.c). A program that sets the same mark on another such file deceives itself.
+fn is_one(fd: u64) -> bool {
+    let mark = unsafe { syscall2(__NR_fcntl, fd, F_GETSIG.into()) };
+    mark == MARK as i64 && kind_of(fd) == Some(0)
 }
 
 /// Whether a call is one of those that come here where a process has such descriptors: what reads,
