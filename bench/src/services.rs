@@ -168,7 +168,8 @@ pub(crate) fn compare(
     report.add(measure);
 }
 
-/// The same configuration as in the zone, but for the directories and the port.
+/// The same configuration as in the zone, but for the directories and the port: both listen as Debian's
+/// `Listen 80` does, at `[::]`.
 fn native_apache(directory: &Path, port: u16) -> Result<Server> {
     let text = directory
         .to_str()
@@ -176,7 +177,7 @@ fn native_apache(directory: &Path, port: u16) -> Result<Server> {
     let script = format!(
         "cp -a /etc/apache2 {text}/etc && mkdir {text}/html {text}/log {text}/run {text}/lock &&
          chmod 755 {text} && printf '{PAGE}' >{text}/html/bench.html && cd {text}/etc &&
-         echo 'Listen 127.0.0.1:{port}' >ports.conf && printf 'ServerName bench\\nDocumentRoot {text}/html\\n' >>apache2.conf &&
+         echo 'Listen {port}' >ports.conf && printf 'ServerName bench\\nDocumentRoot {text}/html\\n' >>apache2.conf &&
          sed -i 's#/var/www#{text}#' sites-available/*.conf apache2.conf"
     );
     let status = Command::new("sh").args(["-c", &script]).status()?;

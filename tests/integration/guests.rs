@@ -61,6 +61,7 @@ fn attributes(home: &Home) {
             "nodes",
             "watches",
             "owners",
+            "numbers",
         ],
     );
 }

@@ -1,6 +1,6 @@
 //! Extended attributes, watches, and who gets a descriptor's signals.
 
-use picozone_guests::{CWD, Result, call, child, name, sections, see, signed, text};
+use picozone_guests::{CWD, Result, call, child, name, out, sections, see, signed, text};
 use std::ffi::{CStr, CString};
 
 fn main() {
@@ -11,6 +11,7 @@ fn main() {
         ("nodes", nodes),
         ("watches", watches),
         ("owners", owners),
+        ("numbers", numbers),
     ]);
 }
 
@@ -256,6 +257,41 @@ fn watches() {
     })
     .wait()
     .expect("it ends");
+}
+
+/// A file whose number another one had, which was somebody's: nothing of that is left.
+fn numbers() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let mut others = Vec::new();
+    for round in 0..40 {
+        let (one, two) = (format!("one{round}"), format!("two{round}"));
+        drop(std::fs::File::create(&one).expect("made"));
+        chown(&one, Some(33), Some(44)).expect("we are root");
+        let mode = std::fs::Permissions::from_mode(0o6711);
+        std::fs::set_permissions(&one, mode).expect("it is ours");
+        std::fs::remove_file(&one).expect("it is there");
+        let file = std::fs::File::create(&two).expect("made");
+        // SAFETY: zeros are a valid stat.
+        let mut st: libc::stat = unsafe { std::mem::zeroed() };
+        let path = name(&two);
+        let to = out(&mut st);
+        call(libc::SYS_lstat, &[text(&path), to]).expect("it is there");
+        let (by_name, by_fd) = (
+            // std asks by statx(2).
+            std::fs::metadata(&two).expect("it is there"),
+            file.metadata().expect("it is open"),
+        );
+        for found in [
+            (st.st_uid, st.st_gid, st.st_mode),
+            (by_name.uid(), by_name.gid(), by_name.mode()),
+            (by_fd.uid(), by_fd.gid(), by_fd.mode()),
+        ] {
+            if found != (0, 0, 0o100_644) {
+                others.push((round, found));
+            }
+        }
+    }
+    see("others", others);
 }
 
 fn owners() {

@@ -44,6 +44,8 @@ pub(super) struct Place {
     pub(super) fd: u64,
     pub(super) name: u64,
     pub(super) flags: u64,
+    /// The birth time in nanoseconds, where the kernel told it with all that is said of the file.
+    born: Option<u64>,
 }
 
 impl Place {
@@ -52,6 +54,7 @@ impl Place {
             fd,
             name: tables().empty.as_ptr() as u64,
             flags: EMPTY_PATH,
+            born: None,
         }
     }
 
@@ -60,6 +63,15 @@ impl Place {
             fd: named.fd(),
             name: named.name(),
             flags: NOFOLLOW,
+            born: None,
+        }
+    }
+
+    /// The same, where the kernel told attributes and birth time at once.
+    pub(super) fn born(self, x: &statx) -> Place {
+        Place {
+            born: Some(born(x)),
+            ..self
         }
     }
 
@@ -70,6 +82,21 @@ impl Place {
         } else {
             Ok(None)
         }
+    }
+
+    /// What is said of a file that was born at another time than the one in the table, whose number it
+    /// has: nothing if it is there still, since then it was all the while.
+    fn born_otherwise(self, ino: u64) -> Result<Option<Owner>, Replaced> {
+        let now = Place { born: None, ..self };
+        match self.born {
+            Some(_) if birth_time(now, ino) == self.born => Ok(None),
+            _ => self.not_found(),
+        }
+    }
+
+    /// Whether birth and attributes were told at once, of what the name may not be any more.
+    pub(super) fn is_told(self) -> bool {
+        self.born.is_some()
     }
 }
 
@@ -124,8 +151,7 @@ pub(super) fn known_owner_of(place: Place, dev: u64, ino: u64) -> Result<Option<
                 }
                 return match birth_time(place, ino) {
                     Some(born) if owner.mode != 0 && btime == born => Ok(Some(owner)),
-                    // Also where the number is used again, perhaps since the name was looked at.
-                    _ => place.not_found(),
+                    _ => place.born_otherwise(ino),
                 };
             }
         }
@@ -150,6 +176,9 @@ pub fn birth_time_of(fd: u64, ino: u64) -> u64 {
 
 /// The birth time of a file in nanoseconds; nothing if another one has its name now.
 fn birth_time(place: Place, ino: u64) -> Option<u64> {
+    if place.born.is_some() {
+        return place.born;
+    }
     let mut buffer = unsafe { core::mem::zeroed::<statx>() };
     let got = unsafe {
         syscall5(
@@ -161,9 +190,12 @@ fn birth_time(place: Place, ino: u64) -> Option<u64> {
             &raw mut buffer as u64,
         )
     };
-    (got == 0 && buffer.stx_ino == ino).then(|| {
-        (buffer.stx_btime.tv_sec as u64)
-            .wrapping_mul(1_000_000_000)
-            .wrapping_add(u64::from(buffer.stx_btime.tv_nsec))
-    })
+    (got == 0 && buffer.stx_ino == ino).then(|| born(&buffer))
+}
+
+/// A birth time in nanoseconds.
+fn born(x: &statx) -> u64 {
+    (x.stx_btime.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(u64::from(x.stx_btime.tv_nsec))
 }
