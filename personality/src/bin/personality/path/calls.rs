@@ -4,6 +4,7 @@ use super::layer::has_layers;
 use super::made::{New, What};
 use super::mounting::{must_be_writable, show};
 use super::names::{Purpose, parent};
+use super::parents;
 use super::protected::may_reopen;
 use super::quick::{Named, named};
 use super::reach::{
@@ -124,6 +125,11 @@ pub(super) fn open_path(
         Ok(Opened::Descriptor(fd)) => {
             if writes && tables().capable.load(Relaxed) != 0 {
                 file::drop_capabilities(thread, fd);
+            }
+            const LISTS: u64 = O_DIRECTORY as u64;
+            let is_listed = flags & (LISTS | u64::from(O_PATH)) == LISTS && !is_temporary;
+            if is_listed && dirfd as i32 == AT_CWD {
+                parents::note(thread, path.to_bytes());
             }
             Ok(fd)
         }

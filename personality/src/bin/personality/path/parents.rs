@@ -138,6 +138,32 @@ impl Parents {
         first + found.unwrap_or(0)
     }
 
+    /// What a directory is kept with: how many have moved, and changes of the working directory.
+    #[inline]
+    fn now(&self) -> [u32; 2] {
+        [commons().moves.load(Acquire), self.chdirs.load(Acquire)]
+    }
+
+    /// Where a directory is known, and the number of that place.
+    #[inline]
+    fn place_of(
+        &self,
+        front: &[u8],
+        first: usize,
+        [moves, chdirs]: [u32; 2],
+    ) -> Option<(usize, u32)> {
+        (first..first + WAYS).find_map(|number| {
+            let parent = &self.known[number];
+            let seq = parent.seq.load(Acquire);
+            let is_it = seq & 1 == 0
+                && parent.len as usize == front.len()
+                && parent.moves == moves
+                && (front[0] == b'/' || parent.chdirs == chdirs)
+                && is_same_text(&parent.text, front);
+            is_it.then_some((number, seq))
+        })
+    }
+
     /// The working directory is another one.
     pub fn note_chdir(&self) {
         self.chdirs.fetch_add(1, AcqRel);
@@ -194,36 +220,43 @@ pub(super) fn directory(thread: &Thread, front: &[u8]) -> Option<At> {
     if front.len() > TEXT_MAX {
         return None;
     }
-    let parents = &mut thread.process().parents;
-    let moves = commons().moves.load(Acquire);
-    let chdirs = parents.chdirs.load(Acquire);
+    let parents = &thread.process().parents;
+    let now = parents.now();
     let first = hash(front);
-    for number in first..first + WAYS {
-        let parent = &parents.known[number];
-        let seq = parent.seq.load(Acquire);
-        let is_it = seq & 1 == 0
-            && parent.len as usize == front.len()
-            && parent.moves == moves
-            && (front[0] == b'/' || parent.chdirs == chdirs)
-            && is_same_text(&parent.text, front);
-        if !is_it {
-            continue;
-        }
-        match parent.state {
-            State::Open => {
-                return Some(At {
-                    fd: u64::from(FD_PARENTS) + number as u64,
-                    seen: Some((&parent.seq, seq)),
-                });
-            }
-            State::Closed => return None,
-            State::Unused | State::Noted => {
-                return keep(thread, front, number, true, [moves, chdirs]);
-            }
-        }
+    let Some((number, seq)) = parents.place_of(front, first, now) else {
+        let number = parents.least(first, now[0]);
+        return keep(thread, front, number, false, now);
+    };
+    let parent = &parents.known[number];
+    match parent.state {
+        State::Open => Some(At {
+            fd: u64::from(FD_PARENTS) + number as u64,
+            seen: Some((&parent.seq, seq)),
+        }),
+        State::Closed => None,
+        State::Unused | State::Noted => keep(thread, front, number, true, now),
     }
-    let number = parents.least(first, moves);
-    keep(thread, front, number, false, [moves, chdirs])
+}
+
+/// Notes a directory that was opened by its path to be listed: most who do so look its entries up next, and
+/// the first of them finds it at hand.
+#[cold]
+#[inline(never)]
+pub(super) fn note(thread: &Thread, path: &[u8]) {
+    let mut room = [0; TEXT_MAX];
+    let is_whole = path.last() == Some(&b'/');
+    let Some(front) = room.get_mut(..path.len() + usize::from(!is_whole)) else {
+        return;
+    };
+    front.fill(b'/');
+    front[..path.len()].copy_from_slice(path);
+    let parents = &thread.process().parents;
+    let now = parents.now();
+    let first = hash(front);
+    if parents.place_of(front, first, now).is_none() {
+        let number = parents.least(first, now[0]);
+        keep(thread, front, number, false, now);
+    }
 }
 
 /// Whether a text begins with another, which is not empty: eight bytes at a time.
