@@ -3,7 +3,9 @@
 use crate::{Errno, Result, call, libc_result};
 use std::mem::{MaybeUninit, zeroed};
 use std::ptr::null_mut;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering::SeqCst};
+use std::time::Instant;
 
 /// How often [`count`] ran.
 pub static HITS: AtomicI32 = AtomicI32::new(0);
@@ -178,28 +180,62 @@ impl Alarms {
     pub fn start() -> Self {
         Self::every(3000)
     }
-    /// Starts them, with that many microseconds between two.
+    /// Starts them, with that many microseconds between two, or as many more as leave the program time: where
+    /// a timer's interrupt is the hypervisor's, a signal may take half of the shortest interval.
     #[must_use]
     pub fn every(interval_us: i64) -> Self {
-        set_timer(interval_us);
+        let interval_us = if interval_us < 1000 {
+            interval_us.max(5 * cost_us())
+        } else {
+            interval_us
+        };
+        set_timer(interval_us, interval_us);
         Self(())
     }
 }
 
+/// What a timer's signal takes, from its time to the end of a handler that makes calls, in microseconds.
+fn cost_us() -> i64 {
+    const ROUNDS: usize = 9;
+    static COST: OnceLock<i64> = OnceLock::new();
+    *COST.get_or_init(|| {
+        // SAFETY: zeros are a valid sigaction.
+        let mut before: libc::sigaction = unsafe { zeroed() };
+        // SAFETY: `before` lives until the call returns.
+        unsafe { libc::sigaction(libc::SIGALRM, null_mut(), &raw mut before) };
+        let hits = HITS.load(SeqCst);
+        handle(libc::SIGALRM, Act::Plain(count), 0).expect("a handler");
+        let before_mask = mask(libc::SIG_UNBLOCK, &only(&[libc::SIGALRM])).expect("a mask");
+        let mut times = [0; ROUNDS];
+        for time in &mut times {
+            let (seen, start) = (HITS.load(SeqCst), Instant::now());
+            set_timer(1, 0);
+            while HITS.load(SeqCst) == seen {
+                std::hint::spin_loop();
+            }
+            *time = i64::try_from(start.elapsed().as_micros()).unwrap_or(i64::MAX);
+        }
+        mask(libc::SIG_SETMASK, &before_mask).expect("a mask");
+        HITS.store(hits, SeqCst);
+        // SAFETY: it was the action.
+        unsafe { libc::sigaction(libc::SIGALRM, &raw const before, null_mut()) };
+        times.sort_unstable();
+        times[ROUNDS / 2]
+    })
+}
+
 impl Drop for Alarms {
     fn drop(&mut self) {
-        set_timer(0);
+        set_timer(0, 0);
     }
 }
 
-fn set_timer(interval_us: i64) {
-    let time = libc::timeval {
-        tv_sec: 0,
-        tv_usec: interval_us,
-    };
+/// The real timer: when it ends first, and then again, in microseconds.
+fn set_timer(first: i64, interval: i64) {
+    let time = |tv_usec| libc::timeval { tv_sec: 0, tv_usec };
     let timer = libc::itimerval {
-        it_interval: time,
-        it_value: time,
+        it_interval: time(interval),
+        it_value: time(first),
     };
     // SAFETY: `timer` lives until the call returns.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, null_mut()) };
