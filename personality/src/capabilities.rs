@@ -73,6 +73,8 @@ pub enum Power {
     Log = 34,
     /// CAP_WAKE_ALARM.
     WakeMachine = 35,
+    /// CAP_CHECKPOINT_RESTORE.
+    Restore = 40,
 }
 
 /// Bits of [`Capabilities::secure`] (prctl(2), `PR_SET_SECUREBITS`).

@@ -49,6 +49,8 @@ pub mod state {
     pub const LIVE: u32 = 1;
     /// Its process was reaped; groups and sessions may still carry the number.
     pub const DEAD: u32 = 2;
+    /// It was handed out, for a process that is not there yet.
+    pub const CLAIMED: u32 = 3;
 }
 
 /// In [`Process::secure`]: `PR_SET_NO_NEW_PRIVS`.
@@ -140,25 +142,57 @@ impl Commons {
     }
 
     /// The next number that nobody has; `None` if there is none. `is_gone` says of one that was handed out
-    /// before whether neither a process nor a group has it any more.
+    /// before whether neither a process nor a group has it any more. What was claimed by somebody who was
+    /// killed before he made a process of it is taken last.
     pub fn free_number(&self, is_gone: impl Fn(u32) -> bool) -> Option<(u32, &Process)> {
-        for _ in 0..2 * ZONE_PID_LIMIT {
+        for step in 0..2 * ZONE_PID_LIMIT {
             let mut number = self.next_pid.fetch_add(1, AcqRel);
             if number >= ZONE_PID_LIMIT {
                 let next = &self.next_pid;
                 let _ = next.compare_exchange(number + 1, ZONE_PID_RESTART, AcqRel, Relaxed);
                 number = ZONE_PID_RESTART;
             }
-            let process = self.processes.get(number as usize);
-            let Some(process) = process.filter(|_| number != 0) else {
-                continue;
-            };
-            if process.state.load(Acquire) == state::FREE || is_gone(number) {
-                self.pid_end.fetch_max(number + 1, Release);
+            let takes_claimed = step >= ZONE_PID_LIMIT;
+            if let Some(process) = self.claim(number, takes_claimed, &is_gone) {
                 return Some((number, process));
             }
         }
         None
+    }
+
+    /// A number for a child, unless somebody has it.
+    pub fn claim(
+        &self,
+        number: u32,
+        takes_claimed: bool,
+        is_gone: impl Fn(u32) -> bool,
+    ) -> Option<&Process> {
+        let process = self
+            .processes
+            .get(number as usize)
+            .filter(|_| number != 0)?;
+        let before = process.state.load(Acquire);
+        let is_free = match before {
+            state::FREE => true,
+            state::CLAIMED => takes_claimed,
+            _ => is_gone(number),
+        };
+        let claim = || {
+            let state = &process.state;
+            state.compare_exchange(before, state::CLAIMED, AcqRel, Relaxed)
+        };
+        (is_free && claim().is_ok()).then(|| {
+            self.pid_end.fetch_max(number + 1, Release);
+            process
+        })
+    }
+
+    /// Gives back a number of which no process was made.
+    pub fn give_back(&self, number: u32) {
+        if let Some(process) = self.processes.get(number as usize) {
+            let state = &process.state;
+            let _ = state.compare_exchange(state::CLAIMED, state::FREE, AcqRel, Relaxed);
+        }
     }
 
     /// Whether fewer than so many processes beside init have a number; 0: there may be any number of them.
@@ -468,5 +502,29 @@ mod tests {
         let is_one = |number: u32| number == 3 || number == 5;
         assert_eq!((0..20).filter(|_| born(&is_one)).count(), 2);
         assert!(!born(&is_none));
+    }
+
+    #[test]
+    fn a_number_is_claimed_once() {
+        // SAFETY: atomics are valid when zeroed.
+        let commons = unsafe { Box::<Commons>::new_zeroed().assume_init() };
+        commons.next_pid.store(2, Relaxed);
+        let is_none = |_| false;
+        assert!(commons.claim(3, false, is_none).is_some());
+        assert!(commons.claim(3, false, is_none).is_none());
+        let next = || commons.free_number(is_none).expect("a number").0;
+        assert_eq!([next(), next()], [2, 4]);
+        commons.give_back(3);
+        assert!(commons.claim(3, false, is_none).is_some());
+        commons.register(3, 77);
+        commons.give_back(3);
+        assert!(commons.claim(3, true, is_none).is_none());
+        assert!(commons.claim(3, false, |number| number == 3).is_some());
+        assert!(commons.claim(0, true, is_none).is_none());
+        // Who claimed all others and made nothing of them leaves none.
+        for number in 2..ZONE_PID_LIMIT {
+            commons.claim(number, false, is_none);
+        }
+        assert!(commons.free_number(is_none).is_some());
     }
 }

@@ -561,6 +561,8 @@ const OTHERS: &[&str] = &[
     "descriptors",
     "thread_numbers",
     "clone3",
+    "chosen",
+    "spaces",
     "priorities",
     "scheduling",
     "limits",

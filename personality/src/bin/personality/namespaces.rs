@@ -65,12 +65,17 @@ fn of_process(thread: &Thread, fd: u64, kind: u64) -> Result<u64> {
     if is_directory || kind == 0 || kind & !SPACES != 0 {
         return Err(Errno::EINVAL);
     }
-    // struct pollfd: the descriptor, POLLIN. What has ended has no name spaces any more.
-    let mut poll = fd & 0xffff_ffff | 1 << 32;
-    let ready = unsafe { syscall3(__NR_poll, &raw mut poll as u64, 1, 0) };
-    if ready != 0 {
-        return Err(Errno::ESRCH);
-    }
+    must_have_some(fd)?;
     others::may_look_into(thread, process)?;
     Ok(kind)
+}
+
+/// ESRCH for the descriptor of a process that has ended, which has no name spaces any more.
+pub fn must_have_some(fd: u64) -> Result<()> {
+    // struct pollfd: the descriptor, POLLIN.
+    let mut poll = fd & 0xffff_ffff | 1 << 32;
+    match unsafe { syscall3(__NR_poll, &raw mut poll as u64, 1, 0) } {
+        0 => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
 }

@@ -5,8 +5,10 @@
 
 use crate::arch::{Info, syscall3, syscall4};
 use crate::dispatch::checked;
+use crate::exec::decimal;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, others, pids, process};
+use crate::{Errno, Result, file, memory, namespaces, others, path, pids, process};
+use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::mailbox::{PIDFD_DIRECTORY, Request};
@@ -91,6 +93,54 @@ const INFO_EXIT: u64 = 8;
 pub fn is_info(command: u64) -> bool {
     let size = (command >> 16 & 0x3fff) as usize;
     command & 0xc000_ffff == GET_INFO & 0xc000_ffff && size >= INFO_SIZE
+}
+
+/// What `PIDFD_GET_CGROUP_NAMESPACE` (0xff01) and the nine behind it open, in `/proc/PID/ns`.
+const SPACES: [&[u8]; 10] = [
+    b"cgroup",
+    b"ipc",
+    b"mnt",
+    b"net",
+    b"pid",
+    b"pid_for_children",
+    b"time",
+    b"time_for_children",
+    b"user",
+    b"uts",
+];
+
+/// The name space of a process that an ioctl opens, if it is such a one, by its name.
+pub fn space(command: u64) -> Option<&'static [u8]> {
+    let number = command.checked_sub(0xff01)?;
+    SPACES.get(usize::try_from(number).ok()?).copied()
+}
+
+/// ioctl(2), `PIDFD_GET_CGROUP_NAMESPACE` and its kin. ENOTTY for what is no process descriptor.
+#[inline(never)]
+pub fn open_space(thread: &Thread, fd: u64, name: &[u8], argument: u64) -> Result<u64> {
+    let (process, is_directory) = whose(thread, fd).map_err(|errno| match errno {
+        Errno::EBADF if file::must_be_open(fd).is_ok() => Errno::ENOTTY,
+        other => other,
+    })?;
+    if is_directory {
+        return Err(Errno::ENOTTY);
+    }
+    if argument != 0 {
+        return Err(Errno::EINVAL);
+    }
+    namespaces::must_have_some(fd)?;
+    others::may_look_into(thread, process).map_err(|_| Errno::EACCES)?;
+    let mut digits = [0; 10];
+    let parts = [b"/proc/", decimal(process, &mut digits), b"/ns/", name];
+    let mut path = [0u8; 48];
+    let mut end = 0;
+    for part in parts {
+        path[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    let path = CStr::from_bytes_until_nul(&path).map_err(|_| Errno::EINVAL)?;
+    let flags = u64::from(O_RDONLY | O_CLOEXEC);
+    path::open_anywhere(thread, AT_FDCWD as u64, path, flags, 0, &mut None)
 }
 
 /// `struct pidfd_info`, its first version.

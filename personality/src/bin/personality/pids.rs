@@ -16,8 +16,8 @@ fn entry(zone: u32) -> Option<&'static Process> {
     commons().processes.get(zone as usize).filter(|_| zone != 0)
 }
 
-/// The next free zone pid for a child. EAGAIN if every number is in use, or the zone has as many processes
-/// as it is to have.
+/// A zone pid for a child: the one that was chosen for it, or the next free one. EAGAIN if every number is in
+/// use, or the zone has as many processes as it is to have; EEXIST if the chosen one is.
 pub fn allocate() -> Result<u32> {
     if me().process().is_client {
         return clients::birth(me());
@@ -25,7 +25,18 @@ pub fn allocate() -> Result<u32> {
     if !commons().has_room(tables().process_limit, is_gone) {
         return Err(Errno::EAGAIN);
     }
-    allocate_any()
+    let chosen = core::mem::take(&mut me().chosen_number);
+    if chosen == 0 {
+        return allocate_any();
+    }
+    take_chosen(chosen)
+}
+
+#[cold]
+#[inline(never)]
+fn take_chosen(number: u32) -> Result<u32> {
+    let process = commons().claim(number, false, is_gone);
+    Ok(begin(number, process.ok_or(Errno::EEXIST)?))
 }
 
 /// The same for what init starts, from outside: a zone that is full can be looked at.
@@ -33,10 +44,24 @@ pub fn allocate_any() -> Result<u32> {
     // Which may have been written to `/proc/sys/kernel/ns_last_pid`.
     identity::settle(me());
     let (number, process) = commons().free_number(is_gone).ok_or(Errno::EAGAIN)?;
-    // Whoever looks at the child before it ran sees what it inherits.
+    Ok(begin(number, process))
+}
+
+/// Whoever looks at a child before it ran sees what it inherits.
+#[inline(never)]
+fn begin(number: u32, process: &Process) -> u32 {
     store_credentials(number, &me().credentials);
     process.inherit(own(me()));
-    Ok(number)
+    number
+}
+
+/// A child that was to have the number was not made.
+#[cold]
+#[inline(never)]
+pub fn give_back(number: u32) {
+    if !me().process().is_client {
+        commons().give_back(number);
+    }
 }
 
 /// Whether neither a process nor a group has the number any more.

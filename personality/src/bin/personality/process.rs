@@ -9,6 +9,7 @@ use crate::{Errno, Result, clients, handover, memory, others, pids, ptrace, refu
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
+use picozone_personality::commons::ZONE_PID_LIMIT;
 use picozone_personality::layout::THREAD_BIAS;
 
 /// Everything that would make another name space, or let the child be traced.
@@ -151,7 +152,7 @@ pub fn clone(
     if flags & u64::from(CLONE_VFORK) != 0 || result < 0 {
         thread::free(child);
     }
-    let host = checked(result)? as u32;
+    let host = checked(result).inspect_err(|_| pids::give_back(zone_pid))? as u32;
     commons().inherit_scheduling(host, thread.host_tid, birth);
     let zone = if is_thread {
         host + THREAD_BIAS
@@ -200,7 +201,8 @@ const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 
 /// clone3(2): what clone(2) can say.
 ///
-/// EPERM for chosen ids and control groups, which belong to the host; EINVAL as the kernel has it.
+/// EPERM for control groups, which belong to the host, and chosen ids of threads, which follow the host's;
+/// EINVAL as the kernel has it.
 pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
     if size < CLONE_ARGS_SIZE {
         return Err(Errno::EINVAL);
@@ -221,13 +223,13 @@ pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
     }
     let [
         flags,
-        pidfd,
-        child_tid,
-        parent_tid,
+        _,
+        _,
+        _,
         exit_signal,
         stack,
         stack_size,
-        tls,
+        _,
         set_tid,
         set_tid_size,
         _,
@@ -245,16 +247,46 @@ pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
     {
         return Err(Errno::EINVAL);
     }
-    if set_tid != 0 || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
+    let chosen = if set_tid == 0 {
+        0
+    } else {
+        chosen_number(thread, flags, set_tid, set_tid_size)?
+    };
+    let is_none_of_ours = chosen != 0 && (has(CLONE_THREAD) || thread.process().is_client);
+    if is_none_of_ours || flags & into_cgroup != 0 || has(CLONE_NEWTIME) {
         return refusals::unsupported(Errno::EPERM);
     }
+    thread.chosen_number = chosen;
+    let result = clone_as_told(thread, flags & !into_cgroup, &words);
+    thread.chosen_number = 0;
+    result
+}
+
+/// The same for what is known to be possible.
+fn clone_as_told(
+    thread: &mut Thread,
+    flags: u64,
+    words: &[u64; CLONE_ARGS_MAX / 8],
+) -> Result<u64> {
+    let &[
+        _,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        ..,
+    ] = words;
+    let has = |flag: u32| flags & u64::from(flag) != 0;
     let top = if stack == 0 { 0 } else { stack + stack_size };
     if has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) {
         // clone(2) has one place for both: the id is told here, where the child does not see it.
         if has(CLONE_VM) {
             return Err(Errno::ENOSYS);
         }
-        let flags = flags & !(into_cgroup | u64::from(CLONE_PARENT_SETTID)) | exit_signal;
+        let flags = flags & !u64::from(CLONE_PARENT_SETTID) | exit_signal;
         let child = clone(thread, flags, top, pidfd, child_tid, tls)?;
         if child != 0 {
             let _ = memory::write(parent_tid, &(child as u32));
@@ -262,8 +294,41 @@ pub fn clone3(thread: &mut Thread, args: u64, size: u64) -> Result<u64> {
         return Ok(child);
     }
     let place = if has(CLONE_PIDFD) { pidfd } else { parent_tid };
-    let flags = flags & !into_cgroup | exit_signal;
-    clone(thread, flags, top, place, child_tid, tls)
+    clone(thread, flags | exit_signal, top, place, child_tid, tls)
+}
+
+/// Levels of name spaces of processes (`MAX_PID_NS_LEVEL`).
+const LEVELS: u64 = 32;
+
+/// The number that a child is to have in the zone, which is one level; EINVAL for a number of a further one,
+/// but that the child is to make it (alloc_pid() in the kernel's kernel/pid.c).
+#[cold]
+#[inline(never)]
+fn chosen_number(thread: &Thread, flags: u64, list: u64, count: u64) -> Result<u32> {
+    if count > LEVELS {
+        return Err(Errno::EINVAL);
+    }
+    let mut numbers = [0u32; LEVELS as usize];
+    for at in 0..count {
+        numbers[at as usize] = memory::read(list + 4 * at)?;
+    }
+    let makes_one = flags & u64::from(CLONE_NEWPID) != 0;
+    if makes_one && !has(thread, Power::Administer) {
+        return Err(Errno::EPERM);
+    }
+    if count > 1 + u64::from(makes_one) {
+        return Err(Errno::EINVAL);
+    }
+    for (at, number) in numbers.iter().take(count as usize).enumerate() {
+        let is_first_of_new = makes_one && at == 0;
+        if !(1..ZONE_PID_LIMIT).contains(number) || is_first_of_new && *number != 1 {
+            return Err(Errno::EINVAL);
+        }
+        if !has(thread, Power::Restore) && !has(thread, Power::Administer) {
+            return Err(Errno::EPERM);
+        }
+    }
+    Ok(numbers[usize::from(makes_one)])
 }
 
 /// Lays a copy of the frame at the top of the child's region; the stack begins below it.
@@ -378,7 +443,7 @@ fn fork(
     }
     thread.making = 0;
     unsafe { AtomicU64::from_ptr(&raw mut thread.held_pending) }.fetch_or(kept, Relaxed);
-    let host = checked(result)? as u32;
+    let host = checked(result).inspect_err(|_| pids::give_back(zone_pid))? as u32;
     commons().inherit_scheduling(host, thread.host_tid, thread.birth);
     pids::register(zone_pid, host);
     arch::replace_if_any(parents, host, zone_pid);

@@ -164,6 +164,8 @@ pub struct Thread {
     pub token: u64,
     /// Number of the thread's birth, and in its maker of the last one.
     pub birth: u32,
+    /// The number that the next child is to have; 0: any.
+    pub chosen_number: u32,
     /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.
     pub is_vfork: bool,
     /// Whether the exec is to begin with `PTRACE_TRACEME`.

@@ -8,6 +8,8 @@ fn main() {
         ("descriptors", descriptors),
         ("thread_numbers", thread_numbers),
         ("clone3", clone3),
+        ("chosen", chosen),
+        ("spaces", spaces),
         ("priorities", priorities),
         ("scheduling", scheduling),
         ("limits", limits),
@@ -261,6 +263,118 @@ fn clone3() {
             Err(errno) => see("handlers", errno),
         }
     }
+}
+
+/// clone3(2) of a child with these ids, of the innermost name space of processes first, which ends with 5 if it
+/// has the id that is `expected`.
+fn with_ids(flags: u64, ids: &[i32], count: u64, expected: u64) -> Result<End> {
+    let args = [flags, 0, 0, 0, 17, 0, 0, 0, ids.as_ptr() as u64, count, 0];
+    match call(libc::SYS_clone3, &[from(&args), 88])? {
+        0 => {
+            let is_so = call(libc::SYS_getpid, &[]) == Ok(expected);
+            picozone_guests::children::exit(if is_so { 5 } else { 6 })
+        }
+        pid => Child(i32::try_from(pid).unwrap_or(0)).wait(),
+    }
+}
+
+fn chosen() {
+    let many = [0_i32; 33];
+    see(
+        "counts",
+        (
+            with_ids(0, &many, 33, 0),
+            with_ids(0, &many, 32, 0),
+            with_ids(0, &many, 0, 0),
+            with_ids(0, &[-1, 0], 2, 0),
+        ),
+    );
+    let nowhere = [0, 0, 0, 0, 17, 0, 0, 0, NOWHERE, 1, 0];
+    see("nowhere", call(libc::SYS_clone3, &[from(&nowhere), 88]));
+    let absent = [0, 0, 0, 0, 17, 0, 0, 0, 0, 1, 0];
+    see("absent", call(libc::SYS_clone3, &[from(&absent), 88]));
+    const NEW: u64 = 0x2000_0000;
+    see(
+        "impossible",
+        (
+            with_ids(0, &[0], 1, 0),
+            with_ids(0, &[-1], 1, 0),
+            with_ids(0, &[i32::MAX], 1, 0),
+            with_ids(NEW, &[-1], 1, 0),
+            with_ids(NEW, &[7], 1, 0),
+            with_ids(NEW, &[1, 0], 2, 0),
+        ),
+    );
+    see(
+        "taken",
+        (
+            with_ids(0, &[1], 1, 0),
+            with_ids(0, &[i32::try_from(own()).unwrap_or(0)], 1, 0),
+        ),
+    );
+    // A number that is free now: a child's that was waited for. Others may take it meanwhile, natively.
+    let again = (0..20).find_map(|_| {
+        let held = pipe().ok()?;
+        let one = waiting(&held);
+        let number = one.0;
+        held.tell();
+        one.wait().ok()?;
+        with_ids(0, &[number], 1, signed(number)).ok()
+    });
+    see("again", again);
+    let held = pipe().expect("a pipe");
+    let one = waiting(&held);
+    see("in use", with_ids(0, &[one.0], 1, id(one)));
+    held.tell();
+    see("its end", one.wait());
+}
+
+/// The name spaces of a process, by a descriptor of it: `PIDFD_GET_CGROUP_NAMESPACE` and its kin.
+fn spaces() {
+    const NAMES: [&str; 10] = [
+        "cgroup",
+        "ipc",
+        "mnt",
+        "net",
+        "pid",
+        "pid_for_children",
+        "time",
+        "time_for_children",
+        "user",
+        "uts",
+    ];
+    let held = pipe().expect("a pipe");
+    let one = waiting(&held);
+    let fd = call(libc::SYS_pidfd_open, &[id(one), 0]).expect("a descriptor");
+    for (name, command) in NAMES.into_iter().zip(0xff01_u64..) {
+        let space = call(libc::SYS_ioctl, &[fd, command, 0]);
+        let shown = |path: String| std::fs::read_link(path).ok();
+        let is_its = space.map(|space| {
+            shown(format!("/proc/self/fd/{space}")) == shown(format!("/proc/{}/ns/{name}", one.0))
+        });
+        see(name, is_its);
+        if let Ok(space) = space {
+            see("closed by an exec", call(libc::SYS_fcntl, &[space, 1]));
+            let _ = call(libc::SYS_close, &[space]);
+        }
+    }
+    see("an argument", call(libc::SYS_ioctl, &[fd, 0xff01, 1]));
+    see(
+        "no such",
+        (
+            call(libc::SYS_ioctl, &[fd, 0xff00, 0]),
+            call(libc::SYS_ioctl, &[signed(-1), 0xff01, 0]),
+            call(libc::SYS_ioctl, &[from_descriptor(&held), 0xff01, 0]),
+        ),
+    );
+    held.tell();
+    see("its end", one.wait());
+    see("of none", call(libc::SYS_ioctl, &[fd, 0xff05, 0]));
+}
+
+fn from_descriptor(pipe: &Pipe) -> u64 {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&pipe.write);
+    u64::try_from(fd).unwrap_or(0)
 }
 
 fn priorities() {

@@ -81,6 +81,9 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             if let Some(result) = marks::ioctl(thread, fd, command, argument) {
                 return result;
             }
+            if let Some(name) = pidfd::space(command) {
+                return pidfd::open_space(thread, fd, name, argument);
+            }
             refusals::mark();
             must_be_open(fd)?;
             Err(Errno::ENOTTY)
