@@ -349,13 +349,12 @@ fn set_filter(thread: &mut Thread, flags: u32, args: u64) -> Result<u64> {
         // A descriptor and a thread are both to be told by what it gives.
         return Err(Errno::EINVAL);
     }
-    if flags & NEW_LISTENER != 0 {
-        let _ = refuse(__NR_seccomp);
-        return Err(Errno::EBUSY);
+    if flags & LISTENER == WAIT_KILLABLE_RECV {
+        return Err(Errno::EINVAL);
     }
     let length = usize::from(memory::read::<u64>(args)? as u16);
     let from = memory::read::<u64>(args.wrapping_add(8))?;
-    if length == 0 || length > Program::MOST || flags & LISTENER != 0 {
+    if length == 0 || length > Program::MOST {
         return Err(Errno::EINVAL);
     }
     if no_new_privs(thread) == 0 && !has(thread, Power::Administer) {
@@ -363,6 +362,10 @@ fn set_filter(thread: &mut Thread, flags: u32, args: u64) -> Result<u64> {
     }
     let mut program = Program::new()?;
     program.take(from, length)?;
+    if flags & NEW_LISTENER != 0 {
+        let _ = refuse(__NR_seccomp);
+        return Err(Errno::EBUSY);
+    }
     let counted = count(thread).saturating_add(1);
     program.put_on(thread, flags, counted)
 }

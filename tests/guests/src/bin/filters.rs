@@ -392,6 +392,13 @@ fn refused() {
         for flags in [1 << 6, 1 << 31, 1 << 5, 1 | 1 << 3] {
             see("flags", (flags, seccomp(1, flags, &mut [fine])));
         }
+        for flags in [1 << 3, 1 << 5, 0x1e] {
+            let nowhere = call(libc::SYS_seccomp, &[1, flags, NOWHERE]);
+            see(
+                "nothing for a listener",
+                (flags, nowhere, seccomp(1, flags, &mut [])),
+            );
+        }
         for operation in [4, 99] {
             see("operation", call(libc::SYS_seccomp, &[operation, 0, 0]));
         }

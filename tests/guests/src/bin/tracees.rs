@@ -4,7 +4,11 @@ use picozone_guests::children::kill;
 use picozone_guests::{call, child, out, sections, see};
 
 fn main() {
-    sections(&[("by_a_thread", by_a_thread), ("by_many", by_many)]);
+    sections(&[
+        ("by_a_thread", by_a_thread),
+        ("by_many", by_many),
+        ("senders", senders),
+    ]);
 }
 
 /// The stops of a child that raises SIGTRAP over and over, and how it ends: wait statuses, and the
@@ -62,5 +66,44 @@ fn by_many() {
     for thread in threads {
         let all: Vec<_> = thread.join().expect("no panic");
         see("stops", all);
+    }
+}
+
+/// Who sent what a tracee stops for: it itself, where the kernel says so of a call's end and of its own.
+fn senders() {
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        // A call that the kernel answers by itself.
+        let _ = call(libc::SYS_sched_yield, &[]);
+        0
+    });
+    let pid = u64::from(traced.0.unsigned_abs());
+    // SAFETY: takes nothing.
+    let user = unsafe { libc::getuid() };
+    let mut is_first = true;
+    loop {
+        let (mut status, mut info) = (0, [0_u32; 32]);
+        // SAFETY: room for a status.
+        let got = unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
+        if got != traced.0 || !libc::WIFSTOPPED(status) {
+            see("end", (got == traced.0, status));
+            return;
+        }
+        let getsiginfo = u64::from(libc::PTRACE_GETSIGINFO);
+        let told = call(libc::SYS_ptrace, &[getsiginfo, pid, 0, out(&mut info)]);
+        // The calls that end a process are libc's.
+        if status >> 8 != libc::SIGTRAP | 0x80 || is_first {
+            let is_its = u64::from(info[4]) == pid && info[5] == user;
+            see("stop", (status >> 8, told, info[0], info[2], is_its));
+        }
+        is_first = status >> 8 == libc::SIGSTOP;
+        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_TRACEEXIT;
+        // SAFETY: takes flags.
+        unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
+        // SAFETY: goes on without a signal.
+        unsafe { libc::ptrace(libc::PTRACE_SYSCALL, traced.0, 0, 0) };
     }
 }

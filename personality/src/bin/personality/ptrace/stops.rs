@@ -429,6 +429,12 @@ pub fn info(tracee: &Tracee, host: u32) -> Result<Info> {
     let shown_as = As::of(tracee);
     if shown_as == As::Itself {
         info_to_zone(info.i32_at(0) as u32, &mut info);
+        // Of a stop that the kernel makes, of which the tracee itself is the sender (ptrace_do_notify()).
+        let is_of_stop = info.i32_at(0) == TRAP && info.code() & 0x7f == TRAP;
+        if is_of_stop && info.pid() as u32 == host {
+            info.set_pid(to_zone(host));
+            info.set_uid(pids::load_credentials(to_zone(host)).uid[0]);
+        }
         return Ok(info);
     }
     info = Info([0; 128]);
