@@ -13,6 +13,7 @@ in_each_role!(
     a_terminal_by_script,
     vim_edits,
     less_pages,
+    top_shows_the_zone_and_kills,
     tmux_detaches_and_comes_back,
 );
 
@@ -169,6 +170,31 @@ fn less_pages(home: &Home) {
     screen.ask("?^4321$\r", "4321");
     screen.keys("q");
     assert_eq!(screen.end(), 0);
+}
+
+/// The processes of the zone only, at the size of the terminal; what is typed kills one of them.
+fn top_shows_the_zone_and_kills(home: &Home) {
+    if program("top", "top").is_none() {
+        return;
+    }
+    let zone = home.boot("z");
+    let pid = zone.sh("sleep 100000 >/dev/null 2>&1 & echo $!");
+    let pid = pid.trim();
+    let mut screen = Screen::start(&mut zone.command(&["top", "-d", "3600", "-p", pid]));
+    screen.wait_for("Tasks:");
+    screen.wait_for("   1 ");
+    screen.wait_for("sleep");
+    screen.resize(30, 100);
+    // What it reads at once it takes for one key.
+    screen.ask("k", &format!("default pid = {pid}]"));
+    screen.ask("\r", "Send pid");
+    screen.ask("9", "9");
+    screen.keys("\r");
+    zone.sh(&format!("while kill -0 {pid} 2>/dev/null; do :; done"));
+    screen.keys("q");
+    assert_eq!(screen.end(), 0);
+    let listed = "top -b -n 1 >/srv/seen; awk '$1 ~ /^[0-9]+$/ {print $NF}' /srv/seen | sort";
+    assert_eq!(zone.sh(listed), "init\nsh\ntop\n");
 }
 
 /// A server that goes on without a terminal, and two terminals that come to it one after the other.
