@@ -5,7 +5,7 @@ use crate::path::trimmed;
 
 /// Of [`MountRow::read_only`], where nothing may change.
 pub mod access {
-    /// By this mount.
+    /// By this mount, though another one may let it.
     pub const READ_ONLY: u32 = 1;
     /// By no mount that the zone has had from its boot on.
     pub const FOREIGN: u32 = 2;
@@ -231,6 +231,13 @@ impl MountRow {
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.read_only != 0
+    }
+
+    /// Whether it is read-only where the kernel does not say so: the zone has made it so itself, or
+    /// may change by another mount what this one shows.
+    #[must_use]
+    pub fn is_held_read_only(&self) -> bool {
+        self.read_only == access::READ_ONLY || self.is_added() && self.is_read_only()
     }
 
     /// Whether nothing in it was ever the zone's to change.

@@ -36,6 +36,9 @@ pub const BY_SOCKET: u64 = 1 << 40;
 /// Set there where the descriptor is a terminal's, which may become the caller's controlling one.
 pub const TERMINAL: u64 = 1 << 41;
 
+/// In the place of where something lies: the caller named an address that is none.
+pub const NOWHERE: u64 = u64::MAX;
+
 /// A call for a clerk.
 #[derive(Clone, Copy)]
 #[repr(C)]

@@ -174,8 +174,11 @@ pub struct Tables {
     pub process_limit: u32,
     /// How many rows behind those the zone has used for mounts of its own.
     pub added_count: AtomicU32,
-    /// How many of these are read-only.
-    pub read_only_added: AtomicU32,
+    /// Not 0 once the zone has had a file with set-id bits.
+    pub set_ids: AtomicU32,
+    /// How many mounts are read-only where the kernel does not say so
+    /// ([`is_held_read_only`](MountRow::is_held_read_only)).
+    pub held_read_only: AtomicU32,
     /// Not 0 once a file of the zone was marked [`IMMUTABLE`] or [`APPEND_ONLY`].
     pub marked: AtomicU32,
     /// How many settings the zone's guests have open for writing: what is written is taken over when the

@@ -55,7 +55,7 @@ fn climb(zone: &Zone, mut directory: OwnedFd) -> Result<bool, i32> {
     for _ in 0..DEPTH_MAX {
         let here = fstat(&directory).map_err(|errno| errno as i32)?;
         let is_top = |row: &&picozone_fsmap::MountRow| (row.root_dev, row.root_ino) == id(&here);
-        // What has two names is as the first of them is.
+        // As `Zone::is_writable`.
         let mut rows = zone.rows().iter().filter(|row| row.is_second == 0);
         if let Some(row) = rows.find(is_top) {
             return Ok(row.read_only == 0 && !row.is_monitor());

@@ -82,6 +82,7 @@ pub fn open(boot: &Boot, layers: &Layers) -> Result<(Vec<Mount>, Vec<MountRow>)>
             "look at the binds in its configuration",
         )
     })?;
+    mark_second(&mut rows);
     Ok((mounts, rows))
 }
 
@@ -138,17 +139,53 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     Ok(row)
 }
 
-/// Marks what shows no directory that another mount lets the zone change.
+/// Marks what shows no directory that another mount lets the zone change, nor lies in one.
 fn mark_foreign(rows: &mut [MountRow]) {
     let host = |row: &MountRow| PathBuf::from(OsStr::from_bytes(row.host()));
     let changeable = rows.iter().filter(|row| !row.is_read_only());
     let changeable: Vec<_> = changeable.map(host).collect();
     for row in rows.iter_mut().filter(|row| row.is_read_only()) {
         let own = host(row);
-        if !changeable.iter().any(|other| other.starts_with(&own)) {
+        let meets = |other: &PathBuf| other.starts_with(&own) || own.starts_with(other);
+        if !changeable.iter().any(meets) {
             row.read_only = access::FOREIGN;
         }
     }
+}
+
+/// Marks what a mount shows read-only and another one lets the zone change: it is told by the name
+/// by which it may be changed.
+fn mark_second(rows: &mut [MountRow]) {
+    let all = rows.to_vec();
+    let held = rows.iter_mut().filter(|row| row.is_held_read_only());
+    for row in held.filter(|row| !row.is_alias() && !row.is_below()) {
+        let has_other = is_shown_by(&all, row, |other| !other.is_read_only());
+        row.is_second = u32::from(has_other);
+    }
+}
+
+/// Whether what a row shows is found in the zone by another one too, of those for which `is_other`.
+#[must_use]
+pub fn is_shown_by(
+    rows: &[MountRow],
+    row: &MountRow,
+    is_other: impl Fn(&MountRow) -> bool,
+) -> bool {
+    let pick = |other: &MountRow| match is_other(other) {
+        true => *other,
+        false => MountRow::EMPTY,
+    };
+    let others: Vec<MountRow> = rows.iter().map(pick).collect();
+    let mut path = picozone_fsmap::PathBuf::new();
+    if !Mounts(&others).to_zone(row.host(), &mut path) {
+        return false;
+    }
+    // By its text the path may lead into what was mounted over that.
+    let (index, rest) = Mounts(rows).find(path.as_bytes());
+    rows.get(index).is_some_and(|found| {
+        let host = [found.host(), if rest.is_empty() { b"" } else { b"/" }, rest].concat();
+        host == row.host()
+    })
 }
 
 /// One row for each link in the zone's root directory that leads straight into another mount.

@@ -432,6 +432,11 @@ fn note(shared: &Shared, id: FileId, owner: Owner) {
     if written::is_waiting(owner.mode) {
         shared.tables().waiting.store(1, Release);
     }
+    if owner.mode & libc::S_IFMT == libc::S_IFREG
+        && owner.mode & (libc::S_ISUID | libc::S_ISGID) != 0
+    {
+        shared.tables().set_ids.store(1, Release);
+    }
     if owner.mode & IS_CAPABLE != 0 {
         shared.tables().capable.store(1, Release);
     }

@@ -181,6 +181,42 @@ fn must_own(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
     }
 }
 
+/// The same of ioprio_set(2), where either user of the caller's may be the target's real one.
+fn must_own_io(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
+    let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
+    if own.capabilities.has(Power::Nice) || own.uid[..2].contains(&theirs.uid[0]) {
+        Ok(())
+    } else {
+        Err(libc::EPERM)
+    }
+}
+
+/// EPERM where the target may do more than the caller (`cap_safe_nice` in the kernel's
+/// security/commoncap.c).
+fn must_be_no_more(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
+    let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
+    let has_more = theirs.capabilities.permitted & !own.capabilities.permitted != 0;
+    if has_more && !own.capabilities.has(Power::Nice) {
+        Err(libc::EPERM)
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether there is such a priority of I/O (`ioprio_check_cap` in the kernel's block/ioprio.c). The class of
+/// real time is the host's to give.
+fn must_be_io_priority(zone: &Zone, caller: HostPid, value: u64) -> Result<(), i32> {
+    match (value >> 13 & 7, value & 7) {
+        (IO_CLASS_RT, _) => {
+            let capabilities = users(zone, caller)?.capabilities;
+            let may = capabilities.has(Power::Nice) || capabilities.has(Power::Administer);
+            if may { Ok(()) } else { Err(libc::EPERM) }
+        }
+        (2 | 3, _) | (0, 0) => Ok(()),
+        _ => Err(libc::EINVAL),
+    }
+}
+
 /// What `which` and `who` of setpriority(2) name: threads.
 fn selected(zone: &Zone, caller: HostPid, which: u64, who: u64) -> Result<Vec<HostPid>, i32> {
     if which == PRIO_PROCESS {
@@ -231,6 +267,9 @@ fn priority(
     let is_io = matches!(number, nr::ioprio_get | nr::ioprio_set);
     let is_get = matches!(number, nr::getpriority | nr::ioprio_get);
     let first = u64::from(is_io);
+    if number == nr::ioprio_set {
+        must_be_io_priority(zone, caller, value)?;
+    }
     let mut result: Result<i64, i32> = Err(libc::ESRCH);
     for pid in selected(zone, caller, which, who)? {
         let id = u64::from(pid.0);
@@ -239,12 +278,12 @@ fn priority(
             nr::setpriority => must_own(zone, caller, pid)
                 .and_then(|()| set_nice(zone, caller, pid, files::low_int(value))),
             nr::ioprio_get => kernel(number, &[first, id]),
-            _ => must_own(zone, caller, pid).and_then(|()| {
-                if value >> 13 == IO_CLASS_RT {
-                    return Err(libc::EPERM);
-                }
-                kernel(number, &[first, id, value])
-            }),
+            _ => must_own_io(zone, caller, pid)
+                .and_then(|()| must_be_no_more(zone, caller, pid))
+                .and_then(|()| match value >> 13 & 7 {
+                    IO_CLASS_RT => Err(libc::EPERM),
+                    _ => kernel(number, &[first, id, value]),
+                }),
         };
         result = match (result, one) {
             (Ok(before), Ok(now)) if is_io => Ok(before.min(now)),
@@ -275,9 +314,11 @@ fn set_nice(zone: &Zone, caller: HostPid, pid: HostPid, nice: i32) -> Result<i64
         if is_more && !may_precede(zone, caller)? {
             return Err(libc::EACCES);
         }
+        must_be_no_more(zone, caller, pid)?;
         row(zone, pid)?.set_nice(commons, Some(nice));
         return Ok(0);
     }
+    must_be_no_more(zone, caller, pid)?;
     let set = [0, u64::from(pid.0), wanted.cast_unsigned()];
     kernel(nr::setpriority, &set)?;
     if let Some(row) = recorded(zone, pid) {
@@ -463,9 +504,49 @@ fn is_well_formed(attr: &[u8]) -> bool {
     }
 }
 
+/// EINVAL for a policy that there is not, or that has no such priority: said before whose it is
+/// (`__sched_setscheduler` in the kernel's kernel/sched/syscalls.c).
+fn must_be_valid(
+    zone: &Zone,
+    call: Call,
+    number: u32,
+    pid: HostPid,
+    second: u64,
+) -> Result<(), i32> {
+    let bytes = zone.shared.read_bytes(call.tid, ATTR_MIN);
+    let (policy, priority) = match number {
+        nr::sched_setattr => (word(&bytes, 4)?, word(&bytes, 20)?),
+        nr::sched_setscheduler => {
+            let policy = u32::try_from(second).map_err(|_| libc::EINVAL)?;
+            (policy & !RESET_ON_FORK, word(&bytes, 0)?)
+        }
+        _ => {
+            let policy = match recorded(zone, pid).and_then(Row::policy) {
+                Some(known) => known.policy,
+                None => {
+                    let policy = kernel(nr::sched_getscheduler, &[u64::from(pid.0)])?;
+                    u32::try_from(policy).map_err(|_| libc::EINVAL)? & !RESET_ON_FORK
+                }
+            };
+            (policy, word(&bytes, 0)?)
+        }
+    };
+    let is_known = ORDINARY.contains(&policy) || PRECEDENT.contains(&policy);
+    let is_real_time = REAL_TIME.contains(&policy);
+    if is_known && priority < 100 && is_real_time == (priority != 0) {
+        Ok(())
+    } else {
+        Err(libc::EINVAL)
+    }
+}
+
 /// The sched_set* calls: the structure in the caller's mailbox.
 fn set(zone: &Zone, call: Call, number: u32, pid: HostPid, second: u64) -> Result<i64, i32> {
+    if number != nr::sched_setaffinity {
+        must_be_valid(zone, call, number, pid, second)?;
+    }
     must_own(zone, HostPid(call.tid), pid)?;
+    must_be_no_more(zone, HostPid(call.tid), pid)?;
     let id = u64::from(pid.0);
     let permitted = |policy: u32| match policy & !RESET_ON_FORK {
         policy if ORDINARY.contains(&policy) => Ok(()),

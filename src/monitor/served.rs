@@ -290,6 +290,11 @@ pub fn stat_opened(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32
 /// As readlink(2).
 pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<Vec<u8>>, i32> {
     follow(zone, path, |tree, rest| {
+        // What is no link needs no right to be told so.
+        let found = tree.stat(zone, caller, rest, Last::NoFollow)?;
+        if matches!(found, Stated::Attr(attr) if attr.mode & libc::S_IFMT != libc::S_IFLNK) {
+            return Err(libc::EINVAL);
+        }
         match tree.lookup(zone, caller, rest, Last::NoFollow)? {
             Node::Link(text) => Ok(Step::Done(text)),
             Node::Elsewhere(path) => Ok(Step::Elsewhere(path)),

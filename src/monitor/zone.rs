@@ -126,7 +126,7 @@ impl Zone {
     /// Whether a host path lies where the zone may change things.
     #[must_use]
     pub fn is_writable(&self, host: &[u8]) -> bool {
-        // What has two names is as the first of them is.
+        // What has two names is as the first of them is, which is one to change it by.
         let mounts = Mounts(self.rows());
         let found = mounts.find_host(host);
         found.is_some_and(|(row, _)| row.is_second == 0 && row.read_only == 0 && !row.is_monitor())

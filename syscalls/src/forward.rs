@@ -108,6 +108,9 @@ const FORWARDED: &[u32] = &[
     nr::openat2,
     nr::faccessat2,
     nr::fchmodat2,
+    nr::umount2,
+    nr::listxattrat,
+    nr::removexattrat,
 ];
 
 /// Whether a client has a call made for it.

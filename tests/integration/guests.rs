@@ -492,7 +492,7 @@ fn drawn(home: &Home) {
         return harness::skip("drawn", "only root can be other users natively");
     }
     // Which of several things that are wrong a clerk's client is told, differs.
-    let all = ["identities", "files"];
+    let all = ["identities", "objects", "others", "files"];
     let count = all.len() - usize::from(harness::are_all_strict());
     if count < all.len() {
         harness::skip("drawn, files", "in strict zones other errors come first");
@@ -516,6 +516,7 @@ fn permissions(home: &Home) {
             "sticky",
             "real_users",
             "written",
+            "given_up",
             "bound",
         ],
     );

@@ -15,6 +15,7 @@ in_each_role!(
     configurations_are_changed,
     stores_are_checked,
     root_keeps_set_ids_over_a_write,
+    what_is_mounted_twice_is_as_each_mount_says,
     the_disk_has_a_limit
 );
 
@@ -641,6 +642,90 @@ fn root_keeps_set_ids_over_a_write(home: &Home) {
            'chmod 4755 p; exec 3>>p; echo >gone; read line <go; echo x >&3' & \
          read line <gone; echo x >>p; echo >go; wait; stat -c %a p");
     assert_eq!(told, "755\n");
+}
+
+/// One directory of the host, by a mount to change it and by one to look at it, in any order and depth.
+fn what_is_mounted_twice_is_as_each_mount_says(home: &Home) {
+    let share = home.place().work();
+    let below = share.join("d");
+    std::fs::create_dir(&below).expect("ours");
+    for file in ["f", "d/g"] {
+        std::fs::write(share.join(file), "text\n").expect("ours");
+    }
+    if let Some((uid, gid)) = home.role().account() {
+        for path in [&share, &below, &share.join("f"), &below.join("g")] {
+            lchown(path, Some(uid), Some(gid)).expect("we are root");
+        }
+    }
+    let bind = |host: &std::path::Path, at: &str| format!("{}:/srv/{at}", host.display());
+    // Where it is to be looked at, where changed, and a file there by both names.
+    let layouts = [
+        (
+            "first",
+            [bind(&share, "a"), bind(&share, "b:rw")],
+            "a/f",
+            "b/f",
+        ),
+        (
+            "last",
+            [bind(&share, "b"), bind(&share, "a:rw")],
+            "b/f",
+            "a/f",
+        ),
+        (
+            "above",
+            [bind(&share, "a"), bind(&below, "b:rw")],
+            "a/d/g",
+            "b/g",
+        ),
+        (
+            "below",
+            [bind(&below, "a"), bind(&share, "b:rw")],
+            "a/g",
+            "b/d/g",
+        ),
+    ];
+    for (name, [one, two], looked, changed) in layouts {
+        home.create_with(name, &["--bind", &one, "--bind", &two]);
+        let zone = home.started(name);
+        let changes = |file: &str| {
+            let each = "echo x >>F; truncate -s 5 F; chmod 640 F; chown 33 F; touch F; touch -d @5 F; \
+                        setfattr -n user.a -v b F; setfattr -n trusted.a -v b F; ln F F2; mv F F3; \
+                        mv F3 F; : >F4; rm F4; mkdir F5; rmdir F5; test -w F";
+            each.replace('F', file)
+                .split("; ")
+                .map(
+                    |each| match zone.run(&["sh", "-c", &format!("cd /srv; {each}")]) {
+                        done if done.status == 0 => 'y',
+                        done if done.stderr.contains("Read-only") || each.starts_with("test") => {
+                            '-'
+                        }
+                        // What has not been made cannot be removed or moved back.
+                        done if done.stderr.contains("No such file") => '-',
+                        done => panic!("{name} {file} {each}: {done:?}"),
+                    },
+                )
+                .collect::<String>()
+        };
+        let refused = changes(looked);
+        assert!(!refused.contains('y'), "{name}: {refused}");
+        assert_eq!(changes(changed), "y".repeat(16), "{name}");
+        let look = |file: &str| {
+            zone.sh(&format!(
+                "cd /srv; stat -c '%u %a %s %Y' {file}; cat {file}"
+            ))
+        };
+        assert_eq!(look(looked), "33 640 5 5\ntext\n", "{name}");
+        assert_eq!(look(changed), look(looked), "{name}");
+        let told = zone.sh(&format!(
+            "cd /srv; getfattr -m trusted --only-values {looked}"
+        ));
+        assert_eq!(told, "b", "{name}");
+        zone.sh(&format!(
+            "cd /srv; rm {changed}2; cd $(dirname {changed}); touch new; rm new"
+        ));
+        home.zone(&["halt", name]).ok();
+    }
 }
 
 /// A zone at its limit makes nothing more, and goes on once there is room again.

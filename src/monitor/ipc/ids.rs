@@ -14,7 +14,7 @@ pub(super) struct Caller {
     pub(super) tid: u32,
     /// Its process.
     pub(super) pid: ZonePid,
-    /// Effective user.
+    /// Effective user; where it asks for a queue, that of the file system.
     pub(super) uid: u32,
     /// Effective group.
     pub(super) gid: u32,

@@ -2,6 +2,7 @@
 
 use super::cover::{Cover, In};
 use super::{Added, State, is_dir, open_place, open_row, place, stat_of};
+use crate::monitor::mounts::is_shown_by;
 use crate::monitor::zone::Zone;
 use picozone_fsmap::{MountRow, Mounts};
 use picozone_personality::detached::{is_detached, is_top};
@@ -41,47 +42,22 @@ pub(super) fn row_of(zone: &Zone, added: &Added) -> MountRow {
 /// What depends on all rows together: second names, whether anything is read-only. What guests
 /// remember of paths is not right any more.
 pub(super) fn settle(zone: &Zone, state: &State) {
-    let mut read_only = 0;
     for added in &state.added {
         let row = row_of(zone, added);
-        read_only += row.read_only;
-        let is_second = row.is_monitor() || has_other_name(zone.rows(), &row);
+        let is_other = |other: &MountRow| other.order != row.order && !is_detached(other);
+        let is_second = row.is_monitor() || is_shown_by(zone.rows(), &row, is_other);
         if row.is_second != u32::from(is_second) {
             let is_second = u32::from(is_second);
             put(zone, added.slot, &MountRow { is_second, ..row });
         }
     }
-    zone.shared
-        .tables()
-        .read_only_added
-        .store(read_only, Release);
+    let held = zone.rows().iter().filter(|row| row.is_held_read_only());
+    let held = u32::try_from(held.count()).unwrap_or(u32::MAX);
+    zone.shared.tables().held_read_only.store(held, Release);
     let commons = zone.shared.commons();
     commons.links.fetch_add(1, AcqRel);
     commons.moves.fetch_add(1, AcqRel);
     commons.rights.fetch_add(1, AcqRel);
-}
-
-/// Whether what a row shows is found in the zone by another one too.
-fn has_other_name(rows: &[MountRow], row: &MountRow) -> bool {
-    let others: Vec<MountRow> = rows
-        .iter()
-        .map(
-            |other| match other.order == row.order || is_detached(other) {
-                true => MountRow::EMPTY,
-                false => *other,
-            },
-        )
-        .collect();
-    let mut path = picozone_fsmap::PathBuf::new();
-    if !Mounts(&others).to_zone(row.host(), &mut path) {
-        return false;
-    }
-    // By its text the path may lead into what was mounted over that.
-    let (index, rest) = Mounts(rows).find(path.as_bytes());
-    rows.get(index).is_some_and(|found| {
-        let host = [found.host(), if rest.is_empty() { b"" } else { b"/" }, rest].concat();
-        host == row.host()
-    })
 }
 
 /// Takes a place in the table for a new row.

@@ -7,7 +7,9 @@ use super::subject::{number, zone_process_of, zone_thread};
 use super::system::{self, SystemRow};
 use super::{Attr, Entry, Errno, HostFile, Kind, Node, Stated, Subject, View, links};
 use crate::ids::{HostPid, ZonePid};
+use crate::monitor::rights::{EXECUTE, READ, WRITE};
 use picozone_fsmap::Last;
+use picozone_personality::capabilities::Power;
 
 /// What `path` (relative to `/proc`) is, ready to be opened, listed or read as a link.
 ///
@@ -400,14 +402,12 @@ impl Place {
                     nlink += 1 + subject.threads()?.len() as u64;
                 }
                 let mode = part_mode(view, caller, &subject, part)?;
-                let users = view.credentials(subject.process);
-                // As the kernel's task_dump_owner(); files of `net` are the name space's.
-                let is_closed = mode != libc::S_IFDIR | 0o555 && view.is_closed(subject.process);
-                let is_roots = is_closed || matches!(part, Part::NetFile(_));
-                match is_roots {
-                    true => (mode, 0, 0),
-                    false => (mode, users.uid[1], users.gid[1]),
-                }
+                // Files of `net` are the name space's.
+                let (uid, gid) = match part {
+                    Part::NetFile(_) => (0, 0),
+                    _ => owner_of(view, &subject, mode),
+                };
+                (mode, uid, gid)
             }
         };
         // One link only: programs that count a directory's links then do not trust the number. But
@@ -488,7 +488,7 @@ fn part_mode(
         Part::NetFile(_) => libc::S_IFREG | 0o444,
         Part::Cwd | Part::Root | Part::Exe | Part::Namespace(_) => libc::S_IFLNK | 0o777,
         Part::Descriptor(fd) => {
-            must_inspect(view, caller, subject)?;
+            must_search(view, caller, subject)?;
             libc::S_IFLNK | links::descriptor_mode(subject, fd)?
         }
         Part::DescriptorInfo(fd) => {
@@ -497,6 +497,43 @@ fn part_mode(
             libc::S_IFREG | 0o444
         }
     })
+}
+
+/// Whose the files of a process are, of this mode (`task_dump_owner` in the kernel's fs/proc/base.c).
+fn owner_of(view: &dyn View, subject: &Subject, mode: u32) -> (u32, u32) {
+    if mode != libc::S_IFDIR | 0o555 && view.is_closed(subject.process) {
+        return (0, 0);
+    }
+    let users = view.credentials(subject.process);
+    (users.uid[1], users.gid[1])
+}
+
+/// Whether the caller has these rights of a process' file by owner and mode alone.
+fn is_permitted(view: &dyn View, caller: HostPid, subject: &Subject, mode: u32, want: u32) -> bool {
+    let Ok(asking) = zone_process_of(view, caller) else {
+        return false;
+    };
+    let users = view.credentials(asking);
+    let (uid, gid) = owner_of(view, subject, mode);
+    let overrides = users.capabilities.has(Power::Override)
+        || want & WRITE == 0 && users.capabilities.has(Power::Search);
+    let bits = match users.uid[3] {
+        _ if overrides => return true,
+        own if own == uid => mode >> 6,
+        _ if users.gid[3] == gid || users.groups.contains(&gid) => mode >> 3,
+        _ => mode,
+    };
+    asking == subject.process || bits & want == want
+}
+
+/// EACCES where the caller may not go into the directory of a process' descriptors.
+fn must_search(view: &dyn View, caller: HostPid, subject: &Subject) -> Result<(), Errno> {
+    let mode = libc::S_IFDIR | 0o500;
+    if is_permitted(view, caller, subject, mode, READ | EXECUTE) {
+        Ok(())
+    } else {
+        Err(libc::EACCES)
+    }
 }
 
 fn must_inspect(view: &dyn View, caller: HostPid, subject: &Subject) -> Result<(), Errno> {
@@ -516,6 +553,9 @@ fn open_part(
     last: Last,
 ) -> Result<Node, Errno> {
     if part.is_link() {
+        if matches!(part, Part::Descriptor(_)) {
+            must_search(view, caller, &subject)?;
+        }
         let text = link_text(view, caller, &subject, part)?;
         return match (last, part) {
             (Last::NoFollow, _) => Ok(Node::Link(text)),
@@ -542,11 +582,14 @@ fn open_part(
         Part::File(row) => {
             if row.is_private {
                 must_inspect(view, caller, &subject)?;
+                if !is_permitted(view, caller, &subject, row.mode, READ) {
+                    return Err(libc::EACCES);
+                }
             }
             match row.pass {
                 Some(name) => {
-                    let is_writable =
-                        row.mode & 0o200 != 0 && subject.may_be_inspected(view, caller);
+                    let is_writable = row.mode & 0o200 != 0
+                        && is_permitted(view, caller, &subject, row.mode, WRITE);
                     Ok(Node::Host(HostFile::of_process(
                         subject.dir()?,
                         name,
@@ -557,7 +600,11 @@ fn open_part(
             }
         }
         Part::Descriptors | Part::DescriptorInfos => {
-            must_inspect(view, caller, &subject)?;
+            if matches!(part, Part::Descriptors) {
+                must_search(view, caller, &subject)?;
+            } else {
+                must_inspect(view, caller, &subject)?;
+            }
             let hidden = view.hidden_descriptors();
             let kind = if matches!(part, Part::Descriptors) {
                 Kind::Link

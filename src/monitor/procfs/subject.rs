@@ -203,8 +203,10 @@ impl Subject {
         let from = view.credentials(asking);
         let of = view.credentials(self.process);
         let (uid, gid) = (from.uid[3], from.gid[3]);
+        let has_more = of.capabilities.permitted & !from.capabilities.effective != 0;
         from.capabilities.has(Power::Trace)
             || (!view.is_closed(self.process)
+                && !has_more
                 && of.uid[..3].iter().all(|&other| other == uid)
                 && of.gid[..3].iter().all(|&other| other == gid))
     }

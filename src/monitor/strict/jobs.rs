@@ -4,7 +4,7 @@ use super::super::descriptors::{CWD, open_path, own_path};
 use super::super::zone::Zone;
 use super::super::{files, ipc};
 use crate::ids::{HostPid, ZonePid};
-use picozone_personality::clients::{Done, JOB_HEAD, Job};
+use picozone_personality::clients::{Done, JOB_HEAD, Job, NOWHERE};
 use picozone_personality::layout::is_reserved;
 use picozone_syscalls::forward::{self, DATA_MAX, Role};
 use picozone_syscalls::{Kind, Row, nr, row};
@@ -14,6 +14,9 @@ use std::os::unix::ffi::OsStrExt;
 /// Options of prctl(2) about what stands in the entry of the process: `PR_SET_DUMPABLE`, `PR_SET_KEEPCAPS`,
 /// `PR_CAPBSET_DROP`, `PR_SET_SECUREBITS`, `PR_SET_NO_NEW_PRIVS`, `PR_CAP_AMBIENT`.
 const OF_ENTRY: [u64; 6] = [4, 8, 24, 28, 38, 47];
+
+/// An address that nothing can be mapped at.
+const NO_ADDRESS: u64 = 1;
 
 /// `F_SETOWN`.
 const SETOWN: u64 = 8;
@@ -83,6 +86,11 @@ impl Wanted {
                         None => {
                             let directory = match directory_of(tid, word) {
                                 Ok(directory) => directory,
+                                // A path that is none is told first.
+                                Err(_) if words.get(index + 1) == Some(&NOWHERE) => {
+                                    job.args[index] = u64::MAX;
+                                    continue;
+                                }
                                 // In front of an absolute path it may be anything.
                                 Err(_) if is_absolute(index + 1, &words, &data) => {
                                     job.args[index] = word;
@@ -99,6 +107,7 @@ impl Wanted {
                     0
                 }
                 _ if word == 0 => 0,
+                _ if word == NOWHERE => NO_ADDRESS,
                 Role::Text => {
                     let at = place(word, used)?;
                     if !data[at..].contains(&0) {

@@ -2,7 +2,7 @@
 //!
 //! It has no program, so that nothing but this code ever runs in it; and it hears the monitor only.
 
-use crate::arch::{syscall1, syscall2, syscall3};
+use crate::arch::{syscall1, syscall2, syscall3, syscall4};
 use crate::groups::Groups;
 use crate::handover;
 use crate::identity::Credentials;
@@ -51,6 +51,9 @@ pub fn run(thread: &mut Thread) -> ! {
     // An address that is none ends the call, and not its clerk.
     thread.take_stack();
     signal::take_over();
+    let faults = signal::HELD;
+    let faults = &raw const faults as u64;
+    unsafe { syscall4(__NR_rt_sigprocmask, SIG_UNBLOCK.into(), faults, 0, 8) };
     let own = thread.host_tid;
     unsafe {
         syscall3(__NR_write, SOCKET, &raw const own as u64, 4);

@@ -14,12 +14,12 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
 use linux_raw_sys::prctl::*;
-use picozone_personality::clients::{self, BY_SOCKET, CLIENT, TERMINAL, enter};
+use picozone_personality::clients::{self, BY_SOCKET, CLIENT, NOWHERE, TERMINAL, enter};
 use picozone_personality::commons::Process;
 use picozone_personality::layout::*;
 use picozone_personality::mailbox::{Mailbox, Request};
 use picozone_syscalls::forward::{self, DATA_MAX, Length, Role};
-use picozone_syscalls::{Row, row};
+use picozone_syscalls::{Kind, Row, row};
 
 /// The entry that a client keeps of itself, since that of the commons is not its to change.
 static mut OWN: core::mem::MaybeUninit<Process> = core::mem::MaybeUninit::zeroed();
@@ -214,6 +214,9 @@ fn is_of_descriptor(fd: u64, path: u64, flags: u64) -> bool {
         && (path == 0 || crate::memory::read::<u8>(path) == Ok(0))
 }
 
+/// Longest value of an attribute (`XATTR_SIZE_MAX`).
+const VALUE_MAX: usize = 65536;
+
 /// Room for what arguments point at: the mailbox from its first text on.
 struct Data {
     start: u64,
@@ -228,6 +231,9 @@ impl Data {
         }
     }
     /// Takes room for so many bytes. The word that stands for it, and its address.
+    ///
+    /// # Errors
+    /// E2BIG: there is not as much.
     fn take(&mut self, length: usize) -> Result<(u64, u64)> {
         let at = self.used.next_multiple_of(8);
         if length > DATA_MAX - at.min(DATA_MAX) {
@@ -240,8 +246,9 @@ impl Data {
         const PATH_MAX: usize = 4096;
         let (word, at) = self.take(PATH_MAX.min(DATA_MAX - self.used.next_multiple_of(8)))?;
         let room = self.start + DATA_MAX as u64 - at;
-        let length =
-            crate::arch::string_in(at, PATH_MAX.min(room as usize), from).ok_or(Errno::EFAULT)?;
+        let Some(length) = crate::arch::string_in(at, PATH_MAX.min(room as usize), from) else {
+            return Ok(NOWHERE);
+        };
         if length >= PATH_MAX.min(room as usize) {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -379,23 +386,31 @@ fn lock() {
     }
 }
 
+fn is_link(row: &Row) -> bool {
+    matches!(row.nr, __NR_readlink | __NR_readlinkat)
+}
+
 fn pack(thread: &Thread, row: &Row, args: [u64; 6]) -> Result<([u64; 6], usize)> {
     let mut data = Data::of(thread.mailbox());
     let mut words = args;
     for index in 0..row.args.len() {
         let from = args[index];
         words[index] = match forward::role(row, index) {
-            Role::Value | Role::Directory | Role::Object => from,
+            // A length may have been cut already.
+            Role::Value | Role::Directory | Role::Object => continue,
             _ if from == 0 => 0,
             Role::Text => data.text(from)?,
-            Role::In(length) => {
-                let length = length.of(&args);
-                let (word, at) = data.take(length)?;
-                if !crate::arch::copy(at, from, length) {
-                    return Err(Errno::EFAULT);
+            Role::In(length) => match (length.of(&args), data.take(length.of(&args))) {
+                (length, Ok((word, at))) if crate::arch::copy(at, from, length) => word,
+                // Larger than what any file system of ours keeps of it.
+                (..=VALUE_MAX, Err(_)) if row.args[index].kind == Kind::Buf => {
+                    return Err(Errno::ENOSPC);
                 }
-                word
-            }
+                // Other sizes are wrong themselves, which is said before the data are looked at.
+                _ => NOWHERE,
+            },
+            // An `int`, which no buffer may have.
+            Role::Out(Length::Argument(of)) if args[of] as i32 <= 0 && is_link(row) => NOWHERE,
             Role::Out(wanted) => {
                 let room = DATA_MAX - data.used.next_multiple_of(8).min(DATA_MAX);
                 let length = wanted.of(&args).min(room);
@@ -415,7 +430,7 @@ fn unpack(thread: &Thread, row: &Row, args: [u64; 6], words: [u64; 6], value: u6
         let Role::Out(length) = forward::role(row, index) else {
             continue;
         };
-        if args[index] == 0 || words[index] == 0 {
+        if args[index] == 0 || matches!(words[index], 0 | NOWHERE) {
             continue;
         }
         let length = match length {

@@ -109,7 +109,13 @@ fn with_quick_or_descriptor<T>(
             None => path::open_served(thread, open, 0, &mut zone)?,
         },
     };
-    let mut result = f(thread, fd);
+    let is_held = flags & path::CHANGES != 0
+        && path::leads_to_read_only(thread, dirfd, pathname, is_nofollow);
+    let mut result = if is_held {
+        Err(Errno::EROFS)
+    } else {
+        f(thread, fd)
+    };
     if matches!(result, Err(Errno::ENAMETOOLONG)) {
         result = path::beside(thread, dirfd, name, |thread| f(thread, fd));
     }

@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, clients, filters, memory, pids, refusals};
+use crate::{Errno, Result, clients, file, filters, memory, pids, refusals};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
@@ -228,6 +228,10 @@ pub fn changed(thread: &Thread, old: &Credentials) {
     }
     if thread.is_leader {
         pids::store_credentials(thread.process().zone_pid, new);
+    }
+    let keeps = |who: &Credentials| who.capabilities.has(Power::KeepSetId);
+    if keeps(old) && !keeps(new) && tables().set_ids.load(Relaxed) != 0 {
+        file::let_set_ids_go(thread);
     }
 }
 

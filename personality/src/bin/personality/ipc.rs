@@ -33,7 +33,9 @@ impl Thread {
         for (to, from) in all[1..6].iter_mut().zip(args) {
             *to = *from;
         }
-        all[6] = pair(uid[1], gid[1]);
+        // Queues have names in a file system.
+        let is_queues = matches!(nr, __NR_mq_open | __NR_mq_unlink);
+        all[6] = pair(uid[if is_queues { 3 } else { 1 }], gid[1]);
         all[7] = pair(self.process().zone_pid, gid[3]);
         self.ask(request, &all)
     }

@@ -193,14 +193,14 @@ pub fn scheduled(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
 /// prlimit64(2), getrlimit(2), setrlimit(2).
 pub fn prlimit(thread: &Thread, pid: u64, resource: u64, new: u64, old: u64) -> Result<u64> {
     let (id, resource) = (pid as u32, resource & 0xffff_ffff);
-    if resource >= limits::COUNT as u64 {
-        // What cannot be read is told first.
-        if new != 0 {
-            memory::read::<Limit>(new)?;
-        }
-        return Err(Errno::EINVAL);
-    }
     if is_self(thread, id) || id == thread.process().zone_pid {
+        if resource >= limits::COUNT as u64 {
+            // What cannot be read is told first.
+            if new != 0 {
+                memory::read::<Limit>(new)?;
+            }
+            return Err(Errno::EINVAL);
+        }
         return own_limit(thread, resource as usize, new, old);
     }
     let b = &mut thread.mailbox().b;

@@ -64,6 +64,9 @@ pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64)
         return send(0);
     }
     let mut info = memory::read::<Info>(info)?;
+    if info.i32_at(0) != signal as i32 {
+        return Err(Errno::EINVAL);
+    }
     process::may_signal(thread, target, signal)?;
     process::sender_to_host(&mut info);
     send(&raw const info as u64)

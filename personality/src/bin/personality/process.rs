@@ -673,9 +673,15 @@ fn kill_group_of_many(thread: &Thread, group: u32, signal: u64) -> Option<Result
     Some(result)
 }
 
+const SIGNAL_MAX: u32 = 64;
+
 /// Whether the thread may send a signal to a process, by the zone's own users (kill(2)).
 #[inline(never)]
 pub fn may_signal(thread: &Thread, zone_pid: u32, signal: u64) -> Result<()> {
+    // Of what is no signal nobody's rights are looked at.
+    if signal as u32 > SIGNAL_MAX {
+        return Err(Errno::EINVAL);
+    }
     let [real, effective, ..] = thread.credentials.uid;
     if has(thread, Power::Kill) || zone_pid == thread.process().zone_pid {
         return Ok(());
@@ -698,7 +704,7 @@ pub fn may_signal(thread: &Thread, zone_pid: u32, signal: u64) -> Result<()> {
 
 /// As init of a pid name space, the zone's has no handlers, and what would end it is dropped.
 pub fn to_init(signal: u64) -> Result<u64> {
-    if signal as u32 > 64 {
+    if signal as u32 > SIGNAL_MAX {
         Err(Errno::EINVAL)
     } else {
         Ok(0)

@@ -10,6 +10,10 @@ mod calls;
 mod identities;
 #[path = "drawn/lot.rs"]
 mod lot;
+#[path = "drawn/objects.rs"]
+mod objects;
+#[path = "drawn/others.rs"]
+mod others;
 #[path = "drawn/people.rs"]
 mod people;
 #[path = "drawn/rows.rs"]
@@ -21,7 +25,12 @@ use lot::Lot;
 use picozone_guests::sections;
 
 fn main() {
-    sections(&[("files", files), ("identities", identities)]);
+    sections(&[
+        ("files", files),
+        ("identities", identities),
+        ("others", others),
+        ("objects", objects),
+    ]);
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -47,6 +56,20 @@ fn files() {
         }
     }
     tree::clear();
+}
+
+/// Calls on other processes.
+fn others() {
+    for (seed, mut lot) in rounds(30) {
+        others::round(seed, &mut lot);
+    }
+}
+
+/// Calls on objects that are no files.
+fn objects() {
+    for (seed, mut lot) in rounds(60) {
+        objects::round(seed, &mut lot);
+    }
 }
 
 /// Calls that change who the caller is, and what he may.

@@ -14,6 +14,7 @@ fn main() {
         ("sticky", sticky),
         ("real_users", real_users),
         ("written", written),
+        ("given_up", given_up),
         ("bound", bound),
     ]);
 }
@@ -399,6 +400,34 @@ fn write(fd: u64) -> Result<u64> {
 }
 
 /// Set-id bits go with the first write of who may not keep them, and with nothing else.
+/// Who writes by what root has opened keeps set-id bits no more than by its own.
+fn given_up() {
+    root_umask(0);
+    let changes: [(&str, fn(u64)); 3] = [
+        ("write", |fd| see("wrote", write(fd))),
+        ("cut", |fd| see("cut", call(libc::SYS_ftruncate, &[fd, 1]))),
+        ("nothing", |_| ()),
+    ];
+    for (name, change) in changes {
+        for (path, mode) in [("plain", 0o6777), ("locking", 0o6767)] {
+            let path = format!("{path}-{name}");
+            let fd = open(&path, libc::O_CREAT | libc::O_RDWR, mode).expect("made");
+            see("root writes", (write(fd), stat(&path)));
+            child(|| {
+                call(libc::SYS_setresgid, &[GROUP, GROUP, GROUP]).expect("root may");
+                call(libc::SYS_setresuid, &[KEEP, USER, KEEP]).expect("root may");
+                see("given up", stat(&path));
+                change(fd);
+                see("then", stat(&path));
+                0
+            })
+            .wait()
+            .expect("it ends");
+            close(fd);
+        }
+    }
+}
+
 fn written() {
     for path in ["by_root", "by_group", "locked", "cut", "kept", "mapped"] {
         make(path, 0o644);

@@ -196,6 +196,27 @@ pub fn clear_set_ids(thread: &Thread, fd: u64, st: &stat, is_cut: bool) {
     let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET | how]);
 }
 
+/// Of who keeps set-id bits over its writes no more: those of the files that it has open to write go with
+/// the next write. Descriptors are given out from below, so a long gap is the end of them.
+#[cold]
+#[inline(never)]
+pub fn let_set_ids_go(thread: &Thread) {
+    const GAP: u64 = 64;
+    let mut end = GAP;
+    let mut fd = 0;
+    while fd < end {
+        let flags = unsafe { syscall2(__NR_fcntl, fd, u64::from(F_GETFL)) };
+        if flags >= 0 {
+            end = fd + GAP;
+            let writes = flags as u32 & O_ACCMODE != 0 && flags as u32 & O_PATH == 0;
+            if writes && let Ok(st) = stat_of(fd) {
+                clear_set_ids(thread, fd, &st, false);
+            }
+        }
+        fd += 1;
+    }
+}
+
 /// What is to become of the set-id bits that a thread gives a file, when somebody writes it: those of who
 /// may keep them stay.
 pub fn until_when(thread: &Thread, mode: u64) -> u64 {

@@ -12,7 +12,6 @@ use crate::path::Named;
 use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use core::mem::MaybeUninit;
-use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::acl::Kind;
 pub use picozone_personality::capabilities::Power;
@@ -159,7 +158,7 @@ fn access_named(thread: &Thread, named: &Named, mode: u64, flags: u64) -> Option
         return Some(Err(Errno::EACCES));
     }
     if mode & 2 != 0 && st.st_mode & S_IFMT != S_IFLNK {
-        if tables().read_only_added.load(Relaxed) != 0 || has_marks() {
+        if path::has_held_read_only() || has_marks() {
             return None;
         }
         let (fd, name) = (named.fd(), named.name());

@@ -203,13 +203,17 @@ pub fn mount_of(
     Ok(mount_rows().get(found.mount))
 }
 
-/// Whether the zone has mounted read-only what a descriptor lies in.
-pub fn is_read_only(thread: &Thread, fd: u64) -> bool {
-    tables().read_only_added.load(Relaxed) != 0
-        && added_row(thread, fd).is_some_and(MountRow::is_read_only)
+/// Whether a mount is to be read-only that the kernel would let change.
+pub fn has_held_read_only() -> bool {
+    tables().held_read_only.load(Relaxed) != 0
 }
 
-/// EROFS if the zone has mounted read-only what a descriptor lies in.
+/// Whether a descriptor lies in such a mount.
+pub fn is_read_only(thread: &Thread, fd: u64) -> bool {
+    has_held_read_only() && row_of(thread, fd).is_some_and(MountRow::is_held_read_only)
+}
+
+/// EROFS if a descriptor lies in such a mount.
 pub fn must_be_changeable(thread: &Thread, fd: u64) -> Result<()> {
     if is_read_only(thread, fd) {
         Err(Errno::EROFS)
@@ -221,14 +225,11 @@ pub fn must_be_changeable(thread: &Thread, fd: u64) -> Result<()> {
 /// Whether an open with these flags may change what a path names.
 ///
 /// # Errors
-/// EROFS: the zone has mounted it read-only.
+/// EROFS: it is mounted read-only.
 #[inline]
 pub(super) fn must_be_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
     let changes = u64::from(O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
-    if flags & changes == 0
-        || flags & u64::from(O_PATH) != 0
-        || tables().read_only_added.load(Relaxed) == 0
-    {
+    if flags & changes == 0 || flags & u64::from(O_PATH) != 0 || !has_held_read_only() {
         return Ok(());
     }
     look_whether_writable(thread, dirfd, path, flags)
@@ -243,7 +244,7 @@ fn look_whether_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -
         return Ok(());
     };
     let row = mount_rows().get(found.mount);
-    if !row.is_some_and(|row| row.is_added() && row.is_read_only()) {
+    if !row.is_some_and(MountRow::is_held_read_only) {
         return Ok(());
     }
     let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
@@ -267,11 +268,11 @@ fn is_special(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
     st.is_ok_and(|st| !matches!(st.st_mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK))
 }
 
-/// Whether the zone has mounted read-only what a path names, by which mount it leads there.
+/// Whether a path leads into such a mount.
 pub fn leads_to_read_only(thread: &Thread, dirfd: u64, pathname: u64, is_nofollow: bool) -> bool {
-    tables().read_only_added.load(Relaxed) != 0
+    has_held_read_only()
         && mount_of(thread, dirfd, pathname, is_nofollow)
-            .is_ok_and(|row| row.is_some_and(|row| row.is_added() && row.is_read_only()))
+            .is_ok_and(|row| row.is_some_and(MountRow::is_held_read_only))
 }
 
 /// open_tree(2), fspick(2). Without `OPEN_TREE_CLONE`, open_tree is an open.

@@ -2,6 +2,7 @@
 
 use super::layer::{Fate, has_layers, raised, settle};
 use super::made::{New, What};
+use super::mounting::has_held_read_only;
 use super::parents::note_moves;
 use super::reach::open_anywhere;
 use super::rights::{
@@ -25,7 +26,7 @@ use crate::{Errno, Result, file, recording};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Last, PathBuf, is_stand_in};
+use picozone_fsmap::{Last, MountRow, PathBuf, is_stand_in};
 
 /// Longest name (`NAME_MAX`).
 const NAME_MAX: usize = 255;
@@ -211,7 +212,7 @@ fn may_change_there(
     (start, last): (usize, &[u8]),
     purpose: Purpose,
 ) -> Result<Option<usize>> {
-    if tables().added_count.load(Relaxed) == 0 {
+    if tables().added_count.load(Relaxed) == 0 && !has_held_read_only() {
         return Ok(None);
     }
     let mut room = PathRoom::new();
@@ -223,7 +224,7 @@ fn may_change_there(
         return Ok(None);
     };
     let row = mount_rows().get(found.mount);
-    let is_read_only = row.is_some_and(|row| row.is_added() && row.is_read_only());
+    let is_read_only = row.is_some_and(MountRow::is_held_read_only);
     if matches!(last, b"." | b"..") || at.push(last).is_err() {
         return Ok(Some(found.mount));
     }
