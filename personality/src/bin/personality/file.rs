@@ -23,7 +23,7 @@ pub use listing::*;
 pub use lists::default_list;
 pub use makers::Making;
 pub use marks::{APPEND_ONLY, IMMUTABLE, getattr, has_marks, marks_of, must_not_have, setattr};
-pub use owners::birth_time_of;
+pub use owners::{Gone, birth_time_of};
 pub use rights::*;
 pub use times::*;
 pub use watch::*;

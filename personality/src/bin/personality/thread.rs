@@ -6,6 +6,7 @@
 
 use crate::arch::jump::MAY_JUMP;
 use crate::arch::{Context, Info, Stack, syscall1, syscall3, syscall6};
+use crate::file::Gone;
 use crate::identity::Credentials;
 use crate::injecting::Remade;
 use crate::path::{Parents, Searched};
@@ -63,6 +64,8 @@ pub struct Process {
     pub exe: [u8; 1024],
     /// Directories at hand.
     pub parents: Parents,
+    /// Rows of owners whose files are gone.
+    pub gone: Gone,
 }
 
 /// What those share that share handlers of signals.

@@ -261,42 +261,26 @@ pub(super) fn stat_named<'r>(
     room: &'r mut MaybeUninit<linux_raw_sys::general::stat>,
 ) -> Option<Result<&'r mut linux_raw_sys::general::stat>> {
     let to = room.as_mut_ptr() as u64;
-    let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, NOFOLLOW) };
-    match checked(got) {
-        Ok(_) => {}
-        Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
-        Err(_) => return None,
+    for _ in 0..LOOKS {
+        let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, NOFOLLOW) };
+        match checked(got) {
+            Ok(_) => {}
+            Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
+            Err(_) => return None,
+        }
+        let st = unsafe { room.assume_init_mut() };
+        if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
+            return None;
+        }
+        if place_to_zone(Place::of(named), st).is_ok() {
+            return Some(Ok(unsafe { room.assume_init_mut() }));
+        }
     }
-    let st = unsafe { room.assume_init_mut() };
-    if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
-        return None;
-    }
-    match place_to_zone(Place::of(named), st) {
-        Ok(()) => Some(Ok(st)),
-        Err(Replaced) => stat_at_once(named, flags, st).map(|()| Ok(st)),
-    }
+    None
 }
 
-/// The same of a file whose number another one had, which the table still has: by a call that tells its
-/// birth together with all else.
-#[cold]
-#[inline(never)]
-fn stat_at_once(named: &Named, flags: u64, st: &mut linux_raw_sys::general::stat) -> Option<()> {
-    let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
-    let place = Place::of(named);
-    let (mask, to) = (
-        u64::from(STATX_BASIC_STATS | STATX_BTIME),
-        &raw mut x as u64,
-    );
-    if unsafe { syscall5(__NR_statx, place.fd, place.name, place.flags, mask, to) } < 0 {
-        return None;
-    }
-    *st = stat_from(&x);
-    if is_for_the_long_way(st.st_mode, flags, st.st_dev, st.st_ino) {
-        return None;
-    }
-    place_to_zone(place.born(&x), st).ok()
-}
+/// How often a name is looked at: the first look may find that what is known was another file's.
+const LOOKS: usize = 2;
 
 #[inline]
 fn is_for_the_long_way(mode: u32, flags: u64, dev: u64, ino: u64) -> bool {
@@ -347,7 +331,7 @@ pub fn statx(
         return Err(Errno::EINVAL);
     }
     let near = core::cell::Cell::new(None);
-    let ask = |place: Place, mask: u64| {
+    let ask = |place: Place| {
         let mut x = unsafe { core::mem::zeroed::<linux_raw_sys::general::statx>() };
         let (flags, to) = (place.flags | sync, &raw mut x as u64);
         let got = unsafe { syscall5(__NR_statx, place.fd, place.name, flags, mask, to) };
@@ -355,7 +339,7 @@ pub fn statx(
     };
     let by_fd = |thread: &mut Thread, fd: u64| {
         let place = Place::of_descriptor(fd);
-        let mut x = ask(place, mask)?;
+        let mut x = ask(place)?;
         let st = stat_from(&x);
         let mut zone = path::served_path(thread, fd, &st);
         if zone.is_some()
@@ -374,29 +358,24 @@ pub fn statx(
     };
     let quick = |thread: &mut Thread, named: &Named| {
         let place = Place::of(named);
-        let mut x = match ask(place, mask) {
-            Ok(x) => x,
-            Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
-            Err(_) => return None,
-        };
-        let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
-        if is_for_the_long_way(u32::from(x.stx_mode), flags, dev, x.stx_ino) {
-            return None;
-        }
-        if statx_to_zone(place, &mut x).is_err() {
-            // By a call that tells its birth as well: see `stat_at_once`.
-            let born = u64::from(STATX_BTIME);
-            x = ask(place, mask | born).ok()?;
+        let found = (0..LOOKS).find_map(|_| {
+            let mut x = match ask(place) {
+                Ok(x) => x,
+                Err(Errno::ENOENT) if named.is_kernels(thread) => {
+                    return Some(Some(Err(Errno::ENOENT)));
+                }
+                Err(_) => return Some(None),
+            };
             let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
             if is_for_the_long_way(u32::from(x.stx_mode), flags, dev, x.stx_ino) {
-                return None;
+                return Some(None);
             }
-            statx_to_zone(place.born(&x), &mut x).ok()?;
-            if mask & born == 0 {
-                x.stx_mask &= !STATX_BTIME;
-                x.stx_btime = unsafe { core::mem::zeroed() };
-            }
-        }
+            statx_to_zone(place, &mut x).ok().map(|()| Some(Ok(x)))
+        });
+        let x = match found?? {
+            Ok(x) => x,
+            Err(errno) => return Some(Err(errno)),
+        };
         near.set(named.mount(thread));
         Some(Ok(x))
     };

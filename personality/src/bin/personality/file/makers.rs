@@ -125,10 +125,6 @@ pub(super) fn settled_owner_of(
     dev: u64,
     ino: u64,
 ) -> Result<Option<Owner>, Replaced> {
-    // Only a descriptor holds the file while one waits.
-    if place.is_told() {
-        return Err(Replaced);
-    }
     let thread = me();
     let mut x = unsafe { core::mem::zeroed::<statx>() };
     let (mask, to) = (

@@ -5,6 +5,8 @@ use super::{EMPTY_PATH, NOFOLLOW};
 use crate::arch::syscall5;
 use crate::monitor::{commons, tables};
 use crate::path::Named;
+use crate::thread::me;
+use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
 use picozone_personality::origins::Origin;
@@ -44,8 +46,6 @@ pub(super) struct Place {
     pub(super) fd: u64,
     pub(super) name: u64,
     pub(super) flags: u64,
-    /// The birth time in nanoseconds, where the kernel told it with all that is said of the file.
-    born: Option<u64>,
 }
 
 impl Place {
@@ -54,7 +54,6 @@ impl Place {
             fd,
             name: tables().empty.as_ptr() as u64,
             flags: EMPTY_PATH,
-            born: None,
         }
     }
 
@@ -63,15 +62,6 @@ impl Place {
             fd: named.fd(),
             name: named.name(),
             flags: NOFOLLOW,
-            born: None,
-        }
-    }
-
-    /// The same, where the kernel told attributes and birth time at once.
-    pub(super) fn born(self, x: &statx) -> Place {
-        Place {
-            born: Some(born(x)),
-            ..self
         }
     }
 
@@ -83,26 +73,40 @@ impl Place {
             Ok(None)
         }
     }
-
-    /// What is said of a file that was born at another time than the one in the table, whose number it
-    /// has: nothing if it is there still, since then it was all the while.
-    fn born_otherwise(self, ino: u64) -> Result<Option<Owner>, Replaced> {
-        let now = Place { born: None, ..self };
-        match self.born {
-            Some(_) if birth_time(now, ino) == self.born => Ok(None),
-            _ => self.not_found(),
-        }
-    }
-
-    /// Whether birth and attributes were told at once, of what the name may not be any more.
-    pub(super) fn is_told(self) -> bool {
-        self.born.is_some()
-    }
 }
 
-/// Another file has the name by now: the file is to be asked by a descriptor. Of a descriptor's file
-/// nothing but the last word is said.
+/// Another file has the name by now, or may have: it is to be looked at once more, or asked by a descriptor.
+/// Of a descriptor's file nothing but the last word is said.
 pub(super) struct Replaced;
+
+/// Rows of the table whose file is gone: its number was seen with another birth time, and no file is born
+/// twice. They stand there until the number is somebody's again, who takes the row anew.
+#[repr(C)]
+pub struct Gone([AtomicU64; Gone::COUNT]);
+
+impl Gone {
+    const COUNT: usize = 32;
+
+    fn place(&self, row: usize) -> Option<&AtomicU64> {
+        self.0.get(row % Gone::COUNT)
+    }
+
+    /// What stands for a row as it was written last.
+    fn word(row: usize, seq: u32) -> u64 {
+        (row as u64) << 32 | u64::from(seq)
+    }
+
+    fn has(&self, row: usize, seq: u32) -> bool {
+        self.place(row)
+            .is_some_and(|word| word.load(Relaxed) == Gone::word(row, seq))
+    }
+
+    fn note(&self, row: usize, seq: u32) {
+        if let Some(word) = self.place(row) {
+            word.store(Gone::word(row, seq), Relaxed);
+        }
+    }
+}
 
 /// What the ownership table says about a file. The birth time tells an inode number used again.
 #[inline]
@@ -149,9 +153,18 @@ pub(super) fn known_owner_of(place: Place, dev: u64, ino: u64) -> Result<Option<
                     core::hint::spin_loop();
                     continue;
                 }
+                let gone = &me().process().gone;
+                if gone.has(at, seq) {
+                    return Ok(None);
+                }
                 return match birth_time(place, ino) {
-                    Some(born) if owner.mode != 0 && btime == born => Ok(Some(owner)),
-                    _ => place.born_otherwise(ino),
+                    Some(born) if btime == born => Ok((owner.mode != 0).then_some(owner)),
+                    Some(_) => {
+                        gone.note(at, seq);
+                        // The row's file may have had the name when that was looked at.
+                        place.not_found()
+                    }
+                    None => place.not_found(),
                 };
             }
         }
@@ -176,9 +189,6 @@ pub fn birth_time_of(fd: u64, ino: u64) -> u64 {
 
 /// The birth time of a file in nanoseconds; nothing if another one has its name now.
 fn birth_time(place: Place, ino: u64) -> Option<u64> {
-    if place.born.is_some() {
-        return place.born;
-    }
     let mut buffer = unsafe { core::mem::zeroed::<statx>() };
     let got = unsafe {
         syscall5(
@@ -190,12 +200,9 @@ fn birth_time(place: Place, ino: u64) -> Option<u64> {
             &raw mut buffer as u64,
         )
     };
-    (got == 0 && buffer.stx_ino == ino).then(|| born(&buffer))
-}
-
-/// A birth time in nanoseconds.
-fn born(x: &statx) -> u64 {
-    (x.stx_btime.tv_sec as u64)
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(u64::from(x.stx_btime.tv_nsec))
+    (got == 0 && buffer.stx_ino == ino).then(|| {
+        (buffer.stx_btime.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(u64::from(buffer.stx_btime.tv_nsec))
+    })
 }
