@@ -79,7 +79,7 @@ pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4, began: Instant) -
         Protocol::Tcp => state != LISTEN,
         Protocol::Udp => state == CONNECTED,
     };
-    files.iter().any(|file| {
+    let is_in = |file: &str| {
         let text = fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
         text.lines().skip(1).any(|line| {
             let mut columns = line.split_ascii_whitespace().skip(1);
@@ -91,7 +91,9 @@ pub(super) fn has_client(protocol: Protocol, at: SocketAddrV4, began: Instant) -
             };
             local.and_then(place) == Some(at) && state.is_some_and(is_client) && !is_of_before()
         })
-    })
+    };
+    // Twice, as such a list may lack what is there: see `State::sweep`.
+    files.iter().chain(&files).any(|file| is_in(file))
 }
 
 /// Reads the column `tr tm->when` of a connection in `TIME_WAIT`, `03:00001770`: the longest time for

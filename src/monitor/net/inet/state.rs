@@ -305,12 +305,16 @@ impl State {
         Remote::slots(self.rows.as_ref())
     }
 
-    /// Drops the rows whose sockets are gone; whether there were any.
+    /// Drops the rows whose sockets are gone; whether there were any. The kernel's lists are read in parts,
+    /// between which sockets come and go, and then one that stays may be in none: what is not there is looked
+    /// for again.
     pub(super) fn sweep(&mut self, snapshot: &Snapshot) -> bool {
         let mut has_changed = false;
+        let mut again = None;
         for slot in 0..self.bound.len() {
             if let Some(Some(bound)) = self.bound.get_mut(slot)
                 && !bound.is_alive(snapshot)
+                && !bound.is_alive(again.get_or_insert_with(Snapshot::take))
             {
                 self.remove(slot);
                 has_changed = true;

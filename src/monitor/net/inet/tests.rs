@@ -115,6 +115,17 @@ fn bind_udp(inet: &Inet, zone: &str) -> Result<OwnedFd, Errno> {
     inet.bind(socket.as_fd(), &bytes(zone)).map(|()| socket)
 }
 
+/// The kernel's lists may lack a socket that is there.
+#[test]
+fn what_one_look_misses_is_kept() {
+    let Zone { inet, told, .. } = zone(65_033);
+    let _datagrams = bind_udp(&inet, "127.0.0.2:5353").expect("bound");
+    let _server = listen(bind_server(&inet, "127.0.0.1:8080").expect("bound"));
+    let _ = inet.ports();
+    assert!(!inet.lock().sweep(&Snapshot::default()));
+    assert_eq!(told.rows().len(), 2);
+}
+
 fn listen(socket: OwnedFd) -> TcpListener {
     nix::sys::socket::listen(
         &socket,
