@@ -517,6 +517,7 @@ fn permissions(home: &Home) {
             "real_users",
             "written",
             "given_up",
+            "given_away",
             "bound",
         ],
     );

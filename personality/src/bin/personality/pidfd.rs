@@ -35,6 +35,8 @@ pub fn whose(thread: &Thread, fd: u64) -> Result<(u32, bool)> {
     Ok((pid as u32, pid & PIDFD_DIRECTORY != 0))
 }
 
+const SI_TKILL: i32 = -6;
+
 /// pidfd_send_signal(2).
 pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64) -> Result<u64> {
     let send = |info: u64| {
@@ -66,6 +68,11 @@ pub fn send_signal(thread: &Thread, fd: u64, signal: u64, info: u64, flags: u64)
     let mut info = memory::read::<Info>(info)?;
     if info.i32_at(0) != signal as i32 {
         return Err(Errno::EINVAL);
+    }
+    // What only the kernel and tkill(2) say is not said to others.
+    let is_forged = info.i32_at(8) >= 0 || info.i32_at(8) == SI_TKILL;
+    if is_forged && target != thread.process().zone_pid {
+        return Err(Errno::EPERM);
     }
     process::may_signal(thread, target, signal)?;
     process::sender_to_host(&mut info);

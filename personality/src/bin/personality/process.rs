@@ -688,8 +688,13 @@ pub fn may_signal(thread: &Thread, zone_pid: u32, signal: u64) -> Result<()> {
     }
     let [target, _, saved, _] = pids::load_credentials(zone_pid).uid;
     let is_in_session = || {
-        let session = |pid: u64| group_of(thread, __NR_getsid, pid);
-        session(0) == session(u64::from(zone_pid))
+        // A clerk is in a session of its own.
+        let is_clerk = thread.process().is_clerk;
+        let session = |pid: u32| match is_clerk {
+            true => session_of(thread, pid),
+            false => group_of(thread, __NR_getsid, u64::from(pid)),
+        };
+        session(thread.process().zone_pid) == session(zone_pid)
     };
     if [real, effective]
         .iter()
@@ -910,6 +915,12 @@ pub fn group_of(thread: &Thread, nr: u32, pid: u64) -> Result<u64> {
         picozone_personality::mailbox::Request::Process,
         &[u64::from(nr), pid as u64, 0, 0, 0],
     )
+}
+
+/// The session of a process as the monitor knows it.
+fn session_of(thread: &Thread, pid: u32) -> Result<u64> {
+    let call = [u64::from(__NR_getsid), u64::from(pid), 0, 0, 0];
+    thread.ask(picozone_personality::mailbox::Request::Process, &call)
 }
 
 /// setsid(2).

@@ -407,6 +407,11 @@ fn quiet() {
         &[watch, text(c"watched"), 0xfff],
     )
     .expect("watched");
+    // A watch of no event, by a flag alone.
+    let other = call(libc::SYS_inotify_init1, &[0]).expect("a descriptor");
+    let flag = u64::from(libc::IN_DONT_FOLLOW);
+    let none = call(libc::SYS_inotify_add_watch, &[other, text(c"watched"), flag]);
+    see("no event", none);
     call(libc::SYS_mknod, &[text(c"watched/file"), 0o100_000, 0]).expect("made");
     let mut room = [0_u8; 512];
     let got = call(libc::SYS_read, &[watch, out(&mut room), 512]);

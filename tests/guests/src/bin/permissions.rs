@@ -15,6 +15,7 @@ fn main() {
         ("real_users", real_users),
         ("written", written),
         ("given_up", given_up),
+        ("given_away", given_away),
         ("bound", bound),
     ]);
 }
@@ -424,6 +425,37 @@ fn given_up() {
             .wait()
             .expect("it ends");
             close(fd);
+        }
+    }
+}
+
+/// Who may give files away, and no more, cannot where that takes set-id bits.
+fn given_away() {
+    root_umask(0);
+    for (path, mode) in [
+        ("plain", 0o755),
+        ("user", 0o4755),
+        ("group", 0o2755),
+        ("locks", 0o2745),
+    ] {
+        make(path, mode);
+        see("mode", (chmod(path, mode), chown(path, USER, GROUP)));
+        see("again", chmod(path, mode));
+        for group in [GROUP, OTHER] {
+            child(|| {
+                call(libc::SYS_setresgid, &[group, group, group]).expect("root may");
+                call(libc::SYS_prctl, &[libc::PR_SET_KEEPCAPS as u64, 1]).expect("root may");
+                call(libc::SYS_setresuid, &[OTHER, OTHER, OTHER]).expect("root may");
+                // `CAP_CHOWN`, in a header of version 3 and six words.
+                let header = [0x2008_0522u32, 0];
+                let sets = [1u32, 1, 0, 0, 0, 0];
+                let to = [header.as_ptr() as u64, sets.as_ptr() as u64];
+                call(libc::SYS_capset, &to).expect("it has it");
+                see(path, (chown(path, KEEP, 5), stat(path)));
+                0
+            })
+            .wait()
+            .expect("it ends");
         }
     }
 }

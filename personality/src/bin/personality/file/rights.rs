@@ -194,16 +194,18 @@ pub(super) fn may_chown(
     gid: u32,
 ) -> Result<()> {
     const KEEP: u32 = u32::MAX;
-    if has(thread, Power::Chown) {
-        return Ok(());
-    }
+    let is_free = has(thread, Power::Chown);
     let is_own = st.st_uid == thread.credentials.uid[3];
     let user_ok = uid == KEEP || (is_own && uid == st.st_uid);
     let group_ok =
         gid == KEEP || (is_own && (gid == st.st_gid || thread.credentials.is_member(gid)));
-    // Set-id bits go with any such call, which is a change of the mode.
-    let mode_ok = is_own || st.st_mode & 0o6000 == 0 || st.st_mode & S_IFMT == 0o040_000;
-    if user_ok && group_ok && mode_ok {
+    // Set-id bits go with any such call, which is a change of the mode (`setattr_prepare` in the kernel's
+    // fs/attr.c).
+    let takes_group = st.st_mode & 0o10 != 0 || !keeps_set_gid(thread, st.st_gid);
+    let taken = 0o4000 | if takes_group { 0o2000 } else { 0 };
+    let is_kept = st.st_mode & taken == 0 || st.st_mode & S_IFMT == 0o040_000;
+    let mode_ok = is_own || is_kept || has(thread, Power::Owner);
+    if (is_free || user_ok && group_ok) && mode_ok {
         Ok(())
     } else {
         Err(Errno::EPERM)

@@ -48,7 +48,11 @@ pub fn watch(thread: &mut Thread, fd: u64, pathname: u64, mask: u64) -> Result<u
             return Err(Errno::EACCES);
         }
         let cookie = socket::hand_over(thread, fd)?;
-        let mask = u64::from(mask & !IN_DONT_FOLLOW);
+        // The monitor follows no more. For the kernel there must be a bit, also where no event is wanted.
+        let mask = match mask & !IN_DONT_FOLLOW {
+            0 => u64::from(IN_EXCL_UNLINK),
+            mask => u64::from(mask),
+        };
         thread.ask(Request::Watch, &[node, cookie, mask])
     })
 }
