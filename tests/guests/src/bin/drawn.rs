@@ -60,14 +60,14 @@ fn files() {
 
 /// Calls on other processes.
 fn others() {
-    for (seed, mut lot) in rounds(30) {
+    for (seed, mut lot) in rounds(20) {
         others::round(seed, &mut lot);
     }
 }
 
 /// Calls on objects that are no files.
 fn objects() {
-    for (seed, mut lot) in rounds(60) {
+    for (seed, mut lot) in rounds(40) {
         objects::round(seed, &mut lot);
     }
 }

@@ -410,7 +410,10 @@ fn quiet() {
     // A watch of no event, by a flag alone.
     let other = call(libc::SYS_inotify_init1, &[0]).expect("a descriptor");
     let flag = u64::from(libc::IN_DONT_FOLLOW);
-    let none = call(libc::SYS_inotify_add_watch, &[other, text(c"watched"), flag]);
+    let none = call(
+        libc::SYS_inotify_add_watch,
+        &[other, text(c"watched"), flag],
+    );
     see("no event", none);
     call(libc::SYS_mknod, &[text(c"watched/file"), 0o100_000, 0]).expect("made");
     let mut room = [0_u8; 512];

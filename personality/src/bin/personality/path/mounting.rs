@@ -166,14 +166,6 @@ pub fn umount(thread: &mut Thread, target: u64, flags: u64) -> Result<u64> {
     thread.ask_about(Request::Umount, at.as_bytes(), &[flags])
 }
 
-/// The mount that a descriptor lies in, if the zone has added it.
-fn added_row(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
-    if tables().added_count.load(Relaxed) == 0 {
-        return None;
-    }
-    row_of(thread, fd).filter(|row| row.is_added())
-}
-
 /// The mount that a descriptor lies in.
 pub fn row_of(thread: &Thread, fd: u64) -> Option<&'static MountRow> {
     let mut at = PathBuf::new();

@@ -185,7 +185,10 @@ fn queue(seed: u64, lot: &mut Lot) {
     println!("{seed} queue {mode:o} by {maker:?}");
     let ended = child(|| {
         maker.become_it();
-        let made = call(libc::SYS_mq_open, &[text(&path), 0o302, mode, 0]);
+        // Small: the host keeps count of what all queues of a user may hold.
+        let attributes = [0i64, 1, 8, 0, 0, 0, 0, 0];
+        let how = [text(&path), 0o302, mode, from(&attributes)];
+        let made = call(libc::SYS_mq_open, &how);
         println!("  made {:?}", made.map(drop));
         0
     });
@@ -198,7 +201,15 @@ fn queue(seed: u64, lot: &mut Lot) {
             let result = if removes {
                 call(libc::SYS_mq_unlink, &[text(&path)])
             } else {
-                call(libc::SYS_mq_open, &[text(&path), flags, 0o600, 0])
+                call(
+                    libc::SYS_mq_open,
+                    &[
+                        text(&path),
+                        flags,
+                        0o600,
+                        from(&[0i64, 1, 8, 0, 0, 0, 0, 0]),
+                    ],
+                )
             };
             println!(
                 "{seed}.{nth} {caller:?}: {removes} {flags:o} = {:?}",

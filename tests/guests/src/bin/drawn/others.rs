@@ -88,7 +88,11 @@ fn signal(lot: &mut Lot, pid: u64) -> (String, String) {
     // `siginfo_t` by its first three words: signal, errno, code.
     let code = lot.pick(&[-1, -1, 0, 1, -6, 128]);
     let mut info = [0i32; 32];
-    info[0] = if lot.chance(80) { signal as i32 } else { 5 };
+    info[0] = if lot.chance(80) {
+        i32::try_from(signal).unwrap_or(-1)
+    } else {
+        5
+    };
     info[2] = code;
     let told =
         |what: &str, result: Result<u64>| (format!("{what}({signal:#x}, {code})"), plain(&result));
@@ -130,7 +134,7 @@ fn signal(lot: &mut Lot, pid: u64) -> (String, String) {
 fn schedule(lot: &mut Lot, pid: u64, caller: &Person) -> (String, String) {
     let priority = lot.pick(&[0u32, 0, 1, 50, 100]);
     let policy = lot.pick(&[0u64, 3, 5, 1, 2, 9, u64::MAX]);
-    let nice = lot.pick(&[0u64, 5, 19, 25, 10, -5i64 as u64]);
+    let nice = lot.pick(&[0u64, 5, 19, 25, 10, (-5i64).cast_unsigned()]);
     let which = lot.pick(&[0u64, 0, 0, 3]);
     // Not the class of real time, which is the host's to give.
     let class = lot.pick(&[0u64, 2, 3, 4]);
@@ -189,7 +193,20 @@ fn schedule(lot: &mut Lot, pid: u64, caller: &Person) -> (String, String) {
             // `struct sched_attr`: size, policy, flags, nice, priority.
             let nice = lot.pick(&[0, 5, -5]);
             let policy = u32::try_from(policy & 0xf).expect("small");
-            let attr = [48u32, policy, 0, 0, nice as u32, priority, 0, 0, 0, 0, 0, 0];
+            let attr = [
+                48u32,
+                policy,
+                0,
+                0,
+                i32::cast_unsigned(nice),
+                priority,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            ];
             let result = call(libc::SYS_sched_setattr, &[pid, from(&attr), 0]);
             told(
                 format!("sched_setattr({policy}, {nice}, {priority})"),
@@ -240,16 +257,14 @@ fn look(lot: &mut Lot, pid: u64) -> (String, String) {
 }
 
 fn file(lot: &mut Lot, pid: u64) -> (String, String) {
-    // Not `maps` and its like: who may look at them by `CAP_PERFMON` depends on the kernel.
-    const FILES: [(&str, i32); 19] = [
-        ("environ", libc::O_RDONLY),
+    // Not `maps`, `environ` and their like: who may look at them by `CAP_PERFMON` depends on the kernel.
+    const FILES: [(&str, i32); 17] = [
         ("mem", libc::O_RDONLY),
         ("status", libc::O_RDONLY),
         ("stat", libc::O_RDONLY),
         ("fd", libc::O_RDONLY | libc::O_DIRECTORY),
         ("fdinfo", libc::O_RDONLY | libc::O_DIRECTORY),
         ("task", libc::O_RDONLY | libc::O_DIRECTORY),
-        ("auxv", libc::O_RDONLY),
         ("limits", libc::O_RDONLY),
         ("cmdline", libc::O_RDONLY),
         ("comm", libc::O_WRONLY),
@@ -270,15 +285,7 @@ fn file(lot: &mut Lot, pid: u64) -> (String, String) {
         return (format!("readlink {file}"), done(&result));
     }
     let opened = call(libc::SYS_open, &[text(&path), flags.cast_unsigned().into()]);
-    let mut byte = 0u8;
-    let read = opened.map(|fd| {
-        let read = match file {
-            "environ" | "auxv" => call(libc::SYS_read, &[fd, out(&mut byte), 1]),
-            _ => Ok(0),
-        };
-        close(fd);
-        read
-    });
+    let opened = opened.map(close);
     // SAFETY: all zero is a valid `struct stat`.
     let mut found = unsafe { std::mem::zeroed::<libc::stat>() };
     let looked = call(libc::SYS_lstat, &[text(&path), out(&mut found)]);
@@ -287,6 +294,6 @@ fn file(lot: &mut Lot, pid: u64) -> (String, String) {
     let owner = if file == "cwd/." { (0, 0, 0) } else { owner };
     (
         format!("open {file}"),
-        format!("{read:?} {looked:?} {owner:?}"),
+        format!("{opened:?} {looked:?} {owner:?}"),
     )
 }
