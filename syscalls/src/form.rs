@@ -248,6 +248,10 @@ pub(crate) const IOCTL: Form = &[&[
             0x4004_9409,
             0x4020_940d,
             0xc020_660b,
+            // PAGEMAP_SCAN; EPIOCSPARAMS, EPIOCGPARAMS.
+            0xc060_6610,
+            0x4008_8a01,
+            0x8008_8a02,
             // NS_GET_USERNS, NS_GET_PARENT, NS_GET_NSTYPE, NS_GET_OWNER_UID: nobody enters what they give.
             0xb701,
             0xb702,
@@ -469,6 +473,10 @@ pub(crate) const PRCTL: Form = &[
         ],
     )],
     &[EqLow(0, 0x5961_6d61), EqLow(1, 0), HighZero(1)],
+    // PR_SET_SYSCALL_USER_DISPATCH: off, and on for all but the personality. What it lets pass the filter
+    // judges as ever.
+    &[EqLow(0, 59), EqLow(1, 0)],
+    &[EqLow(0, 59), OneOf(1, &[1, 2]), InPersonality(2)],
 ];
 /// arch_prctl: fs, questions, and whether the thread may use CPUID.
 pub const ARCH_PRCTL: Form = &[&[OneOf(

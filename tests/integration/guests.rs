@@ -597,11 +597,11 @@ fn processes(home: &Home) {
 
 fn rarities(home: &Home) {
     let all = [
-        "shared", "clocks", "setting", "told", "born", "pages", "locked", "by_root", "spaces",
-        "log",
+        "shared", "clocks", "setting", "told", "born", "pages", "dispatch", "base", "scanned",
+        "polled", "locked", "by_root", "spaces", "log",
     ];
     // Natively users may lock little memory, and hang nothing up.
-    let count = if harness::am_root() { 10 } else { 6 };
+    let count = if harness::am_root() { 14 } else { 10 };
     sections(home, "rarities", &all[..count]);
 }
 

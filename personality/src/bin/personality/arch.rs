@@ -66,14 +66,17 @@ global_asm!(
     "xor ebp, ebp",
     "call {start}",
     "ud2",
-    // pz_enter(entry, sp): leaves for the guest with every register clear.
+    // pz_enter(entry, sp): leaves for the guest with every register clear, and the flags as the kernel has them.
     ".globl pz_enter",
     "pz_enter:",
-    "mov r11, rdi",
     "mov rsp, rsi",
+    "push rdi",
+    "push 0x202",
     "xor eax, eax", "xor ebx, ebx", "xor ecx, ecx", "xor edx, edx", "xor esi, esi", "xor edi, edi", "xor ebp, ebp",
-    "xor r8d, r8d", "xor r9d, r9d", "xor r10d, r10d", "xor r12d, r12d", "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
-    "jmp r11",
+    "xor r8d, r8d", "xor r9d, r9d", "xor r10d, r10d", "xor r11d, r11d",
+    "xor r12d, r12d", "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
+    "popfq",
+    "ret",
     // The restorer of our own handlers: rsp points to the context. A signal that is kept may come
     // up to the last instruction, which begins the look for such ones again.
     ".globl pz_restore",

@@ -354,6 +354,7 @@ handlers! {
         adjtimex => clocks::adjust(thread, nr, 0, a[0]),
         settimeofday => clocks::settimeofday(thread, a[0], a[1]),
         timerfd_create => itself::timerfd_create(thread, a[0], a[1]),
+        arch_prctl => itself::gs_base(thread, a[0], a[1]),
         timer_create => itself::timer_create(thread, a[0], a[1], a[2]),
         mlock | mlock2 | mlockall => itself::lock(thread, nr, *a),
         munlockall => itself::unlock_all(thread),

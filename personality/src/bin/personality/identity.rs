@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::groups::Groups;
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
-use crate::{Errno, Result, clients, file, filters, memory, pids, refusals};
+use crate::{Errno, Result, clients, file, filters, memory, pids, refusals, user_dispatch};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::*;
@@ -372,8 +372,7 @@ pub fn prctl(thread: &mut Thread, option: u64, args: [u64; 4]) -> Result<u64> {
         PR_GET_SECCOMP => return Ok(filters::mode(thread)),
         PR_SET_SECCOMP => return filters::set_mode(thread, first, rest[0]),
         PR_SET_PTRACER => return set_ptracer(first),
-        // Calls are sent to a process itself by the zone's own filter: off it is.
-        PR_SET_SYSCALL_USER_DISPATCH if args == [0; 4] => return Ok(0),
+        PR_SET_SYSCALL_USER_DISPATCH => return user_dispatch::set(thread, args),
         _ => return refusals::unsupported(Errno::EINVAL),
     };
     changed(thread, &old);

@@ -1,11 +1,11 @@
 //! Calls that name a process, a thread or a device, and that are answered for the caller's own only.
 
 use crate::arch::{self, syscall1, syscall2, syscall3, syscall6};
-use crate::dispatch::{checked, checked_or_restart};
+use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::signal::HELD;
 use crate::thread::Thread;
-use crate::{Errno, Result, memory, pids, sigio};
+use crate::{Errno, Result, memory, pids, refusals, sigio};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::{FD_MOUNT0, MOUNTS_MAX, THREAD_BIAS};
@@ -79,6 +79,29 @@ pub fn clock(thread: &Thread, nr: u32, mut args: [u64; 6]) -> Result<u64> {
         __NR_clock_settime => Err(Errno::EPERM),
         __NR_clock_adjtime => Err(Errno::EOPNOTSUPP),
         _ => Err(Errno::EINVAL),
+    }
+}
+
+/// arch_prctl(2), `ARCH_SET_GS` and `ARCH_GET_GS`. Ours stands in gs of a thread that has not set it, by which
+/// rewritten call sites find its region; whose is another comes by SIGSYS.
+pub fn gs_base(thread: &Thread, what: u64, value: u64) -> Result<u64> {
+    const SET: u32 = 0x1001;
+    const GET: u32 = 0x1004;
+    /// `TASK_SIZE_MAX`.
+    const END: u64 = (1 << 47) - 4096;
+    match what as u32 {
+        SET if thread.came_by_jump() => Err(RESTART_ERRNO),
+        SET if value >= END => Err(Errno::EPERM),
+        SET => {
+            unsafe { arch::jump::set_region(value) };
+            Ok(0)
+        }
+        GET => {
+            let now = arch::jump::gs_base();
+            let shown = if now == thread.region() { 0 } else { now };
+            memory::write(value, &shown).map(|()| 0)
+        }
+        _ => refusals::unsupported(Errno::EINVAL),
     }
 }
 

@@ -72,6 +72,7 @@ mod signal;
 mod signalfd;
 mod socket;
 mod thread;
+mod user_dispatch;
 mod watched;
 mod withheld;
 

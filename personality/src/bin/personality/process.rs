@@ -92,6 +92,8 @@ pub fn clone(
     };
     child.held = thread.held;
     child.jumps = thread.jumps_of_child();
+    child.dispatched_but = None;
+    child.takes_jumps = arch::jump::gs_base() == thread.region();
     child.credentials = thread.credentials.inherited();
     child.is_leader = !is_thread;
     let places = tid_places(flags, [ptid, ctid], tls);
@@ -364,7 +366,9 @@ extern "C" fn child_start(region: u64) -> ! {
     let thread = me();
     debug_assert!(thread.region() == region);
     thread.take_stack();
-    thread.take_jumps();
+    if thread.takes_jumps {
+        thread.take_jumps();
+    }
     thread.learn_tid();
     if thread.clears_handlers {
         signal::clear_handlers(thread.handlers());
@@ -418,6 +422,7 @@ fn fork(
         // Only this thread lives on; what it knows of itself changes.
         thread.learn_tid();
         thread.is_leader = true;
+        thread.dispatched_but = None;
         thread.begin_process();
         crate::socket::messages::begin_process();
         let process = thread.process();

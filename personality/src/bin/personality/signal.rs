@@ -15,8 +15,9 @@ use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, 
 use crate::filters::{self, Verdict};
 use crate::thread::{Handlers, Pending, Thread, me};
 use crate::{Errno, Result, clients, dispatch};
-use crate::{memory, ptrace, recording};
+use crate::{memory, ptrace, recording, user_dispatch};
 use linux_raw_sys::general::*;
+use picozone_syscalls::bpf::OURS;
 
 /// `struct kernel_sigaction`.
 #[derive(Clone, Copy, Default)]
@@ -151,7 +152,13 @@ fn know(handlers: &mut Handlers, signal: u32) {
 pub extern "C" fn on_signal(signal: u32, info: *mut Info, context: *mut Context) {
     let (info, context) = unsafe { (&mut *info, &mut *context) };
     let thread = me();
-    if signal == SIGSYS && info.code() == SYS_SECCOMP {
+    let is_exempt = thread.dispatched_but.is_some()
+        && signal == SIGSYS
+        && user_dispatch::is_exempt(thread, info, context);
+    if is_exempt {
+        info.set_u32(4, OURS);
+    }
+    if is_exempt || signal == SIGSYS && info.code() == SYS_SECCOMP {
         if filters::is_refused(context) {
             return;
         }

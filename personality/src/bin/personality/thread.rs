@@ -167,6 +167,11 @@ pub struct Thread {
     pub token: u64,
     /// Number of the thread's birth, and in its maker of the last one.
     pub birth: u32,
+    /// Whether a new thread's gs is to point at its region: not where its maker's points elsewhere.
+    pub takes_jumps: bool,
+    /// What calls do not go to the guest's handler of SIGSYS where it wants them to: those of instructions in
+    /// this range, by its start and length (prctl(2), `PR_SET_SYSCALL_USER_DISPATCH`).
+    pub dispatched_but: Option<[u64; 2]>,
     /// The number that the next child is to have; 0: any.
     pub chosen_number: u32,
     /// Whether the parent waits in vfork(2), so that nobody could see a stop to its end.

@@ -148,7 +148,6 @@ fn calls_of_prctl(host_pid: u64) {
         // PR_SET_MM: the end of the heap, where ours begins.
         ("a heap up to ours", [35, 7, IMAGE, 0, 0]),
         ("vector registers for all", [71, 1, 0, 0, 0]),
-        ("a way around the filter", [59, 1, 0, u64::MAX, 0]),
         ("no traps of its filter", [22, 0, 0, 0, 0]),
     ];
     for (name, at) in OURS {
@@ -161,6 +160,19 @@ fn calls_of_prctl(host_pid: u64) {
     }
     for (name, [op, a, b, c, d]) in rows {
         both(name, libc::SYS_prctl, [op, a, b, c, d, 0]);
+    }
+    // PR_SET_SYSCALL_USER_DISPATCH: whatever it lets pass comes to the filter.
+    for (mode, start, length) in [(1, IMAGE, 1 << 20), (1, IMAGE, u64::MAX), (2, IMAGE, 1)] {
+        attempt("an open that is not dispatched", || {
+            let dispatch = |args: [u64; 3]| {
+                let [mode, start, length] = args;
+                inside(libc::SYS_prctl, [59, mode, start, length, 0, 0])
+            };
+            dispatch([mode, start, length]);
+            let opened = inside(libc::SYS_open, [ptr(b"/\0"), 0, 0, 0, 0, 0]);
+            dispatch([0; 3]);
+            opened
+        });
     }
 }
 

@@ -4,6 +4,8 @@
 use picozone_guests::children::pipe;
 use picozone_guests::{NOWHERE, Result, call, child, from, out, sections, see, signed};
 use std::fs;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 
 fn main() {
     sections(&[
@@ -17,6 +19,10 @@ fn main() {
         ("by_root", by_root),
         ("spaces", spaces),
         ("log", log),
+        ("dispatch", dispatch),
+        ("base", base),
+        ("scanned", scanned),
+        ("polled", polled),
     ]);
 }
 
@@ -353,4 +359,198 @@ fn by_root() {
         &[fd, 10, from(&information), 0],
     );
     see("another signal", sent);
+}
+
+/// Whether calls go to the handler of SIGSYS (`SYSCALL_DISPATCH_FILTER_ALLOW`, `_BLOCK`).
+static SELECTOR: AtomicU8 = AtomicU8::new(0);
+static SENT: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_dispatch(_: i32, info: *const libc::siginfo_t, context: *mut libc::ucontext_t) {
+    SELECTOR.store(0, Relaxed);
+    // SAFETY: what the kernel gives a handler; si_code and, behind an address, si_syscall.
+    let told = unsafe { [*info.cast::<u32>().add(2), *info.cast::<u32>().add(6)] };
+    SENT.store(u64::from(told[0]) << 32 | u64::from(told[1]), Relaxed);
+    let rax = usize::try_from(libc::REG_RAX).unwrap_or(0);
+    // SAFETY: as above; the register is what the call gives.
+    unsafe { (*context).uc_mcontext.gregs[rax] = 77 };
+}
+
+/// A call while such ones are dispatched, and what the handler was told of it.
+fn dispatched(nr: libc::c_long) -> (Result<u64>, u64) {
+    SENT.store(0, Relaxed);
+    SELECTOR.store(1, Relaxed);
+    let got = call(nr, &[]);
+    SELECTOR.store(0, Relaxed);
+    (got, SENT.load(Relaxed))
+}
+
+/// prctl(2), `PR_SET_SYSCALL_USER_DISPATCH`.
+fn dispatch() {
+    const SET: u64 = 59;
+    let selector = SELECTOR.as_ptr() as u64;
+    let set = |mode, start, length, selector| {
+        call(libc::SYS_prctl, &[SET, mode, start, length, selector])
+    };
+    see(
+        "bad",
+        (
+            set(0, 1, 0, 0),
+            set(0, 0, 0, selector),
+            set(1, 4096, 0, selector),
+            set(1, 4096, u64::MAX, selector),
+            set(1, 0, 0, u64::MAX),
+            set(3, 0, 0, selector),
+            set(0, 0, 0, 0),
+        ),
+    );
+    // SAFETY: the handler does nothing but what a handler may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = on_dispatch as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO;
+        libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
+    }
+    // One that zones answer, and one that the kernel does.
+    const CALLS: [libc::c_long; 3] = [libc::SYS_getpid, libc::SYS_sched_yield, 500];
+    see("on", set(1, 0, 0, selector));
+    for nr in CALLS {
+        see("sent", dispatched(nr));
+    }
+    let inherited = child(|| i32::from(dispatched(libc::SYS_sched_yield) != (Ok(0), 0)));
+    see("in a child", inherited.wait());
+    let thread = std::thread::spawn(|| call(libc::SYS_sched_yield, &[]));
+    see("in a thread", thread.join().ok());
+    // All of the program.
+    see("but for a range", set(1, 1, 1 << 47, selector));
+    let (own, sent) = dispatched(libc::SYS_getpid);
+    see("not sent", (own == Ok(u64::from(std::process::id())), sent));
+    for nr in [libc::SYS_sched_yield, 500] {
+        see("not sent", dispatched(nr));
+    }
+    see("off", set(0, 0, 0, 0));
+    see("not sent", dispatched(libc::SYS_sched_yield));
+    let is_blocked = child(|| {
+        let _ = set(1, 0, 0, selector);
+        let mask = 1_u64 << (libc::SIGSYS - 1);
+        let _ = call(libc::SYS_rt_sigprocmask, &[0, from(&mask), 0, 8]);
+        let _ = dispatched(libc::SYS_sched_yield);
+        0
+    });
+    see("blocked", is_blocked.wait());
+}
+
+/// The word that gs points at.
+fn by_gs() -> u64 {
+    let word: u64;
+    // SAFETY: called where gs points at a word.
+    unsafe { std::arch::asm!("mov {}, gs:[0]", out(reg) word, options(nostack, readonly)) };
+    word
+}
+
+/// arch_prctl(2), `ARCH_SET_GS` and `ARCH_GET_GS`.
+fn base() {
+    static ROOM: [AtomicU64; 512] = [const { AtomicU64::new(4711) }; 512];
+    let set = |to: u64| call(libc::SYS_arch_prctl, &[0x1001, to]);
+    let now = || {
+        let mut base = 1_u64;
+        let got = call(libc::SYS_arch_prctl, &[0x1004, out(&mut base)]);
+        (got, base == 0, base == ROOM.as_ptr() as u64)
+    };
+    see("at first", now());
+    see(
+        "bad",
+        (
+            set(1 << 47),
+            set(u64::MAX),
+            call(libc::SYS_arch_prctl, &[0x1004, NOWHERE]),
+        ),
+    );
+    see("set", (set(ROOM.as_ptr() as u64), now(), by_gs()));
+    let is_own =
+        || (0..100).all(|_| call(libc::SYS_getpid, &[]) == Ok(u64::from(std::process::id())));
+    see("calls", (is_own(), by_gs()));
+    let inherited = std::thread::spawn(move || (now(), by_gs(), is_own()));
+    see("in a thread", inherited.join().ok());
+    let inherited = child(|| i32::from(now() != (Ok(0), false, true) || by_gs() != 4711));
+    see("in a child", inherited.wait());
+    // SAFETY: the handler does nothing; a signal leaves gs as it is.
+    unsafe {
+        libc::signal(libc::SIGUSR1, nothing as *const () as usize);
+        libc::raise(libc::SIGUSR1);
+    }
+    see("after a signal", (now(), by_gs()));
+    see("none", (set(0), now(), is_own()));
+}
+
+extern "C" fn nothing(_: i32) {}
+
+/// ioctl(2) of `/proc/PID/pagemap` (`PAGEMAP_SCAN`): pages that were written to.
+fn scanned() {
+    const SCAN: u64 = 0xc060_6610;
+    const PRESENT: u64 = 1 << 3;
+    // SAFETY: new memory.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), 4 << 12, 3, 0x22, -1, 0) as u64 };
+    // SAFETY: within it.
+    unsafe { (memory as *mut u8).add(1 << 12).write_volatile(1) };
+    let file = fs::File::open("/proc/self/pagemap").expect("there is one");
+    let fd = signed(std::os::fd::AsRawFd::as_raw_fd(&file));
+    let mut found = [0_u64; 9];
+    let mut scan = [
+        96,
+        0,
+        memory,
+        memory + (4 << 12),
+        0,
+        out(&mut found),
+        3,
+        0,
+        0,
+        PRESENT,
+        0,
+        PRESENT,
+    ];
+    let count = call(libc::SYS_ioctl, &[fd, SCAN, out(&mut scan)]);
+    let [start, end, what, ..] = found;
+    see(
+        "present",
+        (
+            count,
+            start.wrapping_sub(memory),
+            end.wrapping_sub(memory),
+            what,
+        ),
+    );
+    scan[0] = 8;
+    see(
+        "too small",
+        call(libc::SYS_ioctl, &[fd, SCAN, out(&mut scan)]),
+    );
+    see("nowhere", call(libc::SYS_ioctl, &[fd, SCAN, NOWHERE]));
+}
+
+/// How long who waits for readiness is to poll devices (`EPIOCSPARAMS`, `EPIOCGPARAMS`).
+fn polled() {
+    const SET: u64 = 0x4008_8a01;
+    const GET: u64 = 0x8008_8a02;
+    let epoll = call(libc::SYS_epoll_create1, &[0]).expect("a descriptor");
+    // Microseconds in 32 bits, packets in 16, whether to prefer that, nothing.
+    let mut params = [0xff_u8; 8];
+    see(
+        "at first",
+        (
+            call(libc::SYS_ioctl, &[epoll, GET, out(&mut params)]),
+            params,
+        ),
+    );
+    let set = |params: [u8; 8]| call(libc::SYS_ioctl, &[epoll, SET, from(&params)]);
+    see(
+        "set",
+        (
+            set([9, 0, 0, 0, 8, 0, 1, 0]),
+            set([0, 0, 0, 0, 0, 0, 0, 1]),
+            set([0; 8]),
+        ),
+    );
+    let get = |fd: u64| call(libc::SYS_ioctl, &[fd, GET, NOWHERE]);
+    see("bad", (get(epoll), get(0), get(signed(-1))));
 }

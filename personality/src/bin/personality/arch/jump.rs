@@ -388,6 +388,13 @@ pub unsafe fn set_region(region: u64) {
     unsafe { asm!("wrgsbase {}", in(reg) region, options(nomem, nostack, preserves_flags)) };
 }
 
+/// Where gs of the running thread points.
+pub fn gs_base() -> u64 {
+    let base: u64;
+    unsafe { asm!("rdgsbase {}", out(reg) base, options(nomem, nostack, preserves_flags)) };
+    base
+}
+
 extern "C" fn serve(call: &mut Registers) {
     let thread = me();
     thread.rooms = 0;
