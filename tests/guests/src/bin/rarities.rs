@@ -367,8 +367,9 @@ static SENT: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_dispatch(_: i32, info: *const libc::siginfo_t, context: *mut libc::ucontext_t) {
     SELECTOR.store(0, Relaxed);
-    // SAFETY: what the kernel gives a handler; si_code and, behind an address, si_syscall.
-    let told = unsafe { [*info.cast::<u32>().add(2), *info.cast::<u32>().add(6)] };
+    // SAFETY: what the kernel gives a handler; si_code is its third word, and si_syscall its seventh.
+    let told = unsafe { info.cast::<[u32; 7]>().read() };
+    let told = [told[2], told[6]];
     SENT.store(u64::from(told[0]) << 32 | u64::from(told[1]), Relaxed);
     let rax = usize::try_from(libc::REG_RAX).unwrap_or(0);
     // SAFETY: as above; the register is what the call gives.
@@ -404,12 +405,11 @@ fn dispatch() {
         ),
     );
     // SAFETY: the handler does nothing but what a handler may.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = on_dispatch as *const () as usize;
-        action.sa_flags = libc::SA_SIGINFO;
-        libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
-    }
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = on_dispatch as *const () as usize;
+    action.sa_flags = libc::SA_SIGINFO;
+    // SAFETY: as above.
+    unsafe { libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut()) };
     // One that zones answer, and one that the kernel does.
     const CALLS: [libc::c_long; 3] = [libc::SYS_getpid, libc::SYS_sched_yield, 500];
     see("on", set(1, 0, 0, selector));
@@ -474,10 +474,9 @@ fn base() {
     let inherited = child(|| i32::from(now() != (Ok(0), false, true) || by_gs() != 4711));
     see("in a child", inherited.wait());
     // SAFETY: the handler does nothing; a signal leaves gs as it is.
-    unsafe {
-        libc::signal(libc::SIGUSR1, nothing as *const () as usize);
-        libc::raise(libc::SIGUSR1);
-    }
+    unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as usize) };
+    // SAFETY: as above.
+    unsafe { libc::raise(libc::SIGUSR1) };
     see("after a signal", (now(), by_gs()));
     see("none", (set(0), now(), is_own()));
 }
@@ -491,7 +490,7 @@ fn scanned() {
     // SAFETY: new memory.
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), 4 << 12, 3, 0x22, -1, 0) as u64 };
     // SAFETY: within it.
-    unsafe { (memory as *mut u8).add(1 << 12).write_volatile(1) };
+    unsafe { ((memory + (1 << 12)) as *mut u8).write_volatile(1) };
     let file = fs::File::open("/proc/self/pagemap").expect("there is one");
     let fd = signed(std::os::fd::AsRawFd::as_raw_fd(&file));
     let mut found = [0_u64; 9];
