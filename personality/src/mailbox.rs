@@ -404,6 +404,10 @@ requests! {
     /// Whose credentials came with a message: args = host pid that the kernel told; b receives
     /// `struct ucred` in the zone's numbers.
     Posed = 143;
+    /// A handed-over socket that was bound to a wildcard is about to be connected, and shows the address
+    /// that the kernel would have chosen: args = which ([`Covers`](crate::net::Covers), 0 for the wildcard),
+    /// its port on the host, cookie.
+    Settle = 144;
     /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
     /// in a and b it says too.
     Detached = 150;

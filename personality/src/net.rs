@@ -33,6 +33,7 @@
 mod interfaces;
 pub mod netlink;
 mod ports;
+mod settled;
 mod sockaddr;
 mod to_host;
 mod to_zone;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use interfaces::{Interface, Route, mask};
 pub use ports::{Covers, PortEntry, PortRow, Ports, Proto};
+pub use settled::settles;
 pub use sockaddr::{Address, Form, Ip, LEN_MAX, ZoneAddr};
 pub use to_host::{Target, connect_target, send_target};
 pub use to_zone::{Role, peer_needs_local, to_zone};

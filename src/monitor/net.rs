@@ -137,6 +137,23 @@ impl Net {
         listens.map(|()| 0).map_err(number)
     }
 
+    /// A handed-over socket that was bound to a wildcard, at this port of the host, is about to be
+    /// connected and shows another address from then on.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such socket, or no such address of it.
+    pub fn settle(
+        &self,
+        socket: &OwnedFd,
+        port: u64,
+        covers: u64,
+    ) -> std::result::Result<i64, i32> {
+        let port = u16::try_from(port).map_err(|_| libc::EINVAL)?;
+        let covers = u8::try_from(covers).map_err(|_| libc::EINVAL)?;
+        let settled = self.inet.settle(socket.as_fd(), port, covers);
+        settled.map(|()| 0).map_err(number)
+    }
+
     /// Makes a socket that sends to an address for a handed-over unix datagram socket.
     ///
     /// # Errors

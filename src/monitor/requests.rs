@@ -157,6 +157,9 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             put(&kept)
         }
         Request::Listens => zone.net.listens(&handed(zone, call.tid, args[1])?, args[0]),
+        Request::Settle => zone
+            .net
+            .settle(&handed(zone, call.tid, args[2])?, args[1], args[0]),
         Request::UnixName => put(&zone.net.unix_name(&address(zone, call.tid, args[0])?)),
         Request::PeerPort => {
             let address = address(zone, call.tid, args[0])?;

@@ -5,6 +5,8 @@ Prints what it sees; natively and in a zone that is the same.
 
 import ctypes
 import errno
+import itertools
+import random
 import socket
 import struct
 
@@ -200,6 +202,41 @@ def restarted():
             brief.close()
 
 
-for part in [kinds, names, again, used, reborn, classes, options, restarted]:
+def chosen():
+    """What was bound to a wildcard gets an address when it is connected: the one that leads to its peer."""
+    ways = [(V4, "0.0.0.0", "127.0.0.1"), (V6, "::", "::1"), (V6, "::", "::ffff:127.0.0.1")]
+    for (family, wildcard, address), kind, is_named in itertools.product(ways, [TCP, UDP], [False, True]):
+        server = socket.socket(family, kind)
+        server.bind((wildcard, 0))
+        server.settimeout(30)
+        if kind == TCP:
+            server.listen()
+        client = socket.socket(family, kind)
+        client.settimeout(30)
+        while tried(client.bind, (wildcard, random.randrange(10000, 20000) if is_named else 0)):
+            assert is_named
+        port = client.getsockname()[1]
+        see("bound", family.name, kind.name, is_named, client.getsockname()[0])
+        client.connect((address, server.getsockname()[1]))
+        client.send(b"there")
+        served, peer = server.accept() if kind == TCP else (server, server.recvfrom(9)[1])
+        served.sendto(b"back", peer)
+        see("chosen", client.getsockname()[:2] == (address, port), client.getpeername()[0], peer == client.getsockname())
+        if kind == TCP:
+            see("served", served.getsockname() == client.getpeername(), served.getpeername() == peer)
+        see("heard", client.recv(9), *is_bound(server))
+    # Who is refused and listens then is reached as any listener.
+    for family, wildcard, address in ways:
+        deaf = socket.socket(family)
+        deaf.bind((wildcard, 0))
+        one = socket.socket(family)
+        while tried(one.bind, (wildcard, random.randrange(10000, 20000))):
+            pass
+        see("refused", tried(one.connect, (address, deaf.getsockname()[1])), tried(one.listen), *is_bound(one))
+        client = socket.create_connection((address, one.getsockname()[1]))
+        see("reached", one.accept()[1] == client.getsockname())
+
+
+for part in [kinds, names, again, used, reborn, classes, options, restarted, chosen]:
     see(part.__name__)
     part()

@@ -75,6 +75,12 @@ impl Covers {
         self.0.count_ones() > 1
     }
 
+    /// Whether it is an address of the zone's loopback.
+    #[must_use]
+    pub const fn is_loopback(self) -> bool {
+        self.0 == Self::LOOPBACK_V4.0 || self.0 == Self::LOOPBACK_V6.0
+    }
+
     /// Whether it receives IPv6 only.
     #[must_use]
     pub const fn is_v6_only(self) -> bool {

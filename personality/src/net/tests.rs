@@ -505,3 +505,50 @@ fn readers_see_whole_rows_only() {
         }
     });
 }
+
+#[test]
+fn what_was_bound_to_a_wildcard_shows_where_it_went() {
+    let client = bound("0.0.0.0:40000", Stack::Dual, 40000);
+    let settled = PortEntry {
+        covers: Covers::LOOPBACK_V4,
+        zone_addr: [127, 0, 0, 1],
+        ..client
+    };
+    let own = bytes("127.111.0.2:40000");
+    for (entry, to, wants) in [
+        (client, Own::Loop4, Some(Covers::LOOPBACK_V4)),
+        (client, Own::Public, None),
+        (settled, Own::Loop4, None),
+        (settled, Own::Public, Some(Covers(0))),
+        // What was bound to an address keeps that.
+        (
+            bound("10.111.0.2:40000", Stack::Dual, 40000),
+            Own::Loop4,
+            None,
+        ),
+    ] {
+        let source = NET.sources()[usize::from(to.source(AF_INET))];
+        let rows = rows(&[entry]);
+        assert_eq!(
+            settles(&NET, ports(&rows), Proto::Tcp, &own, &source),
+            wants,
+            "{entry:?} to {to:?}"
+        );
+    }
+    let rows = rows(&[settled, bound("0.0.0.0:80", Stack::Dual, 20080)]);
+    let server = bytes("127.111.0.2:20080");
+    for (one, other, shown) in [
+        (&own, &server, "127.0.0.1:40000"),
+        (&server, &own, "127.0.0.1:80"),
+    ] {
+        let local = Role::Local {
+            peer: Some(other),
+            is_chosen: false,
+        };
+        for role in [local, Role::Peer { local: Some(other) }] {
+            let zone =
+                to_zone(&NET, ports(&rows), Proto::Tcp, one, role).expect("it is the zone's");
+            assert_eq!(text(zone.as_bytes()), shown, "{role:?}");
+        }
+    }
+}

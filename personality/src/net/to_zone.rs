@@ -1,6 +1,7 @@
 //! From the host's terms to the zone's: getsockname, getpeername, accept, recvfrom.
 
 use super::ports::{Covers, Kind, PortEntry, Ports, Proto};
+use super::settled::is_settled;
 use super::sockaddr::{Address, Form, Ip, ZoneAddr};
 use super::{HOST_LOW, Own, ZoneNet, join};
 
@@ -135,17 +136,30 @@ struct View<'a> {
 
 impl View<'_> {
     fn other_end(&self, bytes: &[u8]) -> OtherEnd {
-        match Address::parse(bytes).map(|(address, _)| Here::of(self.net, &address)) {
-            Some(Here::Own(own)) => OtherEnd {
+        let Some((address, _)) = Address::parse(bytes) else {
+            return OtherEnd::default();
+        };
+        match Here::of(self.net, &address) {
+            Here::Own(own) => self.settled(own, &address).unwrap_or(OtherEnd {
                 is_loopback: matches!(own, Own::Loop4 | Own::Loop6),
                 is_v6: matches!(own, Own::StandIn | Own::Loop6),
-            },
-            Some(Here::Zone { is_v6, .. }) => OtherEnd {
+            }),
+            Here::Zone { is_v6, .. } => OtherEnd {
                 is_loopback: false,
                 is_v6,
             },
-            _ => OtherEnd::default(),
+            Here::Host | Here::Wildcard | Here::Beyond => OtherEnd::default(),
         }
+    }
+
+    /// What a socket shows that was connected after it had been bound to a wildcard.
+    fn settled(&self, own: Own, address: &Address) -> Option<OtherEnd> {
+        let ip = self.net.host(own);
+        let row = self.ports.at(self.proto, ip, address.port, Kind::Own)?;
+        is_settled(own, row.covers).then(|| OtherEnd {
+            is_loopback: row.covers.is_loopback(),
+            is_v6: row.covers.is_v6_only(),
+        })
     }
 
     fn local(&self, peer: Option<OtherEnd>, is_chosen: bool) -> Option<ZoneAddr> {
@@ -162,6 +176,10 @@ impl View<'_> {
             }
             Here::Own(Own::Loop4) => Some(self.loopback(false, entry, port)),
             Here::Own(Own::Loop6) => Some(self.loopback(true, entry, port)),
+            Here::Own(_) if is_on_loopback(entry) => {
+                let is_v6 = entry.is_some_and(|entry| entry.covers == Covers::LOOPBACK_V6);
+                Some(self.loopback(is_v6, entry, port))
+            }
             Here::Wildcard | Here::Own(_) | Here::Zone { .. } | Here::Host | Here::Beyond => {
                 Some(match peer {
                     None if is_any => self.wildcard(entry, port),
@@ -191,6 +209,10 @@ impl View<'_> {
         match self.here {
             Here::Own(Own::Loop4) => Some(self.loopback(false, entry, port)),
             Here::Own(Own::Loop6) => Some(self.loopback(true, entry, port)),
+            Here::Own(_) if is_on_loopback(entry) => {
+                let is_v6 = entry.is_some_and(|entry| entry.covers == Covers::LOOPBACK_V6);
+                Some(self.loopback(is_v6, entry, port))
+            }
             // A publication may lie at any address of the host.
             Here::Own(_) | Here::Host | Here::Beyond if is_own || entry.is_some() => {
                 Some(if local.is_loopback {
@@ -262,4 +284,9 @@ impl View<'_> {
             Address::v4(v4, port).compact(self.form)
         }
     }
+}
+
+/// Whether a socket shows an address of the zone's loopback, wherever it lies.
+fn is_on_loopback(entry: Option<PortEntry>) -> bool {
+    entry.is_some_and(|entry| entry.covers.is_loopback())
 }

@@ -17,6 +17,8 @@
 //! server that talks to the network must be published; and a TCP socket that is bound before it
 //! connects reaches zones and the host only.
 //!
+//! What is bound to a wildcard and then connected shows the address that leads to its peer ([`settled`]).
+//!
 //! The port has the same number on the host if the host's user may bind it and it is free, else a
 //! substitute from 20000 up. Whether an address is in use is the kernel's judgement in every case: a
 //! bind to what a row maps goes to the row's place, and where two addresses overlap in the zone but
@@ -44,6 +46,7 @@ mod published;
 mod relay;
 mod remote;
 pub mod rows;
+mod settled;
 mod socket;
 mod socket_unsafe;
 mod state;
@@ -139,6 +142,23 @@ impl Inet {
         }
         let result = state.moved(&guest, before);
         state.reconcile();
+        self.save(&state);
+        result
+    }
+
+    /// A guest's socket that was bound to a wildcard, at `port` of the host, is about to be connected: it
+    /// shows one address from then on, or, if `covers` is 0, the wildcard again.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such socket, or no such address of it.
+    pub fn settle(&self, socket: BorrowedFd<'_>, port: u16, covers: u8) -> Result<(), Errno> {
+        let wants = match covers {
+            0 => None,
+            bits => Some(Covers::single(bits).ok_or(Errno::EINVAL)?),
+        };
+        let guest = Guest::of(socket)?;
+        let mut state = self.lock();
+        let result = state.settle(&guest, port, wants);
         self.save(&state);
         result
     }

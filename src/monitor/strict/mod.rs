@@ -59,6 +59,7 @@ const OWN: &[Request] = &[
     Request::Messenger,
     Request::Recorded,
     Request::Listens,
+    Request::Settle,
     Request::Mark,
     Request::Key,
     Request::Notice,

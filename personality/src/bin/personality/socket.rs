@@ -320,8 +320,13 @@ fn to_host(
     fd: u64,
     (proto, own): (Proto, &Address),
     address: &Address,
-    translate: Translate,
+    is_connecting: bool,
 ) -> Result<Destination> {
+    let translate = if is_connecting {
+        net::connect_target
+    } else {
+        net::send_target
+    };
     let family = own.family().unwrap_or(AF_UNSPEC);
     if family == AF_INET6 {
         must_be_of_one_kind(thread, fd, own, address)?;
@@ -346,14 +351,33 @@ fn to_host(
         // Fails on a bound socket, which the monitor has prepared.
         let _ = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     }
+    if is_connecting && let Some(slot) = target.source {
+        settle(thread, fd, (proto, own), slot);
+    }
     let source = target.source.and_then(|slot| choose_source(fd, own, slot));
     let source = source.filter(|_| proto == Proto::Udp);
     Ok(Destination::with_source(host, source))
 }
 
-/// [`net::connect_target`] or [`net::send_target`].
-type Translate =
-    fn(&net::ZoneNet, Ports<'_>, Proto, u16, &[u8]) -> core::result::Result<net::Target, u16>;
+/// What was bound to a wildcard gets the address that leads to its peer ([`net::settles`]). Without it the
+/// connection is made all the same, and shows another.
+#[inline(never)]
+fn settle(thread: &Thread, fd: u64, (proto, own): (Proto, &Address), slot: u8) {
+    let Some(source) = tables().sources.get(usize::from(slot)) else {
+        return;
+    };
+    let (net, bytes) = (&tables().net, own.as_bytes());
+    let Some(covers) = net::settles(net, ports(), proto, bytes, &source.0) else {
+        return;
+    };
+    let is_at_wildcard = proto == Proto::Udp && choose_source(fd, own, slot).is_some();
+    if is_at_wildcard && disconnect(fd).is_err() {
+        return;
+    }
+    let port = u64::from(u16::from_be_bytes([own.bytes[2], own.bytes[3]]));
+    let _ = hand_over(thread, fd)
+        .and_then(|cookie| thread.ask(Request::Settle, &[u64::from(covers.0), port, cookie]));
+}
 
 /// connect(2).
 pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
@@ -372,7 +396,7 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         _ => return Err(Errno::EAFNOSUPPORT),
     }
     let proto = protocol(fd)?;
-    let host = to_host(thread, fd, (proto, &own), &address, net::connect_target);
+    let host = to_host(thread, fd, (proto, &own), &address, true);
     let host = host.map_err(|errno| {
         if address.len >= 2 && proto == Proto::Tcp && is_in_use(fd) {
             EISCONN
@@ -404,7 +428,7 @@ fn is_in_use(fd: u64) -> bool {
     host_end(__NR_getpeername, fd).is_ok() || option(fd, SOL_SOCKET, SO_ACCEPTCONN) == Ok(1)
 }
 
-/// connect(2) of a unix socket to nobody.
+/// connect(2) to nobody.
 fn disconnect(fd: u64) -> Result<u64> {
     let nobody = Address::EMPTY.bytes.as_ptr() as u64;
     checked(unsafe { syscall3(__NR_connect, fd, nobody, LEN_MAX as u64) })
@@ -580,7 +604,7 @@ fn send(
         // Where it goes was said when it was connected.
         return message.send(thread, fd, flags, None, &[], control::sent);
     }
-    let host = to_host(thread, fd, (proto, &own), address, net::send_target)?;
+    let host = to_host(thread, fd, (proto, &own), address, false)?;
     let name = Some(&host.bytes);
     message.send(thread, fd, flags, name, host.control(), control::sent)
 }

@@ -30,6 +30,13 @@ impl Covers {
     /// Both of the zone's addresses.
     pub const PUBLIC: Self = Self(1 | 4);
 
+    /// One address, by its bit.
+    #[must_use]
+    pub fn single(bits: u8) -> Option<Self> {
+        let one = Self(bits);
+        (one.breadth() == 1 && one.meets(Self::ANY_DUAL)).then_some(one)
+    }
+
     /// The set as bits, in the order of the constants above.
     #[must_use]
     pub fn bits(self) -> u8 {

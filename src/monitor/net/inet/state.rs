@@ -42,6 +42,8 @@ pub(super) struct Bound {
     pub(super) row: Row,
     pub(super) has_listened: bool,
     pub(super) turn: u64,
+    /// What it was bound to, if it shows something else since it was connected.
+    pub(super) before: Option<Covers>,
     /// Serves the zone's own address where the socket is bound elsewhere.
     pub(super) door: Option<Relay>,
 }
@@ -112,11 +114,22 @@ impl State {
 
     /// The row of a socket that listens does not outlive that.
     pub(super) fn listens(&mut self, guest: &Guest<'_>) -> Result<(), Errno> {
-        let at = guest.place()?;
-        let mut rows = self.bound.iter_mut().flatten();
-        let own = rows.find(|bound| bound.row.protocol == guest.protocol && bound.row.host == at);
-        own.ok_or(Errno::EINVAL)?.has_listened = true;
+        let slot = self.slot_at(guest.protocol, guest.place()?)?;
+        self.show_as(slot, None)?;
+        if let Some(Some(bound)) = self.bound.get_mut(slot) {
+            bound.has_listened = true;
+        }
         Ok(())
+    }
+
+    /// The row that lies there. `EINVAL`: there is none.
+    pub(super) fn slot_at(&self, protocol: Protocol, at: SocketAddrV4) -> Result<usize, Errno> {
+        let is_there = |bound: &Option<Bound>| {
+            bound
+                .as_ref()
+                .is_some_and(|bound| bound.row.protocol == protocol && bound.row.host == at)
+        };
+        self.bound.iter().position(is_there).ok_or(Errno::EINVAL)
     }
 
     /// A listener that the kernel gave another port: a row of it takes the place of the one before.
@@ -259,6 +272,7 @@ impl State {
                 row,
                 has_listened: false,
                 turn: self.turn,
+                before: None,
                 door: None,
             });
             self.rows.write(self.remote_slots() + slot, Some(&row));
@@ -285,7 +299,7 @@ impl State {
         }
         let is_client = |bound: &Bound| {
             !bound.has_listened
-                && bound.row.covers.is_any()
+                && bound.before.unwrap_or(bound.row.covers).is_any()
                 && bound.row.zone_port == bound.row.host.port()
         };
         let clients = self
@@ -343,7 +357,10 @@ impl State {
     pub(super) fn doors(&mut self) {
         for slot in 0..self.bound.len() {
             let Some(Some(Bound {
-                row, door: None, ..
+                row,
+                before: None,
+                door: None,
+                ..
             })) = self.bound.get(slot)
             else {
                 continue;
