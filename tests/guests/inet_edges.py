@@ -225,6 +225,17 @@ def chosen():
         if kind == TCP:
             see("served", served.getsockname() == client.getpeername(), served.getpeername() == peer)
         see("heard", client.recv(9), *is_bound(server))
+    # Addresses of the loopback are many, and each has ports of its own.
+    server = socket.create_server(("127.0.0.1", 0))
+    first = socket.create_connection(server.getsockname())
+    for late, port in [(0, 0), (1, 0), (0, first.getsockname()[1])]:
+        client = socket.socket()
+        client.setsockopt(socket.IPPROTO_IP, 24, late)  # IP_BIND_ADDRESS_NO_PORT
+        client.bind(("127.0.0.2", port))
+        client.connect(server.getsockname())
+        see("of many", late, client.getsockname()[0], port in (0, client.getsockname()[1]))
+    peers = [server.accept()[1] for _ in range(4)]
+    see("peers", *sorted(address for address, _ in peers), peers[0] == first.getsockname())
     # Who is refused and listens then is reached as any listener.
     for family, wildcard, address in ways:
         deaf = socket.socket(family)

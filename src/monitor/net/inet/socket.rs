@@ -138,6 +138,16 @@ impl<'a> Guest<'a> {
         }
     }
 
+    /// The same with a port that the kernel chooses, now, even if the guest would have that at its
+    /// connect(2) (`IP_BIND_ADDRESS_NO_PORT`).
+    pub(super) fn join_with_port(&self, to: SocketAddrV4) -> Result<(), Errno> {
+        let was_late = getsockopt(&self.fd, IpBindAddressNoPort)?;
+        setsockopt(&self.fd, IpBindAddressNoPort, &false)?;
+        let result = self.join(to);
+        setsockopt(&self.fd, IpBindAddressNoPort, &was_late)?;
+        result
+    }
+
     /// Whether the kernel would let it have a place, which then stays as it is.
     pub(super) fn would_join(&self, to: SocketAddrV4) -> Result<(), Errno> {
         hold(self.protocol, to, self.reuse).map(drop)

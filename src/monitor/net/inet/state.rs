@@ -53,7 +53,12 @@ impl State {
         let slot = self.free_slot().ok_or(Errno::ENOBUFS)?;
         if plan.zone_port == 0 {
             let host_ip = chosen_ip(guest.protocol, plan);
-            guest.join(SocketAddrV4::new(host_ip, 0))?;
+            let at = SocketAddrV4::new(host_ip, 0);
+            if is_of_many(plan) {
+                guest.join_with_port(at)?;
+            } else {
+                guest.join(at)?;
+            }
             let host_port = guest.port()?;
             let zone_port = self.zone_port(guest.protocol, plan, host_port);
             self.insert(
@@ -176,6 +181,7 @@ impl State {
                 // Who connects has a port, too: natively that is taken.
                 Err(Errno::EADDRINUSE)
                     if at.port() == plan.zone_port
+                        && !is_of_many(plan)
                         && kernel::has_client(guest.protocol, at, self.began) =>
                 {
                     return Err(Errno::EADDRINUSE);
@@ -435,6 +441,12 @@ impl Bound {
             }
         }
     }
+}
+
+/// Whether it is an address of 127.0.0.0/8 that only a row can tell: without one, what lies there is
+/// 127.0.0.1.
+fn is_of_many(plan: &Plan) -> bool {
+    plan.covers == Covers::LOOPBACK_V4 && plan.zone_ip != Ipv4Addr::LOCALHOST
 }
 
 /// Where a socket goes whose port the host chooses.
