@@ -163,6 +163,7 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("others", "descriptors"),
     ("others", "limits"),
     ("others", "memory"),
+    ("others", "spaces"),
     ("others", "users"),
 ];
 
