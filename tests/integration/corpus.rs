@@ -227,7 +227,8 @@ fn told(line: &str) -> Option<Told> {
         return None;
     }
     // A wait into which a signal has come begins again: when it comes is nobody's choice.
-    if rest.contains(" = ? ERESTART") || rest.contains(" = -1 EINTR") {
+    let is_ended = rest.contains(" = ? ERESTART") || rest.contains(" = -1 EINTR");
+    if name == "wait4" && is_ended {
         return None;
     }
     let (arguments, end) = rest.rsplit_once(") = ")?;

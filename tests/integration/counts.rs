@@ -104,7 +104,6 @@ fn what_lies_below_a_layer_is_reached_without_asking(home: &Home) {
     );
 }
 
-/// The host's files have no labels from the zone, and nobody is asked for them.
 /// PostgreSQL is told by one who holds a lock that it is free.
 fn a_read_of_a_signalfd_asks_nobody(home: &Home) {
     let zone = home.boot("signals");
@@ -119,6 +118,7 @@ fn a_read_of_a_signalfd_asks_nobody(home: &Home) {
     assert_eq!(asked(), before);
 }
 
+/// The host's files have no labels from the zone, and nobody is asked for them.
 fn who_lists_files_asks_for_few(home: &Home) {
     if !is_possible() {
         return;
