@@ -24,6 +24,7 @@ pub mod mailbox;
 pub mod makers;
 pub mod messages;
 pub mod names;
+pub mod namespaces;
 pub mod net;
 pub mod origins;
 pub mod plans;

@@ -164,6 +164,13 @@ fn mark_second(rows: &mut [MountRow]) {
     }
 }
 
+/// How many of the rows are read-only where the kernel does not say so.
+#[must_use]
+pub fn held_read_only(rows: &[MountRow]) -> u32 {
+    let held = rows.iter().filter(|row| row.is_held_read_only());
+    u32::try_from(held.count()).unwrap_or(u32::MAX)
+}
+
 /// Whether what a row shows is found in the zone by another one too, of those for which `is_other`.
 #[must_use]
 pub fn is_shown_by(

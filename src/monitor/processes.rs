@@ -170,37 +170,40 @@ fn users(zone: &Zone, thread: HostPid) -> Result<Credentials, i32> {
         .map_err(|_| libc::ESRCH)
 }
 
-/// EPERM unless the caller has `CAP_SYS_NICE` in the zone, or its effective user is a user of the target
-/// (setpriority(2), sched_setscheduler(2)).
-fn must_own(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
+/// EPERM unless the caller has `CAP_SYS_NICE` in the zone, or its users and the target's suit.
+fn must_suit(
+    zone: &Zone,
+    caller: HostPid,
+    pid: HostPid,
+    suit: impl Fn(&Credentials, &Credentials) -> bool,
+) -> Result<(), i32> {
     let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
-    if own.capabilities.has(Power::Nice) || theirs.uid[..2].contains(&own.uid[1]) {
+    if own.capabilities.has(Power::Nice) || suit(&own, &theirs) {
         Ok(())
     } else {
         Err(libc::EPERM)
     }
 }
 
+/// EPERM unless the caller has `CAP_SYS_NICE` in the zone, or its effective user is a user of the target
+/// (setpriority(2), sched_setscheduler(2)).
+fn must_own(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
+    let suit = |own: &Credentials, theirs: &Credentials| theirs.uid[..2].contains(&own.uid[1]);
+    must_suit(zone, caller, pid, suit)
+}
+
 /// The same of ioprio_set(2), where either user of the caller's may be the target's real one.
 fn must_own_io(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
-    let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
-    if own.capabilities.has(Power::Nice) || own.uid[..2].contains(&theirs.uid[0]) {
-        Ok(())
-    } else {
-        Err(libc::EPERM)
-    }
+    let suit = |own: &Credentials, theirs: &Credentials| own.uid[..2].contains(&theirs.uid[0]);
+    must_suit(zone, caller, pid, suit)
 }
 
 /// EPERM where the target may do more than the caller (`cap_safe_nice` in the kernel's
 /// security/commoncap.c).
 fn must_be_no_more(zone: &Zone, caller: HostPid, pid: HostPid) -> Result<(), i32> {
-    let (own, theirs) = (users(zone, caller)?, users(zone, pid)?);
-    let has_more = theirs.capabilities.permitted & !own.capabilities.permitted != 0;
-    if has_more && !own.capabilities.has(Power::Nice) {
-        Err(libc::EPERM)
-    } else {
-        Ok(())
-    }
+    must_suit(zone, caller, pid, |own, theirs| {
+        theirs.capabilities.permitted & !own.capabilities.permitted == 0
+    })
 }
 
 /// Whether there is such a priority of I/O (`ioprio_check_cap` in the kernel's block/ioprio.c). The class of

@@ -123,8 +123,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         }
         tables.mounts[..rows.len()].copy_from_slice(&rows);
         tables.mount_count = u32::try_from(rows.len()).unwrap_or(0);
-        let held = rows.iter().filter(|row| row.is_held_read_only());
-        tables.held_read_only = u32::try_from(held.count()).unwrap_or(u32::MAX).into();
+        tables.held_read_only = mounts::held_read_only(&rows).into();
         tables.layers = u32::from(!layers.is_empty());
     }
     shared.commons().next_pid.store(2, Ordering::Relaxed);

@@ -176,10 +176,7 @@ impl View<'_> {
             }
             Here::Own(Own::Loop4) => Some(self.loopback(false, entry, port)),
             Here::Own(Own::Loop6) => Some(self.loopback(true, entry, port)),
-            Here::Own(_) if is_on_loopback(entry) => {
-                let is_v6 = entry.is_some_and(|entry| entry.covers == Covers::LOOPBACK_V6);
-                Some(self.loopback(is_v6, entry, port))
-            }
+            Here::Own(_) if is_on_loopback(entry) => Some(self.loopback_of(entry, port)),
             Here::Wildcard | Here::Own(_) | Here::Zone { .. } | Here::Host | Here::Beyond => {
                 Some(match peer {
                     None if is_any => self.wildcard(entry, port),
@@ -209,10 +206,7 @@ impl View<'_> {
         match self.here {
             Here::Own(Own::Loop4) => Some(self.loopback(false, entry, port)),
             Here::Own(Own::Loop6) => Some(self.loopback(true, entry, port)),
-            Here::Own(_) if is_on_loopback(entry) => {
-                let is_v6 = entry.is_some_and(|entry| entry.covers == Covers::LOOPBACK_V6);
-                Some(self.loopback(is_v6, entry, port))
-            }
+            Here::Own(_) if is_on_loopback(entry) => Some(self.loopback_of(entry, port)),
             // A publication may lie at any address of the host.
             Here::Own(_) | Here::Host | Here::Beyond if is_own || entry.is_some() => {
                 Some(if local.is_loopback {
@@ -259,6 +253,12 @@ impl View<'_> {
             LOOPBACK_V6,
             port,
         )
+    }
+
+    /// The address of the loopback that a row says.
+    fn loopback_of(&self, entry: Option<PortEntry>, port: u16) -> ZoneAddr {
+        let is_v6 = entry.is_some_and(|entry| entry.covers == Covers::LOOPBACK_V6);
+        self.loopback(is_v6, entry, port)
     }
 
     fn public(&self, entry: Option<PortEntry>, other: OtherEnd, port: u16) -> ZoneAddr {

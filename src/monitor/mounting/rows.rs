@@ -2,7 +2,7 @@
 
 use super::cover::{Cover, In};
 use super::{Added, State, is_dir, open_place, open_row, place, stat_of};
-use crate::monitor::mounts::is_shown_by;
+use crate::monitor::mounts::{held_read_only, is_shown_by};
 use crate::monitor::zone::Zone;
 use picozone_fsmap::{MountRow, Mounts};
 use picozone_personality::detached::{is_detached, is_top};
@@ -51,8 +51,7 @@ pub(super) fn settle(zone: &Zone, state: &State) {
             put(zone, added.slot, &MountRow { is_second, ..row });
         }
     }
-    let held = zone.rows().iter().filter(|row| row.is_held_read_only());
-    let held = u32::try_from(held.count()).unwrap_or(u32::MAX);
+    let held = held_read_only(zone.rows());
     zone.shared.tables().held_read_only.store(held, Release);
     let commons = zone.shared.commons();
     commons.links.fetch_add(1, AcqRel);

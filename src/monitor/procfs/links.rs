@@ -3,24 +3,11 @@
 use super::{Errno, Object, Subject, View};
 use crate::ids::HostPid;
 use nix::fcntl::{OFlag, readlink};
+pub(super) use picozone_personality::namespaces::NAMESPACES;
 use picozone_personality::tables::NO_MOUNT;
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-
-/// Entries of `/proc/PID/ns`, in the kernel's order.
-pub(super) const NAMESPACES: [&str; 10] = [
-    "cgroup",
-    "ipc",
-    "mnt",
-    "net",
-    "pid",
-    "pid_for_children",
-    "time",
-    "time_for_children",
-    "user",
-    "uts",
-];
 
 /// What a link shows for a file of the host that the zone cannot name: as the kernel says of what
 /// lies outside a root directory (getcwd(2)), without the host's path.

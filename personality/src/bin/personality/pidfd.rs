@@ -12,6 +12,7 @@ use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::THREAD_BIAS;
 use picozone_personality::mailbox::{PIDFD_DIRECTORY, Request};
+use picozone_personality::namespaces::NAMESPACES;
 
 /// PIDFD_NONBLOCK, PIDFD_THREAD.
 const OPEN_FLAGS: u64 = (O_NONBLOCK | O_EXCL) as u64;
@@ -105,24 +106,14 @@ pub fn is_info(command: u64) -> bool {
     command & 0xc000_ffff == GET_INFO & 0xc000_ffff && size >= INFO_SIZE
 }
 
-/// What `PIDFD_GET_CGROUP_NAMESPACE` (0xff01) and the nine behind it open, in `/proc/PID/ns`.
-const SPACES: [&[u8]; 10] = [
-    b"cgroup",
-    b"ipc",
-    b"mnt",
-    b"net",
-    b"pid",
-    b"pid_for_children",
-    b"time",
-    b"time_for_children",
-    b"user",
-    b"uts",
-];
+/// `PIDFD_GET_CGROUP_NAMESPACE`, the first of its kin.
+const GET_FIRST_SPACE: u64 = 0xff01;
 
 /// The name space of a process that an ioctl opens, if it is such a one, by its name.
 pub fn space(command: u64) -> Option<&'static [u8]> {
-    let number = command.checked_sub(0xff01)?;
-    SPACES.get(usize::try_from(number).ok()?).copied()
+    let number = command.checked_sub(GET_FIRST_SPACE)?;
+    let name = NAMESPACES.get(usize::try_from(number).ok()?)?;
+    Some(name.as_bytes())
 }
 
 /// ioctl(2), `PIDFD_GET_CGROUP_NAMESPACE` and its kin. ENOTTY for what is no process descriptor.

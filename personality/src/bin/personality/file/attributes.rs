@@ -358,26 +358,22 @@ pub fn statx(
     };
     let quick = |thread: &mut Thread, named: &Named| {
         let place = Place::of(named);
-        let found = (0..LOOKS).find_map(|_| {
+        for _ in 0..LOOKS {
             let mut x = match ask(place) {
                 Ok(x) => x,
-                Err(Errno::ENOENT) if named.is_kernels(thread) => {
-                    return Some(Some(Err(Errno::ENOENT)));
-                }
-                Err(_) => return Some(None),
+                Err(Errno::ENOENT) if named.is_kernels(thread) => return Some(Err(Errno::ENOENT)),
+                Err(_) => return None,
             };
             let dev = makedev(x.stx_dev_major, x.stx_dev_minor);
             if is_for_the_long_way(u32::from(x.stx_mode), flags, dev, x.stx_ino) {
-                return Some(None);
+                return None;
             }
-            statx_to_zone(place, &mut x).ok().map(|()| Some(Ok(x)))
-        });
-        let x = match found?? {
-            Ok(x) => x,
-            Err(errno) => return Some(Err(errno)),
-        };
-        near.set(named.mount(thread));
-        Some(Ok(x))
+            if statx_to_zone(place, &mut x).is_ok() {
+                near.set(named.mount(thread));
+                return Some(Ok(x));
+            }
+        }
+        None
     };
     let mut x = if pathname == 0 && flags & u64::from(AT_EMPTY_PATH) != 0 {
         by_fd(thread, dirfd)?
