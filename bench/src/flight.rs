@@ -25,19 +25,19 @@ const LOADS: [Load; 3] = [
         name: "apache keep-alive",
         requests: 10_000,
         start: services::start_apache,
-        rate: |place| ab(place, &["-k", "-n", "10000", "-c", "8"]),
+        rate: |place| ab(None, place, &["-k", "-n", "10000", "-c", "8"]),
     },
     Load {
         name: "redis GET",
         requests: services::REDIS_REQUESTS,
-        start: services::start_redis,
-        rate: |place| redis_benchmark(place, "get"),
+        start: |zone| services::start_redis(zone, ""),
+        rate: |place| redis_benchmark(None, place, "get"),
     },
     Load {
         name: "redis SET",
         requests: services::REDIS_REQUESTS,
-        start: services::start_redis,
-        rate: |place| redis_benchmark(place, "set"),
+        start: |zone| services::start_redis(zone, ""),
+        rate: |place| redis_benchmark(None, place, "set"),
     },
 ];
 

@@ -17,6 +17,7 @@ mod services;
 mod side;
 mod start;
 mod traced;
+mod turns;
 mod web;
 mod workloads;
 mod zone;
@@ -27,6 +28,8 @@ use measure::{FLOOR, Goal, Measure, Unit};
 use report::Report;
 use side::Side;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use turns::Rounds;
 use zone::{Kind, Zone};
 
 /// What can go wrong, as text for the person who runs this.
@@ -38,9 +41,12 @@ struct Options {
     /// The zone command to measure
     #[arg(long, default_value = "target/release/zone")]
     zone: PathBuf,
-    /// Pairs of native and zone runs for each measure
+    /// How often each side of each measure is run at least
     #[arg(long, default_value_t = 9)]
     rounds: usize,
+    /// For how long, in seconds, what takes less is measured again, up to five times as often
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
     /// Zones with rewritten programs, without, and by a user of one with the strict profile (services
     /// are measured in the first)
     #[arg(
@@ -62,6 +68,15 @@ struct Options {
     /// Also write figures and tables to files of this name: .json, .md, .tsv, .svg
     #[arg(long)]
     keep: Option<PathBuf>,
+}
+
+impl Options {
+    fn rounds(&self) -> Rounds {
+        Rounds {
+            least: self.rounds,
+            span: Duration::from_secs(self.seconds),
+        }
+    }
 }
 
 /// Operations of bench-guest: name, count of one run, the ratio that the project aims at, and what of a
@@ -113,9 +128,9 @@ fn main() -> Result<()> {
     let guest = std::env::current_exe()?.with_file_name("bench-guest");
     let mut report = Report::default();
     operations(&options, &guest, &sides, &mut report)?;
-    let (only, rounds) = (options.only.as_str(), options.rounds);
+    let (only, rounds) = (options.only.as_str(), options.rounds());
     if let Some(zone) = zones.first() {
-        traced::run(only, rounds, zone, &sides, &guest, &mut report)?;
+        traced::run(only, rounds.least, zone, &sides, &guest, &mut report)?;
     }
     if !options.micro {
         start::run(only, rounds, &sides, &mut report);
@@ -129,7 +144,7 @@ fn main() -> Result<()> {
                 }
             }
         }
-        if let Err(error) = flight::run(only, rounds, &options.zone, &mut report) {
+        if let Err(error) = flight::run(only, rounds.least, &options.zone, &mut report) {
             eprintln!("{error}");
         }
         report.memory = memory::measure(&options.zone)?;
@@ -168,7 +183,7 @@ fn operations(
         let count = count.to_string();
         let goal = goal.map_or(Goal::None, Goal::Ratio);
         let mut measure = Measure::new(name, Unit::Nanoseconds, goal);
-        for _ in 0..options.rounds {
+        for _ in options.rounds().turns() {
             for (side, guest) in sides.iter().zip(&guests) {
                 // Where files are made, in the side's own directory.
                 let script = format!("exec {guest} '{name}' {count} </dev/zero");

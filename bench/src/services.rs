@@ -4,6 +4,7 @@ use crate::Result;
 use crate::limited::output;
 use crate::measure::{Goal, Measure, NATIVE, Unit, ZONE};
 use crate::report::Report;
+use crate::turns::Rounds;
 use crate::zone::Zone;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
@@ -70,10 +71,42 @@ pub(crate) fn wait_in_zone(zone: &Zone, port: u64) -> Result<String> {
     Ok(place)
 }
 
+/// A processor for a server of one thread, and one for its load of one thread. The scheduler would have both
+/// on one at times, for a whole run, and that decides the rate more than anything else does.
+pub(crate) struct Apart {
+    /// Shell text that the shell which becomes the server begins with.
+    pub(crate) server: String,
+    /// The processor of the load, as taskset(1) knows it.
+    pub(crate) client: String,
+}
+
+/// The first and the last processor that this process may run on, if these are two.
+pub(crate) fn apart() -> Option<Apart> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mut lines = status.lines();
+    let list = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let (first, last) = (list.split([',', '-']).next()?, list.rsplit([',', '-']));
+    let (first, last) = (first.trim(), last.map(str::trim).next()?);
+    (first != last).then(|| Apart {
+        server: format!("taskset -pc {last} $$ >/dev/null &&"),
+        client: first.to_owned(),
+    })
+}
+
+/// A program that loads a server, on that processor if on any.
+fn load(processor: Option<&str>, program: &str) -> Command {
+    let Some(processor) = processor else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("taskset");
+    command.args(["-c", processor, program]);
+    command
+}
+
 /// Requests in a second that ab(1) reports.
-pub(crate) fn ab(place: &str, flags: &[&str]) -> Result<f64> {
+pub(crate) fn ab(processor: Option<&str>, place: &str, flags: &[&str]) -> Result<f64> {
     let url = format!("http://{place}/bench.html");
-    let text = output(Command::new("ab").arg("-q").args(flags).arg(&url))?;
+    let text = output(load(processor, "ab").arg("-q").args(flags).arg(&url))?;
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse::<f64>().ok()
@@ -113,14 +146,15 @@ pub(crate) fn start_apache(zone: &Zone) -> Result<String> {
     Ok(place)
 }
 
-/// Starts a redis-server in a zone, unless one runs there; where the host reaches it.
-pub(crate) fn start_redis(zone: &Zone) -> Result<String> {
-    zone.shell("redis-cli -p 6379 ping >/dev/null 2>&1 || { cd /tmp && redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --daemonize yes --logfile /tmp/redis.log >/dev/null; }")?;
+/// Starts a redis-server in a zone, unless one runs there, by a shell that begins with some text; where the
+/// host reaches it.
+pub(crate) fn start_redis(zone: &Zone, before: &str) -> Result<String> {
+    zone.shell(&format!("redis-cli -p 6379 ping >/dev/null 2>&1 || {{ {before} cd /tmp && redis-server --bind 0.0.0.0 --protected-mode no --port 6379 --save '' --daemonize yes --logfile /tmp/redis.log >/dev/null; }}"))?;
     wait_in_zone(zone, 6379)
 }
 
 /// Keep-alive and new connections, through the port map.
-pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
+pub(crate) fn apache(only: &str, rounds: Rounds, zone: &Zone, report: &mut Report) -> Result<()> {
     const KINDS: [(&str, &[&str], f64); 2] = [
         ("apache keep-alive", &["-k", "-n", "10000", "-c", "8"], 0.97),
         ("apache new connection", &["-n", "4000", "-c", "8"], 0.94),
@@ -139,7 +173,7 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
     wait_for(&outside)?;
     for (name, flags, goal) in kinds {
         compare(name, *goal, rounds, report, [&outside, &in_zone], |place| {
-            ab(place, flags)
+            ab(None, place, flags)
         });
     }
     zone.shell("apachectl stop")?;
@@ -150,19 +184,19 @@ pub(crate) fn apache(only: &str, rounds: usize, zone: &Zone, report: &mut Report
 pub(crate) fn compare(
     name: &str,
     goal: f64,
-    rounds: usize,
+    rounds: Rounds,
     report: &mut Report,
     places: [&str; 2],
     rate: impl Fn(&str) -> Result<f64>,
 ) {
     let mut measure = Measure::new(name, Unit::PerSecond, Goal::Ratio(goal));
-    for round in 0..=rounds {
-        for (side, place) in [NATIVE, ZONE].into_iter().zip(places) {
-            if round == 0 {
-                measure.prepare(side, || rate(place).map(drop));
-            } else {
-                measure.take(side, || rate(place));
-            }
+    let sides = || [NATIVE, ZONE].into_iter().zip(places);
+    for (side, place) in sides() {
+        measure.prepare(side, || rate(place).map(drop));
+    }
+    for _ in rounds.turns() {
+        for (side, place) in sides() {
+            measure.take(side, || rate(place));
         }
     }
     report.add(measure);
@@ -197,7 +231,7 @@ fn native_apache(directory: &Path, port: u16) -> Result<Server> {
 }
 
 /// GET and SET of redis-benchmark(1).
-pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
+pub(crate) fn redis(only: &str, rounds: Rounds, zone: &Zone, report: &mut Report) -> Result<()> {
     let names = [("redis GET", "get"), ("redis SET", "set")];
     let wanted = names.iter().filter(|(name, _)| name.contains(only));
     if wanted.clone().count() == 0
@@ -208,25 +242,24 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
     }
     let port = free_port()?;
     let directory = tempfile::tempdir()?;
+    let apart = apart();
+    let (alone, client) = apart
+        .as_ref()
+        .map_or(("", None), |apart| (&*apart.server, Some(&*apart.client)));
+    let script =
+        format!("{alone} exec /usr/bin/redis-server --port {port} --bind 127.0.0.1 --save ''");
     let _native = Server(
-        daemon("/usr/bin/redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
+        daemon("sh")
+            .args(["-c", &script])
             .current_dir(directory.path())
             .stdout(Stdio::null())
             .spawn()?,
     );
-    let (outside, in_zone) = (format!("127.0.0.1:{port}"), start_redis(zone)?);
+    let (outside, in_zone) = (format!("127.0.0.1:{port}"), start_redis(zone, alone)?);
     wait_for(&outside)?;
     for (name, test) in wanted {
         compare(name, 0.97, rounds, report, [&outside, &in_zone], |place| {
-            redis_benchmark(place, test)
+            redis_benchmark(client, place, test)
         });
     }
     zone.shell("redis-cli -p 6379 shutdown nosave || true")?;
@@ -237,10 +270,10 @@ pub(crate) fn redis(only: &str, rounds: usize, zone: &Zone, report: &mut Report)
 pub(crate) const REDIS_REQUESTS: u32 = 200_000;
 
 /// Requests in a second that redis-benchmark(1) reports.
-pub(crate) fn redis_benchmark(place: &str, test: &str) -> Result<f64> {
+pub(crate) fn redis_benchmark(processor: Option<&str>, place: &str, test: &str) -> Result<f64> {
     let (host, port) = place.split_once(':').ok_or("an address without port")?;
     let count = REDIS_REQUESTS.to_string();
-    let text = output(Command::new("/usr/bin/redis-benchmark").args([
+    let text = output(load(processor, "/usr/bin/redis-benchmark").args([
         "-h", host, "-p", port, "-t", test, "-n", &count, "-c", "20", "--csv",
     ]))?;
     let row = text

@@ -5,6 +5,7 @@ use crate::limited::output;
 use crate::measure::{Goal, Measure, Unit, ZONE};
 use crate::report::Report;
 use crate::side::Side;
+use crate::turns::Rounds;
 use std::process::Command;
 use std::time::Instant;
 
@@ -15,18 +16,17 @@ fn nanoseconds(command: &mut Command) -> Result<f64> {
 }
 
 /// How long it takes from a command to the end of /bin/true on each side, and until a zone is booted.
-pub(crate) fn run(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Report) {
+pub(crate) fn run(only: &str, rounds: Rounds, sides: &[Side<'_>], report: &mut Report) {
     let name = "a command's start and end";
     if name.contains(only) {
         let mut measure = Measure::new(name, Unit::Nanoseconds, Goal::Ratio(3.0));
-        for round in 0..=rounds * 5 {
+        let one = |side: &Side<'_>| nanoseconds(&mut side.command(&["/bin/true"]));
+        for side in sides {
+            measure.prepare(side.name(), || one(side).map(drop));
+        }
+        for _ in rounds.turns() {
             for side in sides {
-                let one = || nanoseconds(&mut side.command(&["/bin/true"]));
-                if round == 0 {
-                    measure.prepare(side.name(), || one().map(drop));
-                } else {
-                    measure.take(side.name(), one);
-                }
+                measure.take(side.name(), || one(side));
             }
         }
         report.add(measure);
@@ -39,7 +39,7 @@ pub(crate) fn run(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Re
     {
         let mut measure = Measure::new(name, Unit::Nanoseconds, Goal::Milliseconds(15.0));
         measure.prepare(ZONE, || zone.ask(&["create", "born"]).map(drop));
-        for _ in 0..rounds {
+        for _ in rounds.turns() {
             measure.take(ZONE, || nanoseconds(zone.tool().args(["boot", "born"])));
             measure.prepare(ZONE, || zone.ask(&["halt", "born"]).map(drop));
         }

@@ -5,8 +5,9 @@ use crate::Result;
 use crate::limited::{number, output};
 use crate::measure::{Goal, Measure, Unit};
 use crate::report::Report;
-use crate::services::{Server, ab, compare, daemon, free_port, wait_for, wait_in_zone};
+use crate::services::{Server, ab, apart, compare, daemon, free_port, wait_for, wait_in_zone};
 use crate::side::{Side, find, has};
+use crate::turns::Rounds;
 use crate::zone::Zone;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,6 +21,8 @@ struct Kind {
     make: &'static str,
     /// Runs it there, at `$BIND` and `$PORT`.
     run: &'static str,
+    /// Whether it has one thread.
+    is_single: bool,
 }
 
 const KINDS: [Kind; 3] = [
@@ -34,6 +37,7 @@ const KINDS: [Kind; 3] = [
                 "uwsgi_temp_path $PWD/d; scgi_temp_path $PWD/e; keepalive_requests 1000000;" \
                 "server { listen $BIND:$PORT; root $PWD/html; } }" >conf
             exec nginx -p "$PWD" -c "$PWD/conf" -e /dev/null"#,
+        is_single: true,
     },
     Kind {
         name: "Go web server, keep-alive",
@@ -44,6 +48,7 @@ const KINDS: [Kind; 3] = [
             >server.go && CGO_ENABLED=0 GO111MODULE=off GOCACHE="$PWD/cache" go build -o server server.go &&
             rm -r cache"#,
         run: "exec ./server",
+        is_single: false,
     },
     Kind {
         name: "JVM web server, keep-alive",
@@ -57,11 +62,12 @@ const KINDS: [Kind; 3] = [
             '    e.getResponseBody().write(page); e.close(); }); server.start(); } }' >Server.java &&
             javac Server.java"#,
         run: "exec java -Dsun.net.httpserver.nodelay=true -cp . Server",
+        is_single: false,
     },
 ];
 
 /// Rates of each, as far as the host has it.
-pub(crate) fn run(only: &str, rounds: usize, zone: &Zone, report: &mut Report) {
+pub(crate) fn run(only: &str, rounds: Rounds, zone: &Zone, report: &mut Report) {
     for (kind, port) in KINDS.iter().zip(8001..) {
         if !kind.name.contains(only) {
             continue;
@@ -74,7 +80,7 @@ pub(crate) fn run(only: &str, rounds: usize, zone: &Zone, report: &mut Report) {
     }
 }
 
-fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) -> Result<()> {
+fn one(kind: &Kind, port: u64, rounds: Rounds, zone: &Zone, report: &mut Report) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let at = directory.path().display();
     let in_zone = format!("served-{port}");
@@ -82,8 +88,11 @@ fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) 
     let make = format!("cd {at} && {} && cp -r . {}", kind.make, there.display());
     output(Command::new("sh").args(["-c", &make]))?;
     let outside = free_port()?;
+    let apart = if kind.is_single { apart() } else { None };
+    let alone = apart.as_ref().map_or("", |apart| &apart.server);
     let script = |at: &str, bind: &str, port: u64| {
-        format!("cd {at} && export BIND={bind} PORT={port} && {}", kind.run)
+        let run = kind.run;
+        format!("{alone} cd {at} && export BIND={bind} PORT={port} && {run}")
     };
     let native = script(&at.to_string(), "127.0.0.1", u64::from(outside));
     let _native = start(daemon("sh").args(["-c", &native]))?;
@@ -97,7 +106,10 @@ fn one(kind: &Kind, port: u64, rounds: usize, zone: &Zone, report: &mut Report) 
         rounds,
         report,
         [&outside, &inside],
-        |place| ab(place, &["-k", "-n", "40000", "-c", "8"]),
+        |place| {
+            let client = apart.as_ref().map(|apart| &*apart.client);
+            ab(client, place, &["-k", "-n", "40000", "-c", "8"])
+        },
     );
     Ok(())
 }
@@ -108,7 +120,7 @@ fn start(command: &mut Command) -> Result<Server> {
 }
 
 /// Transactions in a second that pgbench(1) reports, over a unix socket, on each side.
-pub(crate) fn pgbench(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Report) {
+pub(crate) fn pgbench(only: &str, rounds: Rounds, sides: &[Side<'_>], report: &mut Report) {
     let name = "pgbench";
     if !name.contains(only) {
         return;
@@ -117,24 +129,40 @@ pub(crate) fn pgbench(only: &str, rounds: usize, sides: &[Side<'_>], report: &mu
         eprintln!("skipped: there is no PostgreSQL on this host");
         return;
     };
-    // The host's directory need not be open to the server's user.
-    let script = format!(
-        r#"d=$(mktemp -d) && chmod 711 $d && as=
-        if [ "$(id -u)" = 0 ]; then chown postgres $d; as='runuser -u postgres --'; fi
-        cd $d; PATH={}:$PATH; end() {{ $as pg_ctl -D $d/data -m immediate -w stop >&2; cd /; rm -r $d; }}
-        {{ $as initdb -D $d/data --no-sync -U bench && trap end EXIT &&
-          $as pg_ctl -D $d/data -l $d/log -w -o "-k $d -h '' -c fsync=off" start &&
-          $as pgbench -h $d -U bench -i -q -s 1 postgres; }} >&2 || exit 1
-        $as pgbench -h $d -U bench -n -c 4 -T 3 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'"#,
+    let environment = format!(
+        r#"PATH={}:$PATH; as=; [ "$(id -u)" = 0 ] && as='runuser -u postgres --'"#,
         programs.display()
     );
+    // The side's own directory need not be open to the server's user.
+    let start = format!(
+        r#"{environment}; d=$(mktemp -d) && chmod 711 $d && echo $d >postgresql && cd $d &&
+        if [ -n "$as" ]; then chown postgres $d; fi &&
+        {{ $as initdb -D $d/data --no-sync -U bench &&
+          $as pg_ctl -D $d/data -l $d/log -w -o "-k $d -h '' -c fsync=off" start &&
+          $as pgbench -h $d -U bench -i -q -s 1 postgres; }} >/dev/null 2>$d/said || {{ cat $d/said >&2; exit 1; }}"#
+    );
+    let load = format!(
+        r#"{environment}; d=$(cat postgresql) && cd $d &&
+        $as pgbench -h $d -U bench -n -c 4 -T 2 postgres | sed -n 's/^tps = \([0-9.]*\).*/\1/p'"#
+    );
+    let end = format!(
+        r#"{environment}; d=$(cat postgresql) && cd $d && $as pg_ctl -D $d/data -m immediate -w stop; cd / && rm -r $d"#
+    );
     let mut measure = Measure::new(name, Unit::PerSecond, Goal::Ratio(0.97));
-    for _ in 0..rounds {
+    for side in sides {
+        measure.prepare(side.name(), || {
+            side.shell(&start)?;
+            number(&mut side.script(&load)).map(drop)
+        });
+    }
+    for _ in rounds.turns() {
         for side in sides {
-            measure.take(side.name(), || {
-                number(&mut side.command(&["bash", "-c", &script]))
-            });
+            measure.take(side.name(), || number(&mut side.script(&load)));
         }
+    }
+    for side in sides {
+        // Where none was started none is ended.
+        let _ = side.shell(&end);
     }
     report.add(measure);
 }

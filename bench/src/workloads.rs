@@ -4,6 +4,7 @@ use crate::limited;
 use crate::measure::{Goal, Measure, Unit};
 use crate::report::Report;
 use crate::side::{Side, has};
+use crate::turns::Rounds;
 
 /// What is timed is `run`; `prepare` comes once on each side, `before` each time.
 struct Workload {
@@ -110,7 +111,7 @@ const WORKLOADS: [Workload; 10] = [
 ];
 
 /// Nanoseconds of each on each side, in turns.
-pub(crate) fn run(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Report) {
+pub(crate) fn run(only: &str, rounds: Rounds, sides: &[Side<'_>], report: &mut Report) {
     for workload in WORKLOADS.iter().filter(|w| w.name.contains(only)) {
         if !has(workload.needs) {
             eprintln!("skipped: there is no {} on this host", workload.needs);
@@ -129,7 +130,7 @@ pub(crate) fn run(only: &str, rounds: usize, sides: &[Side<'_>], report: &mut Re
                 once(side).map(drop)
             });
         }
-        for _ in 0..rounds {
+        for _ in rounds.turns() {
             for side in sides {
                 measure.take(side.name(), || once(side));
             }
