@@ -1,9 +1,10 @@
-//! The seccomp program: a balanced tree over the numbers, constant verdicts for native calls.
+//! The seccomp program: a tree over the numbers, balanced by how often they are called, and constant verdicts
+//! for native calls.
 
 pub use crate::bpf::*;
 pub use crate::form::FilterLayout;
 use crate::meaning::{ARCH, REGION, REPORTED_END};
-use crate::{Class, Form, ROWS, Test};
+use crate::{Class, Form, ROWS, Test, nr};
 use std::vec::Vec;
 
 const EPERM: u32 = 1;
@@ -57,7 +58,8 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
     add(REPORTED_END, unknown);
     add(layout.doorbell, Leaf::Code(doorbell_leaf));
     add(layout.doorbell + 1, unknown);
-    code.tree(&ranges);
+    let weights: Vec<u32> = ranges.iter().map(|range| weight(range.1)).collect();
+    code.tree(&ranges, &weights);
     code.leaf_codes(doorbell_leaf);
     code.out
 }
@@ -82,6 +84,67 @@ fn same_class(index: usize) -> usize {
         })
         .unwrap_or(index)
 }
+
+/// Calls that programs make most of those for which the filter runs.
+const FREQUENT: [u32; 16] = [
+    nr::close,
+    nr::fstat,
+    nr::mmap,
+    nr::mprotect,
+    nr::munmap,
+    nr::rt_sigaction,
+    nr::rt_sigprocmask,
+    nr::ioctl,
+    nr::dup,
+    nr::fcntl,
+    nr::newfstatat,
+    nr::openat2,
+    nr::accept4,
+    nr::sendmsg,
+    nr::recvmsg,
+    nr::setsockopt,
+];
+
+/// How near to the root of the tree a leaf is to be. For what is native the kernel keeps the verdict by
+/// number (`seccomp_cache_prepare`, kernel/seccomp.c) and runs no filter.
+fn weight(leaf: Leaf) -> u32 {
+    match leaf {
+        Leaf::Return(_) => 1,
+        Leaf::Code(index) if FREQUENT.iter().any(|nr| index_of(*nr) == Some(index)) => 256,
+        Leaf::Code(_) => 4,
+    }
+}
+
+/// The leaf of a call.
+fn index_of(nr: u32) -> Option<usize> {
+    let index = ROWS.iter().position(|row| row.nr == nr)?;
+    Some(same_class(index))
+}
+
+/// Where a range is divided so that both parts weigh about the same: neither is empty.
+fn middle(weights: &[u32]) -> usize {
+    let whole: u32 = weights.iter().sum();
+    let mut left = 0;
+    let mut best = (u32::MAX, 1);
+    for (index, weight) in weights.iter().enumerate().take(weights.len() - 1) {
+        left += weight;
+        best = best.min((left.abs_diff(whole - left), index + 1));
+    }
+    best.1
+}
+
+/// Instructions of a tree over ranges of these weights.
+fn tree_len(weights: &[u32]) -> usize {
+    if weights.len() < 2 {
+        return weights.len();
+    }
+    let (left, right) = weights.split_at(middle(weights));
+    let left = tree_len(left);
+    1 + usize::from(left > NEAR) + left + tree_len(right)
+}
+
+/// How far a conditional jump leads.
+const NEAR: usize = u8::MAX as usize;
 
 struct Code<'a> {
     out: Vec<Insn>,
@@ -120,7 +183,7 @@ impl Code<'_> {
         }
     }
 
-    fn tree(&mut self, ranges: &[(u32, Leaf)]) {
+    fn tree(&mut self, ranges: &[(u32, Leaf)], weights: &[u32]) {
         match ranges {
             [] => {}
             [(_, Leaf::Return(value))] => self.put(RETURN, 0, 0, *value),
@@ -129,12 +192,19 @@ impl Code<'_> {
                 self.leaves.push((jump, *index));
             }
             _ => {
-                let (left, right) = ranges.split_at(ranges.len() / 2);
-                self.put(JGE, 0, 1, right.first().map_or(0, |range| range.0));
-                let jump = self.jump();
-                self.tree(left);
-                self.aim(jump);
-                self.tree(right);
+                let middle = middle(weights);
+                let (left, right) = ranges.split_at(middle);
+                let (left_weights, right_weights) = weights.split_at(middle);
+                let bound = right.first().map_or(0, |range| range.0);
+                let far = tree_len(left_weights);
+                if far <= NEAR {
+                    self.put(JGE, far as u8, 0, bound);
+                } else {
+                    self.put(JGE, 0, 1, bound);
+                    self.put(JUMP, 0, 0, far as u32);
+                }
+                self.tree(left, left_weights);
+                self.tree(right, right_weights);
             }
         }
     }
@@ -203,9 +273,11 @@ impl Code<'_> {
             (range.start >> 32) as u32,
         );
         self.put(LOAD, 0, 0, data::POINTER + 4);
-        self.put(JEQ, 0, 4, high);
+        self.put(JEQ, 0, 3 + u8::from(start > 0), high);
         self.put(LOAD, 0, 0, data::POINTER);
-        self.put(JGE, 0, 2, start);
+        if start > 0 {
+            self.put(JGE, 0, 2, start);
+        }
         self.put(JEQ, 2, 0, self.layout.judge as u32);
         self.put(JGE, 0, 2, end);
         self.put(RETURN, 0, 0, value);

@@ -31,6 +31,11 @@ fn layout() -> FilterLayout {
 
 /// Runs the program as the kernel's classic BPF would.
 fn run(code: &[Insn], call: &Call) -> Verdict {
+    verdict_and_steps(code, call).0
+}
+
+/// The same, and how many instructions that took.
+fn verdict_and_steps(code: &[Insn], call: &Call) -> (Verdict, usize) {
     let word = |at: u32| -> u32 {
         let half = |value: u64, at: u32| {
             if at & 4 == 0 {
@@ -46,10 +51,11 @@ fn run(code: &[Insn], call: &Call) -> Verdict {
             _ => half(call.args[(at as usize - 16) / 8], at),
         }
     };
-    let (mut pc, mut a) = (0usize, 0u32);
+    let (mut pc, mut a, mut steps) = (0usize, 0u32, 0);
     loop {
         let insn = code[pc];
         pc += 1;
+        steps += 1;
         let holds = match insn.code {
             filter::LOAD => {
                 a = word(insn.k);
@@ -64,13 +70,14 @@ fn run(code: &[Insn], call: &Call) -> Verdict {
                 continue;
             }
             filter::RETURN => {
-                return match insn.k & 0xffff_0000 {
+                let verdict = match insn.k & 0xffff_0000 {
                     filter::ALLOW => Verdict::Allow,
                     filter::TRAP | filter::TRACE => Verdict::Trap,
                     filter::NOTIFY => Verdict::Notify,
                     filter::KILL => Verdict::Kill,
                     _ => Verdict::Errno(insn.k as u16),
                 };
+                return (verdict, steps);
             }
             filter::JEQ => a == insn.k,
             filter::JGE => a >= insn.k,
@@ -79,6 +86,28 @@ fn run(code: &[Insn], call: &Call) -> Verdict {
         };
         pc += usize::from(if holds { insn.jt } else { insn.jf });
     }
+}
+
+/// Not more instructions than so many decide on calls that are made all the time.
+#[test]
+fn frequent_calls_are_decided_soon() {
+    let layout = layout();
+    let code = program(&layout);
+    let is_soon = |nr: u32, args: [u64; 6], ip: u64, most: usize| {
+        let arch = ARCH;
+        let (verdict, steps) = verdict_and_steps(&code, &Call { nr, arch, ip, args });
+        assert_eq!(verdict, Verdict::Allow, "{nr}");
+        assert!(steps <= most, "{nr}: {steps}");
+    };
+    let (ours, guests) = (layout.personality.start, 0x1000);
+    let how = layout.hows.start;
+    is_soon(nr::close, [3, 0, 0, 0, 0, 0], guests, 14);
+    is_soon(nr::dup, [3, 0, 0, 0, 0, 0], guests, 14);
+    is_soon(nr::fcntl, [3, 3, 0, 0, 0, 0], guests, 19);
+    is_soon(nr::mmap, [0, 4096, 3, 0x22, u64::MAX, 0], guests, 16);
+    is_soon(nr::fstat, [3, 0x2000, 0, 0, 0, 0], ours, 17);
+    is_soon(nr::rt_sigprocmask, [2, ours, 0, 8, 0, 0], ours, 17);
+    is_soon(nr::openat2, [3, 0x2000, how, 24, 0, 0], ours, 27);
 }
 
 #[test]

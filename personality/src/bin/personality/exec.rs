@@ -171,6 +171,8 @@ fn name_program(handover: &mut Handover, dirfd: u64, path: &CStr) {
 }
 
 /// A number's digits.
+#[unsafe(link_section = ".text.rare")]
+#[inline(never)]
 pub fn decimal(mut number: u32, to: &mut [u8; 10]) -> &[u8] {
     let mut at = to.len();
     loop {

@@ -104,15 +104,17 @@ fn how_to_resolve(thread: &Thread, flags: u64, mode: u64, resolve: u64) -> Resul
     Err(Errno::ENFILE)
 }
 
+/// Flags of opens that wait for nobody.
+const OPENS_AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
+
 /// One open in an approved way. Where it may wait (a FIFO, a device) a signal can end it.
 fn openat2_raw(dirfd: u64, path: u64, how: u64) -> Result<u64> {
-    const AT_ONCE: u64 = (O_PATH | O_NONBLOCK | O_DIRECTORY) as u64;
     let flags = unsafe { (*(how as *const How)).flags.load(Relaxed) };
     let thread = me();
     if thread.record.is_open() {
         recording::host_path(thread, dirfd, path);
     }
-    if flags & AT_ONCE != 0 {
+    if flags & OPENS_AT_ONCE != 0 {
         let open = || checked(unsafe { syscall4(__NR_openat2, dirfd, path, how, 24) });
         return match open() {
             Err(Errno::EMFILE) if flags & u64::from(O_PATH) != 0 && room::make(thread) => open(),

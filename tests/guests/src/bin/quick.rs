@@ -51,6 +51,15 @@ fn warm(path: &str) -> Result<(u32, i64)> {
     look(path)
 }
 
+/// The size of what a path leads to, opened by it; of a directory 0.
+fn open(path: &str, flags: i32) -> Result<i64> {
+    let path = name(path);
+    let fd = call(libc::SYS_openat, &[CWD, text(&path), signed(flags)])?;
+    let found = look_at(fd, "", libc::AT_EMPTY_PATH);
+    call(libc::SYS_close, &[fd])?;
+    found.map(|(_, size)| size)
+}
+
 /// The same by an absolute path.
 fn absolute(path: &str) -> String {
     let work = picozone_guests::work();
@@ -67,6 +76,8 @@ fn make(directory: &str, size: usize) {
 fn see_file(what: &str, path: &str) {
     let whole = absolute(path);
     see(what, [look(path), look(&whole)]);
+    see(what, [open(path, 0), open(&whole, 0)]);
+    see(what, open(&whole, libc::O_NOFOLLOW | libc::O_PATH));
     let path = name(path);
     let mut room = [0u8; 16];
     let access = call(libc::SYS_faccessat, &[CWD, text(&path), 4]);
@@ -79,6 +90,9 @@ fn see_file(what: &str, path: &str) {
 
 fn warm_file(path: &str) {
     let _ = (warm(path), warm(&absolute(path)));
+    for _ in 0..20 {
+        let _ = open(&absolute(path), 0);
+    }
     see_file("before", path);
 }
 
@@ -223,6 +237,7 @@ fn told_by_others() {
         let size = 1 + round % 2;
         for path in ["one/file", &whole, "one/file", &whole, "one/file", &whole] {
             wrong += i32::from(look(path).map(|(_, size)| size) != Ok(size));
+            wrong += i32::from(open(path, 0) != Ok(size));
         }
         go.tell();
         if !done.hear() {
@@ -260,6 +275,33 @@ fn children() {
     let program = std::process::Command::new("/bin/true").status();
     see("a program", program.is_ok_and(|status| status.success()));
     see("all", sizes());
+    opened_only();
+}
+
+/// Directories in which files are only opened, more of them than are kept.
+fn opened_only() {
+    for number in 0..24 {
+        make(&format!("o{number}"), number + 1);
+    }
+    let sizes = || -> Vec<_> {
+        (0..24)
+            .map(|number| open(&absolute(&format!("o{number}/file")), 0))
+            .collect()
+    };
+    for _ in 0..40 {
+        let _ = sizes();
+    }
+    see("opened", sizes());
+    fs::rename("o3", "p3").expect("renamed");
+    see("one is renamed", sizes());
+    fs::rename("o4", "o3").expect("renamed");
+    see("another has its name", sizes());
+    let made = absolute("o5/made");
+    let makes = libc::O_CREAT | libc::O_EXCL | libc::O_WRONLY;
+    see("made", [open(&made, makes), open(&made, makes)]);
+    see("and opened", open(&made, 0));
+    see("with dots", open(&absolute("o5/.."), 0));
+    see("with a slash behind", open(&absolute("o5/file/"), 0));
 }
 
 /// Two directories change places while threads look into them: each look finds one or the other.
@@ -276,6 +318,8 @@ fn exchanged_meanwhile() {
                     let mut wrong = 0;
                     while !is_over.load(SeqCst) {
                         let size = look(path).map(|(_, size)| size);
+                        wrong += i32::from(!matches!(size, Ok(1 | 2)));
+                        let size = open(path, libc::O_NONBLOCK);
                         wrong += i32::from(!matches!(size, Ok(1 | 2)));
                     }
                     wrong
@@ -295,6 +339,7 @@ fn exchanged_meanwhile() {
             let expected = Ok(1 + (round + 1) % 2);
             for path in ["one/file", &whole] {
                 wrong += i32::from(look(path).map(|(_, size)| size) != expected);
+                wrong += i32::from(open(path, libc::O_NONBLOCK) != expected);
             }
         }
         is_over.store(true, SeqCst);

@@ -69,6 +69,8 @@ pub struct Parents {
     chdirs: AtomicU32,
     /// Whether processes share descriptors or working directories without sharing this.
     is_off: AtomicBool,
+    /// Counts opens in directories that are not at hand.
+    opens: AtomicU32,
     /// The mount that the working directory lies in, see [`mount_of_cwd`].
     cwd_mount: AtomicU64,
     known: [Parent; COUNT],
@@ -164,6 +166,14 @@ impl Parents {
         })
     }
 
+    /// The directory at that place, whose number this was.
+    fn at(&'static self, number: usize, seq: u32) -> At {
+        At {
+            fd: u64::from(FD_PARENTS) + number as u64,
+            seen: self.known.get(number).map(|parent| (&parent.seq, seq)),
+        }
+    }
+
     /// The working directory is another one.
     pub fn note_chdir(&self) {
         self.chdirs.fetch_add(1, AcqRel);
@@ -229,13 +239,34 @@ pub(super) fn directory(thread: &Thread, front: &[u8]) -> Option<At> {
     };
     let parent = &parents.known[number];
     match parent.state {
-        State::Open => Some(At {
-            fd: u64::from(FD_PARENTS) + number as u64,
-            seen: Some((&parent.seq, seq)),
-        }),
+        State::Open => Some(parents.at(number, seq)),
         State::Closed => None,
         State::Unused | State::Noted => keep(thread, front, number, true, now),
     }
+}
+
+/// Of how many opens in directories that are not at hand one is taken as a look-up: to take a directory to
+/// hand costs as much as some twenty opens save.
+const SAMPLE: u32 = 8;
+
+/// The same for an open, which saves less: it is taken to hand where much is opened.
+#[inline]
+pub(super) fn directory_to_open(thread: &Thread, front: &[u8]) -> Option<At> {
+    if front.len() > TEXT_MAX {
+        return None;
+    }
+    let parents = &thread.process().parents;
+    if let Some((number, seq)) = parents.place_of(front, hash(front), parents.now())
+        && parents.known[number].state == State::Open
+    {
+        return Some(parents.at(number, seq));
+    }
+    let opens = parents.opens.load(Relaxed).wrapping_add(1);
+    parents.opens.store(opens, Relaxed);
+    if opens % SAMPLE == 0 {
+        return directory(thread, front);
+    }
+    None
 }
 
 /// Notes a directory that was opened by its path to be listed: most who do so look its entries up next, and
@@ -317,10 +348,7 @@ fn keep(
     };
     let is_open = parent.state == State::Open;
     parent.seq.store(seq + 2, Release);
-    is_open.then_some(At {
-        fd: u64::from(FD_PARENTS) + number as u64,
-        seen: Some((&parent.seq, seq + 2)),
-    })
+    is_open.then(|| parents.at(number, seq + 2))
 }
 
 /// The descriptor of a mount, if a path is that of its top.

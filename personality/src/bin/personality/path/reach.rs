@@ -2,13 +2,14 @@
 
 use super::layer::{self, LOOKS, has_layers};
 use super::link::open_linked;
+use super::parents::directory_to_open;
 use super::protected::may_follow;
 use super::root::{InZone, has_dotdot_at_root, open_in_root, open_through, root};
 use super::search::{goes_anywhere, may_search};
 use super::walk::{is_placeholder, is_served, open_walked, row_at};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, how_without_links,
-    mount_rows, mounts, openat2_raw, own_exe, text_of,
+    AT_CWD, NOFOLLOW, OPENS_AT_ONCE, PATH_FLAGS, Room, close, follows, from_error, how,
+    how_without_links, mount_rows, mounts, openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
 use crate::file::{Power, has};
@@ -16,6 +17,7 @@ use crate::memory::ZonePath;
 use crate::thread::Thread;
 use crate::{Errno, Result, file};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use linux_raw_sys::ioctl::TIOCSCTTY;
 use picozone_fsmap::{LINKS_MAX, MountRow, PathBuf};
@@ -54,6 +56,34 @@ pub(super) fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Re
         }
     }
     open_in_mount(mount, rest, how)
+}
+
+/// Opens what an absolute path of the zone names in a directory at hand, which saves the way there. Nothing
+/// where that is not at hand, or might be replaced by another thread while an open waits or changes
+/// something; then nothing is open.
+#[inline(never)]
+fn open_at_hand(thread: &Thread, text: &[u8], flags: u64, how: u64) -> Option<Result<u64>> {
+    const CHANGES: u64 = (O_CREAT | O_TRUNC) as u64;
+    let is_alone = thread.process().users.load(Relaxed) == 1;
+    let is_wanted = flags & CHANGES == 0 && (is_alone || flags & OPENS_AT_ONCE != 0);
+    // Who records the call is told the whole path on the host.
+    if !is_wanted || thread.record.is_open() {
+        return None;
+    }
+    let start = text.iter().rposition(|&byte| byte == b'/')? + 1;
+    let (front, name) = text.split_at_checked(start)?;
+    if matches!(name, b"" | b"." | b"..") {
+        return None;
+    }
+    let at = directory_to_open(thread, front)?;
+    let opened = openat2_raw(at.fd, name.as_ptr() as u64, how);
+    if at.is_same() {
+        return Some(opened);
+    }
+    if let Ok(fd) = opened {
+        close(fd);
+    }
+    None
 }
 
 /// What the monitor says of a path in its mounts: an answer, or where a link of theirs leads.
@@ -272,7 +302,8 @@ fn open_linkless(thread: &Thread, path: &CStr, flags: u64, mode: u64) -> Option<
         return None;
     }
     let how = how_without_links(thread, flags, mode).ok()?;
-    match open_found(path, mount, rest, how) {
+    let at_hand = open_at_hand(thread, text, flags, how);
+    match at_hand.unwrap_or_else(|| open_found(path, mount, rest, how)) {
         Err(Errno::ELOOP | Errno::EXDEV | Errno::EAGAIN) => None,
         opened => Some(opened),
     }
@@ -310,6 +341,8 @@ pub(super) fn open_unjudged(
         openat2_raw(dirfd, path.as_ptr() as u64, how)
     } else if !root(thread).is_empty() {
         open_in_root(thread, path, how)
+    } else if let Some(opened) = open_at_hand(thread, text, flags, how) {
+        opened
     } else {
         let (mount, rest) = mounts().find(text);
         let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
