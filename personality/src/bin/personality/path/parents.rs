@@ -263,10 +263,21 @@ pub(super) fn directory_to_open(thread: &Thread, front: &[u8]) -> Option<At> {
     }
     let opens = parents.opens.load(Relaxed).wrapping_add(1);
     parents.opens.store(opens, Relaxed);
-    if opens % SAMPLE == 0 {
-        return directory(thread, front);
+    if opens.is_multiple_of(SAMPLE) {
+        return begin_to_open(thread, front);
     }
     None
+}
+
+/// No question is worth it: what programs open at their start lies in many directories.
+#[cold]
+#[inline(never)]
+fn begin_to_open(thread: &Thread, front: &[u8]) -> Option<At> {
+    let (mount, rest) = mounts().find(front);
+    match is_told(mount, rest) {
+        Ok(true) => directory(thread, front),
+        _ => None,
+    }
 }
 
 /// Notes a directory that was opened by its path to be listed: most who do so look its entries up next, and
@@ -390,23 +401,29 @@ fn open_relative(thread: &Thread, front: &[u8], how: u64) -> Result<u64> {
     openat2_raw(AT_CWD as u64, room.set(front)?.as_ptr() as u64, how)
 }
 
-/// Whether whatever changes on the way to a directory is told by `Commons::moves`. A mount that the
-/// zone may change others on the host may change too.
-fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
+/// Whether whatever changes on the way to a directory is told by `Commons::moves`, or the monitor is to be
+/// asked for it. A mount that the zone may change others on the host may change too: no directory of it is
+/// at hand.
+fn is_told(mount: usize, rest: &[u8]) -> Result<bool> {
     let row = mount_rows().get(mount).ok_or(Errno::ENOENT)?;
     if row.is_monitor() || row.is_added() {
         return Err(Errno::EXDEV);
     }
     if row.prefix().is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     if !row.is_read_only() {
         return Err(Errno::EROFS);
     }
-    let (names, place) = (&tables().names, place_hash(mount, rest));
-    if names.is_watched(place) {
+    Ok(tables().names.is_watched(place_hash(mount, rest)))
+}
+
+/// The same once the monitor was asked.
+fn must_be_told(thread: &Thread, mount: usize, rest: &[u8]) -> Result<()> {
+    if is_told(mount, rest)? {
         return Ok(());
     }
+    let (names, place) = (&tables().names, place_hash(mount, rest));
     let is_crowded = !names.has_room(place);
     if is_crowded && commons().crowded.fetch_add(1, Relaxed) % CROWDED_BATCH != CROWDED_BATCH - 1 {
         return Err(Errno::ENOSPC);
