@@ -377,15 +377,17 @@ pub(crate) const SOCKET: Form = &[
 ];
 /// A message that names nobody, or by an address of a length that no unix socket accepts.
 pub(crate) const SENDMSG: Form = &[&[Message(1)]];
-/// Options that attach no filter and choose no device.
+/// Options that choose no device and attach no program of bpf(2). Filters of the older kind
+/// (`SO_ATTACH_FILTER`, `SO_ATTACH_REUSEPORT_CBPF`) see what their own socket receives.
 pub(crate) const SETSOCKOPT: Form = &[
     &[
         EqLow(1, 1),
         OneOf(
             2,
             &[
-                2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 34, 35, 37, 40,
-                41, 42, 43, 45, 46, 47, 49, 60, 61, 63, 64, 65, 66, 67, 72, 73, 74, 75, 82,
+                2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 26, 27, 29, 34, 35,
+                37, 40, 41, 42, 43, 44, 45, 46, 47, 49, 51, 60, 61, 63, 64, 65, 66, 67, 68, 72, 73,
+                74, 75, 82,
             ],
         ),
     ],
@@ -400,9 +402,9 @@ pub(crate) const SETSOCKOPT_OWN: Form = &[
     &[EqLow(1, 41)],
 ];
 /// The same; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
-/// stands for a netlink socket.
+/// stands for a netlink socket; and SO_PEERNAME, which is in the host's terms.
 pub(crate) const SOCKET_KIND: Form = &[
-    &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 38, 39])],
+    &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 28, 38, 39])],
     &[EqLow(1, 6), EqLow(2, 13)],
 ];
 /// Options of TCP but TCP_CONGESTION.
@@ -424,9 +426,9 @@ pub(crate) const GETSOCKOPT: Form = &[
         OneOf(
             2,
             &[
-                2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 29, 30, 33, 34, 35, 37,
-                40, 41, 42, 43, 45, 46, 47, 48, 49, 55, 56, 57, 60, 61, 63, 64, 65, 66, 67, 72, 73,
-                74, 75, 82,
+                2, 4, 5, 6, 9, 10, 11, 12, 13, 14, 15, 16, 18, 19, 20, 21, 26, 29, 30, 33, 34, 35,
+                37, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 55, 56, 57, 60, 61, 63, 64, 65, 66, 67,
+                72, 73, 74, 75, 82,
             ],
         ),
     ],

@@ -255,14 +255,22 @@ fn opened(home: &Home) {
 }
 
 const OPENED: &[&str] = &[
-    "of_proc", "outlived", "links", "mounts", "locks", "slashes", "watches", "memory",
+    "of_proc",
+    "outlived",
+    "links",
+    "mounts",
+    "locks",
+    "slashes",
+    "watches",
+    "memory",
+    "terminals",
 ];
 
 fn options(home: &Home) {
     sections(home, "options", OPTIONS);
 }
 
-const OPTIONS: &[&str] = &["words", "devices"];
+const OPTIONS: &[&str] = &["words", "devices", "filters", "ends"];
 
 fn files(home: &Home) {
     sections(home, "files", FILES);

@@ -548,6 +548,24 @@ pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64
     Ok(0)
 }
 
+/// The other end, which an Internet socket that is closed or not connected yet has, too (`SO_PEERNAME`).
+#[cold]
+#[inline(never)]
+fn peer_name(thread: &Thread, fd: u64) -> Result<Address> {
+    const SO_PEERNAME: u64 = 28;
+    let mut length = match family(fd)? {
+        AF_INET => 16_u32,
+        AF_INET6 => 28,
+        _ => return to_zone(thread, fd, host_end(__NR_getpeername, fd)?, End::Peer),
+    };
+    let mut host = Address::EMPTY;
+    let at = host.bytes.as_mut_ptr() as u64;
+    let args = [fd, SOL_SOCKET, SO_PEERNAME, at, &raw mut length as u64, 0];
+    checked(unsafe { syscall6(__NR_getsockopt, args) })?;
+    host.len = (length as usize).min(LEN_MAX);
+    to_zone(thread, fd, host, End::Peer)
+}
+
 /// accept(2), accept4(2).
 pub fn accept(thread: &Thread, fd: u64, to: u64, room: u64, flags: u64) -> Result<u64> {
     let mut address = Address::EMPTY;

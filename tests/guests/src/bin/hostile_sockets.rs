@@ -9,7 +9,7 @@
     reason = "everything here is meant to do harm; the kernel is to keep it from doing so"
 )]
 
-use picozone_guests::attempts::{both, ptr};
+use picozone_guests::attempts::{both, ptr, raw};
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -39,7 +39,36 @@ fn main() {
     const SO_PASSRIGHTS: u64 = 83;
     let args = [fd, 1, SO_PASSRIGHTS, ptr(&yes), 4, 0];
     both("passing descriptors", libc::SYS_setsockopt, args);
+    filter_all();
     println!("still runs");
+}
+
+/// A filter that takes nothing, on every descriptor that the process has, ours among them: what is handed
+/// to the monitor arrives at another socket.
+fn filter_all() {
+    const SO_ATTACH_FILTER: u64 = 26;
+    let nothing = libc::sock_filter {
+        code: 6,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: (&raw const nothing).cast_mut(),
+    };
+    for fd in 3..1100 {
+        let args = [fd, 1, SO_ATTACH_FILTER, ptr(&program), 16, 0];
+        raw(libc::SYS_setsockopt, args);
+    }
+    // Its descriptor is handed over to be asked for.
+    let [own, _other] = pair();
+    let mut told = [0_u32; 3];
+    let mut room = 12_u32;
+    let (fd, level, name) = (own.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED);
+    let (to, length) = (told.as_mut_ptr().cast(), &raw mut room);
+    assert_eq!(unsafe { libc::getsockopt(fd, level, name, to, length) }, 0);
+    assert_eq!(told[0], std::process::id());
 }
 
 fn pair() -> [OwnedFd; 2] {

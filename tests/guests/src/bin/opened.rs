@@ -19,6 +19,7 @@ fn main() {
         ("slashes", slashes),
         ("watches", watches),
         ("memory", memory),
+        ("terminals", terminals),
     ]);
 }
 
@@ -461,4 +462,60 @@ fn memory() {
             call(libc::SYS_fremovexattr, &[file, text(c"user.one")]),
         );
     }
+}
+
+/// Whose a terminal is, by its name and by its descriptor; what lines it takes.
+fn terminals() {
+    const TIOCSETD: u64 = 0x5423;
+    let (mut master, mut slave) = (0, 0);
+    let (name, how, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+    // SAFETY: both are places for a descriptor, the rest is absent.
+    let result = unsafe { libc::openpty(&raw mut master, &raw mut slave, name, how, size) };
+    assert_eq!(result, 0, "a terminal");
+    let own = number(&slave);
+    let path = fs::read_link(format!("/proc/self/fd/{slave}")).expect("its name");
+    let path = path.to_str().expect("text");
+    let show = |what: &str, result: picozone_guests::Result<u64>| {
+        // SAFETY: it is open.
+        let file = unsafe { File::from_raw_fd(slave) };
+        let of = |found: fs::Metadata| (found.uid(), found.gid(), found.mode());
+        let opened = file.metadata().map(of).expect("it is open");
+        std::mem::forget(file);
+        let named = fs::metadata(path).map(of).expect("it is there");
+        // Of a new one the group and the mode are the host's affair.
+        let is_told = !["new", "own group"].contains(&what);
+        see(what, (result, opened == named, is_told.then_some(opened)));
+    };
+    // SAFETY: it has no arguments.
+    let uid = unsafe { libc::getuid() };
+    // SAFETY: it has no arguments.
+    let gid = unsafe { libc::getgid() };
+    let own_group = |nr, path: Option<&str>| match path {
+        None => call(nr, &[own, uid.into(), gid.into()]),
+        Some(path) => at(nr, path, &[uid.into(), gid.into(), 0]),
+    };
+    show("new", Ok(0));
+    show("own group", own_group(libc::SYS_fchown, None).map(|_| 0));
+    show("mode", call(libc::SYS_fchmod, &[own, 0o640]));
+    show("mode by name", at(libc::SYS_fchmodat, path, &[0o606]));
+    show("by name", own_group(libc::SYS_fchownat, Some(path)));
+    if uid == 0 {
+        show("given", call(libc::SYS_fchown, &[own, 1333, 4444]));
+        show("half", call(libc::SYS_fchown, &[own, 1334, u64::MAX]));
+        show(
+            "other half",
+            at(libc::SYS_fchownat, path, &[u64::MAX, 5, 0]),
+        );
+    }
+    let set = |fd: u64, kind: i32| {
+        call(
+            libc::SYS_ioctl,
+            &[fd, TIOCSETD, picozone_guests::from(&kind)],
+        )
+    };
+    // N_TTY; such as no kernel has.
+    see("lines", (set(own, 0), set(own, 29), set(own, 99)));
+    see("nowhere", call(libc::SYS_ioctl, &[own, TIOCSETD, 8]));
+    let ends = pipe().expect("a pipe");
+    see("no terminal", set(number(&ends.read), 0));
 }

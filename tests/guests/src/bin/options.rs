@@ -1,9 +1,14 @@
 //! Options of sockets: what each kind of socket takes, and what it then tells.
 
-use picozone_guests::{Result, call, close, out, sections, see, signed};
+use picozone_guests::{Result, call, close, from, out, sections, see, signed};
 
 fn main() {
-    sections(&[("words", words), ("devices", devices)]);
+    sections(&[
+        ("words", words),
+        ("devices", devices),
+        ("filters", filters),
+        ("ends", ends),
+    ]);
 }
 
 const SOL_SOCKET: u64 = 1;
@@ -105,5 +110,120 @@ fn devices() {
             (set(fd, NAME, b"lo"), set(fd, NAME, b""), get(fd, NAME, 16)),
         );
         close(fd);
+    }
+}
+
+/// The same in bytes, which a filter's address and length are.
+fn attach(fd: u64, name: u64, program: &[libc::sock_filter]) -> Result<u64> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).expect("a short one"),
+        filter: program.as_ptr().cast_mut(),
+    };
+    let length = size_of_val(&program) as u64;
+    let args = [fd, SOL_SOCKET, name, from(&program), length];
+    call(libc::SYS_setsockopt, &args)
+}
+
+/// One instruction of classic BPF.
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+/// Takes everything.
+const ALL: [libc::sock_filter; 1] = [instruction(6, 0, 0, 0xffff)];
+
+/// Filters of what datagram sockets receive. Those of TCP newer kernels keep to root.
+fn filters() {
+    const ATTACH: u64 = 26;
+    const DETACH: u64 = 27;
+    const LOCK: u64 = 44;
+    const REUSEPORT: u64 = 51;
+    const DETACH_REUSEPORT: u64 = 68;
+    let one = 1_i32.to_ne_bytes();
+    for (socket, fd) in sockets().filter(|((_, kind), _)| *kind == libc::SOCK_DGRAM) {
+        let detached = set(fd, DETACH, &one);
+        see("none", (socket, get(fd, ATTACH, 8), detached));
+        see("empty", attach(fd, ATTACH, &[]));
+        see(
+            "no such",
+            attach(fd, ATTACH, &[instruction(0xffff, 0, 0, 0)]),
+        );
+        see("attached", (attach(fd, ATTACH, &ALL), get(fd, ATTACH, 8)));
+        see("detached", (set(fd, DETACH, &one), get(fd, ATTACH, 8)));
+        let chosen = attach(fd, REUSEPORT, &ALL);
+        see("chooses", (chosen, set(fd, DETACH_REUSEPORT, &one)));
+        see("locked", (set(fd, LOCK, &one), get(fd, LOCK, 4)));
+        see("then", (attach(fd, ATTACH, &ALL), set(fd, LOCK, &[0; 4])));
+        close(fd);
+    }
+    // Of four messages those that begin with an x are lost. In a datagram the header comes first.
+    let lost = |at| {
+        [
+            instruction(0x30, 0, 0, at),
+            instruction(0x15, 0, 1, b'x'.into()),
+            instruction(6, 0, 0, 0),
+            ALL[0],
+        ]
+    };
+    use std::os::fd::AsRawFd;
+    let receiver = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let fd = u64::try_from(receiver.as_raw_fd()).expect("a descriptor");
+    see("drops", attach(fd, ATTACH, &lost(8)));
+    let to = receiver.local_addr().expect("it has one");
+    let sender = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    for text in ["xa", "ya", "xb", "yb"] {
+        sender.send_to(text.as_bytes(), to).expect("sent");
+    }
+    let mut room = [0; 8];
+    for _ in 0..2 {
+        let length = receiver.recv(&mut room).expect("received");
+        see("received", String::from_utf8_lossy(&room[..length]));
+    }
+    let (own, other) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
+    let fd = u64::try_from(own.as_raw_fd()).expect("a descriptor");
+    see("drops", attach(fd, ATTACH, &lost(0)));
+    see("refused", other.send(b"xa").map_err(|error| error.kind()));
+    see("sent", other.send(b"ya").map_err(|error| error.kind()));
+    let length = own.recv(&mut room).expect("received");
+    see("received", String::from_utf8_lossy(&room[..length]));
+}
+
+/// The other end's address as an option (`SO_PEERNAME`), which tells it in whole or in part.
+fn ends() {
+    use std::os::fd::AsRawFd;
+    const PEER: u64 = 28;
+    let number = |socket: &dyn AsRawFd| u64::try_from(socket.as_raw_fd()).expect("a descriptor");
+    for (socket, fd) in sockets() {
+        see("nobody", (socket, get(fd, PEER, 16)));
+        close(fd);
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it has one").port();
+    let client = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    let (server, _) = listener.accept().expect("accepted");
+    let shown = |socket: &dyn AsRawFd| {
+        get(number(socket), PEER, 16).map(|name| {
+            let told = [name[2], name[3]];
+            (
+                u16::from_be_bytes(told) == port,
+                [&name[..2], &name[4..]].concat(),
+            )
+        })
+    };
+    see("listener", shown(&listener));
+    see("client", shown(&client));
+    see("server", shown(&server));
+    for room in [0, 2, 17, 64] {
+        see("in", (room, get(number(&client), PEER, room)));
+    }
+    drop(server);
+    let mut rest = Vec::new();
+    let read = std::io::Read::read_to_end(&mut &client, &mut rest);
+    see("the end", read.map_err(|error| error.kind()));
+    client.shutdown(std::net::Shutdown::Write).expect("shut");
+    see("closed", shown(&client));
+    let (own, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+    for room in [0, 2, 3] {
+        see("unix", (room, get(number(&own), PEER, room)));
     }
 }

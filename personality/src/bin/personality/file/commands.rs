@@ -16,6 +16,7 @@ use picozone_personality::mailbox::Request;
 const TIOCGPGRP: u64 = 0x540f;
 const TIOCSPGRP: u64 = 0x5410;
 const TIOCGSID: u64 = 0x5429;
+const TIOCSETD: u64 = 0x5423;
 const TIOCGPTPEER: u64 = 0x5441;
 /// FIOSETOWN, SIOCSPGRP.
 pub const SET_OWNER: [u64; 2] = [0x8901, 0x8902];
@@ -78,6 +79,9 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
             interfaces::ioctl(fd, command as u32, argument)
         }
         command => {
+            if command == TIOCSETD {
+                return set_discipline(fd, argument);
+            }
             if let Some(result) = marks::ioctl(thread, fd, command, argument) {
                 return result;
             }
@@ -91,18 +95,38 @@ pub fn ioctl(thread: &Thread, fd: u64, command: u64, argument: u64) -> Result<u6
     }
 }
 
+/// `TIOCSETD`: the discipline that a terminal has at first is the only one. EINVAL: as of one that the
+/// kernel has not.
+#[cold]
+#[inline(never)]
+fn set_discipline(fd: u64, argument: u64) -> Result<u64> {
+    const N_TTY: u32 = 0;
+    must_be_terminal(fd)?;
+    match memory::read::<u32>(argument)? {
+        N_TTY => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// ENOTTY.
+#[cold]
+#[inline(never)]
+fn must_be_terminal(fd: u64) -> Result<()> {
+    const TCGETS: u64 = 0x5401;
+    let mut room = [0u64; 16];
+    checked(unsafe { syscall3(__NR_ioctl, fd, TCGETS, room.as_mut_ptr() as u64) }).map(drop)
+}
+
 /// `TIOCGPTPEER`: opens the other end of a terminal by its name. EIO: that is a terminal's other end itself;
 /// ENOTTY: it is no terminal.
 fn other_end(thread: &Thread, fd: u64, flags: u64) -> Result<u64> {
     const TIOCGPTN: u64 = 0x8004_5430;
-    const TCGETS: u64 = 0x5401;
     const EIO: Errno = Errno::from_raw(5);
     let ask = |command: u64, to: u64| checked(unsafe { syscall3(__NR_ioctl, fd, command, to) });
     let mut number = 0u32;
     if let Err(errno) = ask(TIOCGPTN, &raw mut number as u64) {
-        let mut room = [0u64; 16];
-        return Err(match ask(TCGETS, room.as_mut_ptr() as u64) {
-            Ok(_) => EIO,
+        return Err(match must_be_terminal(fd) {
+            Ok(()) => EIO,
             Err(_) => errno,
         });
     }

@@ -25,6 +25,7 @@ const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
 const SO_RCVBUF: u64 = 8;
 const SO_PEERCRED: u64 = 17;
+const SO_PEERNAME: u64 = 28;
 const SO_PEERGROUPS: u64 = 59;
 const SO_PEERPIDFD: u64 = 77;
 const SO_BINDTODEVICE: u64 = 25;
@@ -36,7 +37,6 @@ const TCP_CONGESTION: u64 = 13;
 /// sockets, which have none of another level, else ENOPROTOOPT.
 pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
     const SOL_NETLINK: u64 = 270;
-    const SO_DETACH_FILTER: u64 = 27;
     const SO_SNDBUFFORCE: u64 = 32;
     const SO_RCVBUFFORCE: u64 = 33;
     let [fd, level, name, from, length] = a;
@@ -53,12 +53,6 @@ pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         (SOL_SOCKET, SO_BINDTOIFINDEX) => {
             must_be_word(length)?;
             bind_to_index(thread, fd, memory::read(from)?)
-        }
-        // There is none.
-        (SOL_SOCKET, SO_DETACH_FILTER) => {
-            must_be_word(length)?;
-            memory::read::<u32>(from)?;
-            Err(Errno::ENOENT)
         }
         (SOL_SOCKET, name @ (SO_SNDBUF | SO_RCVBUF)) => buffer(name, false),
         (SOL_SOCKET, SO_SNDBUFFORCE) => buffer(SO_SNDBUF, true),
@@ -208,6 +202,9 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         });
     }
     must_have_room(room)?;
+    if name == SO_PEERNAME {
+        return peer_name(thread, fd, to, room);
+    }
     let word = match name {
         SO_TYPE => kind(fd)?,
         SO_DOMAIN if netlink::is_netlink(fd) => u32::from(AF_NETLINK),
@@ -250,6 +247,18 @@ fn must_have_room(room: u64) -> Result<()> {
         ..0 => Err(Errno::EINVAL),
         _ => Ok(()),
     }
+}
+
+/// The address of the other end (`SO_PEERNAME`). ENOTCONN: there is none; EINVAL: more room than an address
+/// takes.
+#[cold]
+#[inline(never)]
+fn peer_name(thread: &Thread, fd: u64, to: u64, room: u64) -> Result<u64> {
+    let name = super::peer_name(thread, fd)?;
+    let have = memory::read::<u32>(room)? as usize;
+    let told = name.as_bytes().get(..have).ok_or(Errno::EINVAL)?;
+    memory::write_bytes(to, told)?;
+    Ok(0)
 }
 
 /// The groups of who is at the other end of a unix socket. ENODATA: nobody is; ERANGE: there is no room
