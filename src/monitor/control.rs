@@ -229,7 +229,7 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
     if exec.is_tty {
         for fd in [&stdin, &stdout, &stderr] {
             let path = super::descriptors::own_path(fd);
-            zone.terminals.record(&path, user.0);
+            super::files::take_terminal(zone, &path, user.0);
         }
     }
     let program = Program {

@@ -3,6 +3,7 @@
 //! The same types as [`crate::monitor::procfs`]. Only what is listed here exists: never `mem`,
 //! `kmem`, `kvm` or any other device that reaches the host.
 
+use super::owners::Owner;
 use super::procfs::{Attr, Entry, Errno, Kind, Node, StatLine, Stated, View, inode_of, number};
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
@@ -21,6 +22,17 @@ const LINKS: [(&str, &str); 4] = [
 
 /// Group of terminals (`tty` in every distribution's `/etc/group`).
 const TTY_GROUP: u32 = 5;
+
+/// What a terminal of this number and user is at first: as distributions mount devpts (`gid=5,mode=620`).
+#[must_use]
+pub fn new_terminal(uid: u32, rdev: u64) -> Owner {
+    Owner {
+        uid,
+        gid: TTY_GROUP,
+        mode: libc::S_IFCHR | 0o620,
+        rdev,
+    }
+}
 
 enum What {
     Top,
@@ -82,11 +94,14 @@ pub fn stat(view: &dyn View, path: &[u8], last: Last) -> Result<Stated, Errno> {
         What::Tty => (libc::S_IFCHR | 0o666, libc::makedev(5, 0)),
         What::Ptmx => (libc::S_IFCHR | 0o666, libc::makedev(5, 2)),
         What::Log => (libc::S_IFSOCK | 0o666, 0),
-        What::Pty(number) => (libc::S_IFCHR | 0o620, device_number(&pty_path(*number))?),
+        What::Pty(number) => (view.pty(*number).mode, device_number(&pty_path(*number))?),
         What::Link(_) => (libc::S_IFLNK | 0o777, 0),
     };
     let (uid, gid) = match &what {
-        What::Pty(number) => (view.pty_owner(*number), TTY_GROUP),
+        What::Pty(number) => {
+            let owner = view.pty(*number);
+            (owner.uid, owner.gid)
+        }
         What::Tty | What::Ptmx => (0, TTY_GROUP),
         _ => (0, 0),
     };

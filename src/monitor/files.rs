@@ -4,7 +4,7 @@ use super::descriptors::{host_path, open_path, own_path, reopen, set_mode};
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
-use super::{deep, mounting, running};
+use super::{deep, devfs, mounting, running};
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;
@@ -25,7 +25,8 @@ pub fn low_int(word: u64) -> i32 {
 pub(super) enum Target {
     /// A file where the zone may change things.
     File(OwnedFd),
-    /// A pipe, a socket, a file in memory: it ends with its descriptors, and what the zone says of it.
+    /// A pipe, a socket, a file in memory, a terminal: it ends with its descriptors, and what the zone says
+    /// of it.
     Nameless(OwnedFd),
     /// A device of the host's, or what all processes share: what the zone says of it is not kept.
     Other,
@@ -60,6 +61,9 @@ impl Target {
             return Ok(Target::File(file));
         }
         if bytes.starts_with(b"/dev/") {
+            if zone.terminals.has(&file) {
+                return Ok(Target::Nameless(file));
+            }
             return Ok(Target::Other);
         }
         let is_gone = nix::sys::stat::fstat(&file).is_ok_and(|data| data.st_nlink == 0);
@@ -127,9 +131,6 @@ pub fn chown(
     let keep = u64::from(u32::MAX);
     let target = Target::find(zone, caller, fd)?;
     let (Target::File(file) | Target::Nameless(file)) = &target else {
-        if uid != keep {
-            give_terminal(zone, caller, fd, uid);
-        }
         return Ok(0);
     };
     let found = owners::found(zone, file)?;
@@ -190,13 +191,16 @@ pub fn make_device(zone: &Zone, file: &OwnedFd, kind: u32, rdev: u64) -> Result<
     zone.owners.set(&zone.shared, id, owner)
 }
 
-/// A terminal's owner is kept as long as the terminal is there.
-fn give_terminal(zone: &Zone, caller: HostPid, fd: u64, uid: u64) {
-    let number = host_path(caller, low_int(fd))
-        .ok()
-        .and_then(|host| super::served::terminal_number(&host));
-    if let (Some(number), Ok(uid)) = (number, u32::try_from(uid)) {
-        zone.terminals.give(number, uid);
+/// Makes the terminal that `slave` names, if it names one, the zone's, and a user's in it, as long as it is
+/// there.
+pub fn take_terminal(zone: &Zone, slave: &std::path::Path, uid: u32) {
+    let data = zone.terminals.record(slave).and_then(|pin| {
+        let (id, _) = identify(&pin).ok()?;
+        Some((id, nix::sys::stat::fstat(&pin).ok()?.st_rdev))
+    });
+    if let Some((id, rdev)) = data {
+        let owner = devfs::new_terminal(uid, rdev);
+        zone.owners.set_for_now(&zone.shared, id, owner);
     }
 }
 

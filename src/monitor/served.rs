@@ -16,7 +16,7 @@ use super::procfs::skeleton::Skeleton;
 use super::procfs::{self, Attr, Credentials, Node, Object, Stated, View, content_name};
 use super::rights::User;
 use super::zone::Zone;
-use super::{attributes, devfs, settings, view};
+use super::{attributes, devfs, files, settings, view};
 use crate::ids::HostPid;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -440,7 +440,7 @@ fn terminal(zone: &Zone, caller: HostPid, flags: OFlag) -> Result<OwnedFd, i32> 
     let master = open_device(Path::new("/dev/ptmx"), flags)?;
     let slave = PathBuf::from(format!("/dev/pts/{}", attributes::terminal_of(&master)?));
     let uid = users(zone, caller).map_or(0, |users| users.uid[3]);
-    zone.terminals.record(&slave, uid);
+    files::take_terminal(zone, &slave, uid);
     Ok(master)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A number under `/dev/pts` says nothing for long: once a terminal is closed, the host gives its
 //! number to anybody. So each terminal is pinned by its inode, which the kernel unlinks when the
-//! terminal goes, and opened by that pin, never by number.
+//! terminal goes, and opened by that pin, never by number. Whose it is and its mode stand in the table of
+//! owners, from its record on.
 
 use super::descriptors::own_path;
 use std::collections::HashMap;
@@ -12,45 +13,47 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One terminal.
-struct Terminal {
-    /// `O_PATH` descriptor of its inode.
-    pin: OwnedFd,
-    /// The zone's user who owns it.
-    uid: u32,
-}
-
-impl Terminal {
-    fn lives(&self) -> bool {
-        nix::sys::stat::fstat(&self.pin).is_ok_and(|found| found.st_nlink > 0)
-    }
-}
-
-/// The terminals, by number. One lock, under which nothing is waited for.
+/// `O_PATH` descriptors of the terminals' inodes, by number. One lock, under which nothing is waited for.
 #[derive(Default)]
-pub struct Terminals(Mutex<HashMap<u32, Terminal>>);
+pub struct Terminals(Mutex<HashMap<u32, OwnedFd>>);
+
+fn lives(pin: &OwnedFd) -> bool {
+    nix::sys::stat::fstat(pin).is_ok_and(|found| found.st_nlink > 0)
+}
 
 impl Terminals {
     /// Those that are there now.
-    fn living(&self) -> MutexGuard<'_, HashMap<u32, Terminal>> {
+    fn living(&self) -> MutexGuard<'_, HashMap<u32, OwnedFd>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, terminal| terminal.lives());
+        all.retain(|_, pin| lives(pin));
         all
     }
 
     /// Records the terminal that `slave` names (a path under `/dev/pts` while its master is held, or
-    /// the path of an own descriptor of it) as a user's; nothing if it is none.
-    pub fn record(&self, slave: &Path, uid: u32) {
+    /// the path of an own descriptor of it), and gives an `O_PATH` descriptor of it; nothing if it is none.
+    pub fn record(&self, slave: &Path) -> Option<OwnedFd> {
         let pin = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_PATH)
             .open(slave);
-        let Ok(pin) = pin.map(OwnedFd::from) else {
-            return;
+        let pin = OwnedFd::from(pin.ok()?);
+        let found = pin.try_clone().ok()?;
+        self.living().insert(number_of(&pin)?, pin);
+        Some(found)
+    }
+
+    /// Whether an own descriptor is of one of them.
+    pub fn has(&self, file: &OwnedFd) -> bool {
+        let place = |file: &OwnedFd| {
+            let data = nix::sys::stat::fstat(file).ok()?;
+            Some((data.st_dev, data.st_ino))
         };
-        if let Some(number) = number_of(&pin) {
-            self.living().insert(number, Terminal { pin, uid });
-        }
+        let Some(number) = number_of(file) else {
+            return false;
+        };
+        self.living()
+            .get(&number)
+            .is_some_and(|pin| place(pin) == place(file))
     }
 
     /// The numbers of all.
@@ -59,23 +62,10 @@ impl Terminals {
         self.living().keys().copied().collect()
     }
 
-    /// The zone's user who owns a terminal.
-    #[must_use]
-    pub fn owner(&self, number: u32) -> Option<u32> {
-        self.living().get(&number).map(|terminal| terminal.uid)
-    }
-
-    /// Gives a terminal to a user.
-    pub fn give(&self, number: u32, uid: u32) {
-        if let Some(terminal) = self.living().get_mut(&number) {
-            terminal.uid = uid;
-        }
-    }
-
     /// An `O_PATH` descriptor of a terminal, which goes on naming this very terminal.
     #[must_use]
     pub fn pin(&self, number: u32) -> Option<OwnedFd> {
-        self.living().get(&number)?.pin.try_clone().ok()
+        self.living().get(&number)?.try_clone().ok()
     }
 }
 
@@ -98,18 +88,16 @@ mod tests {
         grantpt(&master).expect("granted");
         unlockpt(&master).expect("unlocked");
         let name = ptsname_r(&master).expect("a name");
-        terminals.record(Path::new(&name), 33);
+        let found = terminals.record(Path::new(&name)).expect("a terminal");
+        assert!(terminals.has(&found));
         let [number] = terminals.numbers()[..] else {
             panic!("one terminal");
         };
         assert_eq!(name, format!("/dev/pts/{number}"));
-        assert_eq!(terminals.owner(number), Some(33));
-        terminals.give(number, 0);
-        assert_eq!(terminals.owner(number), Some(0));
         let pin = terminals.pin(number).expect("it lives");
         drop(master);
         assert_eq!(terminals.numbers(), [0; 0]);
-        assert!(terminals.pin(number).is_none());
+        assert!(terminals.pin(number).is_none() && !terminals.has(&found));
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK)
@@ -120,8 +108,8 @@ mod tests {
     #[test]
     fn what_is_no_terminal_is_not_recorded() {
         let terminals = Terminals::default();
-        terminals.record(Path::new("/dev/null"), 0);
-        terminals.record(Path::new("/dev/pts/no-such"), 0);
+        assert!(terminals.record(Path::new("/dev/null")).is_none());
+        assert!(terminals.record(Path::new("/dev/pts/no-such")).is_none());
         assert_eq!(terminals.numbers(), [0; 0]);
     }
 }

@@ -5,9 +5,10 @@
 
 use super::copies::Original;
 use super::mounts::Mount;
+use super::owners::{self, Owner};
 use super::procfs::{Credentials, Mount as Line, Protocol, StatLine, View};
 use super::zone::Zone;
-use super::{guests, ipc};
+use super::{devfs, guests, ipc};
 use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
 use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
@@ -198,8 +199,10 @@ impl View for Zone {
         self.run_dir.join("sockets/log").exists()
     }
 
-    fn pty_owner(&self, number: u32) -> u32 {
-        self.terminals.owner(number).unwrap_or(0)
+    fn pty(&self, number: u32) -> Owner {
+        let pin = self.terminals.pin(number);
+        let found = pin.and_then(|pin| owners::found(self, &pin).ok());
+        found.map_or_else(|| devfs::new_terminal(0, 0), |found| found.owner)
     }
 
     fn net(&self) -> ZoneNet {

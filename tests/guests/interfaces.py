@@ -76,7 +76,20 @@ def libraries():
     expect("localhost", ("127.0.0.1", 80) in [row[4] for row in found], True)
 
 
+def ethtool(name, command, data=None):
+    data = data or ctypes.create_string_buffer(struct.pack("I252x", command))
+    ifreq(0x8946, name, struct.pack("Q", data if isinstance(data, int) else ctypes.addressof(data)))
+    return struct.unpack_from("I", data, 4)[0]
+
+
 def commands():
+    # As natively of lo: it is linked, segments are handed on whole, and nothing else is known of it.
+    expect("ETHTOOL_GLINK", [ethtool(name, 0x0A) for name in ("lo", "eth0")], [1, 1])
+    expect("ETHTOOL_GTSO", ethtool("lo", 0x1E), 1)
+    for command in (0x01, 0x03, 0x4C):
+        expect(("ethtool", command), fails(ethtool, "lo", command), "ENOTSUP")
+    expect("ethtool of none", fails(ethtool, "eth1", 0x0A), "ENODEV")
+    expect("ethtool nowhere", fails(ethtool, "lo", 0x0A, 8), "EFAULT")
     expect("SIOCGIFADDR", socket.inet_ntoa(ifreq(0x8915, "eth0")[4:8]), own4)
     expect("SIOCGIFNETMASK", socket.inet_ntoa(ifreq(0x891B, "eth0")[4:8]), "255.255.0.0")
     expect("SIOCGIFBRDADDR", socket.inet_ntoa(ifreq(0x8919, "eth0")[4:8]), "10.111.255.255")

@@ -62,6 +62,7 @@ fn attributes(home: &Home) {
             "watches",
             "owners",
             "numbers",
+            "terminals",
         ],
     );
 }

@@ -2,7 +2,9 @@
 
 use crate::ids::{HostPid, ZonePid};
 use crate::monitor::copies::Original;
+use crate::monitor::devfs;
 use crate::monitor::ipc::Kind as Ipc;
+use crate::monitor::owners::Owner;
 use picozone_personality::capabilities::Capabilities;
 use picozone_personality::layout::{FD_BASE, FD_COUNT, PERSONALITY_BASE, REGION_END};
 use picozone_personality::net::ZoneNet;
@@ -135,9 +137,9 @@ pub trait View: Send + Sync {
     fn has_log(&self) -> bool {
         false
     }
-    /// The zone's user who owns a terminal.
-    fn pty_owner(&self, _number: u32) -> u32 {
-        0
+    /// Owner and mode of a terminal.
+    fn pty(&self, _number: u32) -> Owner {
+        devfs::new_terminal(0, 0)
     }
     /// Descriptors of every guest that the zone must not see.
     fn hidden_descriptors(&self) -> Range<u32> {

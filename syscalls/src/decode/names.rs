@@ -267,6 +267,7 @@ const IOCTL: Names = Names::one(&[
     (0x8915, "SIOCGIFADDR"),
     (0x8927, "SIOCGIFHWADDR"),
     (0x8933, "SIOCGIFINDEX"),
+    (0x8946, "SIOCETHTOOL"),
     (0x80045430, "TIOCGPTN"),
     (0x40045431, "TIOCSPTLCK"),
     (0x5441, "TIOCGPTPEER"),

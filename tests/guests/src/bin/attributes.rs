@@ -12,6 +12,7 @@ fn main() {
         ("watches", watches),
         ("owners", owners),
         ("numbers", numbers),
+        ("terminals", terminals),
     ]);
 }
 
@@ -460,4 +461,69 @@ fn nodes() {
             see("none", (attribute, got));
         }
     }
+}
+
+/// A terminal has an owner and a mode as any file has, by its name and by its descriptors.
+fn terminals() {
+    let new = || {
+        let (mut master, mut slave) = (0, 0);
+        let nothing = std::ptr::null_mut();
+        // SAFETY: both numbers live; the rest is not asked for.
+        let made = unsafe {
+            libc::openpty(
+                &raw mut master,
+                &raw mut slave,
+                nothing,
+                nothing.cast(),
+                nothing.cast(),
+            )
+        };
+        assert_eq!(made, 0, "a terminal");
+        let path = std::fs::read_link(format!("/proc/self/fd/{slave}")).expect("it has a name");
+        (master, slave, name(path.to_str().expect("text")))
+    };
+    let (_master, slave, path) = new();
+    let fd = u64::from(slave.unsigned_abs());
+    let show = |what: &str, result: Result<u64>| {
+        let of = |number: libc::c_long, which: u64| {
+            let mut data = [0u64; 18];
+            call(number, &[which, out(&mut data)]).expect("it is there");
+            let [low, high] = [data[3], data[4]].map(|word| word & 0xffff_ffff);
+            // st_mode, st_uid, st_gid.
+            (format!("{low:o}"), data[3] >> 32, high)
+        };
+        let (named, opened) = (of(libc::SYS_stat, text(&path)), of(libc::SYS_fstat, fd));
+        see(what, (result, &named, named == opened));
+    };
+    // What a new one has is told by the host's mount.
+    call(libc::SYS_fchown, &[fd, u64::MAX, 5]).expect("ours");
+    show("chmod", call(libc::SYS_chmod, &[text(&path), 0o600]));
+    show("fchmod", call(libc::SYS_fchmod, &[fd, 0o644]));
+    show("chown", call(libc::SYS_chown, &[text(&path), 33, 34]));
+    show("set-id bits", call(libc::SYS_chmod, &[text(&path), 0o6711]));
+    show("fchown", call(libc::SYS_fchown, &[fd, u64::MAX, 35]));
+    show("group", call(libc::SYS_chown, &[text(&path), 1, 5]));
+    let opened = |mode: u64, who: u32| {
+        call(libc::SYS_chmod, &[text(&path), mode]).expect("changed");
+        let other = child(|| {
+            // SAFETY: takes numbers.
+            let is_other = unsafe { libc::setgid(who) == 0 && libc::setuid(who) == 0 };
+            let flags = libc::O_WRONLY | libc::O_NOCTTY;
+            let opened = call(libc::SYS_openat, &[CWD, text(&path), signed(flags), 0]);
+            let changed = call(libc::SYS_chmod, &[text(&path), mode]);
+            see("as another", (is_other, opened.map(drop), changed.is_ok()));
+            0
+        });
+        see("end", other.wait());
+    };
+    opened(0o620, 33);
+    opened(0o622, 33);
+    opened(0o600, 1);
+    opened(0o400, 1);
+    let (_master, _slave, other) = new();
+    see("another terminal", other != path);
+    show(
+        "which is another file",
+        call(libc::SYS_chmod, &[text(&other), 0o640]),
+    );
 }

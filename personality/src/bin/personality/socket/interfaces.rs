@@ -1,4 +1,4 @@
-//! netdevice(7): `SIOCGIF*` tell the zone's interfaces, `SIOCSIF*` are not for it.
+//! netdevice(7): `SIOCGIF*` and `SIOCETHTOOL` tell the zone's interfaces, `SIOCSIF*` are not for it.
 
 use super::family;
 use crate::monitor::tables;
@@ -29,6 +29,7 @@ const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
 const SIOCSIFTXQLEN: u32 = 0x8943;
+const SIOCETHTOOL: u32 = 0x8946;
 
 const ENODEV: Errno = Errno::from_raw(19);
 /// `IFF_UP`.
@@ -39,7 +40,10 @@ const IFREQ: usize = 40;
 
 /// Whether a command is one of these.
 pub fn is_known(command: u32) -> bool {
-    matches!(command, SIOCADDRT | SIOCDELRT | 0x8910..=0x8943)
+    matches!(
+        command,
+        SIOCADDRT | SIOCDELRT | SIOCETHTOOL | 0x8910..=0x8943
+    )
 }
 
 /// ioctl(2) on a socket. ENODEV: no such interface; EADDRNOTAVAIL: it has no such address.
@@ -73,6 +77,10 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
     let found = all.iter().find(|known| known.name.as_bytes() == name);
     let found = found.ok_or(ENODEV)?;
     match command {
+        SIOCETHTOOL => {
+            let [a, b, c, d, e, f, g, h] = [0, 1, 2, 3, 4, 5, 6, 7].map(|at| value[at]);
+            return device(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
+        }
         // What would change nothing is done; all else is not for a zone.
         SIOCSIFFLAGS if value[0] & UP != 0 => return Ok(0),
         SIOCSIFADDR if value[4..8] == found.v4 => return Ok(0),
@@ -97,6 +105,22 @@ pub fn ioctl(fd: u64, command: u32, argument: u64) -> Result<u64> {
         _ => return Err(Errno::EOPNOTSUPP),
     }
     memory::write(argument, &request)?;
+    Ok(0)
+}
+
+/// `SIOCETHTOOL`: no device stands behind an interface of a zone, which is linked, and leaves out what a
+/// network card would do, as `lo` does.
+#[cold]
+fn device(to: u64) -> Result<u64> {
+    /// `ETHTOOL_GLINK`, and whether checksums, scattered packets and segments are handed on as they are
+    /// (`ETHTOOL_GRXCSUM`, `ETHTOOL_GTXCSUM`, `ETHTOOL_GSG`, `ETHTOOL_GTSO`, `ETHTOOL_GGSO`, `ETHTOOL_GGRO`).
+    const SO: [u32; 7] = [0x0a, 0x14, 0x16, 0x18, 0x1e, 0x23, 0x2b];
+    let command = memory::read::<u32>(to)?;
+    if !SO.contains(&command) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    // struct ethtool_value.
+    memory::write(to, &[command, 1])?;
     Ok(0)
 }
 
