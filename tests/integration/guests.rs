@@ -662,7 +662,7 @@ fn roots(home: &Home) {
     );
 }
 
-const SENDERS: &[&str] = &["written", "children", "codes", "queues"];
+const SENDERS: &[&str] = &["written", "children", "codes", "chosen", "queues"];
 
 fn senders(home: &Home) {
     sections(home, "senders", SENDERS);

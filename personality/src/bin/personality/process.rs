@@ -950,23 +950,46 @@ fn is_from_process(code: i32) -> bool {
     code <= 0 && !matches!(code, SI_TIMER | SI_SIGIO | SI_DETHREAD)
 }
 
-/// Whether a signal's information names a sender.
-pub fn is_from(signal: u32, code: i32) -> bool {
-    is_from_process(code) || (signal == SIGCHLD && code > 0)
+/// Whether a code is such that no kernel gives: what goes with it is what the sender wrote, who may name
+/// anybody.
+fn is_chosen(code: i32) -> bool {
+    const SI_MESGQ: i32 = -3;
+    code < 0 && is_from_process(code) && !matches!(code, SI_MESGQ | SI_TKILL)
 }
 
-/// Puts the sender of a signal into the host's terms.
+/// Puts the sender of a signal into the host's terms. A number of no process is kept where a program may
+/// choose it.
+#[inline(never)]
 pub fn info_to_host(info: &mut Info) {
     if is_from_process(info.code()) {
-        info.set_pid(pids::to_host(info.pid() as u32).unwrap_or(0));
+        let zone = info.pid() as u32;
+        let unknown = if is_chosen(info.code()) { zone } else { 0 };
+        info.set_pid(pids::to_host(zone).unwrap_or(unknown));
     }
 }
 
+/// The sender of a signal, a process of the host, in the zone's terms, and its user, where that is not to
+/// be told as the sender wrote it. `None` where the information names no sender.
+pub fn sender_in_zone(signal: u32, code: i32, host: i32) -> Option<(u32, Option<u32>)> {
+    if is_chosen(code) {
+        let zone = u32::try_from(host).ok().and_then(pids::to_zone);
+        return Some((zone.unwrap_or(host as u32), None));
+    }
+    let is_from = is_from_process(code) || (signal == SIGCHLD && code > 0);
+    is_from.then(|| {
+        let zone = pids::to_zone_or_0(host);
+        (zone, Some(pids::load_credentials(zone).uid[0]))
+    })
+}
+
 /// Puts the sender of a signal into the zone's terms.
+#[inline(never)]
 pub fn info_to_zone(signal: u32, info: &mut Info) {
-    if is_from(signal, info.code()) {
-        let zone = pids::to_zone_or_0(info.pid());
-        info.set_pid(zone);
-        info.set_uid(pids::load_credentials(zone).uid[0]);
+    let Some((zone, user)) = sender_in_zone(signal, info.code(), info.pid()) else {
+        return;
+    };
+    info.set_pid(zone);
+    if let Some(user) = user {
+        info.set_uid(user);
     }
 }

@@ -9,7 +9,7 @@ use crate::arch::{self, syscall2, syscall3, syscall4, syscall6};
 use crate::dispatch::{checked, checked_or_restart};
 use crate::file::{is_reserved, kind_of};
 use crate::filters::{self, TSYNC};
-use crate::process::is_from;
+use crate::process::sender_in_zone;
 use crate::signal::HELD;
 use crate::thread::Thread;
 use crate::{Errno, Result, memory, pids};
@@ -74,10 +74,11 @@ pub fn read(thread: &Thread, nr: u32, args: [u64; 6]) -> Result<u64> {
         };
         let [signal, code, pid] = [SIGNAL, CODE, PID].map(|field| memory::read::<u32>(to(field)?));
         let (signal, code, pid) = (signal?, code?, pid?);
-        if is_from(signal, code as i32) {
-            let sender = pids::to_zone_or_0(pid as i32);
+        if let Some((sender, user)) = sender_in_zone(signal, code as i32, pid as i32) {
             memory::write(to(PID)?, &sender)?;
-            memory::write(to(UID)?, &pids::load_credentials(sender).uid[0])?;
+            if let Some(user) = user {
+                memory::write(to(UID)?, &user)?;
+            }
         }
     }
     Ok(got)

@@ -10,6 +10,7 @@ fn main() {
         ("written", written),
         ("children", children),
         ("codes", codes),
+        ("chosen", chosen),
         ("queues", queues),
     ]);
 }
@@ -131,6 +132,24 @@ fn codes() {
     let sends = child(|| i32::from(kill(i32::try_from(to).unwrap_or(0), libc::SIGUSR1).is_err()));
     let told = next(&[libc::SIGUSR1]).map(|row| (row.0, row.1, row.2 == sends.0));
     see("killed", (told, sends.wait()));
+}
+
+/// Senders that a program chooses itself: any number and any user.
+fn chosen() {
+    mask(libc::SIG_BLOCK, &only(&[libc::SIGUSR1])).expect("a mask");
+    let number = u64::from(libc::SIGUSR1.unsigned_abs());
+    let own = u64::from(pid().unsigned_abs());
+    for code in [-1, -4, -60] {
+        for (sender, user) in [(0x765_4321, 54321), (-5, -7), (0, 0), (pid(), 54321)] {
+            let mut info = [0_i32; 32];
+            info[0] = libc::SIGUSR1;
+            (info[2], info[4], info[5]) = (code, sender, user);
+            let sent = call(libc::SYS_rt_sigqueueinfo, &[own, number, from(&info)]);
+            let told = next(&[libc::SIGUSR1]);
+            let told = told.map(|row| (row.1, row.2 == sender, row.3 == user.cast_unsigned()));
+            see("chosen", (sent, told));
+        }
+    }
 }
 
 /// mq_notify(3) tells who sent the message.
