@@ -402,10 +402,11 @@ pub(crate) const SETSOCKOPT_OWN: Form = &[
     &[EqLow(1, 41)],
 ];
 /// The same; SO_TYPE, SO_PROTOCOL and SO_DOMAIN, which are others' where a packet socket
-/// stands for a netlink socket; and SO_PEERNAME, which is in the host's terms.
+/// stands for a netlink socket; SO_PEERNAME, which is in the host's terms; and IPV6_V6ONLY.
 pub(crate) const SOCKET_KIND: Form = &[
     &[EqLow(1, 1), OneOf(2, &[3, 7, 8, 28, 38, 39])],
     &[EqLow(1, 6), EqLow(2, 13)],
+    &[EqLow(1, 41), EqLow(2, 26)],
 ];
 /// Options of TCP but TCP_CONGESTION.
 const TCP: &[Test] = &[
@@ -432,7 +433,17 @@ pub(crate) const GETSOCKOPT: Form = &[
             ],
         ),
     ],
-    &[OneOf(1, &[0, 17, 41])],
+    &[OneOf(1, &[0, 17])],
+    // All of IPv6 but IPV6_V6ONLY (26), which the host's sockets do not have once they are bound.
+    &[EqLow(1, 41), Clear(2, 0x10)],
+    &[EqLow(1, 41), Masked(2, 0x18, 0x10)],
+    &[
+        EqLow(1, 41),
+        OneOf(
+            2,
+            &[24, 25, 27, 28, 29, 30, 31, 56, 57, 58, 59, 60, 61, 62, 63],
+        ),
+    ],
     TCP,
 ];
 /// prctl: names, death signals, slack, memory names, traps and events of the thread's own, what the kernel

@@ -271,7 +271,7 @@ fn options(home: &Home) {
     sections(home, "options", OPTIONS);
 }
 
-const OPTIONS: &[&str] = &["words", "devices", "filters", "ends"];
+const OPTIONS: &[&str] = &["words", "devices", "filters", "ends", "six"];
 
 fn files(home: &Home) {
     sections(home, "files", FILES);

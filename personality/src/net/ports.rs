@@ -217,6 +217,14 @@ impl<'a> Ports<'a> {
             .min_by_key(|entry| entry.covers.0.count_ones())
     }
 
+    /// What this zone's socket receives for that is bound to an address and port of the host, or to its
+    /// wildcard.
+    #[must_use]
+    pub fn covers_at(self, proto: Proto, host: [u8; 4], port: u16) -> Option<Covers> {
+        self.at(proto, host, port, Kind::OwnOrWildcard)
+            .map(|entry| entry.covers)
+    }
+
     /// The row that lies at a host address; one at that very address rather than at the wildcard.
     pub(super) fn at(
         self,

@@ -548,6 +548,27 @@ pub fn name(thread: &Thread, nr: u32, fd: u64, to: u64, room: u64) -> Result<u64
     Ok(0)
 }
 
+/// Whether an IPv6 socket is for IPv6 alone (`IPV6_V6ONLY`). On the host none is that is bound: what it
+/// receives for the zone's table of ports says.
+#[cold]
+#[inline(never)]
+fn is_v6_only(fd: u64) -> Result<bool> {
+    if option(fd, IPPROTO_IPV6, IPV6_V6ONLY)? != 0 {
+        return Ok(true);
+    }
+    let host = host_end(__NR_getsockname, fd)?;
+    // struct sockaddr_in6: family, port, flow, address; the last four bytes of a v4-mapped one.
+    let [port, ip] = [2..4, 20..24].map(|range| host.bytes.get(range));
+    let port = port.and_then(|bytes| bytes.first_chunk());
+    let ip = ip.and_then(|bytes| bytes.first_chunk());
+    let (Some(port), Some(ip)) = (port, ip) else {
+        return Ok(false);
+    };
+    let port = u16::from_be_bytes(*port);
+    let covers = ports().covers_at(protocol(fd)?, *ip, port);
+    Ok(covers.is_some_and(net::Covers::is_v6_only))
+}
+
 /// The other end, which an Internet socket that is closed or not connected yet has, too (`SO_PEERNAME`).
 #[cold]
 #[inline(never)]

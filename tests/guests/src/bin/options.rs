@@ -8,6 +8,7 @@ fn main() {
         ("devices", devices),
         ("filters", filters),
         ("ends", ends),
+        ("six", six),
     ]);
 }
 
@@ -226,4 +227,54 @@ fn ends() {
     for room in [0, 2, 3] {
         see("unix", (room, get(number(&own), PEER, room)));
     }
+}
+
+/// Sockets for IPv6 alone and for both (`IPV6_V6ONLY`), from the beginning to a connection.
+fn six() {
+    const IPPROTO_IPV6: u64 = 41;
+    const V6ONLY: u64 = 26;
+    let only = |fd: u64| {
+        let (mut value, mut length) = (7_u32, 4_u32);
+        let args = [fd, IPPROTO_IPV6, V6ONLY, out(&mut value), out(&mut length)];
+        call(libc::SYS_getsockopt, &args).map(|_| (value, length))
+    };
+    for (socket, fd) in sockets() {
+        see("new", (socket, only(fd)));
+        close(fd);
+    }
+    for last in [0, 1] {
+        for wanted in [0_u32, 1] {
+            for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+                let args = [signed(libc::AF_INET6), signed(kind), 0];
+                let fd = call(libc::SYS_socket, &args).expect("a socket");
+                let set = || {
+                    call(
+                        libc::SYS_setsockopt,
+                        &[fd, IPPROTO_IPV6, V6ONLY, from(&wanted), 4],
+                    )
+                };
+                see("set", (last, wanted, kind, set(), only(fd)));
+                // struct sockaddr_in6: any port of `::` or `::1`.
+                let mut address = [0_u8; 28];
+                address[..2].copy_from_slice(&10_u16.to_ne_bytes());
+                address[23] = last;
+                let bound = call(libc::SYS_bind, &[fd, from(&address), 28]);
+                see("bound", (bound, only(fd), set()));
+                if kind == libc::SOCK_STREAM {
+                    see("listens", (call(libc::SYS_listen, &[fd, 1]), only(fd)));
+                }
+                close(fd);
+            }
+        }
+    }
+    let listener = std::net::TcpListener::bind("[::1]:0").expect("a port");
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("it has one"));
+    let client = client.expect("connected");
+    let (server, _) = listener.accept().expect("accepted");
+    use std::os::fd::AsRawFd;
+    let ends = [client.as_raw_fd(), server.as_raw_fd()];
+    see(
+        "connected",
+        ends.map(|end| only(u64::try_from(end).expect("a descriptor"))),
+    );
 }

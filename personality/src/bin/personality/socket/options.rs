@@ -2,8 +2,8 @@
 
 use super::unix::{UCRED, kind};
 use super::{
-    IPPROTO_IPV6, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink, option, protocol,
-    recorded, set_option,
+    IPPROTO_IPV6, IPV6_V6ONLY, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink,
+    option, protocol, recorded, set_option,
 };
 use crate::arch::{syscall1, syscall5, syscall6};
 use crate::dispatch::{checked, refuse};
@@ -186,6 +186,10 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
             Some(told) => write(told.as_bytes(), to, room),
             None => checked(unsafe { syscall6(__NR_getsockopt, [fd, level, name, to, room, 0]) }),
         };
+    }
+    if (level, name) == (IPPROTO_IPV6, IPV6_V6ONLY) {
+        let word = u32::from(super::is_v6_only(fd)?);
+        return write(&word.to_ne_bytes(), to, room);
     }
     if level != SOL_SOCKET {
         let _ = refuse(nr);
