@@ -3,35 +3,42 @@
 use crate::{Error, NAME_MAX, PATH_MAX};
 
 /// What is left, at the end of the buffer; targets of links are read at its front and put before it.
-pub(crate) struct Left {
+pub struct Left {
     bytes: [u8; 2 * PATH_MAX],
     start: usize,
 }
 
 /// What a component is, by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sort {
+pub enum Sort {
     /// `.`
     Dot,
     /// `..`
     DotDot,
     /// Longer than any name can be.
     TooLong,
+    /// A name to be looked up.
     Plain,
 }
 
 /// A component, by its place in [`Left`]; valid until the next target is read.
-pub(crate) struct Name {
-    pub(crate) sort: Sort,
-    pub(crate) is_last: bool,
+pub struct Name {
+    /// What it is by its text.
+    pub sort: Sort,
+    /// Nothing but slashes follows.
+    pub is_last: bool,
     /// A slash follows.
-    pub(crate) has_slash: bool,
+    pub has_slash: bool,
     start: usize,
     end: usize,
 }
 
 impl Left {
-    pub(crate) fn new(path: &[u8]) -> Result<Left, Error> {
+    /// The whole of a path.
+    ///
+    /// # Errors
+    /// ENAMETOOLONG: it has more than 4095 bytes.
+    pub fn new(path: &[u8]) -> Result<Left, Error> {
         if path.len() >= PATH_MAX {
             return Err(Error::ENAMETOOLONG);
         }
@@ -45,7 +52,8 @@ impl Left {
     }
 
     /// The next component, which stays.
-    pub(crate) fn peek(&self) -> Option<Name> {
+    #[must_use]
+    pub fn peek(&self) -> Option<Name> {
         let rest = self.bytes.get(self.start..)?;
         let skip = rest.iter().position(|&b| b != b'/')?;
         let rest = rest.get(skip..)?;
@@ -67,26 +75,37 @@ impl Left {
         })
     }
 
-    /// The next component, which goes.
-    pub(crate) fn next(&mut self) -> Option<Name> {
+    /// Takes the next component away.
+    pub fn take(&mut self) -> Option<Name> {
         let name = self.peek()?;
         self.start = name.end;
         Some(name)
     }
 
-    pub(crate) fn text(&self, name: &Name) -> &[u8] {
+    /// The text of a component.
+    #[must_use]
+    pub fn text(&self, name: &Name) -> &[u8] {
         self.bytes.get(name.start..name.end).unwrap_or(&[])
     }
 
+    /// All that is left, with the slashes in front of it.
+    #[must_use]
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or(&[])
+    }
+
     /// Room for a target, at the front of the buffer, never over what is left.
-    pub(crate) fn target_room(&mut self) -> &mut [u8] {
+    pub fn target_room(&mut self) -> &mut [u8] {
         let room = self.start.min(PATH_MAX);
         self.bytes.get_mut(..room).unwrap_or(&mut [])
     }
 
     /// Puts the target that was read into [`Left::target_room`] before what is left; whether it is
     /// absolute.
-    pub(crate) fn put_target(&mut self, length: usize) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// ENOENT: it is empty. ENAMETOOLONG: it has no room.
+    pub fn put_target(&mut self, length: usize) -> Result<bool, Error> {
         if length == 0 {
             return Err(Error::ENOENT);
         }

@@ -27,6 +27,7 @@ mod resolve;
 mod row;
 mod standin;
 
+pub use left::{Left, Name, Sort};
 pub use lexical::{Split, normalise, pop_leading_dotdot, split_last};
 pub use mounts::{Fault, Mounts, SEPARATOR, is_normal};
 pub use path::PathBuf;

@@ -163,7 +163,7 @@ pub fn resolve<T: Tree>(
     let mut exists = true;
     // Nothing but slashes asks for a directory too.
     let mut must_be_dir = true;
-    while let Some(name) = walk.left.next() {
+    while let Some(name) = walk.left.take() {
         must_be_dir = name.is_last && (name.has_slash || name.sort != Sort::Plain);
         let follows = !name.is_last || name.has_slash || last == Last::Follow;
         exists = walk.step(&name, follows)?;

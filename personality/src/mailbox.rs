@@ -411,6 +411,9 @@ requests! {
     /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
     /// in a and b it says too.
     Detached = 150;
+    /// The directory above one whose path on the host is too long to be told: args = descriptor or
+    /// `AT_FDCWD`. The value is its descriptor. EXDEV: the path can be told.
+    Above = 151;
 }
 
 /// Set in the answer to `pidfd_send_signal`, beside the zone pid, where the descriptor is a process'

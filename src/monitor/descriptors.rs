@@ -5,8 +5,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::fs::{File, OpenOptions, Permissions};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `AT_FDCWD`.
 pub const CWD: i32 = libc::AT_FDCWD;
@@ -43,12 +44,26 @@ pub fn pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
 /// The host path behind a guest's descriptor.
 ///
 /// # Errors
-/// EBADF.
+/// EBADF. ENAMETOOLONG: the kernel does not tell it.
 pub fn host_path(thread: HostPid, fd: i32) -> Result<Vec<u8>, i32> {
-    use std::os::unix::ffi::OsStringExt;
-    std::fs::read_link(link(thread, fd))
+    text_of(&link(thread, fd)).map_err(|errno| match errno {
+        libc::ENAMETOOLONG => errno,
+        _ => libc::EBADF,
+    })
+}
+
+/// The host path behind an own descriptor.
+///
+/// # Errors
+/// ENAMETOOLONG: the kernel does not tell it.
+pub fn own_host_path(fd: &impl AsRawFd) -> Result<Vec<u8>, i32> {
+    text_of(&own_path(fd))
+}
+
+fn text_of(link: &Path) -> Result<Vec<u8>, i32> {
+    std::fs::read_link(link)
         .map(|path| path.into_os_string().into_vec())
-        .map_err(|_| libc::EBADF)
+        .map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
 
 /// A path by which this process names one of its own descriptors.

@@ -5,7 +5,7 @@ use super::notify::{Call, Listener};
 use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
-    exec, files, guests, ipc, keys, leases, lists, made, marks, mounting, processes, roots,
+    deep, exec, files, guests, ipc, keys, leases, lists, made, marks, mounting, processes, roots,
     running, settings, strict, watches, xattrs,
 };
 use crate::ids::HostPid;
@@ -102,6 +102,10 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
         },
         Request::StatOpened => put(&served::stat_opened(zone, caller, args[0])?),
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
+        Request::Above => {
+            let above = deep::above(zone, caller, args[0])?;
+            listener.add(call, above.as_fd(), true).map(i64::from)
+        }
         Request::Exec => exec::prepare(zone, listener, call, &text(), args),
         Request::Chmod => files::chmod(zone, caller, args[0], args[1], args[2]),
         Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3]),

@@ -7,6 +7,7 @@ use crate::harness::{self, Home, confined, in_each_role};
 use crate::rewrite;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Stdio;
@@ -18,6 +19,7 @@ in_each_role!(
     set_id_bits_stay_in_the_zone,
     what_is_handed_in_stays_the_hosts,
     another_zone_is_out_of_reach,
+    a_directory_that_left_the_zone_leads_nowhere,
     init_outlives_its_guests,
     objects_of_another_zone_do_not_exist
 );
@@ -115,6 +117,41 @@ fn forms_that_pass_do_no_harm(home: &Home) {
     assert_all_refused(&output);
     assert!(output.stdout.lines().count() > 400);
     assert_eq!(zone.sh("cat /proc/uptime >/dev/null; echo well"), "well\n");
+}
+
+/// Of a tree so deep that its paths are not told, which the host takes out of a bind, a guest sees nothing
+/// above what it has open.
+fn a_directory_that_left_the_zone_leads_nowhere(home: &Home) {
+    let shared = home.place().work();
+    for name in ["in", "out"] {
+        let directory = shared.join(name);
+        fs::create_dir(&directory).expect("made");
+        if let Some((uid, gid)) = home.role().account() {
+            chown(&directory, Some(uid), Some(gid)).expect("we are root");
+        }
+    }
+    let bind = format!("{}:/share:rw", shared.join("in").display());
+    let zone = home.create_with("cage", &["--bind", &bind]);
+    home.zone(&["boot", "cage"]).ok();
+    harness::copy_program(&harness::guest("depths"), &zone.root().join("depths"));
+    let mut guest = zone
+        .command(&["/depths", "outside", "/share/top"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a command");
+    let mut lines = BufReader::new(guest.stdout.take().expect("a pipe")).lines();
+    let mut line = || lines.next().map(|line| line.expect("text"));
+    assert_eq!(line().as_deref(), Some("above: Ok(\"40755 0\")"));
+    fs::rename(shared.join("in/top"), shared.join("out/top")).expect("the host may");
+    drop(guest.stdin.take());
+    let mut said = 0;
+    while let Some(line) = line() {
+        assert!(line.ends_with("Err(ENOENT))"), "{line}");
+        said += 1;
+    }
+    assert_eq!(said, 7);
+    assert!(guest.wait().expect("our child").success());
 }
 
 /// Every attempt of the guest `hostile` was refused, and none ended it.

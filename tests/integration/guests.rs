@@ -11,6 +11,7 @@ in_each_role!(
     cores,
     credentials,
     crowds,
+    depths,
     detached,
     drawn,
     edges,
@@ -170,6 +171,19 @@ const FILES: &[&str] = &[
     "descriptors",
 ];
 
+const DEPTHS: &[&str] = &[
+    "up", "paths", "links", "changes", "working", "moved", "gone", "resolved",
+];
+
+/// Natively it takes root to be another user, or to have another root directory.
+fn depths(home: &Home) {
+    let zone = home.boot("depths");
+    compare(&zone, "depths", DEPTHS);
+    if harness::am_root() {
+        compare(&zone, "depths", &["rooted", "rights"]);
+    }
+}
+
 fn crowds(home: &Home) {
     let all = ["few_parts", "many_parts", "datagrams", "limits"];
     sections(home, "crowds", &all);
@@ -295,6 +309,7 @@ pub fn by_users_of(zone: &Zone<'_>, but: &[(&str, &str)]) {
     let user = || Account::ordinary().expect("we are root");
     for (program, sections) in [
         ("calls", CALLS),
+        ("depths", DEPTHS),
         ("edges", EDGES),
         ("files", FILES),
         ("ipc", IPC),

@@ -136,6 +136,9 @@ impl PathRoom {
     }
 
     /// Copies a path of two parts in.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text.rare")]
     pub fn set_two(&mut self, front: &[u8], rest: &[u8]) -> Result<&CStr> {
         let length = front.len() + rest.len();
         if length >= PATH_MAX || front.contains(&0) || rest.contains(&0) {
@@ -149,6 +152,15 @@ impl PathRoom {
             self.at.add(length).write(0);
         }
         Ok(self.text(length))
+    }
+
+    /// What a path of our own was copied in before.
+    #[cold]
+    #[inline(never)]
+    #[unsafe(link_section = ".text.rare")]
+    pub fn held(&mut self) -> Result<&CStr> {
+        let bytes = unsafe { core::slice::from_raw_parts(self.at, self.size as usize) };
+        CStr::from_bytes_until_nul(bytes).map_err(|_| Errno::ENAMETOOLONG)
     }
 
     /// The first `length` bytes, which hold no NUL and are followed by one. No more can come: the

@@ -6,6 +6,7 @@
 //! component by component, each step confined in the same way.
 
 mod calls;
+mod deep;
 mod detached;
 mod layer;
 mod link;

@@ -1,9 +1,10 @@
 //! The calls that open, read or measure what a path names.
 
+use super::deep;
 use super::layer::has_layers;
 use super::made::{New, What};
 use super::mounting::{must_be_writable, show};
-use super::names::{Purpose, parent};
+use super::names::{Purpose, followed, parent};
 use super::parents;
 use super::protected::may_reopen;
 use super::quick::{Named, named};
@@ -343,7 +344,18 @@ fn open_or_make(
         }
         // A link that leads nowhere yet: the file is made where it leads.
         let mut at = PathBuf::new();
-        if let Ok(found) = walk(thread, dirfd, path, Last::Follow, &mut at)
+        let found = walk(thread, dirfd, path, Last::Follow, &mut at);
+        if let Err(errno) = found
+            && deep::is_for(errno, path)
+            && let Ok(Some(end)) = followed(thread, dirfd, path)
+            && let Ok(name) = CStr::from_bytes_until_nul(&end.name)
+        {
+            match make_file(thread, end.fd, name, (flags | exclusive, mode), zone) {
+                Err(Errno::EEXIST) => {}
+                other => return other,
+            }
+        }
+        if let Ok(found) = found
             && !found.exists
         {
             if found.must_be_dir {

@@ -1,5 +1,6 @@
 //! Changes of names: made on a parent descriptor and one name.
 
+use super::deep;
 use super::layer::{Fate, has_layers, raised, settle};
 use super::made::{New, What};
 use super::mounting::has_held_read_only;
@@ -532,7 +533,13 @@ pub fn link(
     }
     if flags & u64::from(AT_SYMLINK_FOLLOW) != 0 {
         let mut at = PathBuf::new();
-        let found = walk(thread, from_dir, path, Last::Follow, &mut at)?;
+        let found = match walk(thread, from_dir, path, Last::Follow, &mut at) {
+            Err(errno) if deep::is_for(errno, path) => {
+                let from = followed(thread, from_dir, path)?.ok_or(errno)?;
+                return link_entry(thread, &from, &to);
+            }
+            found => found?,
+        };
         if found.is_monitor {
             return Err(Errno::EXDEV);
         }
@@ -543,6 +550,27 @@ pub fn link(
     let from = parent_of_source(thread, from_dir, path, &to)?;
     must_be_one_mount(&from, &to)?;
     link_entry(thread, &from, &to)
+}
+
+/// The directory and the name to which the links at the end of a path lead that has no zone path.
+#[cold]
+#[inline(never)]
+pub(super) fn followed(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Option<Parent>> {
+    let mut way = deep::descend(thread, dirfd, path, Last::Follow)?;
+    let mut name = [0; 260];
+    let Some(text) = way.name() else {
+        return Ok(None);
+    };
+    for (to, byte) in name.iter_mut().zip(text.to_bytes()) {
+        *to = *byte;
+    }
+    let (fd, is_ours) = way.at.into_fd();
+    Ok(Some(Parent {
+        fd,
+        is_ours,
+        mount: None,
+        name,
+    }))
 }
 
 /// The parent of what is to be linked; of a root, which never is, what is wrong with the other path is told.

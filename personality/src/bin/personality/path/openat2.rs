@@ -4,6 +4,7 @@
 //! opened by its zone path, which holds no link any more.
 
 use super::calls::{OPEN_FLAGS, TEMPORARY, must_be_consistent, open_path};
+use super::deep;
 use super::names::must_be_directory;
 use super::reach::{Told, ask_served, names_a_link, open_link};
 use super::root::{InZone, root};
@@ -87,13 +88,17 @@ fn open_within(
     (flags, mode): (u64, u64),
     resolve: u64,
 ) -> Result<u64> {
-    let is_nofollow = flags & u64::from(O_NOFOLLOW) != 0;
     let (mut at, mut directory) = (ZonePath::new(), ZonePath::new());
     let is_held = resolve & (BELOW | IN_ROOT) != 0;
     // An absolute path does not begin there, but has to lie in its mount.
     if is_held || path.to_bytes().first() != Some(&b'/') || resolve & NO_XDEV != 0 {
         must_be_directory(dirfd)?;
-        zone_path_of(thread, dirfd, &mut at)?;
+        match zone_path_of(thread, dirfd, &mut at) {
+            Err(errno) if deep::is_for(errno, path) || is_held && errno == Errno::ENAMETOOLONG => {
+                return open_within_deep(thread, dirfd, path, (flags, mode), resolve);
+            }
+            found => found?,
+        }
     }
     let bounds = Bounds {
         root: if is_held {
@@ -113,11 +118,7 @@ fn open_within(
             Error::EXDEV
         }),
     };
-    let last = if is_nofollow || is_exclusive(flags) {
-        Last::NoFollow
-    } else {
-        Last::Follow
-    };
+    let last = last_of(flags);
     let found = walk_within(thread, &bounds, path, last, &mut at)?;
     if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
         at.append(b"/").map_err(from_error)?;
@@ -135,4 +136,39 @@ fn open_within(
     }
     let _in_zone = InZone::enter(thread);
     open_path(thread, AT_CWD as u64, at.as_c_str(), flags, mode)
+}
+
+/// Whether a link at the end is followed.
+fn last_of(flags: u64) -> Last {
+    if flags & u64::from(O_NOFOLLOW) != 0 || is_exclusive(flags) {
+        Last::NoFollow
+    } else {
+        Last::Follow
+    }
+}
+
+/// The same from a directory that has no zone path. It is all one mount there.
+#[cold]
+#[inline(never)]
+fn open_within_deep(
+    thread: &mut Thread,
+    dirfd: u64,
+    path: &CStr,
+    (flags, mode): (u64, u64),
+    resolve: u64,
+) -> Result<u64> {
+    let held = deep::Held {
+        is_beneath: resolve & BELOW != 0,
+        is_in_root: resolve & IN_ROOT != 0,
+        has_no_links: resolve & NO_LINKS != 0,
+    };
+    let mut way = deep::descend_within(thread, held, dirfd, path, last_of(flags))?;
+    let (at, must_be_dir) = (way.at.fd(), way.must_be_dir());
+    let name = way.name().ok_or(Errno::ENAMETOOLONG)?;
+    if !must_be_dir {
+        return open_path(thread, at, name, flags, mode);
+    }
+    let mut room = PathRoom::new();
+    let name = room.set_two(name.to_bytes(), b"/")?;
+    open_path(thread, at, name, flags, mode)
 }

@@ -4,6 +4,7 @@
 //! zone's users, the directories on the way are judged here; the zone's root goes anywhere. What was
 //! found is remembered by thread until something changes that it depends on (`Commons::rights`).
 
+use super::deep;
 use super::walk::walk;
 use crate::arch::syscall4;
 use crate::file;
@@ -109,7 +110,11 @@ pub fn may_walk(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
 #[inline(never)]
 fn walk_as_user(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
     search_as_user(thread, dirfd, path)?;
-    match walk(thread, dirfd, path, Last::Follow, &mut PathBuf::new()) {
+    let found = match walk(thread, dirfd, path, Last::Follow, &mut PathBuf::new()) {
+        Err(errno) if deep::is_for(errno, path) => deep::search_deep(thread, dirfd, path),
+        found => found.map(drop),
+    };
+    match found {
         Err(Errno::EACCES) => Err(Errno::EACCES),
         // The rest the call itself will find.
         _ => Ok(()),
@@ -136,19 +141,13 @@ fn search_as_user(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
     let front = text.get(..front).unwrap_or(b"");
     let mut place = [0; 2];
     if text.first() != Some(&b'/') {
-        let mut st = unsafe { core::mem::zeroed::<stat>() };
-        let empty = tables().empty.as_ptr() as u64;
-        let flags = u64::from(AT_EMPTY_PATH);
-        let got = unsafe { syscall4(__NR_newfstatat, dirfd, empty, &raw mut st as u64, flags) };
-        // What is not open the call itself refuses.
-        if got < 0 || named.is_empty() {
+        if named.is_empty() {
             return Ok(());
         }
-        if st.st_mode & 0o170_000 != 0o040_000 {
-            return Err(Errno::ENOTDIR);
-        }
-        file::may_search_directory(thread, dirfd, &mut st)?;
-        place = [st.st_dev, st.st_ino];
+        let Some(found) = search_here(thread, dirfd)? else {
+            return Ok(());
+        };
+        place = found;
     }
     if front.is_empty() {
         return Ok(());
@@ -161,7 +160,27 @@ fn search_as_user(thread: &Thread, dirfd: u64, path: &CStr) -> Result<()> {
     let mut room = PathRoom::new();
     // The last directory is judged when something is looked up in it.
     let way = room.set_two(front, b".")?;
-    walk(thread, dirfd, way, Last::Follow, &mut PathBuf::new())?;
+    match walk(thread, dirfd, way, Last::Follow, &mut PathBuf::new()) {
+        Err(errno) if deep::is_for(errno, way) => deep::search_deep(thread, dirfd, way)?,
+        found => drop(found?),
+    }
     key.remember(before);
     Ok(())
+}
+
+/// Whether the thread may look up a name in a directory; which one it is. Nothing of a descriptor that is not
+/// open, which the call itself refuses.
+pub(super) fn search_here(thread: &Thread, dirfd: u64) -> Result<Option<[u64; 2]>> {
+    let mut st = unsafe { core::mem::zeroed::<stat>() };
+    let empty = tables().empty.as_ptr() as u64;
+    let flags = u64::from(AT_EMPTY_PATH);
+    let got = unsafe { syscall4(__NR_newfstatat, dirfd, empty, &raw mut st as u64, flags) };
+    if got < 0 {
+        return Ok(None);
+    }
+    if st.st_mode & 0o170_000 != 0o040_000 {
+        return Err(Errno::ENOTDIR);
+    }
+    file::may_search_directory(thread, dirfd, &mut st)?;
+    Ok(Some([st.st_dev, st.st_ino]))
 }

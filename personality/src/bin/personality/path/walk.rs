@@ -1,5 +1,6 @@
 //! What the kernel cannot finish: the resolver of fsmap over confined opens, and where a descriptor is.
 
+use super::deep;
 use super::layer::{at_end, has_layers, is_of_layer, missed, step};
 use super::reach::{Opened, open_in_mount};
 use super::root::root;
@@ -182,6 +183,22 @@ fn after_dots(path: &CStr) -> Option<&CStr> {
 #[cold]
 #[inline(never)]
 pub(super) fn open_walked(
+    thread: &Thread,
+    dirfd: u64,
+    path: &CStr,
+    how: (u64, u64),
+    zone: &mut Room,
+) -> Result<Opened> {
+    match open_named(thread, dirfd, path, how, zone) {
+        Err(errno) if deep::is_for(errno, path) => deep::open_deep(thread, dirfd, path, how, zone),
+        other => other,
+    }
+}
+
+/// The same where there are paths.
+#[cold]
+#[inline(never)]
+pub(super) fn open_named(
     thread: &Thread,
     dirfd: u64,
     path: &CStr,
