@@ -543,6 +543,7 @@ fn permissions(home: &Home) {
             "given_up",
             "given_away",
             "bound",
+            "pipes",
         ],
     );
 }

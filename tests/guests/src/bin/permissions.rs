@@ -17,6 +17,7 @@ fn main() {
         ("given_up", given_up),
         ("given_away", given_away),
         ("bound", bound),
+        ("pipes", pipes),
     ]);
 }
 
@@ -572,4 +573,53 @@ fn bound() {
     for path in ["all/own", "read/own", "shut/own", "shut/all/own"] {
         see(path, stat(path));
     }
+}
+
+/// Who may not open a FIFO does not wait for its other end, and nobody there hears of him.
+fn pipes() {
+    root_umask(0);
+    for (path, mode) in [("all", 0o622), ("mine", 0o600), ("none", 0)] {
+        at(
+            libc::SYS_mknodat,
+            path,
+            &[u64::from(libc::S_IFIFO | mode), 0],
+        )
+        .expect("made");
+    }
+    chown("mine", USER, GROUP).expect("root may");
+    symlink("none", "to_none").expect("made");
+    let waiting = child(|| {
+        // It is woken by whoever opens the other end.
+        i32::from(opens("none", libc::O_RDONLY).is_err())
+    });
+    let more = [
+        0,
+        libc::O_NONBLOCK,
+        libc::O_CREAT,
+        libc::O_TRUNC,
+        libc::O_NOFOLLOW,
+    ];
+    let try_all = |path: &str, modes: &[i32]| {
+        for &mode in modes {
+            for flags in more {
+                see(path, (mode, flags, opens(path, mode | flags)));
+            }
+        }
+    };
+    const ALL: &[i32] = &[libc::O_RDONLY, libc::O_WRONLY, libc::O_RDWR];
+    as_user(USER, GROUP, &[], || {
+        try_all("none", ALL);
+        try_all("to_none", ALL);
+        try_all("all", &[libc::O_RDONLY, libc::O_RDWR]);
+        see("mine", opens("mine", libc::O_RDWR));
+        see("mine", opens("mine", libc::O_WRONLY | libc::O_NONBLOCK));
+        see("all", opens("all", libc::O_WRONLY | libc::O_NONBLOCK));
+        see("named", opens("none", libc::O_PATH));
+        see("a directory", opens("none", libc::O_DIRECTORY));
+    });
+    as_user(OTHER, GROUP, &[], || {
+        try_all("mine", ALL);
+    });
+    see("by root", opens("none", libc::O_WRONLY));
+    see("read", waiting.wait());
 }

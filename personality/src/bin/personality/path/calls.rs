@@ -14,7 +14,7 @@ use super::reach::{
 use super::rights::{may_change, may_make, may_open};
 use super::root::{InZone, root, shown};
 use super::search::goes_anywhere;
-use super::walk::{is_monitors, is_served_link, served_path_of, walk, zone_path_of};
+use super::walk::{is_monitors, is_served_link, row_at, served_path_of, walk, zone_path_of};
 use super::{
     AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, is_exclusive, mount_rows, mounts, own_exe, quota,
     read_link, text_of,
@@ -30,7 +30,7 @@ use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{LINKS_MAX, Last, PathBuf};
+use picozone_fsmap::{LINKS_MAX, Last, MountRow, PathBuf};
 use picozone_personality::layout::{DIRECTORY_MODE, PLACEHOLDER};
 use picozone_personality::limits::Limit;
 use picozone_personality::mailbox::Request;
@@ -278,6 +278,7 @@ fn open_judged(
     zone: &mut Room,
 ) -> Result<Opened> {
     let opens = flags & !u64::from(O_CREAT | O_TRUNC | O_EXCL);
+    must_not_be_noticed(thread, dirfd, path, flags)?;
     let opened = open_confined(thread, dirfd, path, opens, 0, zone)?;
     let cuts = flags & u64::from(O_TRUNC) != 0;
     if let Opened::Descriptor(fd) = opened {
@@ -300,6 +301,30 @@ fn open_judged(
         }
     }
     Ok(opened)
+}
+
+/// Judges before it is opened what tells others that it is, and may wait for them: a FIFO. What was never
+/// the zone's to change the kernel judges.
+#[inline(never)]
+fn must_not_be_noticed(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> Result<()> {
+    let is_foreign = root(thread).is_empty()
+        && path.to_bytes().first() == Some(&b'/')
+        && row_at(path.to_bytes()).is_some_and(MountRow::is_foreign);
+    if flags & u64::from(O_PATH | O_DIRECTORY) != 0 || is_foreign {
+        return Ok(());
+    }
+    let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW);
+    // What is wrong with the path the open itself says.
+    let opened = open_confined(thread, dirfd, path, look, 0, &mut None);
+    let Ok(Opened::Descriptor(fd)) = opened else {
+        return Ok(());
+    };
+    let judged = match file::kind_of(fd) {
+        Some(S_IFIFO) => may_open(thread, fd, flags),
+        _ => Ok(()),
+    };
+    close(fd);
+    judged
 }
 
 /// How often what is made or removed meanwhile is looked for again.
