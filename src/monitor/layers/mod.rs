@@ -243,8 +243,10 @@ impl Layer {
             has_linked: AtomicBool::new(holds_any(&index)),
         };
         if !tree.exists() {
-            let name = layer
+            let (name, note) = layer
                 .unfold(b"", &|_| {})
+                .doing("lay a layer over", host.display())?;
+            note.store(&layer.pair.notes)
                 .doing("lay a layer over", host.display())?;
             fs::rename(work.join(name), &tree).doing("make the directory", tree.display())?;
         }
@@ -342,8 +344,8 @@ impl Layer {
         if !found.is_directory {
             return self.raise_file(directory, name, found, how, tell);
         }
-        let ready = self.unfold(&found.path, tell)?;
-        self.put(directory, name, found, &ready)?;
+        let (ready, note) = self.unfold(&found.path, tell)?;
+        self.put(directory, name, found, &ready, Some(&note))?;
         Ok(true)
     }
 
@@ -354,13 +356,15 @@ impl Layer {
     }
 
     /// Lets what is ready in `work` change places with a stand-in. False if that is not there any more:
-    /// somebody was faster, and what was made ready is dropped.
+    /// somebody was faster, and what was made ready is dropped. A note goes with what is put only: the one
+    /// on what somebody else has put stays.
     fn put(
         &self,
         directory: &OwnedFd,
         name: &OsStr,
         found: &Found,
         ready: &OsStr,
+        note: Option<&notes::Note>,
     ) -> nix::Result<bool> {
         let _exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
         let is_there = |place: &OwnedFd, name: &OsStr| {
@@ -371,10 +375,12 @@ impl Layer {
             let flags = RenameFlags::RENAME_EXCHANGE;
             nix::fcntl::renameat2(&self.work, ready, directory, name, flags)
         };
-        let put = if is_there(directory, name) {
-            swap()
-        } else {
+        let put = if !is_there(directory, name) {
             Err(Errno::ENOENT)
+        } else if let Some(Err(error)) = note.map(|note| note.store(&self.pair.notes)) {
+            Err(unfold::io_errno(error))
+        } else {
+            swap()
         };
         let is_other = put.is_ok() && !is_there(&self.work, ready);
         if is_other {

@@ -68,7 +68,7 @@ impl Layer {
             }
             self.journal.add(&[record]).map_err(io_errno)?;
             tell(&record);
-            self.put(directory, name, found, &ready).map(drop)
+            self.put(directory, name, found, &ready, None).map(drop)
         });
         if put.is_err() {
             self.drop_ready(&ready);
@@ -119,7 +119,7 @@ impl Layer {
             // As it was when it was raised, or has been changed to since.
             owner: None,
         };
-        if self.put(directory, name, found, &ready)? {
+        if self.put(directory, name, found, &ready, None)? {
             *links -= 1;
             self.journal.add(&[record(*links)]).map_err(io_errno)?;
             tell(&record(*links));

@@ -186,7 +186,7 @@ fn nothing_is_lost_whenever_the_monitor_ends() {
     {
         let layer = host.open();
         // As if it had ended right before the exchange.
-        let ready = layer.unfold(b"d", &|_| {}).expect("unfolded");
+        let (ready, _) = layer.unfold(b"d", &|_| {}).expect("unfolded");
         assert!(status_at(&layer.work, &ready).is_ok());
         // And right after it.
         host.raise(&layer, "file");
@@ -298,4 +298,22 @@ fn a_directory_of_many_names_is_unfolded() {
             .ino()
     };
     assert_eq!(node("1"), node("2"), "they are names of one link");
+}
+
+#[test]
+fn who_unfolds_a_directory_too_late_leaves_the_note_on_it() {
+    let host = Host::new();
+    let layer = host.open();
+    let top = layer.directory_at(b"", &|_| {}).expect("the top");
+    let name = OsStr::new("d");
+    let found = find(&top, name).expect("there").expect("a stand-in");
+    let ready = [(); 2].map(|()| layer.unfold(b"d", &|_| {}).expect("unfolded"));
+    let put = ready.map(|(ready, note)| layer.put(&top, name, &found, &ready, Some(&note)));
+    assert_eq!(put, [Ok(true), Ok(false)]);
+    assert_eq!(host.changes(), [""; 0]);
+    fs::write(host.below("d/new"), "new").expect("ours");
+    drop(layer);
+    host.open();
+    let shown = fs::symlink_metadata(host.here("d/new"));
+    assert!(shown.is_ok(), "what the host adds is not taken over");
 }

@@ -188,8 +188,9 @@ impl Layer {
         (is_device || !says).then_some(owner)
     }
 
-    /// Makes a directory ready in `work` that shows what lies at a path below; its name there.
-    pub(super) fn unfold(&self, path: &[u8], tell: Tell<'_>) -> nix::Result<OsString> {
+    /// Makes a directory ready in `work` that shows what lies at a path below; its name there, and the note
+    /// that is to be stored before it is put where it belongs.
+    pub(super) fn unfold(&self, path: &[u8], tell: Tell<'_>) -> nix::Result<(OsString, Note)> {
         let below = self.pair.directory_below(path)?;
         let ready = self.new_name();
         mkdirat(&self.work, ready.as_os_str(), Mode::S_IRWXU)?;
@@ -197,10 +198,16 @@ impl Layer {
         if made.is_err() {
             self.drop_ready(&ready);
         }
-        made.map(|()| ready)
+        made.map(|note| (ready, note))
     }
 
-    fn fill(&self, below: &OwnedFd, path: &[u8], ready: &OsStr, tell: Tell<'_>) -> nix::Result<()> {
+    fn fill(
+        &self,
+        below: &OwnedFd,
+        path: &[u8],
+        ready: &OsStr,
+        tell: Tell<'_>,
+    ) -> nix::Result<Note> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let to = openat(&self.work, ready, flags, Mode::empty())?;
         // Before what it holds is read: what changes meanwhile is then found changed.
@@ -233,12 +240,11 @@ impl Layer {
             changed: (status.st_mtime, status.st_mtime_nsec),
             names,
         };
-        note.store(&self.pair.notes).map_err(io_errno)?;
         fchmod(&to, Mode::from_bits_truncate(host_mode))?;
         super::keep_times(&to, &status);
         self.journal.add(&records).map_err(io_errno)?;
         records.iter().for_each(tell);
-        Ok(())
+        Ok(note)
     }
 }
 
