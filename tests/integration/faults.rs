@@ -6,11 +6,14 @@
 use crate::harness::{Home, LIMIT, Zone, am_root, confined, eventually, in_each_role, run, skip};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::HashSet;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 in_each_role!(
     the_monitor_is_killed,
+    the_monitor_is_killed_while_files_are_made,
     the_guardian_is_killed,
     both_are_killed,
     the_command_line_is_killed_in_login,
@@ -28,6 +31,52 @@ fn the_guardian_is_killed(home: &Home) {
 
 fn both_are_killed(home: &Home) {
     dies(home, &|monitor, guardian| vec![guardian, monitor]);
+}
+
+/// Who makes files for the zone's users and is killed meanwhile leaves nothing that gives anybody a right: what
+/// has no owner yet is empty, the zone's root's, and has no set-id bits.
+fn the_monitor_is_killed_while_files_are_made(home: &Home) {
+    const MAKERS: usize = 3;
+    let zone = home.boot("z");
+    zone.sh("mkdir /srv/made; chgrp 77 /srv/made; chmod 2777 /srv/made");
+    for round in 0..3 {
+        let makers = [(); MAKERS].map(|()| {
+            let script = format!(
+                "cd /srv/made; i=0; while :; do i=$((i + 1)); n={round}-$$-$i
+                     echo text >f$n; mkdir d$n; mkfifo p$n; ln -s f$n l$n; done"
+            );
+            home.start(&["login", "z", "-u", "www-data", "--", "sh", "-c", &script])
+        });
+        let made = zone.root().join("srv/made");
+        let prefix = format!("l{round}-");
+        eventually("each maker has made some", || {
+            let names = fs::read_dir(&made).ok()?.flatten();
+            let names = names.map(|entry| entry.file_name().into_string().expect("text"));
+            let makers: HashSet<String> = names
+                .filter(|name| name.starts_with(&prefix))
+                .filter_map(|name| name.rsplit_once('-').map(|(maker, _)| maker.to_owned()))
+                .collect();
+            (makers.len() == MAKERS).then_some(())
+        });
+        kill(Pid::from_raw(zone.monitor()), Signal::SIGKILL).expect("it lives");
+        for maker in makers {
+            maker.wait(LIMIT);
+        }
+        home.zone(&["boot", "z"]).ok();
+        let find = |what: &str| zone.sh(&format!("find /srv/made -mindepth 1 {what}"));
+        // Each may have been at one.
+        let unowned = find("! -user www-data");
+        assert!(unowned.lines().count() <= MAKERS * (round + 1), "{unowned}");
+        assert_eq!(find("! -user www-data ! -user 0"), "");
+        assert_eq!(find("! -user www-data ! -type l ! -empty ! -type p"), "");
+        assert_eq!(find("! -user www-data -perm /6000"), "");
+        // What is his is as he has made it: of the directory's group, whose bit directories hand on.
+        assert_eq!(find("-user www-data ! -group 77"), "");
+        assert_eq!(find("-user www-data -type d ! -perm 2755"), "");
+        assert_eq!(find("-user www-data ! -type d ! -type l ! -perm 644"), "");
+    }
+    home.zone(&["halt", "z"]).ok();
+    home.zone(&["check", "z"]).ok();
 }
 
 /// Kills processes of a busy zone and looks at what is left.
