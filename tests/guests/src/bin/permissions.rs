@@ -18,6 +18,8 @@ fn main() {
         ("given_away", given_away),
         ("bound", bound),
         ("pipes", pipes),
+        ("from_within", from_within),
+        ("from_descriptors", from_descriptors),
     ]);
 }
 
@@ -622,4 +624,78 @@ fn pipes() {
     });
     see("by root", opens("none", libc::O_WRONLY));
     see("read", waiting.wait());
+}
+
+/// A directory that nobody but root reaches by its path, and the user's own in it.
+fn out_of_reach(top: &str) {
+    root_umask(0);
+    mkdir(top, 0o700).expect("made");
+    mkdir(&format!("{top}/own"), 0o755).expect("made");
+    mkdir(&format!("{top}/own/shut"), 0o700).expect("made");
+    make(&format!("{top}/own/roots"), 0o644);
+    make(&format!("{top}/own/file"), 0o644);
+    chown(&format!("{top}/own"), USER, GROUP).expect("root may");
+    chown(&format!("{top}/own/file"), USER, GROUP).expect("root may");
+}
+
+/// What a user may do by such a name for that directory.
+fn use_name(of: &str) {
+    let path = |name: &str| format!("{of}/{name}");
+    let makes = libc::O_CREAT | libc::O_EXCL | libc::O_RDWR;
+    see("opened", opens(&path("file"), libc::O_RDWR));
+    see("root's", opens(&path("roots"), libc::O_RDONLY));
+    see("not written", opens(&path("roots"), libc::O_WRONLY));
+    see("made", opens(&path("new"), makes));
+    see("is", stat(&path("new")));
+    see("mode", chmod(&path("new"), 0o640));
+    see("access", at(libc::SYS_faccessat, &path("new"), &[6]));
+    see("directory", mkdir(&path("d"), 0o711));
+    see("in it", mkdir(&path("d/in"), 0o700));
+    see("renamed", rename(&path("new"), &path("d/other")));
+    see("linked", link(&path("d/other"), &path("link")));
+    see("symbolic", symlink("d/other", &path("s")));
+    see("followed", opens(&path("s"), libc::O_RDONLY));
+    see("missing", opens(&path("none"), libc::O_RDONLY));
+    see("missing", opens(&path("none/x"), libc::O_RDONLY));
+    see("no directory", opens(&path("file/x"), libc::O_RDONLY));
+    see("shut", opens(&path("shut/x"), libc::O_RDONLY));
+    see("slash", stat(&path("d/")));
+    see("itself", stat(&path("")));
+    see("itself", stat(&path(".")));
+    for name in ["d/other", "link", "s", "none"] {
+        see(name, at(libc::SYS_unlinkat, &path(name), &[0]));
+    }
+    for name in ["d/in", "d", "shut"] {
+        see(name, at(libc::SYS_unlinkat, &path(name), &[0x200]));
+    }
+}
+
+/// A working directory is where it is, whoever may go there by its path.
+fn from_within() {
+    out_of_reach("within");
+    let path = name("within/own");
+    child(|| {
+        call(libc::SYS_chdir, &[text(&path)]).expect("root may");
+        as_user(USER, GROUP, &[], || {
+            use_name(".");
+            use_name("/proc/self/cwd");
+        });
+        0
+    })
+    .wait()
+    .expect("it ends");
+}
+
+/// And a descriptor is what it is.
+fn from_descriptors() {
+    out_of_reach("held");
+    let held = open("held/own", libc::O_PATH, 0).expect("root may");
+    let file = open("held/own/file", libc::O_RDONLY, 0).expect("root may");
+    as_user(USER, GROUP, &[], || {
+        use_name(&format!("/proc/self/fd/{held}"));
+        let of_file = format!("/proc/self/fd/{file}/x");
+        see("of a file", opens(&of_file, libc::O_RDONLY));
+        see("not open", opens("/proc/self/fd/999/x", libc::O_RDONLY));
+        see("no number", opens("/proc/self/fd/x/x", libc::O_RDONLY));
+    });
 }

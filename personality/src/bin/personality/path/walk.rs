@@ -2,7 +2,7 @@
 
 use super::deep;
 use super::layer::{at_end, has_layers, is_of_layer, missed, step};
-use super::reach::{Opened, open_in_mount};
+use super::reach::{Opened, open_anywhere, open_in_mount};
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
@@ -19,7 +19,7 @@ use crate::{Errno, Result, file};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
 use picozone_fsmap::{Bounds, Error, Last, MountRow, PathBuf, Resolved, Served, Tree, resolve};
-use picozone_personality::layout::DIRECTORY_MODE;
+use picozone_personality::layout::{DIRECTORY_MODE, FD_BASE};
 use picozone_personality::mailbox::{ELSEWHERE, Request};
 
 /// The kernel as fsmap's tree: each step is confined beneath a mount.
@@ -218,6 +218,10 @@ pub(super) fn open_named(
             if found.must_be_dir && at.as_bytes().last() != Some(&b'/') {
                 at.append(b"/").map_err(from_error)?;
             }
+            if let Some((directory, rest)) = own_way(thread, at.as_c_str()) {
+                let opened = open_anywhere(thread, directory, rest, flags, mode, &mut None);
+                return opened.map(Opened::Descriptor);
+            }
             return Ok(Opened::Monitor);
         }
         if !found.exists && flags & u64::from(O_CREAT) == 0 {
@@ -245,6 +249,45 @@ pub(super) fn open_named(
         }
     }
     Err(Errno::ENOENT)
+}
+
+/// What a path of `/proc` names beneath the working directory or a descriptor of the process itself: these
+/// are open already, wherever they lie and whoever may go there by their paths.
+#[cold]
+#[inline(never)]
+fn own_way<'p>(thread: &Thread, zone: &'p CStr) -> Option<(u64, &'p CStr)> {
+    // A clerk's are not whose call it is.
+    if thread.process().is_clerk {
+        return None;
+    }
+    let text = zone.to_bytes_with_nul();
+    let of_self = text.strip_prefix(b"/proc/self/")?;
+    if let Some(rest) = of_self.strip_prefix(b"cwd/") {
+        return Some((AT_CWD as u64, or_here(rest)?));
+    }
+    let below = of_self.strip_prefix(b"fd/")?;
+    let mut number = 0u64;
+    for (at, &byte) in below.iter().enumerate() {
+        if byte == b'/' {
+            let is_open = at > 0 && file::kind_of(number).is_some();
+            let rest = below.get(at + 1..)?;
+            return is_open.then_some((number, or_here(rest)?));
+        }
+        let digit = u64::from(byte.wrapping_sub(b'0'));
+        number = 10 * number + digit;
+        if digit > 9 || number >= u64::from(FD_BASE) {
+            return None;
+        }
+    }
+    None
+}
+
+/// What is left of a path, which nothing at its end leaves a `.` of.
+fn or_here(rest: &[u8]) -> Option<&CStr> {
+    if rest.first() == Some(&0) {
+        return Some(c".");
+    }
+    CStr::from_bytes_until_nul(rest).ok()
 }
 
 /// The same from the directory in `at`, within bounds.
