@@ -1,7 +1,7 @@
 //! Attributes that files are known not to have, so that nobody is asked for them again.
 //!
 //! Programs that list files ask each for labels and capabilities that next to none has
-//! (`security.selinux`). The monitor notes what it did not find; a file's ctime changes with its
+//! (`security.selinux`), or whether it has any ([`ANY`]). The monitor notes what it did not find; a file's ctime changes with its
 //! attributes, so that a note holds for the file as it was.
 
 use core::sync::atomic::AtomicU64;
@@ -11,6 +11,9 @@ use core::sync::atomic::Ordering::Relaxed;
 const LINES: usize = 1 << 12;
 /// How many of a line's notes one can be: all that one look at memory brings.
 const WAYS: usize = 8;
+
+/// In the place of a name, of which none is empty: any attribute but access control lists.
+pub const ANY: &[u8] = b"";
 
 /// One attribute of one file at one ctime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::procfs;
 use super::zone::Zone;
 use crate::ids::HostPid;
 use crate::ownership::names::{to_host, to_zone};
-use picozone_personality::absent::Attribute;
+use picozone_personality::absent::{ANY, Attribute};
 use picozone_personality::acl::Kind;
 use picozone_personality::mailbox::TEXT_MAX;
 use picozone_personality::mailbox::xattr::{CLEARS_SET_GID, is_kept};
@@ -278,6 +278,9 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
     if !matches!(mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR) {
         let mut others = zone.owners.kept.names(id);
         others.retain(|name| Kind::of(name).is_none());
+        if others.is_empty() {
+            note_absent(zone, &target.file, ANY);
+        }
         names.extend(others);
         return listed(&names, has_trusted);
     }
@@ -288,6 +291,9 @@ pub fn list(zone: &Zone, caller: HostPid, fd: u64, has_trusted: bool) -> Result<
     });
     host.truncate(got.map_err(too_long)?);
     let shown = host.split(|&byte| byte == 0).filter_map(to_zone);
+    if shown.clone().next().is_none() {
+        note_absent(zone, &target.file, ANY);
+    }
     let shown = shown.filter(|name| target.has_kept || !is_kept(name));
     names.extend(shown.map(<[u8]>::to_vec));
     listed(&names, has_trusted)

@@ -20,7 +20,7 @@ use crate::{Errno, Result};
 use core::mem::MaybeUninit;
 use linux_raw_sys::general::*;
 use picozone_fsmap::MountRow;
-use picozone_personality::absent::Attribute;
+use picozone_personality::absent::{ANY, Attribute};
 use picozone_personality::acl::{self, Kind};
 use picozone_personality::mailbox::{Request, TEXT_MAX, xattr as of};
 
@@ -173,6 +173,15 @@ impl File {
             found.map(|st| of_node(thread, st)).transpose()
         };
         with_quick_or_descriptor(thread, dirfd, path, flags, quick, f, at_monitor)
+    }
+
+    /// [`NOFOLLOW`] if a link at the end of its path is meant itself, or 0.
+    fn link_flag(self) -> u64 {
+        match self {
+            File::Link(_) => NOFOLLOW,
+            File::At(_, _, flags) => flags & NOFOLLOW,
+            File::Path(_) | File::Descriptor(_) => 0,
+        }
     }
 
     /// Whether it is named by a path that is not followed at its end, and was never the zone's to change.
@@ -331,12 +340,7 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
         if of::is_kept(name.text()) && named.mount(thread).is_some_and(MountRow::is_foreign) {
             return Some(Err(Errno::ENODATA));
         }
-        let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];
-        let attribute = Attribute::new(file, name.text());
-        tables()
-            .absent
-            .has(attribute)
-            .then_some(Err(Errno::ENODATA))
+        is_absent(st, name.text()).then_some(Err(Errno::ENODATA))
     };
     let slow = |thread: &mut Thread, fd: u64| {
         if let Some(kind) = Kind::of(name.text()) {
@@ -355,14 +359,16 @@ pub fn getxattr(thread: &mut Thread, file: File, name: u64, to: u64, size: u64) 
         let length = thread.ask_about(Request::Xattr, name.text(), &[fd, of::GET])?;
         hand_out(thread, length, to, size)
     };
-    let flags = match file {
-        File::Link(_) => NOFOLLOW,
-        File::At(_, _, flags) => flags & NOFOLLOW,
-        File::Path(_) | File::Descriptor(_) => 0,
-    };
+    let flags = file.link_flag();
     let quick = |thread: &mut Thread, named: &Named| quick(thread, named, flags);
     let judged = |thread: &mut Thread, st| of_node(thread, &name, st, false);
     file.with_quick(thread, 0, Some(quick), slow, judged)
+}
+
+/// Whether the file is known not to have the attribute.
+fn is_absent(st: &stat, name: &[u8]) -> bool {
+    let file = [st.st_dev, st.st_ino, st.st_ctime, st.st_ctime_nsec];
+    tables().absent.has(Attribute::new(file, name))
 }
 
 /// ENODATA for what has no such list, EOPNOTSUPP for what never has one.
@@ -376,12 +382,23 @@ fn must_have(st: &linux_raw_sys::general::stat, kind: Kind) -> Result<()> {
 
 /// listxattr(2), llistxattr(2), flistxattr(2).
 pub fn listxattr(thread: &mut Thread, file: File, to: u64, size: u64) -> Result<u64> {
+    let flags = file.link_flag();
+    let quick = |thread: &mut Thread, named: &Named| {
+        let mut st = MaybeUninit::uninit();
+        let st = match stat_named(thread, named, flags, &mut st)? {
+            Ok(st) => st,
+            Err(errno) => return Some(Err(errno)),
+        };
+        let has_list = [Kind::Access, Kind::Default].map(|kind| lists::has(st, kind));
+        let has_none = has_list == [false; 2] && is_absent(st, ANY);
+        has_none.then_some(Ok(0))
+    };
     let list = |thread: &mut Thread, fd: u64| {
         let shows_trusted = u64::from(has(thread, Power::Administer));
         let length = thread.ask_about(Request::Xattr, b"", &[fd, of::LIST, shows_trusted])?;
         hand_out(thread, length, to, size)
     };
-    file.with(thread, 0, list, |_, _| Ok(0))
+    file.with_quick(thread, 0, Some(quick), list, |_, _| Ok(0))
 }
 
 /// removexattr(2), lremovexattr(2), fremovexattr(2).
