@@ -16,6 +16,7 @@ pub mod loader;
 pub mod monitor;
 mod outside;
 pub mod ownership;
+mod proc_text;
 mod ptrace;
 pub mod rewrite;
 mod stacks;

@@ -107,7 +107,7 @@ fn live(root: u32) -> Vec<Process> {
 
 /// Whether it has ended and only waits to be reaped.
 fn is_dead(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+    let Ok(stat) = crate::proc_text::read(format!("/proc/{pid}/stat")) else {
         return true;
     };
     stat.rfind(')')

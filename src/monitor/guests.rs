@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 /// Parent of a host process.
 #[must_use]
 pub fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = crate::proc_text::read(format!("/proc/{pid}/stat")).ok()?;
     let behind = stat.get(stat.rfind(')')? + 2..)?;
     behind.split(' ').nth(1)?.parse().ok()
 }

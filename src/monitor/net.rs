@@ -324,7 +324,7 @@ struct Caller<'a> {
 
 impl Caller<'_> {
     fn status(&self, field: &str) -> Option<String> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.caller)).ok()?;
+        let status = crate::proc_text::read(format!("/proc/{}/status", self.caller)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(line.trim().to_owned())
     }

@@ -94,7 +94,7 @@ impl Facts {
         let status = Status::of(tid);
         let number = |key| status.as_ref().and_then(|of| of.number(key)).unwrap_or(0);
         let tracer = number("TracerPid");
-        let stat = fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
+        let stat = crate::proc_text::read(format!("/proc/{tid}/stat")).unwrap_or_default();
         let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let flags = behind_name
             .split(' ')

@@ -88,16 +88,20 @@ fn dies(home: &Home, victims: &dyn Fn(i32, i32) -> Vec<i32>) {
         "mkdir -p /srv/point/in; echo behind >/srv/point/in/file; mount -t tmpfs x /srv/point/in
              echo in >/srv/point/in/file; mount --bind /srv/point /srv/point",
     );
-    // Daemons of every kind: ignoring signals, in sessions of their own, with children.
+    // Daemons of every kind: ignoring signals, in sessions of their own, with children; one has a name
+    // that is no text.
     zone.sh("for i in 1 2 3; do
            setsid sh -c 'trap \"\" TERM HUP INT; sleep 100000 & wait' >/dev/null 2>&1 </dev/null &
          done
-         until [ $(pgrep -c sleep) = 3 ]; do :; done");
+         until [ $(pgrep -c sleep) = 3 ]; do :; done
+         name=$(printf '/srv/\\344)\\377'); cp $(command -v sleep) $name
+         setsid $name 100000 >/dev/null 2>&1 </dev/null &
+         until [ $(readlink /proc/$!/exe) = $name ]; do :; done");
     let login = home.start(&["login", "z", "--", "sleep", "100000"]);
     let processes = eventually("the program of the login runs", || {
         let found = descendants(guardian_of(&zone));
-        // Monitor and init, three daemons with a child each, and the login's.
-        (found.len() > 2 + 6).then_some(found)
+        // Monitor and init, three daemons with a child each and one without, and the login's.
+        (found.len() > 2 + 7).then_some(found)
     });
     let monitor = zone.monitor();
     let guardian = guardian_of(&zone);
@@ -233,7 +237,8 @@ fn parent(pid: i32) -> Option<i32> {
 
 /// See proc_pid_stat(5); the name before them may hold anything.
 fn state_and_parent(pid: i32) -> Option<(char, i32)> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
     let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))

@@ -621,6 +621,7 @@ const PROCESSES: &[&str] = &[
     "strangers",
     "subreaper",
     "pidfd",
+    "names",
 ];
 
 fn processes(home: &Home) {

@@ -10,7 +10,9 @@ in_each_role!(
     jobs_in_the_background_do_not_read,
     a_session_ends_with_its_terminal,
     sizes_follow_the_terminal,
+    a_run_has_its_terminal,
     a_terminal_by_script,
+    a_terminal_by_su,
     vim_edits,
     less_pages,
     top_shows_the_zone_and_kills,
@@ -118,6 +120,36 @@ fn sizes_follow_the_terminal(home: &Home) {
     screen.resize(10, 20);
     screen.wait_for("10 20\r\n");
     screen.keys("\x03");
+    assert_eq!(screen.end(), 130);
+}
+
+/// `zone run` too; its zone is gone with the program.
+fn a_run_has_its_terminal(home: &Home) {
+    let script = "test -t 0 && test -t 2 && stty size; read word; echo got $word; exit 9";
+    let mut screen = Screen::start(&mut home.command(&["run", "z", "--", "sh", "-c", script]));
+    screen.wait_for("24 80\r\n");
+    screen.ask("abc\r", "got abc");
+    assert_eq!(screen.end(), 9);
+    home.zone(&["login", "z", "--", "true"]).fails(125);
+}
+
+/// su(1) makes one too, and hands on what is typed, the size, and how its program ends.
+fn a_terminal_by_su(home: &Home) {
+    if program("su(1)", "su").is_none() {
+        return;
+    }
+    let zone = home.boot("z");
+    let script = "trap 'stty size' WINCH; tty; id -un; stty size; echo up-$((40+2))
+                  until read word; do :; done; echo got $word; kill -INT $$";
+    let su = ["su", "-P", "nobody", "-s", "/bin/sh", "-c", script];
+    let mut screen = Screen::start(&mut zone.command(&su));
+    screen.wait_for("/dev/pts/");
+    screen.wait_for("nobody\r\n");
+    screen.wait_for("24 80\r\n");
+    screen.wait_for("up-42");
+    screen.resize(30, 100);
+    screen.wait_for("30 100\r\n");
+    screen.ask("abc\r", "got abc");
     assert_eq!(screen.end(), 130);
 }
 

@@ -82,8 +82,8 @@ fn check(home: &Home, tool: &str, scripts: &[&str]) {
 fn gdb(home: &Home) {
     let run = |commands: &str| {
         format!(
-            "gdb -batch -nx {commands} ./p 2>/dev/null </dev/null | grep -E '^(#|Breakpoint|sum)|exited with'
-             | sed -E 's/0x[0-9a-f]+/ADDRESS/g; s/process [0-9]+/process N/; / clone3? \\(/d'"
+            "gdb -batch -nx {commands} ./p 2>/dev/null </dev/null | grep -E '^(#|Breakpoint|sum|exe)|exited with'
+             | sed -E 's/0x[0-9a-f]+/ADDRESS/g; s/process [0-9]+/process N/; / clone3? \\(/d; s/(expected|threadid)=[0-9]+/\\1=N/g'"
         )
         .replace('\n', " ")
     };
@@ -95,6 +95,10 @@ fn gdb(home: &Home) {
             &run("-ex 'break main' -ex run -ex next -ex next -ex next -ex 'print sum' -ex c"),
             &run(
                 "-ex 'set follow-fork-mode child' -ex 'break inner if x == 3' -ex run -ex bt -ex c",
+            ),
+            &run("-ex 'break inner if x == 5' -ex run -ex 'thread apply all bt' -ex c"),
+            &run(
+                "-ex 'set follow-fork-mode child' -ex 'catch exec' -ex run -ex 'info proc exe' -ex c",
             ),
         ],
     );

@@ -173,7 +173,7 @@ pub fn serve_queue(
 
 /// The umask of a thread of the host.
 pub fn umask(tid: u32) -> u32 {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
+    let status = crate::proc_text::read(format!("/proc/{tid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
         .unwrap_or(0o077)

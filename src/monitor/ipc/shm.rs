@@ -393,7 +393,7 @@ struct Map {
 }
 
 fn maps(host: HostPid) -> Vec<Map> {
-    let text = std::fs::read_to_string(format!("/proc/{host}/maps")).unwrap_or_default();
+    let text = crate::proc_text::read(format!("/proc/{host}/maps")).unwrap_or_default();
     text.lines().filter_map(parse).collect()
 }
 

@@ -72,7 +72,7 @@ impl Bell {
 
 /// When a thread of the host began, in clock ticks since the host's start; `None` if it has ended.
 pub(super) fn birth(tid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    let stat = crate::proc_text::read(format!("/proc/{tid}/stat")).ok()?;
     let behind = stat.get(stat.rfind(')')? + 2..)?;
     let mut fields = behind.split(' ');
     let is_alive = !matches!(fields.next()?, "Z" | "X");

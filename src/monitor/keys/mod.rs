@@ -263,7 +263,7 @@ fn to_parent(
     session: Serial,
     owner: u32,
 ) -> Result<i64, i32> {
-    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).map_err(|_| libc::EPERM)?;
+    let status = crate::proc_text::read(format!("/proc/{tid}/status")).map_err(|_| libc::EPERM)?;
     let field = |key: &str| -> Option<u32> {
         let line = status.lines().find_map(|line| line.strip_prefix(key))?;
         line.trim().parse().ok()

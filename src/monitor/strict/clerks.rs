@@ -206,7 +206,7 @@ impl Clerk {
 /// Whether a thread has a signal to take (proc_pid_status(5)) that its guest does not block: a request, once
 /// taken, is not interrupted by the kernel.
 fn has_signal(tid: u32, mask: Option<u64>) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{tid}/status")) else {
+    let Ok(status) = crate::proc_text::read(format!("/proc/{tid}/status")) else {
         return true;
     };
     let set = |name: &str| {

@@ -15,6 +15,7 @@ fn main() {
         ("strangers", strangers),
         ("subreaper", subreaper),
         ("pidfd", pidfd),
+        ("names", names),
     ]);
 }
 
@@ -415,5 +416,59 @@ fn pidfd() {
         see("signal by it", Ok::<u64, Errno>(0));
         let _ = one.signal(libc::SIGKILL);
         see("end", one.wait());
+    }
+}
+
+/// A process may have any bytes for a name, and is one as all others.
+fn names() {
+    for name in [c"\xe4) Z 1", c"\xff", c")", c"a\nb"] {
+        let (named, end) = (pipe().expect("a pipe"), pipe().expect("a pipe"));
+        let born = child(|| {
+            // SAFETY: the name ends.
+            let set = unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+            named.send(set);
+            end.receive()
+        });
+        see("set", named.receive());
+        let read = |file: &str| {
+            let text = std::fs::read(format!("/proc/{}/{file}", born.0)).unwrap_or_default();
+            text.escape_ascii().to_string()
+        };
+        see("comm", read("comm"));
+        let stat = read("stat");
+        let stat = stat
+            .split_once(' ')
+            .and_then(|(_, rest)| rest.rsplit_once(") "));
+        see("stat", stat.map(|(name, _)| name));
+        see("status", read("status").split("\\n").next());
+        see(
+            "files",
+            (
+                read("cmdline"),
+                read("limits").is_empty(),
+                read("maps").is_empty(),
+            ),
+        );
+        let listed = std::fs::read_dir("/proc").expect("it is there").flatten();
+        let mut listed = listed.map(|entry| entry.file_name());
+        let number = born.0.to_string();
+        see(
+            "is listed",
+            listed.any(|entry| entry.to_str() == Some(&number)),
+        );
+        see("group", getpgid(born.0) == getpgrp());
+        see("session", getsid(born.0) == getsid(0));
+        see("into its own group", setpgid(born.0, born.0));
+        see(
+            "gets signals",
+            (kill(born.0, 0), kill(-born.0, libc::SIGCONT)),
+        );
+        // SAFETY: takes numbers.
+        see(
+            "nice",
+            libc_result(unsafe { libc::setpriority(libc::PRIO_PROCESS, born.0.unsigned_abs(), 1) }),
+        );
+        end.send(3);
+        see("end", born.wait());
     }
 }
