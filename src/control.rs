@@ -5,6 +5,8 @@
 
 use crate::trace::filter::Bounds;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 /// Longest packet, in bytes.
 pub const PACKET_MAX: usize = 64 * 1024;
@@ -63,17 +65,51 @@ pub enum Request {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Exec {
     /// Arguments; the first names the program, searched in the `PATH` of `env`.
-    pub argv: Vec<String>,
+    pub argv: Vec<Word>,
     /// Environment, `NAME=value`.
-    pub env: Vec<String>,
+    pub env: Vec<Word>,
     /// Working directory in the zone.
-    pub cwd: String,
+    pub cwd: Word,
     /// User of the zone to start as (a name or a number); root if missing.
     pub user: Option<String>,
     /// Whether descriptor 0 is a terminal that becomes the controlling one of a new session.
     pub is_tty: bool,
     /// Numbers of native calls that the program's are to come to the personality for all that.
     pub trapped: Vec<u32>,
+}
+
+/// An argument or a path: any bytes but NUL, in JSON a string where they are UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Word {
+    /// What is UTF-8.
+    Text(String),
+    /// What is not.
+    Bytes(Vec<u8>),
+}
+
+impl Word {
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl From<OsString> for Word {
+    fn from(word: OsString) -> Self {
+        word.into_string()
+            .map_or_else(|word| Self::Bytes(word.into_vec()), Self::Text)
+    }
+}
+
+impl From<&str> for Word {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 /// How calls are to be recorded.

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::home::Home;
 use crate::terminal::Signals;
 use crate::zone::{Name, Zone};
+use std::ffi::OsString;
 
 /// Run a program in a running zone; without one, the user's login shell
 ///
@@ -18,7 +19,7 @@ pub(super) struct Args {
     options: program::Options,
     /// The program and its arguments
     #[arg(last = true, value_name = "CMD")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 impl Args {

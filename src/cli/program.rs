@@ -1,13 +1,16 @@
 //! A program to run in a zone, as `zone login` and `zone run` describe it.
 
-use crate::control::Exec;
+use crate::control::{Exec, Word};
 use crate::error::{Doing, Error, Result};
 use crate::terminal::{Ended, Signals, converse};
 use crate::tree::within::Within;
 use crate::zone::Zone;
 use crate::zone::channel::Channel;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use picozone_syscalls::{ROWS, may_be_native};
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 /// How a program is run; options of both commands.
@@ -19,10 +22,10 @@ pub(super) struct Options {
     user: Option<String>,
     /// Directory of the zone to start in; the user's home if missing
     #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    directory: Option<String>,
+    directory: Option<OsString>,
     /// Set a variable of the environment
-    #[arg(short, long, value_name = "NAME=VALUE", value_parser = variable)]
-    env: Vec<(String, String)>,
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = OsStringValueParser::new().try_map(variable))]
+    env: Vec<(OsString, OsString)>,
     /// Keep standard input connected; it always is, and the flag is there for people used to it
     #[arg(short, long)]
     interactive: bool,
@@ -46,10 +49,12 @@ pub(super) enum Level {
     All,
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() && !text.contains('\0') => {
-            Ok((name.to_owned(), value.to_owned()))
+fn variable(text: OsString) -> Result<(OsString, OsString), String> {
+    let bytes = text.as_bytes();
+    match bytes.iter().position(|&byte| byte == b'=') {
+        Some(at) if at > 0 && !bytes.contains(&0) => {
+            let part = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+            Ok((part(&bytes[..at]), part(&bytes[at + 1..])))
         }
         _ => Err("a variable is NAME=VALUE".to_owned()),
     }
@@ -76,7 +81,7 @@ impl Options {
         self,
         zone: &Zone,
         channel: Channel,
-        command: Vec<String>,
+        command: Vec<OsString>,
         signals: &Signals,
     ) -> Result<Ended> {
         let root = zone.config()?.root_dir(zone.dir());
@@ -110,16 +115,16 @@ impl Options {
         };
         let has_terminal = self.tty || std::io::stdin().is_terminal();
         let argv = if command.is_empty() {
-            vec![account.shell.clone(), "-l".to_owned()]
+            vec![account.shell.as_str().into(), "-l".into()]
         } else {
-            command
+            command.into_iter().map(Word::from).collect()
         };
         let exec = Exec {
             argv,
             env: environment(&account, has_terminal, self.env, |name| {
-                std::env::var(name).ok()
+                std::env::var_os(name)
             }),
-            cwd: self.directory.unwrap_or_else(|| home.to_owned()),
+            cwd: self.directory.map_or_else(|| home.into(), Word::from),
             user: self.user,
             is_tty: has_terminal,
             trapped: match self.level {
@@ -176,29 +181,27 @@ fn find(passwd: &str, user: &str) -> Option<Account> {
 fn environment(
     account: &Account,
     has_terminal: bool,
-    set: Vec<(String, String)>,
-    ours: impl Fn(&str) -> Option<String>,
-) -> Vec<String> {
+    set: Vec<(OsString, OsString)>,
+    ours: impl Fn(&str) -> Option<OsString>,
+) -> Vec<Word> {
     let path = match account.uid {
         0 => "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         _ => "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games",
     };
-    let mut variables = vec![
-        ("PATH".to_owned(), path.to_owned()),
-        ("HOME".to_owned(), account.home.clone()),
-        ("USER".to_owned(), account.name.clone()),
-        ("LOGNAME".to_owned(), account.name.clone()),
-        ("SHELL".to_owned(), account.shell.clone()),
+    let mut variables: Vec<(OsString, OsString)> = vec![
+        ("PATH".into(), path.into()),
+        ("HOME".into(), account.home.clone().into()),
+        ("USER".into(), account.name.clone().into()),
+        ("LOGNAME".into(), account.name.clone().into()),
+        ("SHELL".into(), account.shell.clone().into()),
         (
-            "LANG".to_owned(),
-            ours("LANG").unwrap_or_else(|| "C.UTF-8".to_owned()),
+            "LANG".into(),
+            ours("LANG").unwrap_or_else(|| "C.UTF-8".into()),
         ),
     ];
     if has_terminal {
-        variables.push((
-            "TERM".to_owned(),
-            ours("TERM").unwrap_or_else(|| "dumb".to_owned()),
-        ));
+        let term = ours("TERM").unwrap_or_else(|| "dumb".into());
+        variables.push(("TERM".into(), term));
     }
     for (name, value) in set {
         variables.retain(|(other, _)| *other != name);
@@ -206,7 +209,8 @@ fn environment(
     }
     variables
         .into_iter()
-        .map(|(name, value)| format!("{name}={value}"))
+        .map(|(name, value)| [name.as_bytes(), value.as_bytes()].join(&b'='))
+        .map(|entry| OsString::from_vec(entry).into())
         .collect()
 }
 
@@ -239,20 +243,17 @@ mod tests {
     fn the_environment_is_the_accounts() {
         let account = find(PASSWD, "root").expect("there");
         let ours = |name: &str| match name {
-            "TERM" => Some("xterm".to_owned()),
-            "SECRET" => Some("secret".to_owned()),
+            "TERM" => Some("xterm".into()),
+            "SECRET" => Some("secret".into()),
             _ => None,
         };
-        let set = vec![("LANG".to_owned(), "de_DE".to_owned())];
+        let set = vec![("LANG".into(), "de_DE".into())];
         let result = environment(&account, true, set, ours);
-        assert!(
-            result.contains(&"HOME=/root".to_owned()) && result.contains(&"TERM=xterm".to_owned())
-        );
-        assert!(
-            result.contains(&"LANG=de_DE".to_owned())
-                && !result.contains(&"LANG=C.UTF-8".to_owned())
-        );
-        assert!(!result.iter().any(|row| row.contains("secret")));
+        let has = |entry: &str| result.contains(&Word::from(entry));
+        assert!(has("HOME=/root") && has("TERM=xterm"));
+        assert!(has("LANG=de_DE") && !has("LANG=C.UTF-8"));
+        assert!(!has("SECRET=secret"));
+        let variable = |text: &str| variable(text.into());
         assert!(variable("A=b=c").is_ok() && variable("=x").is_err() && variable("A").is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::home::Home;
 use crate::terminal::Signals;
 use crate::zone::lifecycle::{self, Outcome, Wanted};
 use crate::zone::{Name, Zone};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub(super) struct Args {
     program: program::Options,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
-    command: Vec<String>,
+    command: Vec<OsString>,
 }
 
 impl Args {

@@ -7,7 +7,7 @@ use super::programs::{Event, Program};
 use super::tracing::follow;
 use super::zone::Zone;
 use super::{guests, paths};
-use crate::control::{Exec, Reply, Request, Running, Stat, Status};
+use crate::control::{Exec, Reply, Request, Running, Stat, Status, Word};
 use crate::ids::HostPid;
 use crate::zone::channel::Channel;
 use nix::sys::signal::{Signal, kill};
@@ -178,20 +178,20 @@ fn user(zone: &Zone, name: Option<&str>) -> Result<(u32, u32, Vec<u32>), String>
 }
 
 /// Where a program lies in the zone, searched as execvp does.
-fn search(zone: &Zone, exec: &Exec) -> Option<String> {
-    let name = exec.argv.first()?;
-    if name.contains('/') {
-        return Some(name.clone());
+fn search(zone: &Zone, exec: &Exec) -> Option<Vec<u8>> {
+    let name = exec.argv.first()?.as_bytes();
+    if name.contains(&b'/') {
+        return Some(name.to_vec());
     }
     let path = exec
         .env
         .iter()
-        .find_map(|entry| entry.strip_prefix("PATH="))
-        .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    path.split(':')
-        .map(|directory| format!("{directory}/{name}"))
+        .find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="))
+        .unwrap_or(b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path.split(|&byte| byte == b':')
+        .map(|directory| [directory, name].join(&b'/'))
         .find(|path| {
-            paths::open_in_zone(zone, path.as_bytes(), libc::O_PATH).is_ok_and(|fd| {
+            paths::open_in_zone(zone, path, libc::O_PATH).is_ok_and(|fd| {
                 use std::os::unix::fs::MetadataExt;
                 File::from(fd)
                     .metadata()
@@ -218,13 +218,10 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
         Err(message) => return refuse(libc::EINVAL, message),
     };
     let Some(path) = search(zone, exec) else {
-        return refuse(
-            libc::ENOENT,
-            format!(
-                "there is no program {} in the zone",
-                exec.argv.first().map_or("", String::as_str)
-            ),
-        );
+        let name = exec.argv.first().map_or(&b""[..], Word::as_bytes);
+        let name = String::from_utf8_lossy(name);
+        let message = format!("there is no program {name} in the zone");
+        return refuse(libc::ENOENT, message);
     };
     if exec.is_tty {
         for fd in [&stdin, &stdout, &stderr] {

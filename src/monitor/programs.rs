@@ -1,5 +1,6 @@
 //! Programs that zone init starts on request, and who waits for them.
 
+use crate::control::Word;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use picozone_personality::spawn::{GROUPS_MAX, SPAWN_MAX, Spawn, TEXT_MAX};
 use std::collections::HashMap;
@@ -37,13 +38,13 @@ pub struct Programs {
 /// A program to start.
 pub struct Program {
     /// Arguments.
-    pub argv: Vec<String>,
+    pub argv: Vec<Word>,
     /// Environment.
-    pub env: Vec<String>,
+    pub env: Vec<Word>,
     /// Zone path of the program.
-    pub path: String,
+    pub path: Vec<u8>,
     /// Working directory.
-    pub cwd: String,
+    pub cwd: Word,
     /// User, group, further groups.
     pub user: (u32, u32, Vec<u32>),
     /// Which of 0, 1, 2 is the controlling terminal.
@@ -117,12 +118,12 @@ impl Programs {
     ) -> Result<Receiver<Event>, i32> {
         let mut text = Vec::new();
         let count = |n: usize| u32::try_from(n).map_err(|_| libc::E2BIG);
-        for string in [&program.cwd, &program.path]
+        let words = program.argv.iter().chain(&program.env);
+        for string in [program.cwd.as_bytes(), &program.path]
             .into_iter()
-            .chain(&program.argv)
-            .chain(&program.env)
+            .chain(words.map(Word::as_bytes))
         {
-            text.extend(string.bytes().filter(|&b| b != 0));
+            text.extend(string.iter().filter(|&&byte| byte != 0));
             text.push(0);
         }
         if text.len() > TEXT_MAX || program.argv.len() > 1000 || program.env.len() > 1000 {

@@ -2,7 +2,7 @@
 
 use super::lifecycle::{halt_locked, start};
 use super::{Lasting, Zone, channel::Channel};
-use crate::control::{Exec, Reply, Request};
+use crate::control::{Exec, Reply, Request, Word};
 use crate::error::{Doing, Error, Result};
 use crate::home::Home;
 use crate::terminal::Signals;
@@ -53,9 +53,9 @@ fn script_in(zone: &Zone, script: &str, signals: &Signals) -> Result<()> {
         "DEBCONF_NONINTERACTIVE_SEEN=true",
     ];
     let exec = Exec {
-        argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
-        env: environment.map(str::to_owned).to_vec(),
-        cwd: "/".to_owned(),
+        argv: ["/bin/sh", "-c", script].map(Word::from).to_vec(),
+        env: environment.map(Word::from).to_vec(),
+        cwd: "/".into(),
         user: None,
         is_tty: false,
         trapped: Vec::new(),

@@ -1,7 +1,9 @@
 //! From `zone create` to `zone delete`, and what each command says when that cannot be.
 
 use crate::harness::{Home, LIMIT, confined, eventually, in_each_role};
+use std::ffi::OsStr;
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt;
 
 in_each_role!(
     a_zone_lives_and_goes,
@@ -9,6 +11,7 @@ in_each_role!(
     files_last_over_a_restart,
     login_passes_on_status_and_outputs,
     a_program_that_cannot_run,
+    programs_are_started_by_any_bytes,
     a_one_shot_zone_leaves_nothing,
     a_one_shot_run_keeps_a_zone_that_ran,
     names_that_do_not_exist,
@@ -284,4 +287,27 @@ fn halt_ends_processes_that_ignore_sigterm(home: &Home) {
     assert_eq!(zone.sh(script), "on\n");
     home.zone(&["halt", "--timeout", "0", "z"]).ok();
     assert_eq!(home.state("z"), "installed");
+}
+
+/// Arguments, variables, directories and names of programs are bytes, as execve(2) has them.
+fn programs_are_started_by_any_bytes(home: &Home) {
+    let zone = home.boot("z");
+    zone.sh("d=$(printf '/srv/\\377'); mkdir $d; ln -s /usr/bin/printf $d/p");
+    let name = OsStr::from_bytes(b"/srv/\xff");
+    let variable = OsStr::from_bytes(b"VALUE=\xfe");
+    let login = ["login", "z", "--env"].map(OsStr::new);
+    let start = |command: &[&OsStr]| {
+        let options = [variable, "--workdir".as_ref(), name, "--".as_ref()];
+        let words = [&login[..], &options, command].concat();
+        let output = home.command(&words).output().expect("it runs");
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    };
+    let word = OsStr::from_bytes(b"\xe4 =");
+    let shown = start(&["./p".as_ref(), "[%s]".as_ref(), word]);
+    assert_eq!(shown, b"[\xe4 =]");
+    let shown = start(&["sh", "-c", "printf %s $VALUE:$PWD"].map(OsStr::new));
+    assert_eq!(shown, b"\xfe:/srv/\xff");
+    let missing = [&login[..1], &["z", "--"].map(OsStr::new), &[word]].concat();
+    home.zone(&missing).fails(127);
 }
