@@ -46,6 +46,7 @@ pub mod start;
 mod strict;
 
 pub mod terminals;
+mod threads;
 pub mod tracing;
 pub mod used;
 pub mod view;

@@ -4,9 +4,9 @@
 //! change is in the store's journal when the call that makes it returns; a thread of its own puts
 //! what has gathered into the store.
 
-use super::files;
 use super::shared::Shared;
 use super::zone::Zone;
+use super::{files, threads};
 use crate::error::{Doing, Result};
 use crate::ownership::kept::{self, Kept};
 use crate::ownership::{Journal, Said, Store, identify_in_full};
@@ -210,9 +210,7 @@ impl Owners {
         });
         let kept = store.kept()?;
         let theirs = Arc::clone(&gathered);
-        std::thread::Builder::new()
-            .name("owners".into())
-            .spawn(move || keep(&store, &theirs))
+        threads::begin("owners", move || keep(&store, &theirs))
             .doing("start", "the owners' thread")?;
         Ok(Owners {
             gathered,

@@ -23,7 +23,7 @@ use super::tracing::Tracing;
 use super::used::Used;
 use super::watches::Silent;
 use super::zone::Zone;
-use super::{control, ipc, requests};
+use super::{control, ipc, requests, threads};
 use crate::config::{Config, IdKind, Limits, Profile, Trap};
 use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
@@ -31,8 +31,9 @@ use crate::tree::Kind;
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
-use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::sockopt::{PassCred, ReceiveTimeout};
 use nix::sys::socket::{MsgFlags, SockType, setsockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{ForkResult, Pid, fork};
 use picozone_personality::mailbox::Handover;
 use picozone_personality::spawn::FD_SPAWN;
@@ -290,19 +291,18 @@ fn end_all(init: i32, grace: Duration) {
 }
 
 /// The signals that end a daemon halt the zone; so the guardian's death does.
-fn halt_by_signal(halt: crossbeam::channel::Sender<Duration>) -> nix::Result<()> {
+fn halt_by_signal(halt: crossbeam::channel::Sender<Duration>) -> std::io::Result<()> {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         signals.add(signal);
     }
     // Every thread that is made from here on inherits this.
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&signals), None)?;
-    std::thread::spawn(move || {
+    threads::begin("signals", move || {
         if signals.wait().is_ok() {
             let _ = halt.send(Duration::ZERO);
         }
-    });
-    Ok(())
+    })
 }
 
 /// Takes what guests have handed over.
@@ -365,8 +365,8 @@ fn start_init(
     sockets: [&OwnedFd; 2],
 ) -> Result<(OwnedFd, i32)> {
     let (ours, theirs) = pair(SockType::SeqPacket)?;
-    // SAFETY: this process has a single thread here but for the store's, which holds no lock that
-    // the child takes.
+    // SAFETY: this process has a single thread here but for the store's and the one that waits for
+    // signals, which have begun and hold no lock that the child takes.
     match unsafe { fork() }.doing("fork", "zone init")? {
         ForkResult::Parent { child } => {
             drop(theirs);
@@ -404,7 +404,9 @@ fn start_init(
     }
 }
 
+/// None as well if nothing comes: nobody is to wait for ever for a zone.
 fn receive_listener(socket: &OwnedFd) -> Option<OwnedFd> {
+    setsockopt(socket, ReceiveTimeout, &TimeVal::minutes(1)).ok()?;
     let mut byte = [0u8; 1];
     let mut space = nix::cmsg_space!([i32; 1]);
     let mut parts = [IoSliceMut::new(&mut byte)];
