@@ -313,6 +313,9 @@ fn must_not_be_noticed(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> 
     if flags & u64::from(O_PATH | O_DIRECTORY) != 0 || is_foreign {
         return Ok(());
     }
+    if matches!(kind_named(thread, dirfd, path), Some(S_IFREG | S_IFDIR)) {
+        return Ok(());
+    }
     let look = PATH_FLAGS | flags & u64::from(O_NOFOLLOW);
     // What is wrong with the path the open itself says.
     let opened = open_confined(thread, dirfd, path, look, 0, &mut None);
@@ -325,6 +328,19 @@ fn must_not_be_noticed(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -> 
     };
     close(fd);
     judged
+}
+
+/// What kind of file a path names (`S_IFMT`), be it a link, if the quick way leads there.
+fn kind_named(thread: &Thread, dirfd: u64, path: &CStr) -> Option<u32> {
+    let named = named(thread, dirfd, path).ok()??;
+    let mut st = MaybeUninit::<stat>::uninit();
+    let to = st.as_mut_ptr() as u64;
+    let nofollow = u64::from(AT_SYMLINK_NOFOLLOW);
+    let got = unsafe { syscall4(__NR_newfstatat, named.fd(), named.name(), to, nofollow) };
+    if got < 0 || !named.is_same() {
+        return None;
+    }
+    Some(unsafe { st.assume_init_ref() }.st_mode & S_IFMT)
 }
 
 /// How often what is made or removed meanwhile is looked for again.
