@@ -11,7 +11,7 @@ use super::zone::Zone;
 use super::{devfs, guests, ipc};
 use crate::ids::{HostPid, ZonePid};
 use crate::tree::Kind;
-use picozone_personality::net::{Address, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
+use picozone_personality::net::{Address, Covers, Form, Ip, Ports, Proto, Role, ZoneNet, to_zone};
 use picozone_personality::scheduling::Row;
 use picozone_personality::tables::{DOMAIN_NAME, HOST_NAME, mount_id};
 use picozone_personality::users::IdMap;
@@ -216,11 +216,7 @@ impl View for Zone {
         peer: SocketAddr,
     ) -> Option<(SocketAddr, SocketAddr)> {
         let tables = self.shared.tables();
-        let ports = Ports::new(&tables.ports, tables.port_count.load(Acquire));
-        let proto = match protocol {
-            Protocol::Tcp => Proto::Tcp,
-            Protocol::Udp => Proto::Udp,
-        };
+        let (ports, proto) = (ports(self), proto_of(protocol));
         let (here, there) = (bytes_of(local), bytes_of(peer));
         let is_connected = !peer.ip().is_unspecified() || peer.port() != 0;
         let role = Role::Local {
@@ -236,6 +232,26 @@ impl View for Zone {
         let shown = to_zone(&tables.net, ports, proto, &there, role);
         let peer = shown.map_or(Some(peer), |shown| socket_of(shown.as_bytes()))?;
         Some((local, peer))
+    }
+
+    fn is_v6_only(&self, protocol: Protocol, local: SocketAddr) -> bool {
+        let IpAddr::V4(ip) = local.ip().to_canonical() else {
+            return false;
+        };
+        let covers = ports(self).covers_at(proto_of(protocol), ip.octets(), local.port());
+        covers.is_some_and(Covers::is_v6_only)
+    }
+}
+
+fn ports(zone: &Zone) -> Ports<'_> {
+    let tables = zone.shared.tables();
+    Ports::new(&tables.ports, tables.port_count.load(Acquire))
+}
+
+fn proto_of(protocol: Protocol) -> Proto {
+    match protocol {
+        Protocol::Tcp => Proto::Tcp,
+        Protocol::Udp => Proto::Udp,
     }
 }
 

@@ -287,9 +287,13 @@ fn sockets_are_told_by_netlink(home: &Home) {
     let program = "
 import socket, sys
 kept = []
-for family, kind, address in [(2, 1, '0.0.0.0'), (10, 1, '::1'), (2, 2, '127.0.0.1')]:
+for family, kind, address, port, only in [
+    (2, 1, '0.0.0.0', 80, 0), (10, 1, '::1', 80, 0), (2, 2, '127.0.0.1', 80, 0),
+    (10, 1, '::', 81, 0), (10, 1, '::', 82, 1)]:
     one = socket.socket(family, kind)
-    one.bind((address, 80))
+    if family == 10:
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+    one.bind((address, port))
     if kind == 1:
         one.listen(7)
     kept.append(one)
@@ -320,13 +324,13 @@ client.recv(1)";
         found.sort();
         found
     };
-    let listening = ["tcp 0.0.0.0:80", "tcp [::1]:80"];
+    let listening = ["tcp *:81", "tcp 0.0.0.0:80", "tcp [::1]:80", "tcp [::]:82"];
     assert_eq!(ends("LISTEN"), listening, "{}", seen.stdout);
     assert_eq!(ends("UNCONN"), ["udp 127.0.0.1:80"], "{}", seen.stdout);
     assert_eq!(ends("ESTAB").len(), 2, "{}", seen.stdout);
     assert_eq!(
         seen.stdout.matches("\"python3\"").count(),
-        5,
+        7,
         "{}",
         seen.stdout
     );

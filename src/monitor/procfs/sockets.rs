@@ -42,6 +42,8 @@ pub(super) fn held(view: &dyn View) -> HashMap<u64, ZonePid> {
 pub(super) struct Row {
     pub(super) local: SocketAddr,
     pub(super) peer: SocketAddr,
+    /// Whether the zone's socket is for IPv6 alone.
+    is_v6_only: bool,
     /// State, queues, timer, retransmissions: the fields between addresses and user.
     before: Vec<String>,
     timeout: String,
@@ -78,6 +80,7 @@ impl Row {
         let own = |fields: &[&str]| fields.iter().map(|&field| field.to_owned()).collect();
         Some(Self {
             local: parse_address(local)?,
+            is_v6_only: false,
             peer: parse_address(peer)?,
             before: own(&[state, queues, timer, retransmissions]),
             timeout: (*timeout).to_owned(),
@@ -186,6 +189,7 @@ fn rows(
             continue;
         };
         if local.is_ipv6() == is_v6 && seen.insert(row.inode) {
+            row.is_v6_only = view.is_v6_only(protocol, row.local);
             row.local = local;
             row.peer = in_version(peer, is_v6);
             rows.push((row, holder));
@@ -223,6 +227,8 @@ pub struct ListedInet {
     pub local: SocketAddr,
     /// The other end's.
     pub peer: SocketAddr,
+    /// `IPV6_V6ONLY`.
+    pub is_v6_only: bool,
     /// `TCP_ESTABLISHED` and others.
     pub state: u8,
     /// Which timer runs.
@@ -252,6 +258,7 @@ pub fn listed_inet(view: &dyn View, protocol: Protocol, is_v6: bool) -> Vec<List
         Some(ListedInet {
             local: row.local,
             peer: row.peer,
+            is_v6_only: row.is_v6_only,
             state: u8::from_str_radix(state, 16).ok()?,
             timer: u8::try_from(pair(timer)?[0]).ok()?,
             retransmissions: u8::from_str_radix(retransmissions, 16).unwrap_or(u8::MAX),

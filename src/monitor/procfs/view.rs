@@ -159,4 +159,8 @@ pub trait View: Send + Sync {
         local: SocketAddr,
         peer: SocketAddr,
     ) -> Option<(SocketAddr, SocketAddr)>;
+    /// Whether the zone's socket at a local address of the host is for IPv6 alone.
+    fn is_v6_only(&self, _protocol: Protocol, _local: SocketAddr) -> bool {
+        false
+    }
 }

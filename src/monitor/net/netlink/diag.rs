@@ -17,6 +17,10 @@ const AF_INET6: u8 = 10;
 const SILENT: [u8; 2] = [16, 17];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const TCP_CLOSE: u8 = 7;
+const TCP_LISTEN: u8 = 10;
+/// `INET_DIAG_SKV6ONLY`.
+const SKV6ONLY: u16 = 11;
 /// About how long a datagram of the answer may become, in bytes.
 const ROOM: usize = 8000;
 
@@ -85,6 +89,7 @@ impl Dump {
             let ListedInet {
                 local,
                 peer,
+                is_v6_only,
                 state,
                 timer,
                 retransmissions,
@@ -109,6 +114,10 @@ impl Dump {
             let [waiting, unsent] = queues;
             for word in [waiting, unsent, uid, inode] {
                 out.put(&word.to_ne_bytes());
+            }
+            // As inet_diag_msg_attrs_fill of the kernel's net/ipv4/inet_diag.c.
+            if family == AF_INET6 && [TCP_CLOSE, TCP_LISTEN].contains(&state) {
+                out.attribute(SKV6ONLY, &[u8::from(is_v6_only)]);
             }
             out.finish()
         })
