@@ -49,7 +49,7 @@ use crate::{Errno, Result, recording, room};
 use core::ffi::CStr;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Error, MountRow, Mounts};
+use picozone_fsmap::{Error, Last, MountRow, Mounts};
 use picozone_personality::layout::{FD_BASE, FD_COPIES};
 use picozone_personality::mailbox::Request;
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, how_slot};
@@ -149,6 +149,15 @@ const fn is_exclusive(flags: u64) -> bool {
 /// Whether an open follows a link at the end of its path.
 const fn follows(flags: u64) -> bool {
     flags & NOFOLLOW == 0 && !is_exclusive(flags)
+}
+
+/// The same as the resolver takes it.
+const fn last_of(flags: u64) -> Last {
+    if follows(flags) {
+        Last::Follow
+    } else {
+        Last::NoFollow
+    }
 }
 
 /// Where the link leads that an `O_PATH` descriptor names, cut to the length of `to`. ENOENT: it is none.

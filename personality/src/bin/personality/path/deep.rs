@@ -8,7 +8,7 @@ use super::reach::Opened;
 use super::search::{goes_anywhere, search_here};
 use super::walk::{is_placeholder, open_named, walk};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, follows, from_error, how, openat2_raw, read_link,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, close, from_error, how, last_of, openat2_raw, read_link,
 };
 use crate::memory::PathRoom;
 use crate::thread::Thread;
@@ -250,12 +250,7 @@ pub(super) fn open_deep(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Opened> {
-    let last = if follows(flags) {
-        Last::Follow
-    } else {
-        Last::NoFollow
-    };
-    let mut way = descend(thread, dirfd, path, last)?;
+    let mut way = descend(thread, dirfd, path, last_of(flags))?;
     let at = way.at.fd;
     let rest = way.rest.held()?;
     if way.goes_on {

@@ -9,13 +9,13 @@ use super::names::must_be_directory;
 use super::reach::{Told, ask_served, names_a_link, open_link};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
-use super::{AT_CWD, from_error, is_exclusive, own_exe};
+use super::{AT_CWD, from_error, last_of, own_exe};
 use crate::memory::{self, PathRoom, ZonePath};
 use crate::thread::Thread;
 use crate::{Errno, Result};
 use core::ffi::CStr;
 use linux_raw_sys::general::*;
-use picozone_fsmap::{Bounds, Error, Last};
+use picozone_fsmap::{Bounds, Error};
 use picozone_personality::mailbox::Request;
 
 const BELOW: u64 = RESOLVE_BENEATH as u64;
@@ -136,15 +136,6 @@ fn open_within(
     }
     let _in_zone = InZone::enter(thread);
     open_path(thread, AT_CWD as u64, at.as_c_str(), flags, mode)
-}
-
-/// Whether a link at the end is followed.
-fn last_of(flags: u64) -> Last {
-    if flags & u64::from(O_NOFOLLOW) != 0 || is_exclusive(flags) {
-        Last::NoFollow
-    } else {
-        Last::Follow
-    }
 }
 
 /// The same from a directory that has no zone path. It is all one mount there.

@@ -6,7 +6,7 @@ use super::reach::{Opened, open_anywhere, open_in_mount};
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
-    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, follows, from_error, how, mount_rows, mounts,
+    AT_CWD, NOFOLLOW, PATH_FLAGS, Room, TRIES, close, from_error, how, last_of, mount_rows, mounts,
     openat2_raw, read_link, to_error,
 };
 use crate::arch::syscall2;
@@ -205,11 +205,7 @@ pub(super) fn open_named(
     (flags, mode): (u64, u64),
     zone: &mut Room,
 ) -> Result<Opened> {
-    let last = if follows(flags) {
-        Last::Follow
-    } else {
-        Last::NoFollow
-    };
+    let last = last_of(flags);
     let at = zone.get_or_insert_with(ZonePath::new);
     for _ in 0..TRIES {
         at.truncate(0);
