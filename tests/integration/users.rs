@@ -637,7 +637,7 @@ fn root_keeps_set_ids_over_a_write(home: &Home) {
          as sh -c 'echo x >>p'; stat -c %a p");
     assert_eq!(told, "4755\n4755\n4755\n755\n");
     // As long as somebody else has the file open to write it, that may come later: then they go.
-    let told = zone.sh("cd /srv && mkfifo go gone; \
+    let told = zone.sh("cd /srv && mkfifo -m 666 go gone; \
          setpriv --reuid www-data --regid www-data --clear-groups sh -c \
            'chmod 4755 p; exec 3>>p; echo >gone; read line <go; echo x >&3' & \
          read line <gone; echo x >>p; echo >go; wait; stat -c %a p");
