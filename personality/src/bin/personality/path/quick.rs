@@ -70,6 +70,30 @@ impl Named<'_> {
 /// EACCES: the thread may not go there.
 #[inline]
 pub fn named<'p>(thread: &Thread, dirfd: u64, path: &'p CStr) -> Result<Option<Named<'p>>> {
+    found(thread, dirfd, path, |name| commons().missed.note(name))
+}
+
+/// The same, but that no name is vetted for it.
+///
+/// # Errors
+/// As of [`named`].
+#[cold]
+#[inline(never)]
+pub(super) fn named_already<'p>(
+    thread: &Thread,
+    dirfd: u64,
+    path: &'p CStr,
+) -> Result<Option<Named<'p>>> {
+    found(thread, dirfd, path, |_| false)
+}
+
+#[inline]
+fn found<'p>(
+    thread: &Thread,
+    dirfd: u64,
+    path: &'p CStr,
+    is_to_be_vetted: impl Fn(&Packed) -> bool,
+) -> Result<Option<Named<'p>>> {
     let text = path.to_bytes();
     let start = text.iter().rposition(|&b| b == b'/').map_or(0, |i| i + 1);
     let Some(packed) = Packed::of_component(&text[start..]) else {
@@ -86,7 +110,7 @@ pub fn named<'p>(thread: &Thread, dirfd: u64, path: &'p CStr) -> Result<Option<N
         return Ok(None);
     }
     let found = tables().names.find(&packed);
-    let is_wanted = found.is_none() && commons().missed.note(&packed);
+    let is_wanted = found.is_none() && is_to_be_vetted(&packed);
     let at = if is_guests {
         At::fixed(dirfd)
     } else if let Some(at) = directory(thread, &text[..start]) {
