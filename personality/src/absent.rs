@@ -1,8 +1,8 @@
 //! Attributes that files are known not to have, so that nobody is asked for them again.
 //!
 //! Programs that list files ask each for labels and capabilities that next to none has
-//! (`security.selinux`), or whether it has any ([`ANY`]). The monitor notes what it did not find; a file's ctime changes with its
-//! attributes, so that a note holds for the file as it was.
+//! (`security.selinux`), or whether it has any ([`ANY`]). The monitor notes what it did not find; a file's
+//! ctime changes with its attributes, so that a note holds for the file as it was.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;

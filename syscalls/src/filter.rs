@@ -58,7 +58,9 @@ pub fn program(layout: &FilterLayout) -> Vec<Insn> {
     add(REPORTED_END, unknown);
     add(layout.doorbell, Leaf::Code(doorbell_leaf));
     add(layout.doorbell + 1, unknown);
-    let weights: Vec<u32> = ranges.iter().map(|range| weight(range.1)).collect();
+    let frequent: Vec<usize> = FREQUENT.iter().filter_map(|nr| index_of(*nr)).collect();
+    let weights = ranges.iter().map(|range| weight(range.1, &frequent));
+    let weights: Vec<u32> = weights.collect();
     code.tree(&ranges, &weights);
     code.leaf_codes(doorbell_leaf);
     code.out
@@ -107,10 +109,10 @@ const FREQUENT: [u32; 16] = [
 
 /// How near to the root of the tree a leaf is to be. For what is native the kernel keeps the verdict by
 /// number (`seccomp_cache_prepare`, kernel/seccomp.c) and runs no filter.
-fn weight(leaf: Leaf) -> u32 {
+fn weight(leaf: Leaf, frequent: &[usize]) -> u32 {
     match leaf {
         Leaf::Return(_) => 1,
-        Leaf::Code(index) if FREQUENT.iter().any(|nr| index_of(*nr) == Some(index)) => 256,
+        Leaf::Code(index) if frequent.contains(&index) => 256,
         Leaf::Code(_) => 4,
     }
 }

@@ -34,7 +34,7 @@ mod tests;
 pub use links::{UNREACHABLE, content_name, is_content_name, to_zone_text};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
 pub use place::{canonical, lookup, stat, stat_opened};
-pub use sockets::{ListedInet, ListedUnix, listed_inet, listed_unix};
+pub use sockets::{ListedInet, ListedUnix, TCP_CLOSE, TCP_LISTEN, listed_inet, listed_unix};
 pub use view::{Credentials, Mount, Protocol, View};
 
 pub(super) use stat_line::StatLine;

@@ -271,6 +271,11 @@ pub fn listed_inet(view: &dyn View, protocol: Protocol, is_v6: bool) -> Vec<List
     rows.iter().filter_map(listed).collect()
 }
 
+/// State of a socket that is neither connected nor listens (include/net/tcp_states.h).
+pub const TCP_CLOSE: u8 = 7;
+/// State of one that listens.
+pub const TCP_LISTEN: u8 = 10;
+
 /// A unix socket as the kernel would tell it by numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedUnix {
@@ -289,8 +294,6 @@ pub fn listed_unix(view: &dyn View) -> Vec<ListedUnix> {
     const ACCEPTS: &str = "00010000";
     const CONNECTED: &str = "03";
     const TCP_ESTABLISHED: u8 = 1;
-    const TCP_CLOSE: u8 = 7;
-    const TCP_LISTEN: u8 = 10;
     let listed = |row: UnixRow| {
         let text = String::from_utf8_lossy(&row.fields).into_owned();
         let mut fields = text.split_ascii_whitespace().skip(3);

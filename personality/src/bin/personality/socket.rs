@@ -27,6 +27,7 @@ use picozone_personality::net::{
 };
 
 const SOL_SOCKET: u64 = 1;
+const SO_PEERNAME: u64 = 28;
 const SO_PROTOCOL: u64 = 38;
 const SO_DOMAIN: u64 = 39;
 const IPPROTO_IPV6: u64 = 41;
@@ -573,7 +574,6 @@ fn is_v6_only(fd: u64) -> Result<bool> {
 #[cold]
 #[inline(never)]
 fn peer_name(thread: &Thread, fd: u64) -> Result<Address> {
-    const SO_PEERNAME: u64 = 28;
     let mut length = match family(fd)? {
         AF_INET => 16_u32,
         AF_INET6 => 28,

@@ -6,7 +6,9 @@
 
 use super::message::{Header, Message, NLM_F_DUMP, NLM_F_MULTI, NLMSG_DONE, each, word};
 use crate::monitor::net::unix::peer_of;
-use crate::monitor::procfs::{ListedInet, ListedUnix, Protocol, View, listed_inet, listed_unix};
+use crate::monitor::procfs::{
+    ListedInet, ListedUnix, Protocol, TCP_CLOSE, TCP_LISTEN, View, listed_inet, listed_unix,
+};
 use std::net::IpAddr;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -17,8 +19,6 @@ const AF_INET6: u8 = 10;
 const SILENT: [u8; 2] = [16, 17];
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-const TCP_CLOSE: u8 = 7;
-const TCP_LISTEN: u8 = 10;
 /// `INET_DIAG_SKV6ONLY`.
 const SKV6ONLY: u16 = 11;
 /// About how long a datagram of the answer may become, in bytes.

@@ -2,8 +2,8 @@
 
 use super::unix::{UCRED, kind};
 use super::{
-    IPPROTO_IPV6, IPV6_V6ONLY, SO_DOMAIN, SO_PROTOCOL, SOL_SOCKET, family, hand_over, netlink,
-    option, protocol, recorded, set_option,
+    IPPROTO_IPV6, IPV6_V6ONLY, SO_DOMAIN, SO_PEERNAME, SO_PROTOCOL, SOL_SOCKET, family, hand_over,
+    netlink, option, protocol, recorded, set_option,
 };
 use crate::arch::{syscall1, syscall5, syscall6};
 use crate::dispatch::{checked, refuse};
@@ -25,7 +25,6 @@ const SO_TYPE: u64 = 3;
 const SO_SNDBUF: u64 = 7;
 const SO_RCVBUF: u64 = 8;
 const SO_PEERCRED: u64 = 17;
-const SO_PEERNAME: u64 = 28;
 const SO_PEERGROUPS: u64 = 59;
 const SO_PEERPIDFD: u64 = 77;
 const SO_BINDTODEVICE: u64 = 25;
