@@ -228,6 +228,16 @@ impl Commons {
         }
     }
 
+    /// Notes that `host` leads no process: it is a thread, or was another's. A process that had the id before
+    /// may not have been missed yet, and would stand for it.
+    pub fn is_no_process(&self, host: u32) {
+        if let Some(back) = self.by_host.get(host as usize)
+            && back.load(Relaxed) != 0
+        {
+            back.store(0, Release);
+        }
+    }
+
     /// Every number that was ever handed out.
     pub fn numbers(&self) -> core::ops::Range<u32> {
         1..self.pid_end.load(Acquire).clamp(1, ZONE_PID_LIMIT)

@@ -273,7 +273,12 @@ impl Strict {
                 Some(client)
             }
             enter::EXECUTED => Some(new_client(listener, call)?),
-            enter::THREAD => None,
+            enter::THREAD => {
+                if leader.0 != call.tid {
+                    zone.shared.commons().is_no_process(call.tid);
+                }
+                None
+            }
             _ => return Err(libc::EINVAL),
         };
         // It lies in the mailboxes that it had.

@@ -383,6 +383,8 @@ extern "C" fn child_start(region: u64) -> ! {
         handover::release(thread.host_tid);
     } else if thread.process().is_client {
         clients::thread_born();
+    } else {
+        commons().is_no_process(thread.host_tid);
     }
     thread.making = 0;
     for place in thread.tid_places {

@@ -159,7 +159,7 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
     }
     let tracee = tracee(thread.host_tid)?;
     forget(tracee);
-    tracee.flags.store(stops::BY_ITSELF, Relaxed);
+    tracee.flags.store(stops::BY_ITSELF | stops::KNOWN, Relaxed);
     let result = if thread.is_vfork {
         // A stop before the exec would be for good: the tracer waits for the exec itself.
         thread.is_traced_from_exec = true;
@@ -204,6 +204,7 @@ fn attach(thread: &Thread, request: u32, zone: u32, host: u32, a: [u64; 2]) -> R
     match checked(raw(request, host, a[0], a[1])) {
         Ok(value) => {
             forget(tracee);
+            tracee.flags.store(stops::KNOWN, Relaxed);
             if request == PTRACE_SEIZE {
                 tracee.options.store(a[1] as u32, Relaxed);
             }

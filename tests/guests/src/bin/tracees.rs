@@ -1,4 +1,4 @@
-//! Who is traced by a thread that is not its process' first.
+//! Who is traced by a thread that is not its process' first, and threads whose ids were of processes.
 
 use picozone_guests::children::kill;
 use picozone_guests::{call, child, out, sections, see};
@@ -8,6 +8,7 @@ fn main() {
         ("by_a_thread", by_a_thread),
         ("by_many", by_many),
         ("senders", senders),
+        ("reused", reused),
     ]);
 }
 
@@ -106,4 +107,89 @@ fn senders() {
         // SAFETY: goes on without a signal.
         unsafe { libc::ptrace(libc::PTRACE_SYSCALL, traced.0, 0, 0) };
     }
+}
+
+/// The kernel's ids of threads that were just made.
+fn next_ids() -> Vec<i32> {
+    const BIAS: i32 = 1 << 22;
+    const AT_ONCE: usize = 50;
+    // SAFETY: takes nothing.
+    let spawn = |_| std::thread::spawn(|| unsafe { libc::gettid() });
+    let threads: Vec<_> = (0..AT_ONCE).map(spawn).collect();
+    let ids = threads.into_iter().map(|id| id.join().expect("no panic"));
+    ids.map(|id| id % BIAS).collect()
+}
+
+/// Threads that have the ids of processes that are gone are told apart from them.
+fn reused() {
+    const CHILDREN: i32 = 1500;
+    const ROUND: usize = 1 << 15;
+    let first = next_ids()[0];
+    for _ in 0..CHILDREN {
+        let _ = child(|| 0).wait();
+    }
+    let most = std::fs::read_to_string("/proc/sys/kernel/pid_max").expect("it is there");
+    // Elsewhere it would take long until an id comes again.
+    if most.trim().parse().is_ok_and(|most: usize| most <= ROUND) {
+        let near = first - 256..first + CHILDREN / 2;
+        let mut made = 0;
+        while made < ROUND {
+            let ids = next_ids();
+            if ids.iter().any(|id| near.contains(id)) {
+                break;
+            }
+            made += ids.len();
+        }
+    }
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        for _ in 0..700 {
+            std::thread::spawn(|| ()).join().expect("no panic");
+        }
+        0
+    });
+    let id = traced.0;
+    see("first stop", wait(id) == (id, libc::SIGSTOP << 8 | 0x7f));
+    let options = libc::PTRACE_O_TRACECLONE;
+    // SAFETY: takes flags.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, id, 0, options) };
+    let (mut seen, mut wrong) = (0, 0);
+    go_on(id);
+    loop {
+        let (found, status) = wait(id);
+        if status >> 16 != libc::PTRACE_EVENT_CLONE {
+            see("end", (found == id, status));
+            break;
+        }
+        seen += 1;
+        wrong += i32::from(!follow_thread(id));
+    }
+    see("threads, wrong ones", (seen, wrong));
+}
+
+fn wait(id: i32) -> (i32, i32) {
+    let mut status = 0;
+    // SAFETY: room for a status.
+    let found = unsafe { libc::waitpid(id, &raw mut status, libc::__WALL) };
+    (found, status)
+}
+
+fn go_on(id: i32) {
+    // SAFETY: goes on without a signal.
+    unsafe { libc::ptrace(libc::PTRACE_CONT, id, 0, 0) };
+}
+
+/// From the event that tells of a thread on, which ends without a further one.
+fn follow_thread(process: i32) -> bool {
+    let mut id = 0_u64;
+    // SAFETY: room for the message.
+    unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, process, 0, &raw mut id) };
+    let id = i32::try_from(id).unwrap_or(0);
+    let stops = wait(id) == (id, libc::SIGSTOP << 8 | 0x7f);
+    go_on(id);
+    go_on(process);
+    stops && wait(id) == (id, 0)
 }

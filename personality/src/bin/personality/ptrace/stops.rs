@@ -27,6 +27,9 @@ const SLOW: u32 = 4;
 /// Flag: it asked its parent to trace it, which may not have heard of it yet.
 pub const BY_ITSELF: u32 = 8;
 
+/// Flag: whose id it is stands in the commons.
+pub const KNOWN: u32 = 16;
+
 /// What is still to be shown of an exec: `PTRACE_EVENT_EXEC`.
 const EXEC_EVENT: u32 = 1;
 /// The SIGTRAP that a tracer gets without that option.
@@ -163,6 +166,11 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         tracee.flags.fetch_or(SLOW, Relaxed);
     }
     let (signal, event) = ((*status >> 8) & 0xff, *status >> 16);
+    if tracee.flags.fetch_or(KNOWN, Relaxed) & KNOWN == 0 && (signal == STOP || event == EVENT_STOP)
+    {
+        // Attached by the kernel, and seen before its parent's event.
+        learn(host, host);
+    }
     let shown = match (signal, event) {
         (_, EVENT_EXEC) => exec_began(tracee, host, EXEC_EVENT),
         (_, 1..) => {
@@ -184,6 +192,8 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
 }
 const TRAP_GOOD: i32 = TRAP | SYSGOOD;
 const SYS: i32 = SIGSYS as i32;
+const STOP: i32 = SIGSTOP as i32;
+const EVENT_STOP: i32 = PTRACE_EVENT_STOP as i32;
 const SEGV: i32 = SIGSEGV as i32;
 
 /// Changes [`Thread::jumps`] of a tracee that has a region, from one value only: what comes by a jump
@@ -281,19 +291,32 @@ fn born(tracee: &Tracee, host: u32, event: u32) {
     }
 }
 
-/// Registers the process that `host` is making, or that it is itself.
+/// Registers the process that `host` is making, or that it is itself, before it does so. Of a thread it is
+/// noted that no process has its id, as one may have had that has ended.
 fn learn(host: u32, child: u32) {
-    let (Some(ip), Some(sp)) = (word(host, RIP), word(host, RSP)) else {
-        return;
-    };
+    if let Some(number) = making(host) {
+        pids::register(number, child);
+    } else if !leads_process(child) {
+        commons().is_no_process(child);
+    }
+}
+
+/// The number of the process that a tracee is making, or that it is to have itself.
+fn making(host: u32) -> Option<u32> {
+    let (ip, sp) = (word(host, RIP)?, word(host, RSP)?);
     if !is_inside(ip) {
-        return;
+        return None;
     }
     let at = (sp & !(REGION_SIZE as u64 - 1)) + core::mem::offset_of!(Thread, making) as u64;
     let mut making = 0u64;
-    if raw(PTRACE_PEEKDATA, host, at, &raw mut making as u64) == 0 && making as u32 != 0 {
-        pids::register(making as u32, child);
-    }
+    let is_read = raw(PTRACE_PEEKDATA, host, at, &raw mut making as u64) == 0;
+    Some(making as u32).filter(|number| is_read && *number != 0)
+}
+
+/// Whether a process that is there has this id, not only a thread (tgkill(2)).
+fn leads_process(host: u32) -> bool {
+    const ESRCH: i64 = -3;
+    unsafe { syscall3(__NR_tgkill, host.into(), host.into(), 0) != ESRCH }
 }
 
 /// A host id that a wait gave, or a message, in the zone's terms.
