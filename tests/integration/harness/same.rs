@@ -1,6 +1,7 @@
 //! The oracle of most tests: what the same program does natively.
 
 use super::{Account, LIMIT, Output, PATH, Zone, run};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,10 +87,10 @@ impl<'a> Same<'a> {
         let mut command = self.login();
         command.args(["--env", "HOME=/nonexistent", "--"]);
         let in_zone = run(command.args([self.shell, "-c", script]), LIMIT);
-        assert!(
-            natively == in_zone,
-            "this script differs: {script}\nnatively {natively:?}\nin the zone {in_zone:?}"
-        );
+        if natively != in_zone {
+            let [natively, in_zone] = where_they_differ(natively, in_zone);
+            panic!("natively {natively:?}\nin the zone {in_zone:?}\ndiffers this script: {script}");
+        }
         let list = format!("{} | LC_ALL=C sort", self.find());
         let mut command = native(&self.user, "sh", &list);
         let listed = run(command.current_dir(&self.work), LIMIT).ok();
@@ -97,9 +98,10 @@ impl<'a> Same<'a> {
         let mut command = self.login();
         let listed = run(command.args(["--", "sh", "-c", &list]), LIMIT).ok();
         let zone_left = describe(&self.work_in_zone(), &listed);
+        let [left, left_in_zone] = without_common_lines([natively_left, zone_left]);
         assert!(
-            natively_left == zone_left,
-            "this script leaves other files: {script}\nnatively:\n{natively_left}in the zone:\n{zone_left}"
+            left == left_in_zone,
+            "left natively:\n{left}in the zone:\n{left_in_zone}by this script: {script}"
         );
         natively
     }
@@ -122,6 +124,36 @@ impl<'a> Same<'a> {
         }
         find + r" -printf '%P %y %m %l\n'"
     }
+}
+
+/// Both without the lines that they begin and end with in common: what is left is short enough to be read
+/// where a whole suite has failed.
+fn where_they_differ(one: Output, other: Output) -> [Output; 2] {
+    let [stdout, other_stdout] = without_common_lines([one.stdout, other.stdout]);
+    let [stderr, other_stderr] = without_common_lines([one.stderr, other.stderr]);
+    let output = |status, stdout, stderr| Output {
+        status,
+        stdout,
+        stderr,
+    };
+    [
+        output(one.status, stdout, stderr),
+        output(other.status, other_stdout, other_stderr),
+    ]
+}
+
+fn without_common_lines(texts: [String; 2]) -> [String; 2] {
+    let mut lines = texts
+        .each_ref()
+        .map(|text| text.split_inclusive('\n').collect::<VecDeque<_>>());
+    let [one, other] = &mut lines;
+    while one.front().is_some() && one.front() == other.front() {
+        (one.pop_front(), other.pop_front());
+    }
+    while one.back().is_some() && one.back() == other.back() {
+        (one.pop_back(), other.pop_back());
+    }
+    lines.map(|lines| lines.into_iter().collect())
 }
 
 /// The list with the contents of its files, which the host can read on both sides.
