@@ -169,6 +169,7 @@ const FILES: &[&str] = &[
     "special",
     "mappings",
     "descriptors",
+    "crossed",
 ];
 
 const DEPTHS: &[&str] = &[

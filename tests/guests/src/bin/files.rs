@@ -5,6 +5,7 @@ use picozone_guests::{
     CWD, Errno, NOWHERE, Result, call, close, from, out, sections, see, signed, text, work,
 };
 use std::ffi::{CStr, CString};
+use std::path::Path;
 
 fn main() {
     // Beyond a limit of file size is an error, not a death.
@@ -32,6 +33,7 @@ fn main() {
         ("special", special),
         ("mappings", mappings),
         ("descriptors", descriptors),
+        ("crossed", crossed),
     ]);
 }
 
@@ -1868,4 +1870,47 @@ fn descriptors() {
             call(libc::SYS_ioctl, &[1, 0x5401, 0]),
         ),
     );
+}
+
+/// Changes of names between more directories than are kept at hand, by absolute and relative paths in turns:
+/// each is made where it is to be, also while one directory takes the place of another.
+fn crossed() {
+    const COUNT: usize = 100;
+    let directory = |number: usize| {
+        let relative = Path::new("crossed").join((number % COUNT).to_string());
+        match number % 3 {
+            0 => relative,
+            _ => work().join(relative),
+        }
+    };
+    for number in 0..COUNT {
+        std::fs::create_dir_all(directory(number)).expect("a directory");
+    }
+    let mut failed = 0;
+    for round in 0..12 {
+        for number in 0..COUNT {
+            let (here, there) = (directory(number), directory(number * 7 + round));
+            let (new, moved) = (here.join("new"), there.join("moved"));
+            let text = format!("{round} {number}");
+            let done = std::fs::write(&new, &text)
+                .and_then(|()| std::fs::rename(&new, &moved))
+                .and_then(|()| std::fs::hard_link(&moved, here.join("link")))
+                .and_then(|()| std::fs::remove_file(&moved))
+                .and_then(|()| std::fs::read_to_string(here.join("link")))
+                .and_then(|read| std::fs::remove_file(here.join("link")).map(|()| read));
+            failed += i32::from(!done.is_ok_and(|read| read == text));
+        }
+        // One after the other goes by the name of the next.
+        let (one, other) = (directory(round), directory(round + 1));
+        let done = std::fs::remove_dir(&other)
+            .and_then(|()| std::fs::rename(&one, &other))
+            .and_then(|()| std::fs::create_dir(&one));
+        failed += i32::from(done.is_err());
+    }
+    let left = |number| std::fs::read_dir(directory(number)).map_or(1000, Iterator::count);
+    see(
+        "failed, left",
+        (failed, (0..COUNT).map(left).sum::<usize>()),
+    );
+    std::fs::remove_dir_all("crossed").expect("all of it is ours");
 }

@@ -279,5 +279,9 @@ fn once() {
         libc::kill(libc::getpid(), 0);
         mark("unlink of what is missing");
         libc::unlink(c"no-such-file".as_ptr());
+        mark("make, close, unlink");
+        let made = c"/srv/w/made".as_ptr();
+        libc::close(libc::open(made, libc::O_WRONLY | libc::O_CREAT, 0o600));
+        libc::unlink(made);
     }
 }

@@ -4,7 +4,7 @@ use super::deep;
 use super::layer::{Fate, has_layers, raised, settle};
 use super::made::{New, What};
 use super::mounting::has_held_read_only;
-use super::parents::note_moves;
+use super::parents::{self, note_moves};
 use super::reach::open_anywhere;
 use super::rights::{
     instead_of_link, is_there, may_be_named, may_be_unlinked, may_link, may_link_entry, may_make,
@@ -35,17 +35,30 @@ const NAME_MAX: usize = 255;
 /// The parent directory of a path, and the last name.
 pub(super) struct Parent {
     pub(super) fd: u64,
-    is_ours: bool,
+    held: Held,
     /// The mount in which it lies, where that may matter.
     mount: Option<usize>,
     /// The last component; with its slashes behind it where the kernel is to judge them.
     pub(super) name: [u8; 260],
 }
 
+/// Where the descriptor of a parent comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The caller's own.
+    Given,
+    /// Opened for this.
+    Opened,
+    /// A directory at hand, which stays there meanwhile.
+    Lent,
+}
+
 impl Drop for Parent {
     fn drop(&mut self) {
-        if self.is_ours {
-            close(self.fd);
+        match self.held {
+            Held::Given => {}
+            Held::Opened => close(self.fd),
+            Held::Lent => parents::give_back(me()),
         }
     }
 }
@@ -58,12 +71,12 @@ impl Parent {
 
     /// The descriptor, if it was opened for this.
     pub(super) fn own_fd(&self) -> Option<u64> {
-        self.is_ours.then_some(self.fd)
+        (self.held == Held::Opened).then_some(self.fd)
     }
 
     /// The descriptor's number is something else by now.
     pub(super) fn give_up(&mut self) {
-        self.is_ours = false;
+        self.held = Held::Given;
     }
 
     /// The last component without its slashes.
@@ -148,27 +161,37 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
         }
         return Ok(Parent {
             fd: dirfd,
-            is_ours: false,
+            held: Held::Given,
             mount,
             name,
         });
     }
-    let mut room = PathRoom::new();
-    let directory = room.set(&bytes[..start])?;
-    let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
-    // The kernel refuses to change what is the monitor's own.
-    let fd = open_anywhere(thread, dirfd, directory, flags, 0, &mut None)?;
+    let (fd, held) = directory_of(thread, dirfd, &bytes[..start])?;
     if thread.record.is_open() {
         recording::host_path_of_name(me(), last);
     }
     let mut found = Parent {
         fd,
-        is_ours: true,
+        held,
         mount,
         name: [0; 260],
     };
     found.name = name(last)?;
     Ok(found)
+}
+
+/// The directory that a path's front leads to: at hand, or opened.
+fn directory_of(thread: &Thread, dirfd: u64, front: &[u8]) -> Result<(u64, Held)> {
+    let is_own_way = front.first() == Some(&b'/') || dirfd as i32 == AT_CWD;
+    if is_own_way && let Some(fd) = parents::lend(thread, front) {
+        return Ok((fd, Held::Lent));
+    }
+    let mut room = PathRoom::new();
+    let directory = room.set(front)?;
+    let flags = PATH_FLAGS | u64::from(O_DIRECTORY);
+    // The kernel refuses to change what is the monitor's own.
+    let fd = open_anywhere(thread, dirfd, directory, flags, 0, &mut None)?;
+    Ok((fd, Held::Opened))
 }
 
 /// What is wrong with a descriptor that a path is to be relative to, if anything is.
@@ -565,9 +588,10 @@ pub(super) fn followed(thread: &Thread, dirfd: u64, path: &CStr) -> Result<Optio
         *to = *byte;
     }
     let (fd, is_ours) = way.at.into_fd();
+    let held = if is_ours { Held::Opened } else { Held::Given };
     Ok(Some(Parent {
         fd,
-        is_ours,
+        held,
         mount: None,
         name,
     }))

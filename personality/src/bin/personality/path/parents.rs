@@ -69,6 +69,8 @@ pub struct Parents {
     chdirs: AtomicU32,
     /// Whether processes share descriptors or working directories without sharing this.
     is_off: AtomicBool,
+    /// How many of them a call of the only thread relies on: none is replaced meanwhile.
+    lent: AtomicU32,
     /// Counts opens in directories that are not at hand.
     opens: AtomicU32,
     /// The mount that the working directory lies in, see [`mount_of_cwd`].
@@ -269,6 +271,26 @@ pub(super) fn directory_to_open(thread: &Thread, front: &[u8]) -> Option<At> {
     None
 }
 
+/// The descriptor of the same for a change of names in it, to which it stays what it is until
+/// [`give_back`]. Not where other threads may put another in its place, or where who records the call is told
+/// the path on the host.
+#[inline]
+pub(super) fn lend(thread: &Thread, front: &[u8]) -> Option<u64> {
+    let process = thread.process();
+    let is_alone = process.users.load(Relaxed) == 1;
+    if !is_alone || !root(thread).is_empty() || thread.record.is_open() {
+        return None;
+    }
+    let at = directory_to_open(thread, front)?;
+    process.parents.lent.fetch_add(1, Relaxed);
+    Some(at.fd)
+}
+
+/// What [`lend`] gave is needed no more.
+pub(super) fn give_back(thread: &Thread) {
+    thread.process().parents.lent.fetch_sub(1, Relaxed);
+}
+
 /// No question is worth it: what programs open at their start lies in many directories.
 #[cold]
 #[inline(never)]
@@ -334,7 +356,7 @@ fn keep(
     [moves, chdirs]: [u32; 2],
 ) -> Option<At> {
     let parents = &mut thread.process().parents;
-    if !root(thread).is_empty() {
+    if !root(thread).is_empty() || parents.lent.load(Relaxed) != 0 {
         return None;
     }
     if let Some(fd) = top(front) {

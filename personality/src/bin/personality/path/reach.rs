@@ -60,12 +60,12 @@ pub(super) fn open_found(path: &CStr, mount: usize, rest: &[u8], how: u64) -> Re
 
 /// Opens what an absolute path of the zone names in a directory at hand, which saves the way there. Nothing
 /// where that is not at hand, or might be replaced by another thread while an open waits or changes
-/// something; then nothing is open.
+/// something; then nothing is open and nothing changed.
 #[inline(never)]
 fn open_at_hand(thread: &Thread, text: &[u8], flags: u64, how: u64) -> Option<Result<u64>> {
     const CHANGES: u64 = (O_CREAT | O_TRUNC) as u64;
     let is_alone = thread.process().users.load(Relaxed) == 1;
-    let is_wanted = flags & CHANGES == 0 && (is_alone || flags & OPENS_AT_ONCE != 0);
+    let is_wanted = is_alone || flags & CHANGES == 0 && flags & OPENS_AT_ONCE != 0;
     // Who records the call is told the whole path on the host.
     if !is_wanted || thread.record.is_open() {
         return None;
