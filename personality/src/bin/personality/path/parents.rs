@@ -295,11 +295,14 @@ pub(super) fn give_back(thread: &Thread) {
 #[cold]
 #[inline(never)]
 fn begin_to_open(thread: &Thread, front: &[u8]) -> Option<At> {
-    let (mount, rest) = mounts().find(front);
-    match is_told(mount, rest) {
-        Ok(true) => directory(thread, front),
-        _ => None,
-    }
+    let is_no_question = if front.first() == Some(&b'/') {
+        let (mount, rest) = mounts().find(front);
+        is_told(mount, rest) == Ok(true)
+    } else {
+        // All of what lies in the zone's own tree is told.
+        mount_of_cwd(thread).is_some_and(|row| row.prefix().is_empty())
+    };
+    is_no_question.then(|| directory(thread, front)).flatten()
 }
 
 /// Notes a directory that was opened by its path to be listed: most who do so look its entries up next, and
