@@ -3,6 +3,7 @@
 use nix::errno::Errno;
 use picozone_personality::clients::CLIENT;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// `struct seccomp_notif`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +47,11 @@ const IOC_SET_FLAGS: libc::c_ulong = 0x4008_2104;
 const SYNC_WAKE_UP: u64 = 1;
 
 /// The listener.
-pub struct Listener(OwnedFd);
+pub struct Listener {
+    fd: OwnedFd,
+    /// Whose turn it is to receive: the kernel wakes all who wait to.
+    turn: Mutex<()>,
+}
 
 /// A request that waits for its answer.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +71,16 @@ impl Listener {
     /// Takes the descriptor of an installed filter.
     #[must_use]
     pub fn new(fd: OwnedFd) -> Listener {
-        let listener = Listener(fd);
+        let turn = Mutex::new(());
+        let listener = Listener { fd, turn };
         // SAFETY: this ioctl takes a number. Older kernels refuse it, which only costs speed.
-        unsafe { libc::ioctl(listener.0.as_raw_fd(), IOC_SET_FLAGS, SYNC_WAKE_UP) };
+        unsafe { libc::ioctl(listener.fd.as_raw_fd(), IOC_SET_FLAGS, SYNC_WAKE_UP) };
         listener
+    }
+
+    /// The turn to [`receive`](Self::receive), which others wait for.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for a request. `None` when no guest is left.
@@ -79,7 +90,7 @@ impl Listener {
             let mut notification = Notification::default();
             // SAFETY: the structure is the kernel's, zeroed as it asks for.
             let result =
-                unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_RECV, &raw mut notification) };
+                unsafe { libc::ioctl(self.fd.as_raw_fd(), IOC_RECV, &raw mut notification) };
             match Errno::result(result) {
                 Ok(_) => {
                     return Some(Call {
@@ -97,7 +108,7 @@ impl Listener {
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOENT) => {
                     let mut poll = libc::pollfd {
-                        fd: self.0.as_raw_fd(),
+                        fd: self.fd.as_raw_fd(),
                         events: libc::POLLIN,
                         revents: 0,
                     };
@@ -125,7 +136,7 @@ impl Listener {
             flags: 0,
         };
         // SAFETY: the structure is the kernel's.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_SEND, &raw const response) };
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), IOC_SEND, &raw const response) };
     }
 
     /// Installs a descriptor in the caller, who still waits; its number there.
@@ -188,7 +199,8 @@ impl Listener {
 
     fn install(&self, add: &AddDescriptor) -> Result<i32, i32> {
         // SAFETY: the structure is the kernel's.
-        let result = unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ADDFD, std::ptr::from_ref(add)) };
+        let result =
+            unsafe { libc::ioctl(self.fd.as_raw_fd(), IOC_ADDFD, std::ptr::from_ref(add)) };
         Errno::result(result).map_err(|errno| errno as i32)
     }
 
@@ -196,6 +208,6 @@ impl Listener {
     #[must_use]
     pub fn is_waiting(&self, call: Call) -> bool {
         // SAFETY: the ioctl reads a number.
-        unsafe { libc::ioctl(self.0.as_raw_fd(), IOC_ID_VALID, &raw const call.id) == 0 }
+        unsafe { libc::ioctl(self.fd.as_raw_fd(), IOC_ID_VALID, &raw const call.id) == 0 }
     }
 }

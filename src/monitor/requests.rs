@@ -21,25 +21,49 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Serves requests until no guest is left.
 pub fn serve(zone: &Arc<Zone>, listener: &Arc<Listener>) {
-    while let Some(mut call) = listener.receive() {
-        call.is_client &= zone.strict.is_on();
-        if zone.strict.is_on()
-            && let Err(errno) = zone.strict.admit(zone, call)
-        {
-            listener.answer(call, Err(errno));
-            continue;
-        }
-        zone.used.note(&zone.shared, call.tid);
-        if call.is_client && call.request == u64::from(Request::Forward as u32) {
-            zone.counters[Request::Forward as usize].fetch_add(1, Relaxed);
-            zone.strict.forward(zone, listener, call);
-            continue;
-        }
-        if call.request == u64::from(Request::Raise as u32) && !zone.layers.is_empty() {
-            zone.counters[Request::Raise as usize].fetch_add(1, Relaxed);
-            zone.layers.defer(call);
-            continue;
-        }
+    let mut turn = listener.turn();
+    while let Some(call) = listener.receive() {
+        // What may take long leaves the next request to another thread, who has to be woken for it.
+        let kept = is_brief(call.request).then_some(turn);
+        serve_one(zone, listener, call);
+        turn = kept.unwrap_or_else(|| listener.turn());
+    }
+}
+
+/// Whether a request is a few calls of the kernel that wait for nobody, of those that programs make often.
+fn is_brief(request: u64) -> bool {
+    Request::from_number(request).is_some_and(|request| {
+        matches!(
+            request,
+            Request::Chmod
+                | Request::Chown
+                | Request::Utimens
+                | Request::Made
+                | Request::Make
+                | Request::Xattr
+                | Request::List
+                | Request::Names
+                | Request::Watched
+        )
+    })
+}
+
+fn serve_one(zone: &Arc<Zone>, listener: &Arc<Listener>, mut call: Call) {
+    call.is_client &= zone.strict.is_on();
+    if zone.strict.is_on()
+        && let Err(errno) = zone.strict.admit(zone, call)
+    {
+        listener.answer(call, Err(errno));
+        return;
+    }
+    zone.used.note(&zone.shared, call.tid);
+    if call.is_client && call.request == u64::from(Request::Forward as u32) {
+        zone.counters[Request::Forward as usize].fetch_add(1, Relaxed);
+        zone.strict.forward(zone, listener, call);
+    } else if call.request == u64::from(Request::Raise as u32) && !zone.layers.is_empty() {
+        zone.counters[Request::Raise as usize].fetch_add(1, Relaxed);
+        zone.layers.defer(call);
+    } else {
         let result = answer(zone, listener, call);
         listener.answer(call, result);
     }
