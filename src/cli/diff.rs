@@ -11,7 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 /// Show what a zone has changed in its copy-on-write mounts
 ///
 /// One line for each path: A for one that is new, C for one that has been changed, D for one that is
-/// gone. Of a directory that is gone, what was in it is not listed.
+/// gone. Of a directory that is gone, what was in it is not listed; where another one is in its place,
+/// what that does not have is.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Name of the zone

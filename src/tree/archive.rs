@@ -1,19 +1,24 @@
 //! A tarball, as a sequence of [`Entry`]s: whatever packs it, with the owners, times and attributes
 //! that it tells.
 //!
-//! The extensions of pax and GNU tar are read here from what the `tar` crate finds: its own reader
-//! of pax records ends them at a newline, and the value of an attribute may hold one.
+//! Headers are decoded by the `tar` crate; the extensions of pax and GNU tar are read here: the crate's
+//! own reader of pax records ends them at a newline, and the value of an attribute may hold one.
 
+use super::sparse::{Records, Sparse};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use tar::EntryType;
+use tar::{EntryType, Header};
 
+/// Length of a header, and what contents are padded to, in bytes.
+const BLOCK: u64 = 512;
 /// Longest extension of an entry (names, attributes), in bytes.
 const EXTENSION_MAX: u64 = 1 << 20;
 /// How pax names extended attributes.
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// How it names what a file with holes is.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +47,8 @@ pub(super) struct Entry {
     pub(super) mtime: (i64, i64),
     /// Extended attributes: name and value.
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of a file with holes, what its content is.
+    pub(super) sparse: Option<Sparse>,
 }
 
 /// The bytes of a tarball, unpacked by a program of the host where it is packed.
@@ -99,13 +106,24 @@ impl Bytes {
         mut self,
         mut place: impl FnMut(&Entry, &mut dyn Read) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut archive = tar::Archive::new(&mut self.from);
         let mut extensions = Extensions::default();
-        for entry in archive.entries()?.raw(true) {
-            let mut entry = entry?;
-            if !extensions.take(&mut entry)? {
-                let found = std::mem::take(&mut extensions).entry(&entry)?;
-                place(&found, &mut entry)?;
+        while let Some(header) = next_header(&mut self.from)? {
+            let sparse = match header.entry_type() {
+                EntryType::GNUSparse => Some(Sparse::of_header(&header, &mut self.from)?),
+                _ => None,
+            };
+            let size = extensions.size_of(&header)?;
+            let padded = size.checked_next_multiple_of(BLOCK);
+            let padded = padded.ok_or_else(|| invalid("an entry in it is too long"))?;
+            let mut whole = (&mut self.from).take(padded);
+            let mut content = whole.by_ref().take(size);
+            if !extensions.take(&header, &mut content)? {
+                let found = std::mem::take(&mut extensions).entry(&header, sparse, &mut content)?;
+                place(&found, &mut content)?;
+            }
+            io::copy(&mut whole, &mut io::sink())?;
+            if whole.limit() > padded - size {
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
         // What follows the end of the archive; an unpacker that nobody reads from would fail.
@@ -129,7 +147,29 @@ impl Drop for Bytes {
     }
 }
 
-fn invalid(cause: &str) -> io::Error {
+/// The header of the next entry; none at the end, which is a block of zeroes or that of the file.
+fn next_header(from: &mut dyn Read) -> io::Result<Option<Header>> {
+    let mut block = Vec::new();
+    match from.take(BLOCK).read_to_end(&mut block)? {
+        0 => return Ok(None),
+        _ if block.iter().all(|&byte| byte == 0) => return Ok(None),
+        512 => {}
+        _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+    let header = Header::from_byte_slice(&block);
+    let bytes = block.iter().enumerate();
+    // Its own checksum counts as spaces.
+    let sum = bytes.map(|(at, &byte)| match at {
+        148..156 => u32::from(b' '),
+        _ => u32::from(byte),
+    });
+    if header.cksum().ok() != Some(sum.sum()) {
+        return Err(invalid("a header in it is malformed"));
+    }
+    Ok(Some(header.clone()))
+}
+
+pub(super) fn invalid(cause: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, cause)
 }
 
@@ -141,21 +181,34 @@ struct Extensions {
     ids: (Option<u64>, Option<u64>),
     mtime: Option<(i64, i64)>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Of a content that is longer than a header can say, in bytes.
+    size: Option<u64>,
+    sparse: Records,
 }
 
 impl Extensions {
     /// Takes what an entry says about the next one; whether it was of that kind.
-    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
-        let kind = entry.header().entry_type();
-        match kind {
-            EntryType::GNULongName => self.name = Some(text(entry)?),
-            EntryType::GNULongLink => self.link = Some(text(entry)?),
-            EntryType::XHeader => self.pax(&read(entry)?)?,
+    fn take(&mut self, header: &Header, content: &mut io::Take<impl Read>) -> io::Result<bool> {
+        match header.entry_type() {
+            EntryType::GNULongName => self.name = Some(text(content)?),
+            EntryType::GNULongLink => self.link = Some(text(content)?),
+            EntryType::XHeader => self.pax(&read(content)?)?,
             // What holds for all entries, as a comment of git's.
-            EntryType::XGlobalHeader => drop(read(entry)?),
+            EntryType::XGlobalHeader => drop(read(content)?),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Length of what follows a header, in bytes.
+    fn size_of(&self, header: &Header) -> io::Result<u64> {
+        match (header.entry_type(), self.size) {
+            // An extension's is its own, not that of the entry which it is about.
+            (EntryType::GNULongName | EntryType::GNULongLink, _)
+            | (EntryType::XHeader | EntryType::XGlobalHeader, _)
+            | (_, None) => header.entry_size(),
+            (_, Some(size)) => Ok(size),
+        }
     }
 
     /// Records of pax: "LENGTH KEY=VALUE\n", the length that of all of it.
@@ -177,13 +230,12 @@ impl Extensions {
                 b"uid" => self.ids.0 = Some(number(value).ok_or_else(malformed)?),
                 b"gid" => self.ids.1 = Some(number(value).ok_or_else(malformed)?),
                 b"mtime" => self.mtime = Some(time(value).ok_or_else(malformed)?),
-                b"size" => return Err(invalid("a file of more than 8 GiB is in it")),
-                _ if key.starts_with(b"GNU.sparse.") => {
-                    return Err(invalid("a sparse file is in it"));
-                }
+                b"size" => self.size = Some(number(value).ok_or_else(malformed)?),
                 _ => {
                     if let Some(name) = key.strip_prefix(XATTR) {
                         self.xattrs.push((name.to_vec(), value.to_vec()));
+                    } else if let Some(key) = key.strip_prefix(SPARSE) {
+                        self.sparse.take(key, value)?;
                     }
                 }
             }
@@ -192,9 +244,16 @@ impl Extensions {
         Ok(())
     }
 
-    fn entry<R: Read>(self, entry: &tar::Entry<'_, R>) -> io::Result<Entry> {
-        let header = entry.header();
-        let name = self.name.unwrap_or_else(|| header.path_bytes().to_vec());
+    /// An entry of which all that stands before it has been taken; `sparse` is what its header says of
+    /// holes.
+    fn entry(
+        mut self,
+        header: &Header,
+        mut sparse: Option<Sparse>,
+        content: &mut io::Take<impl Read>,
+    ) -> io::Result<Entry> {
+        let name = self.sparse.name.take().or(self.name);
+        let name = name.unwrap_or_else(|| header.path_bytes().to_vec());
         let link = self
             .link
             .or_else(|| Some(header.link_name_bytes()?.to_vec()));
@@ -208,7 +267,7 @@ impl Extensions {
             EntryType::Directory => Kind::Directory,
             // Of old, a directory was a file whose name ends so.
             EntryType::Regular if name.ends_with(b"/") => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous => Kind::File,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
             EntryType::Symlink => Kind::Symlink(to("symbolic link")?),
             EntryType::Link => Kind::Link(to("link")?),
             EntryType::Fifo => Kind::Fifo,
@@ -223,22 +282,30 @@ impl Extensions {
             let id = pax.map_or(header, Ok)?;
             u32::try_from(id).map_err(|_| invalid("an owner in it is no number of 32 bits"))
         };
-        let seconds = header.mtime()?;
+        if self.sparse.is_any {
+            sparse = Some(self.sparse.pieces(content)?);
+        }
+        if let Some(sparse) = &sparse {
+            sparse.check(content.limit())?;
+        }
+        // The crate takes a time before 1970, as GNU tar writes it, for a number without a sign.
+        let seconds = header.mtime()?.cast_signed();
         Ok(Entry {
             name,
             kind,
             uid: id(self.ids.0, header.uid())?,
             gid: id(self.ids.1, header.gid())?,
             mode: header.mode()? & 0o7777,
-            mtime: (self.mtime).unwrap_or((i64::try_from(seconds).unwrap_or(0), 0)),
+            mtime: self.mtime.unwrap_or((seconds, 0)),
             xattrs: self.xattrs,
+            sparse,
         })
     }
 }
 
 /// The content of an extension.
-fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
-    if entry.size() > EXTENSION_MAX {
+fn read(entry: &mut io::Take<impl Read>) -> io::Result<Vec<u8>> {
+    if entry.limit() > EXTENSION_MAX {
         return Err(invalid("an extension of an entry in it is too long"));
     }
     let mut content = Vec::new();
@@ -247,7 +314,7 @@ fn read<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
 }
 
 /// The content of an extension that ends with a NUL.
-fn text<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
+fn text(entry: &mut io::Take<impl Read>) -> io::Result<Vec<u8>> {
     let mut text = read(entry)?;
     if text.last() == Some(&0) {
         text.pop();
@@ -255,11 +322,11 @@ fn text<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn number(text: &[u8]) -> Option<u64> {
+pub(super) fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Seconds with a fraction.
+/// Seconds with a fraction, which counts back where there is a sign before it.
 fn time(text: &[u8]) -> Option<(i64, i64)> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -268,7 +335,14 @@ fn time(text: &[u8]) -> Option<(i64, i64)> {
     let nanoseconds = digits.fold(0, |sum, digit| {
         sum * 10 + i64::from(digit.wrapping_sub(b'0'))
     });
-    (nanoseconds < 1_000_000_000).then_some((seconds, nanoseconds))
+    match nanoseconds {
+        0 => Some((seconds, 0)),
+        1..1_000_000_000 if whole.starts_with('-') => {
+            Some((seconds.checked_sub(1)?, 1_000_000_000 - nanoseconds))
+        }
+        1..1_000_000_000 => Some((seconds, nanoseconds)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -314,6 +388,9 @@ mod tests {
         assert_eq!(time(b"5"), Some((5, 0)));
         assert_eq!(time(b"5.25"), Some((5, 250_000_000)));
         assert_eq!(time(b"5.12345678999"), Some((5, 123_456_789)));
+        assert_eq!(time(b"-5"), Some((-5, 0)));
+        assert_eq!(time(b"-0.25"), Some((-1, 750_000_000)));
+        assert_eq!(time(b"-5.25"), Some((-6, 750_000_000)));
         assert_eq!(time(b"5.x"), None);
         assert_eq!(time(b""), None);
     }

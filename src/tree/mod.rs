@@ -21,6 +21,7 @@ mod mounts;
 mod owners;
 mod pack;
 mod remove;
+mod sparse;
 mod unpack;
 pub mod within;
 

@@ -384,3 +384,65 @@ fn lists_go_with_an_exported_tree() {
     assert_eq!(rows[&file].mode, libc::S_IFREG | 0o660 | HAS_ACCESS_LIST);
     assert_eq!(rows[&top].mode, libc::S_IFDIR | 0o755 | HAS_DEFAULT_LIST);
 }
+
+#[test]
+fn files_with_holes_come_whole_from_each_form_of_tarball() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    const PIECE: usize = 4096;
+    let Host {
+        from,
+        zone_dir,
+        mut config,
+        _temporary,
+    } = host();
+    config.root = Some(from.clone());
+    // As many pieces as need blocks of their own behind the header, a hole at the end, one alone, none.
+    for (name, pieces, size) in [
+        ("many", 40, 10 << 20),
+        ("one", 1, 4 << 20),
+        ("hole", 0, 1 << 20),
+        ("full", 1, PIECE as u64),
+    ] {
+        let file = fs::File::create(from.join("var").join(name)).expect("made");
+        file.set_len(size).expect("set");
+        for piece in 0..pieces {
+            let content = vec![b'a' + u8::try_from(piece % 26).expect("small"); PIECE];
+            file.write_all_at(&content, piece * 200_704)
+                .expect("written");
+        }
+        let early = std::time::UNIX_EPOCH - std::time::Duration::from_millis(1750);
+        file.set_modified(early).expect("set");
+    }
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let tarball = zone_dir.join("sparse.tar");
+        let made = std::process::Command::new("tar")
+            .args(format)
+            .args(["--sparse", "--hole-detection=raw", "-C"])
+            .arg(&from)
+            .arg("-cf")
+            .arg(&tarball)
+            .arg("var")
+            .status();
+        assert!(made.expect("it runs").success());
+        assert!(fs::metadata(&tarball).expect("there").len() < 1 << 20);
+        let root = zone_dir.join(format.concat());
+        fs::create_dir_all(&root).expect("made");
+        import::unpack(&config, &zone_dir, &root, &tarball).expect("unpacked");
+        for name in ["many", "one", "hole", "full"] {
+            let (was, is) = (from.join("var").join(name), root.join("var").join(name));
+            assert_eq!(fs::read(&was).expect("read"), fs::read(&is).expect("read"));
+            let [was, is] = [was, is].map(|path| fs::metadata(path).expect("there"));
+            assert!(
+                is.blocks() <= was.blocks(),
+                "{name} of {format:?} has no holes"
+            );
+            let whole = is.mtime();
+            assert_eq!(whole, -2, "{name} of {format:?}");
+        }
+    }
+}

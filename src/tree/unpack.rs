@@ -88,7 +88,10 @@ impl Unpacker {
                 let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
                 let file = nix::fcntl::openat(&parent, name.as_c_str(), flags, on_host)?;
                 let mut file = File::from(file);
-                self.bytes += io::copy(content, &mut file)?;
+                self.bytes += match &entry.sparse {
+                    Some(sparse) => sparse.fill(content, &mut file)?,
+                    None => io::copy(content, &mut file)?,
+                };
                 fchmod(&file, on_host)?;
             }
             Kind::Symlink(to) => symlinkat(OsStr::from_bytes(to), &parent, name.as_c_str())?,

@@ -1,6 +1,7 @@
 //! What a zone has changed in its copy-on-write mounts.
 
 use super::notes::{Note, What};
+use super::unfold::{Entry, entries};
 use super::{Pair, open_beneath, status_at};
 use crate::config::Config;
 use crate::error::{Doing, Result};
@@ -9,7 +10,7 @@ use crate::monitor::owners::identify;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use serde::Serialize;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,7 +89,8 @@ impl Walk<'_> {
         });
     }
 
-    /// A directory of the layer at `path`; `below` is where it was unfolded from, if from anywhere.
+    /// A directory of the layer at `path`; `below` is where it was unfolded from, or what was there
+    /// before it, if anything.
     fn directory(
         &mut self,
         here: &OwnedFd,
@@ -98,7 +100,12 @@ impl Walk<'_> {
         let note = below.and_then(|below| Note::load(&self.pair.notes, below));
         let (id, _) = identify(here).map_err(std::io::Error::from_raw_os_error)?;
         let note = note.filter(|note| note.id == id);
-        let names = note.as_ref().map_or(&[][..], |note| &note.names);
+        let names = match (note, below) {
+            (Some(note), _) => note.names,
+            // It has been made in the place of another.
+            (None, Some(below)) => self.names(below),
+            (None, None) => Vec::new(),
+        };
         let mut there = Vec::new();
         for entry in std::fs::read_dir(own_path(here))? {
             let name = entry?.file_name();
@@ -107,13 +114,14 @@ impl Walk<'_> {
             let is_untouched = was.is_some_and(|(_, was)| self.pair.is_untouched(here, &name, was));
             if !is_untouched {
                 let was = was.map(|(_, was)| was);
-                self.entry(here, &name, &at, was)?;
+                let from = below.map(|below| join(below, name.as_bytes()));
+                self.entry(here, &name, &at, was.zip(from.as_deref()))?;
             }
             there.push(name);
         }
-        if let Some(note) = &note {
-            let below = self.pair.directory_below(&note.path);
-            for (name, _) in &note.names {
+        if let Some(below) = below {
+            let below = self.pair.directory_below(below);
+            for (name, _) in &names {
                 // What the host has removed too, the zone did not.
                 let is_below = below.as_ref().is_ok_and(|at| status_at(at, name).is_ok());
                 if is_below && !there.contains(name) {
@@ -124,12 +132,21 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// What lies in a directory below now.
+    fn names(&self, below: &[u8]) -> Vec<(OsString, What)> {
+        let listed = self.pair.directory_below(below);
+        let listed = listed.and_then(|below| entries(&below)).unwrap_or_default();
+        let row = |Entry { name, what }| (name, what);
+        listed.into_iter().map(row).collect()
+    }
+
+    /// Something in a directory of the layer; `was` is what there was of that name below, and where.
     fn entry(
         &mut self,
         here: &OwnedFd,
         name: &OsStr,
         at: &[u8],
-        was: Option<&What>,
+        was: Option<(&What, &[u8])>,
     ) -> std::io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
         let Ok(inner) = open_beneath(here, name.as_bytes(), flags) else {
@@ -147,7 +164,7 @@ impl Walk<'_> {
         let (id, mode) = identify(&inner).map_err(std::io::Error::from_raw_os_error)?;
         let note = Note::load(&self.pair.notes, at).filter(|note| note.id == id);
         match (was, &note) {
-            (Some(What::Directory), Some(note)) => {
+            (Some((What::Directory, _)), Some(note)) => {
                 if let Ok(below) = self.pair.directory_below(&note.path)
                     && (fstat(&below)?.st_mode & 0o777 | 0o700) != mode & 0o777
                 {
@@ -157,8 +174,12 @@ impl Walk<'_> {
             (Some(_), _) => self.add(at, Kind::Changed),
             (None, _) => self.add(at, Kind::Added),
         }
-        let below = note.map(|note| note.path);
-        self.directory(&inner, at, below.as_deref())
+        let below = match (&note, was) {
+            (Some(note), _) => Some(&note.path[..]),
+            (None, Some((What::Directory, was))) => Some(was),
+            (None, _) => None,
+        };
+        self.directory(&inner, at, below)
     }
 }
 

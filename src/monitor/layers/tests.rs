@@ -284,6 +284,26 @@ fn the_difference_is_what_the_zone_did() {
 }
 
 #[test]
+fn a_directory_in_the_place_of_another_has_what_that_one_had_gone() {
+    let host = Host::new();
+    let layer = host.open();
+    assert!(layer.directory_at(b"d/inner", &|_| {}).is_some());
+    fs::remove_dir_all(host.here("d")).expect("removed");
+    for name in ["d", "d/new", "d/one"] {
+        fs::create_dir(host.here(name)).expect("made");
+    }
+    symlink("one", host.here("d/link")).expect("made");
+    let expected = [
+        "C /tree/d",
+        "D /tree/d/inner",
+        "A /tree/d/new",
+        "C /tree/d/one",
+        "D /tree/d/other",
+    ];
+    assert_eq!(host.changes(), expected);
+}
+
+#[test]
 fn a_directory_of_many_names_is_unfolded() {
     let host = Host::new();
     for number in 0..3000 {

@@ -194,6 +194,20 @@ fn links() {
     }
     for path in ["/dev/fd", "/dev/stdin"] {
         let fd = at(libc::SYS_openat, path, &[path_only]).expect("open");
+        close(fd);
+        for kept in [0, u64::from(libc::O_CLOEXEC.cast_unsigned())] {
+            let flags = path_only & !u64::from(libc::O_CLOEXEC.cast_unsigned()) | kept;
+            let lowest = at(libc::SYS_openat, "/", &[path_only]).expect("open");
+            close(lowest);
+            let fd = at(libc::SYS_openat, path, &[flags]).expect("open");
+            let on_exec = call(libc::SYS_fcntl, &[fd, libc::F_GETFD.cast_unsigned().into()]);
+            see("number", (fd == lowest, on_exec));
+            let above = at(libc::SYS_openat, "/", &[path_only]).expect("open");
+            see("the next", above == lowest + 1);
+            close(above);
+            close(fd);
+        }
+        let fd = at(libc::SYS_openat, path, &[path_only]).expect("open");
         let mut to = [0u8; 64];
         let read = call(
             libc::SYS_readlinkat,

@@ -12,6 +12,7 @@ use super::{
     how_without_links, mount_rows, mounts, openat2_raw, own_exe, text_of,
 };
 use crate::arch::syscall3;
+use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::memory::ZonePath;
 use crate::thread::Thread;
@@ -204,13 +205,21 @@ pub(super) fn open_link(thread: &Thread, flags: u64, zone: &mut Room) -> Result<
         Told::Answer(fd) => fd,
         Told::Elsewhere => return Err(Errno::ELOOP),
     };
-    let flags = PATH_FLAGS & !u64::from(O_CLOEXEC) | NOFOLLOW | flags & u64::from(O_CLOEXEC);
-    let opened = how(thread, flags, 0).and_then(|how| {
+    let on_exec = flags & u64::from(O_CLOEXEC);
+    let opened = how(thread, PATH_FLAGS | NOFOLLOW, 0).and_then(|how| {
         let name = path.as_c_str().to_bytes_with_nul().get(name_at..);
         openat2_raw(dirfd, name.unwrap_or(b"\0").as_ptr() as u64, how)
     });
-    close(dirfd);
-    opened
+    // The directory had the lowest number that was free, which is the link's.
+    let moved = opened.and_then(|fd| {
+        let moved = unsafe { syscall3(__NR_dup3, fd, dirfd, on_exec) };
+        close(fd);
+        checked(moved)
+    });
+    if moved.is_err() {
+        close(dirfd);
+    }
+    moved
 }
 
 /// The result of an open.
