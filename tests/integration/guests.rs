@@ -261,7 +261,11 @@ fn told(home: &Home) {
 /// Where a tracer delivers the calls, guests have none.
 fn tracees(home: &Home) {
     if !harness::are_all_traced("tracees") {
-        sections(home, "tracees", &["by_a_thread", "by_many", "senders"]);
+        sections(
+            home,
+            "tracees",
+            &["by_a_thread", "by_many", "senders", "bad_pointers"],
+        );
     }
 }
 

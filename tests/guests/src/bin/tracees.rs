@@ -1,13 +1,14 @@
-//! Who is traced by a thread that is not its process' first.
+//! Who is traced by a thread that is not its process' first, and what tracers see of calls.
 
 use picozone_guests::children::kill;
-use picozone_guests::{call, child, out, sections, see};
+use picozone_guests::{Errno, call, child, out, sections, see};
 
 fn main() {
     sections(&[
         ("by_a_thread", by_a_thread),
         ("by_many", by_many),
         ("senders", senders),
+        ("bad_pointers", bad_pointers),
     ]);
 }
 
@@ -105,5 +106,50 @@ fn senders() {
         unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
         // SAFETY: goes on without a signal.
         unsafe { libc::ptrace(libc::PTRACE_SYSCALL, traced.0, 0, 0) };
+    }
+}
+
+/// A call that is given a bad pointer says so, and is no stop for a signal.
+fn bad_pointers() {
+    for how in [libc::PTRACE_CONT, libc::PTRACE_SYSCALL] {
+        // SAFETY: a place of the kernel's choice.
+        let behind = unsafe {
+            let file = libc::memfd_create(c"empty".as_ptr(), 0);
+            let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+            libc::mmap(std::ptr::null_mut(), 4096, protection, kind, file, 0)
+        };
+        let traced = child(|| {
+            // SAFETY: PTRACE_TRACEME takes nothing else.
+            unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+            // SAFETY: takes a number.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            let at = [0, 8, 1 << 62, behind as u64];
+            let bad = at.iter().flat_map(|&at| {
+                [
+                    call(libc::SYS_chdir, &[at]),
+                    call(libc::SYS_uname, &[at]),
+                    call(libc::SYS_capget, &[at, 0]),
+                ]
+            });
+            bad.filter(|told| *told == Err(Errno::EFAULT)).count() as i32
+        });
+        let mut signals = Vec::new();
+        loop {
+            let mut status = 0;
+            // SAFETY: room for a status.
+            unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
+            if !libc::WIFSTOPPED(status) {
+                see("bad pointers", (status, signals));
+                break;
+            }
+            if libc::WSTOPSIG(status) != libc::SIGTRAP | 0x80 {
+                signals.push(libc::WSTOPSIG(status));
+            }
+            let options = libc::PTRACE_O_TRACESYSGOOD;
+            // SAFETY: takes flags.
+            unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
+            // SAFETY: goes on without a signal.
+            unsafe { libc::ptrace(how, traced.0, 0, 0) };
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Which stops of a tracee its tracer sees, and as what.
 //!
 //! A trapped call stops its tracee for SIGSYS, and runs the personality, whose own calls are stops
-//! for `PTRACE_SYSCALL`. None of that is shown: the tracee is sent on as its tracer last did, and the
-//! return to the guest (the end of rt_sigreturn) is shown as the end of the guest's call, or of a
-//! step over it. The end of an exec is shown when the guest's program is about to start.
+//! for `PTRACE_SYSCALL`, and where a bad pointer of the guest's faults. None of that is shown: the
+//! tracee is sent on as its tracer last did, and the return to the guest (the end of rt_sigreturn) is
+//! shown as the end of the guest's call, or of a step over it. The end of an exec is shown when the
+//! guest's program is about to start.
 //!
 //! What is known of a tracee lies in the commons, by its host id. A stop is judged once: what it is
 //! shown as is kept until the tracee goes on.
@@ -171,7 +172,7 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         }
         (TRAP, _) | (TRAP_GOOD, _) => trap(tracee, host, *status),
         (SYS, _) => sigsys(tracee, host, *status),
-        (SEGV, _) if word(host, RIP).is_some_and(jump::is_own_fault) => on(tracee, host, SIGSEGV),
+        (SEGV | BUS, _) if is_own_fault(host) => on(tracee, host, signal as u32),
         _ => return true,
     };
     let Some((new, shown_as)) = shown else {
@@ -185,6 +186,20 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
 const TRAP_GOOD: i32 = TRAP | SYSGOOD;
 const SYS: i32 = SIGSYS as i32;
 const SEGV: i32 = SIGSEGV as i32;
+const BUS: i32 = SIGBUS as i32;
+
+/// Whether a tracee stopped for a fault of the personality, which makes `EFAULT` of it where the
+/// guest's pointer is at fault.
+fn is_own_fault(host: u32) -> bool {
+    let Some(ip) = word(host, RIP) else {
+        return false;
+    };
+    let mut info = Info([0; 128]);
+    jump::is_own_fault(ip)
+        || is_inside(ip)
+            && raw(PTRACE_GETSIGINFO, host, 0, &raw mut info as u64) >= 0
+            && info.code() > 0
+}
 
 /// Changes [`Thread::jumps`] of a tracee that has a region, from one value only: what comes by a jump
 /// makes no stop. Whether it is done or needs not be.
