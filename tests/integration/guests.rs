@@ -264,7 +264,13 @@ fn tracees(home: &Home) {
         sections(
             home,
             "tracees",
-            &["by_a_thread", "by_many", "senders", "bad_pointers"],
+            &[
+                "by_a_thread",
+                "by_many",
+                "senders",
+                "bad_pointers",
+                "twice_waited",
+            ],
         );
     }
 }

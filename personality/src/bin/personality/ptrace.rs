@@ -234,7 +234,11 @@ fn signal_of(tracee: &Tracee, data: u64) -> u64 {
 /// `PTRACE_CONT` and its kin.
 fn go_on(tracee: &Tracee, request: u32, host: u32, addr: u64, data: u64) -> Result<u64> {
     let is_step = matches!(request, PTRACE_SINGLESTEP | SINGLEBLOCK);
-    let is_inside = is_step && stops::is_inside(stops::word(host, stops::RIP).unwrap_or(0));
+    let Some(ip) = stops::word(host, stops::RIP) else {
+        // What others keep of a tracee that is theirs stays as it is.
+        return checked(raw(request, host, addr, data));
+    };
+    let is_inside = is_step && stops::is_inside(ip);
     let before = [&tracee.shown, &tracee.shown_as].map(|word| word.swap(0, Relaxed));
     let data = if before[1] == As::Exec as u32 {
         0

@@ -1,6 +1,6 @@
 //! Who is traced by a thread that is not its process' first, and what tracers see of calls.
 
-use picozone_guests::children::kill;
+use picozone_guests::children::{End, kill};
 use picozone_guests::{Errno, call, child, out, sections, see};
 
 fn main() {
@@ -9,6 +9,7 @@ fn main() {
         ("by_many", by_many),
         ("senders", senders),
         ("bad_pointers", bad_pointers),
+        ("twice_waited", twice_waited),
     ]);
 }
 
@@ -152,4 +153,54 @@ fn bad_pointers() {
             unsafe { libc::ptrace(how, traced.0, 0, 0) };
         }
     }
+}
+
+/// What a tracer has waited for is still there for its parent, by its number.
+fn twice_waited() {
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        let grandchild = child(|| 3);
+        match grandchild.wait() {
+            Ok(End::Exited(status)) => status,
+            _ => 100,
+        }
+    });
+    let wait = |pid: i32| {
+        let mut status = 0;
+        // SAFETY: room for a status.
+        let got = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        (got == pid, status)
+    };
+    let go_on = |pid: i32| {
+        // SAFETY: goes on without a signal.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) }
+    };
+    see("begins", wait(traced.0));
+    let options = libc::PTRACE_O_TRACEFORK;
+    // SAFETY: takes flags.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
+    see("goes on", go_on(traced.0));
+    see("forks", wait(traced.0));
+    let mut born = 0_u64;
+    let (message, pid) = (libc::PTRACE_GETEVENTMSG, traced.0.unsigned_abs());
+    let told = call(
+        libc::SYS_ptrace,
+        &[message.into(), pid.into(), 0, out(&mut born)],
+    );
+    let born = i32::try_from(born).unwrap_or(0);
+    see("whom", (told, born > 0));
+    see("is born", wait(born));
+    see("goes on", go_on(born));
+    see("ends", wait(born));
+    see("goes on", go_on(traced.0));
+    // That its child is gone may stop it for SIGCHLD.
+    let mut end = wait(traced.0);
+    if libc::WIFSTOPPED(end.1) {
+        see("a signal", (end, go_on(traced.0)));
+        end = wait(traced.0);
+    }
+    see("ends with its child's status", end);
 }

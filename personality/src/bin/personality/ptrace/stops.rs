@@ -313,14 +313,18 @@ fn learn(host: u32, child: u32) {
 
 /// A host id that a wait gave, or a message, in the zone's terms.
 pub fn to_zone(host: u32) -> u32 {
-    if let Some(zone) = pids::to_zone(host) {
-        return zone;
-    }
     if !me().process().is_tracer {
-        return host;
+        return pids::to_zone(host).unwrap_or(host);
     }
-    learn(host, host);
-    pids::to_zone(host).unwrap_or(host + THREAD_BIAS)
+    live(host).unwrap_or_else(|| {
+        learn(host, host);
+        live(host).unwrap_or(host + THREAD_BIAS)
+    })
+}
+
+/// The number of a process that is there: a thread may have the host's of one that is gone.
+fn live(host: u32) -> Option<u32> {
+    pids::to_zone(host).filter(|zone| pids::to_host(*zone).is_ok())
 }
 
 fn sigsys(tracee: &Tracee, host: u32, status: i32) -> Shown {
