@@ -158,9 +158,16 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
         };
     }
     let tracee = tracee(thread.host_tid)?;
+    // What is known of it may be of its tracer, who lets nobody else in, or of who had its number.
+    let is_known = is_traced(thread.host_tid) && !thread.is_vfork;
+    if is_known {
+        checked(raw(TRACEME, 0, 0, 0))?;
+    }
     forget(tracee);
     tracee.flags.store(stops::BY_ITSELF, Relaxed);
-    let result = if thread.is_vfork {
+    let result = if is_known {
+        0
+    } else if thread.is_vfork {
         // A stop before the exec would be for good: the tracer waits for the exec itself.
         thread.is_traced_from_exec = true;
         0

@@ -132,18 +132,23 @@ fn bad_pointers() {
                     call(libc::SYS_capget, &[at, 0]),
                 ]
             });
-            bad.filter(|told| *told == Err(Errno::EFAULT)).count() as i32
+            let count = bad.filter(|told| *told == Err(Errno::EFAULT)).count() as i32;
+            // Who is traced cannot be once more.
+            let again = call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME)]);
+            count + i32::from(again == Err(Errno::EPERM))
         });
-        let mut signals = Vec::new();
+        let (mut signals, mut calls) = (Vec::new(), 0);
         loop {
             let mut status = 0;
             // SAFETY: room for a status.
             unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
             if !libc::WIFSTOPPED(status) {
-                see("bad pointers", (status, signals));
+                see("bad pointers", (status, signals, calls));
                 break;
             }
-            if libc::WSTOPSIG(status) != libc::SIGTRAP | 0x80 {
+            if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+                calls += 1;
+            } else {
                 signals.push(libc::WSTOPSIG(status));
             }
             let options = libc::PTRACE_O_TRACESYSGOOD;
