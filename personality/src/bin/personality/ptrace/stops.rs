@@ -311,10 +311,14 @@ fn learn(host: u32, child: u32) {
     }
 }
 
-/// A host id that a wait gave, or a message, in the zone's terms.
-pub fn to_zone(host: u32) -> u32 {
+/// A host id that a wait gave, or a message, in the zone's terms. Who is dead may have been waited for
+/// by its parent meanwhile.
+pub fn to_zone(host: u32, is_dead: bool) -> u32 {
     if !me().process().is_tracer {
         return pids::to_zone(host).unwrap_or(host);
+    }
+    if is_dead && let Some(zone) = pids::to_zone(host) {
+        return zone;
     }
     live(host).unwrap_or_else(|| {
         learn(host, host);
@@ -429,13 +433,13 @@ fn has_sigsys(host: u32) -> bool {
 /// `PTRACE_GETEVENTMSG`.
 pub fn message(tracee: &Tracee, host: u32) -> Result<u64> {
     if As::of(tracee) == As::Exec {
-        return Ok(u64::from(to_zone(tracee.message.load(Relaxed))));
+        return Ok(u64::from(to_zone(tracee.message.load(Relaxed), false)));
     }
     let mut message = 0u64;
     checked(raw(PTRACE_GETEVENTMSG, host, 0, &raw mut message as u64))?;
     Ok(match tracee.shown.load(Relaxed) >> 16 {
         PTRACE_EVENT_FORK | PTRACE_EVENT_VFORK | PTRACE_EVENT_CLONE | PTRACE_EVENT_VFORK_DONE => {
-            u64::from(to_zone(message as u32))
+            u64::from(to_zone(message as u32, false))
         }
         _ => message,
     })
@@ -451,14 +455,14 @@ pub fn info(tracee: &Tracee, host: u32) -> Result<Info> {
         // Of a stop that the kernel makes, of which the tracee itself is the sender (ptrace_do_notify()).
         let is_of_stop = info.i32_at(0) == TRAP && info.code() & 0x7f == TRAP;
         if is_of_stop && info.pid() as u32 == host {
-            info.set_pid(to_zone(host));
-            info.set_uid(pids::load_credentials(to_zone(host)).uid[0]);
+            info.set_pid(to_zone(host, false));
+            info.set_uid(pids::load_credentials(to_zone(host, false)).uid[0]);
         }
         return Ok(info);
     }
     info = Info([0; 128]);
     info.set_u32(0, SIGTRAP);
-    let zone = to_zone(host);
+    let zone = to_zone(host, false);
     let code = match shown_as {
         As::Exec => SIGTRAP | PTRACE_EVENT_EXEC << 8,
         As::Exit => tracee.shown.load(Relaxed) >> 8,
