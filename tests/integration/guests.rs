@@ -262,8 +262,18 @@ fn told(home: &Home) {
 /// Where a tracer delivers the calls, guests have none.
 fn tracees(home: &Home) {
     if !harness::are_all_traced("tracees") {
-        let all = ["by_a_thread", "by_many", "senders", "reused"];
-        sections(home, "tracees", &all);
+        sections(
+            home,
+            "tracees",
+            &[
+                "by_a_thread",
+                "by_many",
+                "senders",
+                "reused",
+                "bad_pointers",
+                "twice_waited",
+            ],
+        );
     }
 }
 

@@ -111,8 +111,11 @@ pub fn register(zone: u32, host: u32) {
     commons().register(zone, host);
 }
 
-/// Notes that a process was reaped.
+/// Notes that a process was reaped. What a tracer has waited for may still be there, for its parent.
 pub fn reaped(host: u32) {
+    if me().process().is_tracer && unsafe { syscall2(__NR_kill, u64::from(host), 0) } == 0 {
+        return;
+    }
     if me().process().is_client {
         // That it is gone shows when its number is to be handed out again.
         return;

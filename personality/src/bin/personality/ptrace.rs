@@ -158,9 +158,16 @@ fn trace_me(thread: &mut Thread) -> Result<u64> {
         };
     }
     let tracee = tracee(thread.host_tid)?;
+    // What is known of it may be of its tracer, who lets nobody else in, or of who had its number.
+    let is_known = is_traced(thread.host_tid) && !thread.is_vfork;
+    if is_known {
+        checked(raw(TRACEME, 0, 0, 0))?;
+    }
     forget(tracee);
     tracee.flags.store(stops::BY_ITSELF | stops::KNOWN, Relaxed);
-    let result = if thread.is_vfork {
+    let result = if is_known {
+        0
+    } else if thread.is_vfork {
         // A stop before the exec would be for good: the tracer waits for the exec itself.
         thread.is_traced_from_exec = true;
         0
@@ -235,7 +242,11 @@ fn signal_of(tracee: &Tracee, data: u64) -> u64 {
 /// `PTRACE_CONT` and its kin.
 fn go_on(tracee: &Tracee, request: u32, host: u32, addr: u64, data: u64) -> Result<u64> {
     let is_step = matches!(request, PTRACE_SINGLESTEP | SINGLEBLOCK);
-    let is_inside = is_step && stops::is_inside(stops::word(host, stops::RIP).unwrap_or(0));
+    let Some(ip) = stops::word(host, stops::RIP) else {
+        // What others keep of a tracee that is theirs stays as it is.
+        return checked(raw(request, host, addr, data));
+    };
+    let is_inside = is_step && stops::is_inside(ip);
     let before = [&tracee.shown, &tracee.shown_as].map(|word| word.swap(0, Relaxed));
     let data = if before[1] == As::Exec as u32 {
         0

@@ -412,11 +412,13 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
 
     let old_mask = context.mask | thread.held;
     let mut sp = context.regs.rsp.wrapping_sub(128);
+    let mut is_alternate = on_altstack(thread, context.regs.rsp);
     if action.flags & u64::from(SA_ONSTACK) != 0
         && thread.altstack.flags & SS_DISABLE as i32 == 0
-        && !on_altstack(thread, context.regs.rsp)
+        && !on_altstack(thread, sp)
     {
         sp = thread.altstack.sp + thread.altstack.size;
+        is_alternate = true;
     }
     let state_size = unsafe { arch::fpstate_size(context.regs.fpstate) };
     let mut frame = Frame {
@@ -424,16 +426,17 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
         context: *context,
         info: *info,
     };
-    let mut ok = true;
     if state_size > 0 {
         sp = sp.wrapping_sub(state_size as u64) & !63;
-        ok &= arch::copy(sp, context.regs.fpstate, state_size);
         frame.context.regs.fpstate = sp;
     }
     sp = (sp.wrapping_sub(size_of::<Frame>() as u64) & !15).wrapping_sub(8);
     frame.context.stack = thread.altstack;
     frame.context.mask = old_mask;
-    ok &= arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
+    // What would leave the alternate stack at its end is put nowhere (get_sigframe()).
+    let ok = (!is_alternate || is_within(&thread.altstack, sp))
+        && arch::copy(frame.context.regs.fpstate, context.regs.fpstate, state_size)
+        && arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
     if !ok {
         // Another handler, perhaps on another stack, can still take that (signal_setup_done()).
         if signal == SIGSEGV {
@@ -489,9 +492,11 @@ const NO_STACK: Stack = Stack {
 
 fn on_altstack(thread: &Thread, sp: u64) -> bool {
     let stack = &thread.altstack;
-    stack.flags.cast_unsigned() & (SS_DISABLE | SS_AUTODISARM) == 0
-        && sp > stack.sp
-        && sp - stack.sp <= stack.size
+    stack.flags.cast_unsigned() & (SS_DISABLE | SS_AUTODISARM) == 0 && is_within(stack, sp)
+}
+
+fn is_within(stack: &Stack, sp: u64) -> bool {
+    sp > stack.sp && sp - stack.sp <= stack.size
 }
 
 fn shown_altstack(thread: &Thread, sp: u64) -> Stack {

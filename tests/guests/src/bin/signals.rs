@@ -605,6 +605,29 @@ fn stacks() {
         handle(libc::SIGUSR2, Act::Plain(deep), libc::SA_ONSTACK).expect("a handler");
         (kill(pid(), libc::SIGUSR2), hits())
     });
+    see("off the end of the stack", child(beyond).wait());
+}
+
+/// Handlers in handlers, until their frames would leave the alternate stack: a fault then, whatever
+/// lies below it.
+fn beyond() -> i32 {
+    const SIZE: usize = 64 * 1024;
+    let mut memory = vec![0_u8; 4 * SIZE];
+    let stack = libc::stack_t {
+        ss_sp: memory[3 * SIZE..].as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: SIZE,
+    };
+    call(libc::SYS_sigaltstack, &[from(&stack), 0]).expect("a stack");
+    extern "C" fn again(signal: i32) {
+        if HITS.fetch_add(1, SeqCst) < 100 {
+            let _ = kill(pid(), signal);
+        }
+    }
+    let flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+    handle(libc::SIGUSR2, Act::Plain(again), flags).expect("a handler");
+    let _ = kill(pid(), libc::SIGUSR2);
+    7
 }
 
 fn information() {

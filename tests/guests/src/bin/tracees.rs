@@ -1,7 +1,8 @@
-//! Who is traced by a thread that is not its process' first, and threads whose ids were of processes.
+//! Who is traced by a thread that is not its process' first, threads whose ids were of processes, and what
+//! tracers see of calls.
 
-use picozone_guests::children::kill;
-use picozone_guests::{call, child, out, sections, see};
+use picozone_guests::children::{End, kill};
+use picozone_guests::{Errno, call, child, out, sections, see};
 
 fn main() {
     sections(&[
@@ -9,6 +10,8 @@ fn main() {
         ("by_many", by_many),
         ("senders", senders),
         ("reused", reused),
+        ("bad_pointers", bad_pointers),
+        ("twice_waited", twice_waited),
     ]);
 }
 
@@ -192,4 +195,104 @@ fn follow_thread(process: i32) -> bool {
     go_on(id);
     go_on(process);
     stops && wait(id) == (id, 0)
+}
+
+/// A call that is given a bad pointer says so, and is no stop for a signal.
+fn bad_pointers() {
+    for how in [libc::PTRACE_CONT, libc::PTRACE_SYSCALL] {
+        // SAFETY: a place of the kernel's choice.
+        let behind = unsafe {
+            let file = libc::memfd_create(c"empty".as_ptr(), 0);
+            let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+            libc::mmap(std::ptr::null_mut(), 4096, protection, kind, file, 0)
+        };
+        let traced = child(|| {
+            // SAFETY: PTRACE_TRACEME takes nothing else.
+            unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+            // SAFETY: takes a number.
+            unsafe { libc::raise(libc::SIGSTOP) };
+            let at = [0, 8, 1 << 62, behind as u64];
+            let bad = at.iter().flat_map(|&at| {
+                [
+                    call(libc::SYS_chdir, &[at]),
+                    call(libc::SYS_uname, &[at]),
+                    call(libc::SYS_capget, &[at, 0]),
+                ]
+            });
+            let count = bad.filter(|told| *told == Err(Errno::EFAULT)).count() as i32;
+            // Who is traced cannot be once more.
+            let again = call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME)]);
+            count + i32::from(again == Err(Errno::EPERM))
+        });
+        let (mut signals, mut calls) = (Vec::new(), 0);
+        loop {
+            let mut status = 0;
+            // SAFETY: room for a status.
+            unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
+            if !libc::WIFSTOPPED(status) {
+                see("bad pointers", (status, signals, calls));
+                break;
+            }
+            if libc::WSTOPSIG(status) == libc::SIGTRAP | 0x80 {
+                calls += 1;
+            } else {
+                signals.push(libc::WSTOPSIG(status));
+            }
+            let options = libc::PTRACE_O_TRACESYSGOOD;
+            // SAFETY: takes flags.
+            unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
+            // SAFETY: goes on without a signal.
+            unsafe { libc::ptrace(how, traced.0, 0, 0) };
+        }
+    }
+}
+
+/// What a tracer has waited for is still there for its parent, by its number.
+fn twice_waited() {
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        let grandchild = child(|| 3);
+        match grandchild.wait() {
+            Ok(End::Exited(status)) => status,
+            _ => 100,
+        }
+    });
+    let wait = |pid: i32| {
+        let mut status = 0;
+        // SAFETY: room for a status.
+        let got = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
+        (got == pid, status)
+    };
+    let go_on = |pid: i32| {
+        // SAFETY: goes on without a signal.
+        unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) }
+    };
+    see("begins", wait(traced.0));
+    let options = libc::PTRACE_O_TRACEFORK;
+    // SAFETY: takes flags.
+    unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, traced.0, 0, options) };
+    see("goes on", go_on(traced.0));
+    see("forks", wait(traced.0));
+    let mut born = 0_u64;
+    let (message, pid) = (libc::PTRACE_GETEVENTMSG, traced.0.unsigned_abs());
+    let told = call(
+        libc::SYS_ptrace,
+        &[message.into(), pid.into(), 0, out(&mut born)],
+    );
+    let born = i32::try_from(born).unwrap_or(0);
+    see("whom", (told, born > 0));
+    see("is born", wait(born));
+    see("goes on", go_on(born));
+    see("ends", wait(born));
+    see("goes on", go_on(traced.0));
+    // That its child is gone may stop it for SIGCHLD.
+    let mut end = wait(traced.0);
+    if libc::WIFSTOPPED(end.1) {
+        see("a signal", (end, go_on(traced.0)));
+        end = wait(traced.0);
+    }
+    see("ends with its child's status", end);
 }
