@@ -200,12 +200,11 @@ fn follow_thread(process: i32) -> bool {
 /// A call that is given a bad pointer says so, and is no stop for a signal.
 fn bad_pointers() {
     for how in [libc::PTRACE_CONT, libc::PTRACE_SYSCALL] {
+        // SAFETY: takes a name and flags.
+        let file = unsafe { libc::memfd_create(c"empty".as_ptr(), 0) };
+        let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
         // SAFETY: a place of the kernel's choice.
-        let behind = unsafe {
-            let file = libc::memfd_create(c"empty".as_ptr(), 0);
-            let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-            libc::mmap(std::ptr::null_mut(), 4096, protection, kind, file, 0)
-        };
+        let behind = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, kind, file, 0) };
         let traced = child(|| {
             // SAFETY: PTRACE_TRACEME takes nothing else.
             unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
@@ -219,7 +218,7 @@ fn bad_pointers() {
                     call(libc::SYS_capget, &[at, 0]),
                 ]
             });
-            let count = bad.filter(|told| *told == Err(Errno::EFAULT)).count() as i32;
+            let count: i32 = bad.map(|told| i32::from(told == Err(Errno::EFAULT))).sum();
             // Who is traced cannot be once more.
             let again = call(libc::SYS_ptrace, &[u64::from(libc::PTRACE_TRACEME)]);
             count + i32::from(again == Err(Errno::EPERM))
