@@ -96,9 +96,10 @@ fn gdb(home: &Home) {
             &run(
                 "-ex 'set follow-fork-mode child' -ex 'break inner if x == 3' -ex run -ex bt -ex c",
             ),
-            // Where the first thread is by then is its own affair.
+            // Where the first thread is by then is its own affair: perhaps still within a call in the
+            // personality, where it has no frames.
             "gdb -batch -nx -ex 'break inner if x == 5' -ex run -ex 'thread apply all bt' -ex c ./p 2>/dev/null </dev/null
-             | grep -oE '^#0 +inner| in (outer|thread|main) '"
+             | grep -oE '^#0 +inner| in (outer|thread) '"
                 .replace("\n             |", " |")
                 .as_str(),
             &run(
