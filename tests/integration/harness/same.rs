@@ -89,7 +89,10 @@ impl<'a> Same<'a> {
         let in_zone = run(command.args([self.shell, "-c", script]), LIMIT);
         if natively != in_zone {
             let [natively, in_zone] = where_they_differ(natively, in_zone);
-            panic!("natively {natively:?}\nin the zone {in_zone:?}\ndiffers this script: {script}");
+            panic!(
+                "natively, but for the first and last lines that both have, {natively:?}
+in the zone {in_zone:?}\ndiffers this script: {script}"
+            );
         }
         let list = format!("{} | LC_ALL=C sort", self.find());
         let mut command = native(&self.user, "sh", &list);
@@ -101,7 +104,8 @@ impl<'a> Same<'a> {
         let [left, left_in_zone] = without_common_lines([natively_left, zone_left]);
         assert!(
             left == left_in_zone,
-            "left natively:\n{left}in the zone:\n{left_in_zone}by this script: {script}"
+            "left natively, but for what both begin and end with:\n{left}
+in the zone:\n{left_in_zone}by this script: {script}"
         );
         natively
     }
@@ -148,10 +152,12 @@ fn without_common_lines(texts: [String; 2]) -> [String; 2] {
         .map(|text| text.split_inclusive('\n').collect::<VecDeque<_>>());
     let [one, other] = &mut lines;
     while one.front().is_some() && one.front() == other.front() {
-        (one.pop_front(), other.pop_front());
+        one.pop_front();
+        other.pop_front();
     }
     while one.back().is_some() && one.back() == other.back() {
-        (one.pop_back(), other.pop_back());
+        one.pop_back();
+        other.pop_back();
     }
     lines.map(|lines| lines.into_iter().collect())
 }
