@@ -228,13 +228,16 @@ impl Commons {
         }
     }
 
-    /// Notes that `host` leads no process: it is a thread, or was another's. A process that had the id before
-    /// may not have been missed yet, and would stand for it.
-    pub fn is_no_process(&self, host: u32) {
-        if let Some(back) = self.by_host.get(host as usize)
-            && back.load(Relaxed) != 0
-        {
-            back.store(0, Release);
+    /// Strikes out the process that stands for `host`, if `is_gone` says that this leads none any more: it is
+    /// a thread's, or was. Nobody may have missed the process that had it before.
+    pub fn strike_out(&self, host: u32, is_gone: impl FnOnce() -> bool) {
+        let Some(back) = self.by_host.get(host as usize) else {
+            return;
+        };
+        let number = back.load(Acquire);
+        if number != 0 && is_gone() {
+            // Unless another process has got the id meanwhile.
+            let _ = back.compare_exchange(number, 0, AcqRel, Relaxed);
         }
     }
 
@@ -536,5 +539,23 @@ mod tests {
             commons.claim(number, false, is_none);
         }
         assert!(commons.free_number(is_none).is_some());
+    }
+
+    #[test]
+    fn who_is_gone_stands_for_no_id() {
+        // SAFETY: atomics are valid when zeroed.
+        let commons = unsafe { Box::<Commons>::new_zeroed().assume_init() };
+        commons.register(3, 77);
+        commons.strike_out(77, || false);
+        assert!(commons.entry(3).is_some());
+        commons.strike_out(77, || {
+            // Its id is given away in this moment.
+            commons.register(4, 77);
+            true
+        });
+        assert!(commons.entry(3).is_none() && commons.entry(4).is_some());
+        commons.strike_out(77, || true);
+        assert!(commons.entry(4).is_none());
+        commons.strike_out(u32::MAX, || true);
     }
 }

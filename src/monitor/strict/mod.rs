@@ -275,7 +275,7 @@ impl Strict {
             enter::EXECUTED => Some(new_client(listener, call)?),
             enter::THREAD => {
                 if leader.0 != call.tid {
-                    zone.shared.commons().is_no_process(call.tid);
+                    zone.shared.commons().strike_out(call.tid, || true);
                 }
                 None
             }

@@ -384,7 +384,7 @@ extern "C" fn child_start(region: u64) -> ! {
     } else if thread.process().is_client {
         clients::thread_born();
     } else {
-        commons().is_no_process(thread.host_tid);
+        commons().strike_out(thread.host_tid, || true);
     }
     thread.making = 0;
     for place in thread.tid_places {

@@ -311,8 +311,8 @@ fn born(tracee: &Tracee, host: u32, event: u32) {
 fn learn(host: u32, child: u32) {
     if let Some(number) = making(host) {
         pids::register(number, child);
-    } else if !leads_process(child) {
-        commons().is_no_process(child);
+    } else {
+        commons().strike_out(child, || !leads_process(child));
     }
 }
 
