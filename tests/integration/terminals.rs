@@ -217,6 +217,8 @@ fn top_shows_the_zone_and_kills(home: &Home) {
     screen.wait_for("   1 ");
     screen.wait_for("sleep");
     screen.resize(30, 100);
+    // The signal of that must not come while it asks.
+    screen.wait_for("Tasks:");
     // What it reads at once it takes for one key.
     screen.ask("k", &format!("default pid = {pid}]"));
     screen.ask("\r", "Send pid");

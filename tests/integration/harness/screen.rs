@@ -1,6 +1,7 @@
 //! A program at a terminal of its own: what it shows is waited for, what a user would do is typed.
 
 use super::{LIMIT, process_unsafe, shell_status};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
@@ -35,6 +36,10 @@ impl Screen {
     pub fn start(command: &mut Command) -> Self {
         let what = format!("{command:?}");
         let pty = openpty(&window(24, 80), None).expect("a terminal");
+        // What other tests start meanwhile must not have it.
+        for end in [&pty.master, &pty.slave] {
+            fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("it is open");
+        }
         let near = || Stdio::from(pty.slave.try_clone().expect("a descriptor"));
         command.stdin(near()).stdout(near()).stderr(near());
         command.env("TERM", "xterm");

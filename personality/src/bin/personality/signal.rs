@@ -324,7 +324,9 @@ fn note(thread: &mut Thread, signal: u32, info: &Info, context: &mut Context) {
             info: *info,
         });
     }
-    context.mask = BLOCK_ALL;
+    // What is blocked there stays so: a handler that has not begun yet would else be interrupted again, by
+    // another that has not, until no stack is left.
+    context.mask |= BLOCK_ALL;
 }
 
 unsafe fn reset(signal: u32) {
