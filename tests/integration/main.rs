@@ -21,6 +21,7 @@ mod inside;
 mod layers;
 mod lifecycle;
 mod neighbours;
+mod nested;
 mod outside;
 mod packages;
 mod proc;
