@@ -535,8 +535,8 @@ pub fn wait4(
     if wstatus != 0 {
         memory::write(wstatus, &status)?;
     }
+    let zone = ptrace::to_zone(child);
     let is_dead = status & 0x7f != 0x7f && status != 0xffff;
-    let zone = ptrace::to_zone(child, is_dead);
     if is_dead && options & u64::from(WNOWAIT) == 0 {
         pids::reaped(child);
     }
@@ -576,8 +576,8 @@ pub fn waitid(
     }
     let child = got.pid();
     if child != 0 {
+        let zone = ptrace::to_zone(child as u32);
         let is_dead = (1..=3).contains(&got.code());
-        let zone = ptrace::to_zone(child as u32, is_dead);
         if is_dead && options & u64::from(WNOWAIT) == 0 {
             pids::reaped(child as u32);
         }

@@ -159,10 +159,10 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         *status = before as i32;
         return true;
     }
-    if word(host, RIP).is_none() {
+    let Some(ip) = word(host, RIP) else {
         // Traced by another thread of this process, which judges when it waits.
         return true;
-    }
+    };
     if tracee.flags.load(Relaxed) & SLOW == 0 && change_jumps(host, MAY_JUMP, 0) {
         tracee.flags.fetch_or(SLOW, Relaxed);
     }
@@ -180,7 +180,7 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         }
         (TRAP, _) | (TRAP_GOOD, _) => trap(tracee, host, *status),
         (SYS, _) => sigsys(tracee, host, *status),
-        (SEGV | BUS, _) if is_own_fault(host) => on(tracee, host, signal as u32),
+        (SEGV | BUS, _) if is_own_fault(host, ip) => on(tracee, host, signal as u32),
         _ => return true,
     };
     let Some((new, shown_as)) = shown else {
@@ -200,10 +200,7 @@ const BUS: i32 = SIGBUS as i32;
 
 /// Whether a tracee stopped for a fault of the personality, which makes `EFAULT` of it where the
 /// guest's pointer is at fault.
-fn is_own_fault(host: u32) -> bool {
-    let Some(ip) = word(host, RIP) else {
-        return false;
-    };
+fn is_own_fault(host: u32, ip: u64) -> bool {
     let mut info = Info([0; 128]);
     jump::is_own_fault(ip)
         || is_inside(ip)
@@ -334,24 +331,16 @@ fn leads_process(host: u32) -> bool {
     unsafe { syscall3(__NR_tgkill, host.into(), host.into(), 0) != ESRCH }
 }
 
-/// A host id that a wait gave, or a message, in the zone's terms. Who is dead may have been waited for
-/// by its parent meanwhile.
-pub fn to_zone(host: u32, is_dead: bool) -> u32 {
-    if !me().process().is_tracer {
-        return pids::to_zone(host).unwrap_or(host);
-    }
-    if is_dead && let Some(zone) = pids::to_zone(host) {
+/// A host id that a wait gave, or a message, in the zone's terms.
+pub fn to_zone(host: u32) -> u32 {
+    if let Some(zone) = pids::to_zone(host) {
         return zone;
     }
-    live(host).unwrap_or_else(|| {
-        learn(host, host);
-        live(host).unwrap_or(host + THREAD_BIAS)
-    })
-}
-
-/// The number of a process that is there: a thread may have the host's of one that is gone.
-fn live(host: u32) -> Option<u32> {
-    pids::to_zone(host).filter(|zone| pids::to_host(*zone).is_ok())
+    if !me().process().is_tracer {
+        return host;
+    }
+    learn(host, host);
+    pids::to_zone(host).unwrap_or(host + THREAD_BIAS)
 }
 
 fn sigsys(tracee: &Tracee, host: u32, status: i32) -> Shown {
@@ -456,13 +445,13 @@ fn has_sigsys(host: u32) -> bool {
 /// `PTRACE_GETEVENTMSG`.
 pub fn message(tracee: &Tracee, host: u32) -> Result<u64> {
     if As::of(tracee) == As::Exec {
-        return Ok(u64::from(to_zone(tracee.message.load(Relaxed), false)));
+        return Ok(u64::from(to_zone(tracee.message.load(Relaxed))));
     }
     let mut message = 0u64;
     checked(raw(PTRACE_GETEVENTMSG, host, 0, &raw mut message as u64))?;
     Ok(match tracee.shown.load(Relaxed) >> 16 {
         PTRACE_EVENT_FORK | PTRACE_EVENT_VFORK | PTRACE_EVENT_CLONE | PTRACE_EVENT_VFORK_DONE => {
-            u64::from(to_zone(message as u32, false))
+            u64::from(to_zone(message as u32))
         }
         _ => message,
     })
@@ -478,14 +467,15 @@ pub fn info(tracee: &Tracee, host: u32) -> Result<Info> {
         // Of a stop that the kernel makes, of which the tracee itself is the sender (ptrace_do_notify()).
         let is_of_stop = info.i32_at(0) == TRAP && info.code() & 0x7f == TRAP;
         if is_of_stop && info.pid() as u32 == host {
-            info.set_pid(to_zone(host, false));
-            info.set_uid(pids::load_credentials(to_zone(host, false)).uid[0]);
+            let zone = to_zone(host);
+            info.set_pid(zone);
+            info.set_uid(pids::load_credentials(zone).uid[0]);
         }
         return Ok(info);
     }
     info = Info([0; 128]);
     info.set_u32(0, SIGTRAP);
-    let zone = to_zone(host, false);
+    let zone = to_zone(host);
     let code = match shown_as {
         As::Exec => SIGTRAP | PTRACE_EVENT_EXEC << 8,
         As::Exit => tracee.shown.load(Relaxed) >> 8,
