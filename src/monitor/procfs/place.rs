@@ -611,13 +611,15 @@ fn open_part(
             } else {
                 Kind::File
             };
-            let numbers = subject
-                .numbers("fd")?
-                .into_iter()
-                .filter(|fd| !hidden.contains(fd));
-            dir(numbers
-                .map(|fd| Entry::new(&fd.to_string(), kind))
-                .collect())
+            let mut numbers = subject.numbers("fd")?;
+            if zone_process_of(view, caller) == Ok(subject.process) {
+                // The one by which it is going to list them.
+                let is_free = |at: &u32| numbers.binary_search(at).is_err();
+                numbers.extend((0..).find(is_free));
+                numbers.sort_unstable();
+            }
+            let shown = numbers.iter().filter(|fd| !hidden.contains(fd));
+            dir(shown.map(|fd| Entry::new(&fd.to_string(), kind)).collect())
         }
         Part::DescriptorInfo(fd) => {
             must_inspect(view, caller, &subject)?;

@@ -85,8 +85,16 @@ fn of_proc() {
         see(name, (data.mode(), data.size()));
     }
     for name in ["self/fd", "self/fdinfo"] {
-        let data = fs::metadata(format!("/proc/{name}")).expect("there");
+        let path = format!("/proc/{name}");
+        let data = fs::metadata(&path).expect("there");
         see(name, data.mode());
+        let next = number(&File::open("/dev/null").expect("there")).to_string();
+        let entries = fs::read_dir(&path).expect("to be listed");
+        let mut names = entries.map(|entry| entry.expect("an entry").file_name());
+        see(
+            "lists itself",
+            names.any(|name| name.to_str() == Some(&next)),
+        );
     }
 }
 
