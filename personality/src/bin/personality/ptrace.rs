@@ -183,6 +183,18 @@ pub fn is_traced(host: u32) -> bool {
     tracee(host).is_ok_and(|tracee| tracee.mode.load(Relaxed) != 0)
 }
 
+/// Notes of a thread that its tracer has seen the signal that it ends by, which comes once more to be taken
+/// by the kernel.
+#[cold]
+#[inline(never)]
+pub fn ends_by_last(thread: &Thread) {
+    if !thread.process().is_client
+        && let Ok(tracee) = tracee(thread.host_tid)
+    {
+        tracee.flags.fetch_or(stops::ENDING, Relaxed);
+    }
+}
+
 /// Whether a thread is traced, and so what it makes is too.
 pub fn has_children_traced(host: u32) -> bool {
     const FOLLOWS: u32 = PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;

@@ -349,13 +349,32 @@ fn by_default(thread: &Thread, signal: u32, info: &Info, context: &mut Context) 
     }
     unsafe { reset(signal) };
     context.mask &= !bit(signal);
+    ptrace::ends_by_last(thread);
     // What the kernel says itself may be our own finding, which does not come again.
     if info.code() <= 0
         || info.code() == SI_KERNEL as i32
         || !matches!(signal, SIGSEGV | SIGBUS | SIGILL | SIGFPE | SIGTRAP)
     {
-        send_to_self(thread, signal);
+        send_again(thread, signal, info);
     }
+}
+
+/// Sends the thread a signal as it came.
+fn send_again(thread: &Thread, signal: u32, info: &Info) {
+    if thread.process().is_client {
+        return clients::send_to_self(thread, signal);
+    }
+    let (process, own) = (thread.process().host_pid.into(), thread.host_tid.into());
+    let info = core::ptr::from_ref(info) as u64;
+    unsafe {
+        syscall4(
+            __NR_rt_tgsigqueueinfo,
+            process,
+            own,
+            u64::from(signal),
+            info,
+        )
+    };
 }
 
 /// Sends the thread a signal, which it finds when it returns.
@@ -440,12 +459,7 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
         && arch::copy(frame.context.regs.fpstate, context.regs.fpstate, state_size)
         && arch::copy(sp, &raw const frame as u64, size_of::<Frame>());
     if !ok {
-        // Another handler, perhaps on another stack, can still take that (signal_setup_done()).
-        if signal == SIGSEGV {
-            kill_by_fault(thread, context);
-        } else {
-            deliver(thread, SIGSEGV, &mut no_room(), context);
-        }
+        not_delivered(thread, signal, context);
         return;
     }
     if thread.altstack.flags.cast_unsigned() & SS_AUTODISARM != 0 {
@@ -466,6 +480,23 @@ fn deliver(thread: &mut Thread, signal: u32, info: &mut Info, context: &mut Cont
     context.regs.rax = 0;
     // The kernel clears the direction, resume and trap flags.
     context.regs.eflags &= !0x1_0500;
+}
+
+/// A signal's frame has no room. Another handler, perhaps on another stack, can still take that
+/// (signal_setup_done()); no tracer has seen it yet.
+#[cold]
+#[inline(never)]
+fn not_delivered(thread: &mut Thread, signal: u32, context: &mut Context) {
+    let is_taken = {
+        let handlers = thread.handlers();
+        let _guard = handlers.lock();
+        handlers.actions[SIGSEGV as usize].handler > IGNORE
+    };
+    if signal != SIGSEGV && is_taken && thread.held_now() & bit(SIGSEGV) == 0 {
+        deliver(thread, SIGSEGV, &mut no_room(), context);
+    } else {
+        kill_by_fault(thread, context);
+    }
 }
 
 /// Delivers what was kept and is not blocked.

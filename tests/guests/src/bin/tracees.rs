@@ -12,6 +12,7 @@ fn main() {
         ("reused", reused),
         ("bad_pointers", bad_pointers),
         ("twice_waited", twice_waited),
+        ("fatal", fatal),
     ]);
 }
 
@@ -294,4 +295,72 @@ fn twice_waited() {
         end = wait(traced.0);
     }
     see("ends with its child's status", end);
+}
+
+/// What a process ends by is shown once, and what its handler finds no room for besides.
+fn fatal() {
+    let ways: [(&str, fn()); 7] = [
+        ("a bad pointer", || {
+            // SAFETY: none: nothing is there, which is what it is for.
+            unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) };
+        }),
+        ("a privileged instruction", || {
+            // SAFETY: none: the instruction is the kernel's.
+            unsafe { std::arch::asm!("hlt") };
+        }),
+        ("no instruction", || {
+            // SAFETY: none: there is no such instruction.
+            unsafe { std::arch::asm!("ud2") };
+        }),
+        ("sent, SIGSEGV", || raise(libc::SIGSEGV)),
+        ("sent, SIGBUS", || raise(libc::SIGBUS)),
+        ("sent, SIGTERM", || raise(libc::SIGTERM)),
+        ("no room for a handler", || {
+            // SAFETY: an action of zeros but for the handler.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = raise as *const () as usize;
+                libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
+                // SAFETY: none: there is no stack at that place.
+                std::arch::asm!("mov rsp, 4096", "syscall", "ud2",
+                    in("rax") libc::SYS_tgkill, in("rdi") libc::getpid(), in("rsi") libc::gettid(),
+                    in("rdx") libc::SIGUSR1, options(noreturn));
+            }
+        }),
+    ];
+    for (name, way) in ways {
+        let traced = child(|| {
+            // SAFETY: PTRACE_TRACEME takes nothing else.
+            unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+            for signal in [libc::SIGSEGV, libc::SIGBUS] {
+                // SAFETY: those of the language's run time go.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+            way();
+            0
+        });
+        let (mut seen, mut code) = (Vec::new(), None);
+        let end = loop {
+            let (_, status) = wait(traced.0);
+            if !libc::WIFSTOPPED(status) || seen.len() == 9 {
+                break status;
+            }
+            let (signal, mut info) = (libc::WSTOPSIG(status), [0_i32; 32]);
+            let (request, pid) = (
+                u64::from(libc::PTRACE_GETSIGINFO),
+                u64::from(traced.0.unsigned_abs()),
+            );
+            let _ = call(libc::SYS_ptrace, &[request, pid, 0, out(&mut info)]);
+            seen.push(signal);
+            code = code.or(Some(info[2]));
+            // SAFETY: goes on with that signal.
+            unsafe { libc::ptrace(libc::PTRACE_CONT, traced.0, 0, signal) };
+        };
+        see(name, (seen, code, end));
+    }
+}
+
+fn raise(signal: i32) {
+    // SAFETY: takes a number.
+    unsafe { libc::raise(signal) };
 }

@@ -31,6 +31,9 @@ pub const BY_ITSELF: u32 = 8;
 /// Flag: whose id it is stands in the commons.
 pub const KNOWN: u32 = 16;
 
+/// Flag: it ends by the signal that was shown last.
+pub const ENDING: u32 = 32;
+
 /// What is still to be shown of an exec: `PTRACE_EVENT_EXEC`.
 const EXEC_EVENT: u32 = 1;
 /// The SIGTRAP that a tracer gets without that option.
@@ -181,6 +184,9 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         (TRAP, _) | (TRAP_GOOD, _) => trap(tracee, host, *status),
         (SYS, _) => sigsys(tracee, host, *status),
         (SEGV | BUS, _) if is_own_fault(host, ip) => on(tracee, host, signal as u32),
+        (SEGV | BUS, _) if tracee.flags.load(Relaxed) & ENDING != 0 => {
+            on(tracee, host, signal as u32)
+        }
         _ => return true,
     };
     let Some((new, shown_as)) = shown else {
