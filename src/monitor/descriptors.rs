@@ -3,10 +3,10 @@
 use crate::ids::HostPid;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// `AT_FDCWD`.
@@ -76,10 +76,23 @@ pub fn own_path(fd: &impl AsRawFd) -> PathBuf {
 /// link by now, which chmod(2) follows.
 ///
 /// # Errors
-/// Those of chmod(2).
+/// Those of fchmodat2(2).
 pub fn set_mode(node: &impl AsRawFd, mode: u32) -> nix::Result<()> {
-    std::fs::set_permissions(own_path(node), Permissions::from_mode(mode))
-        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))
+    let (fd, flags) = (node.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is an empty constant.
+    let result = unsafe { libc::syscall(libc::SYS_fchmodat2, fd, c"".as_ptr(), mode, flags) };
+    Errno::result(result).map(drop)
+}
+
+/// Sets the times of what an own descriptor names, be it opened with `O_PATH`.
+///
+/// # Errors
+/// Those of utimensat(2).
+pub fn set_times(node: &impl AsRawFd, times: &[libc::timespec; 2]) -> nix::Result<()> {
+    let (fd, flags) = (node.as_raw_fd(), libc::AT_EMPTY_PATH);
+    // SAFETY: the path is an empty constant, and the times are two.
+    let result = unsafe { libc::utimensat(fd, c"".as_ptr(), times.as_ptr(), flags) };
+    Errno::result(result).map(drop)
 }
 
 /// Opens anew what an own `O_PATH` descriptor names.

@@ -1,6 +1,6 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
-use super::descriptors::{host_path, open_path, own_path, reopen, set_mode};
+use super::descriptors::{host_path, open_path, own_path, reopen, set_mode, set_times};
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
@@ -221,15 +221,8 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
             tv_nsec: mn,
         },
     ];
-    // A link is reached by its own descriptor, everything else through /proc.
-    let path =
-        std::ffi::CString::new(own_path(&file).as_os_str().as_bytes()).map_err(|_| libc::EINVAL)?;
     zone.owners.over_times(&zone.shared, &file, || {
-        // SAFETY: path and times are ours.
-        let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
-        Errno::result(result)
-            .map(drop)
-            .map_err(|errno| errno as i32)
+        set_times(&file, &times).map_err(|errno| errno as i32)
     })?;
     Ok(0)
 }
