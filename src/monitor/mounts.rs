@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 /// Type of temporary file systems (statfs(2)).
 pub const TMPFS: u64 = 0x0102_1994;
+/// Type of `/sys`.
+pub const SYSFS: u64 = 0x6265_6572;
 
 /// One mount: what is configured, and the directory itself.
 pub struct Mount {
@@ -55,6 +57,9 @@ pub fn open(boot: &Boot, layers: &Layers) -> Result<(Vec<Mount>, Vec<MountRow>)>
         .last()
         .map(|spec| spec.host_path.clone())
         .unwrap_or_default();
+    // Where the mount points lie that we have made.
+    let [sys, top] = ["/sys", "/"].map(Path::new);
+    let places = [(sys, boot.zone_dir.join("run/sys")), (top, root.clone())];
     // Guests have it as a descriptor, but no row shows it.
     let store = MountSpec {
         zone_path: Path::new("").into(),
@@ -68,7 +73,7 @@ pub fn open(boot: &Boot, layers: &Layers) -> Result<(Vec<Mount>, Vec<MountRow>)>
     });
     for (index, spec) in (1..).zip(specs) {
         let directory = open_directory(&spec.host_path)?;
-        rows.push(row(&spec, index, &root)?);
+        rows.push(row(&spec, index, &places)?);
         mounts.push(Mount { spec, directory });
     }
     mark_foreign(&mut rows);
@@ -95,7 +100,7 @@ fn open_directory(path: &Path) -> Result<OwnedFd> {
         .doing("open", path.display())
 }
 
-fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
+fn row(spec: &MountSpec, index: usize, places: &[(&Path, PathBuf)]) -> Result<MountRow> {
     let host = spec
         .host_path
         .canonicalize()
@@ -120,18 +125,23 @@ fn row(spec: &MountSpec, index: usize, root: &Path) -> Result<MountRow> {
     if spec.kind == Kind::Below {
         row.flags = mount_id(row.prefix());
     }
-    if spec.zone_path == Path::new("/dev/shm") {
-        row.magic = TMPFS;
-    }
+    row.magic = match spec.zone_path.to_str() {
+        Some("/dev/shm") => TMPFS,
+        Some("/sys") => SYSFS,
+        _ => row.magic,
+    };
     row.read_only = if spec.read_only { access::READ_ONLY } else { 0 };
     row.fd = FD_MOUNT0
         .saturating_add(u32::try_from(index).unwrap_or(u32::MAX))
         .cast_signed();
     let data = std::fs::metadata(&host).doing("look at", host.display())?;
     (row.root_dev, row.root_ino) = (data.dev(), data.ino());
-    let place = root.join(spec.zone_path.strip_prefix("/").unwrap_or(&spec.zone_path));
+    let place = places.iter().find_map(|(zone, host)| {
+        let rest = spec.zone_path.strip_prefix(zone).ok()?;
+        (!rest.as_os_str().is_empty()).then(|| host.join(rest))
+    });
     if spec.kind != Kind::Below
-        && let Ok(data) = std::fs::symlink_metadata(&place)
+        && let Some(Ok(data)) = place.map(std::fs::symlink_metadata)
         && data.is_symlink()
     {
         (row.placeholder_dev, row.placeholder_ino) = (data.dev(), data.ino());

@@ -295,16 +295,16 @@ fn line(id: usize, mount: &Mount) -> Line {
         Kind::Monitor if path == Path::new("/proc") => "proc",
         Kind::Monitor => "devtmpfs",
         Kind::Tree if path == Path::new("/dev/shm") => "tmpfs",
+        Kind::Tree if path == Path::new("/sys") => "sysfs",
         Kind::Tree | Kind::Below => fstype(mount),
     };
     let access = if mount.spec.read_only { "ro" } else { "rw" };
     Line {
         path: std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec(),
         fstype: fstype.to_owned(),
-        source: if fstype == "proc" || fstype == "devtmpfs" {
-            fstype.to_owned()
-        } else {
-            "zone".to_owned()
+        source: match fstype {
+            "proc" | "devtmpfs" | "sysfs" => fstype.to_owned(),
+            _ => "zone".to_owned(),
         },
         options: format!("{access},relatime"),
         device,
@@ -321,7 +321,7 @@ fn fstype(mount: &Mount) -> &'static str {
 #[must_use]
 pub fn fstype_of(directory: &std::os::fd::OwnedFd) -> &'static str {
     // By the magic numbers of statfs(2).
-    const NAMES: [(i64, &str); 7] = [
+    const NAMES: [(i64, &str); 8] = [
         (0xef53, "ext4"),
         (0x0102_1994, "tmpfs"),
         (0x9123_683e, "btrfs"),
@@ -329,6 +329,7 @@ pub fn fstype_of(directory: &std::os::fd::OwnedFd) -> &'static str {
         (0x794c_7630, "overlay"),
         (0x7371_7368, "squashfs"),
         (0xe0f5_e1e2, "erofs"),
+        (0x6265_6572, "sysfs"),
     ];
     let Ok(found) = nix::sys::statfs::fstatfs(directory) else {
         return "ext4";

@@ -392,7 +392,7 @@ fn place(config: &Config, zone_dir: &Path) -> Result<()> {
 /// # Errors
 /// The file system refuses something, or something lies where a mount must be.
 pub fn prepare(config: &Config, zone_dir: &Path) -> Result<()> {
-    liveness::fresh(zone_dir)?;
+    mounts::make_sys(&liveness::fresh(zone_dir)?)?;
     let root = config.root_dir(zone_dir);
     let within = Within::open(&root).doing("open", root.display())?;
     within

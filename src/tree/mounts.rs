@@ -1,13 +1,22 @@
 //! What a zone sees where.
 
+use super::within::PLACEHOLDER;
 use crate::config::{Access, Config};
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::monitor::layers;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 /// Directories of the host that a sparse zone shares, or that are links into `/usr`.
 const SHARED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
+/// What a zone sees of the host's `/sys`: processors, memory and clocks, which `/proc` tells of too. Beside it
+/// `/sys` has nothing.
+const SYSTEM: &str = "/sys/devices/system";
+
+/// What else `/sys` has: directories in which programs find nothing.
+const SYS: [&str; 7] = ["", "class", "dev", "dev/block", "devices", "fs", "kernel"];
 
 /// Who serves a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +57,11 @@ pub fn mounts(config: &Config, zone_dir: &Path) -> Vec<MountSpec> {
         row("/proc", run.join("proc"), Kind::Monitor, false),
         row("/dev", run.join("dev"), Kind::Monitor, false),
         row("/dev/shm", run.join("shm"), Kind::Tree, false),
+        row("/sys", run.join("sys"), Kind::Tree, true),
     ];
+    if Path::new(SYSTEM).is_dir() {
+        rows.push(row(SYSTEM, SYSTEM.into(), Kind::Tree, true));
+    }
     if config.is_sparse() {
         rows.push(row("/usr", real("/usr".into()), Kind::Tree, true));
         for name in SHARED {
@@ -82,6 +95,24 @@ pub fn mounts(config: &Config, zone_dir: &Path) -> Vec<MountSpec> {
     }));
     rows.sort_by_key(|row| std::cmp::Reverse(row.zone_path.components().count()));
     rows
+}
+
+/// Fills the directory that is a zone's `/sys`.
+///
+/// # Errors
+/// The file system refuses.
+pub(super) fn make_sys(run_dir: &Path) -> Result<()> {
+    let sys = run_dir.join("sys");
+    for dir in SYS {
+        let dir = sys.join(dir);
+        fs::create_dir_all(&dir).doing("make the directory", dir.display())?;
+        super::set_mode(&dir, 0o755)?;
+    }
+    if Path::new(SYSTEM).is_dir() {
+        let place = run_dir.join(&SYSTEM[1..]);
+        symlink(PLACEHOLDER, &place).doing("make the mount point", place.display())?;
+    }
+    Ok(())
 }
 
 /// A path without links, or as it is where that cannot be found out.
@@ -129,7 +160,8 @@ pub(super) fn placeholders(config: &Config, zone_dir: &Path) -> Vec<PathBuf> {
 pub fn check(config: &Config, zone_dir: &Path, home: &Path) -> Result<()> {
     for row in mounts(config, zone_dir) {
         // Ours by construction; a bind of the same directory is not.
-        let is_own = [zone_dir.join("root"), zone_dir.join("run/shm")].contains(&row.host_path)
+        let own = ["root", "run/shm", "run/sys"].map(|dir| zone_dir.join(dir));
+        let is_own = own.contains(&row.host_path)
             && config.binds.iter().all(|bind| bind.zone != row.zone_path);
         let is_layer = row.host_path == layers::top(zone_dir, &row.zone_path)
             && config.cows().any(|cow| cow.zone == row.zone_path);

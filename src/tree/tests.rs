@@ -206,7 +206,20 @@ fn the_hosts_own_tree_is_made_fast_and_small() {
         rows.last().map(|row| row.zone_path.as_path()),
         Some(Path::new("/"))
     );
-    assert_eq!(rows[0].zone_path, Path::new("/dev/shm"));
+    assert!(
+        rows.iter()
+            .any(|row| row.zone_path == Path::new("/dev/shm"))
+    );
+    // No mount stands behind one that holds it.
+    for (at, row) in rows.iter().enumerate() {
+        let behind = &rows[at + 1..];
+        assert!(
+            !behind
+                .iter()
+                .any(|other| other.zone_path.starts_with(&row.zone_path)),
+            "{row:?}"
+        );
+    }
     let usr = rows
         .iter()
         .find(|row| row.zone_path == Path::new("/usr"))

@@ -99,7 +99,7 @@ pub fn clear(run_dir: &Path) {
     }
 }
 
-/// Makes `run/` anew for a boot, with the empty directories that it always has: `proc`, `dev` and
+/// Makes `run/` anew for a boot, with the empty directories that it always has: `proc`, `dev`, `sys` and
 /// `shm` (the zone's `/dev/shm`, mode 1777).
 ///
 /// # Errors
@@ -107,7 +107,7 @@ pub fn clear(run_dir: &Path) {
 pub fn fresh(zone_dir: &Path) -> Result<PathBuf> {
     let run_dir = zone_dir.join("run");
     crate::tree::remove(&run_dir)?;
-    for dir in ["", "proc", "dev", "shm"] {
+    for dir in ["", "proc", "dev", "sys", "shm"] {
         let dir = run_dir.join(dir);
         fs::DirBuilder::new()
             .mode(0o700)

@@ -1,9 +1,11 @@
 //! What a zone looks like from inside: processes, users, names, terminals, and nothing of the host.
 
 use crate::harness::{Home, LIMIT, confined, in_each_role, run, start};
+use std::path::Path;
 
 in_each_role!(
     tools_see_the_zone_only,
+    the_machine_is_the_hosts,
     users_of_the_zone,
     a_terminal_of_ones_own,
     secrets_of_the_host_stay_there,
@@ -34,6 +36,39 @@ fn tools_see_the_zone_only(home: &Home) {
         numbers.trim().parse::<u32>().is_ok_and(|count| count <= 6),
         "{numbers}"
     );
+}
+
+/// Its processors are told as the host tells them, and nobody changes them; its devices are not.
+fn the_machine_is_the_hosts(home: &Home) {
+    let zone = home.boot("z");
+    for script in [
+        "lscpu | grep -v MHz",
+        "cat /sys/devices/system/cpu/online",
+        "cd /sys/devices/system/cpu && ls && pwd -P",
+        "find /sys/devices/system/cpu/cpu0/topology -type f | sort | xargs cat",
+        "readlink -f /sys/devices/system/cpu",
+        "stat -f -c %T /sys /sys/devices/system/cpu",
+        "nproc --all",
+    ] {
+        let natively = run(home.host(Path::new("/bin/sh")).args(["-c", script]), LIMIT);
+        assert_eq!(zone.sh(script), natively.ok(), "{script}");
+    }
+    let found = zone.sh("cd /sys && find . -path ./devices/system -prune -o -print | sort");
+    let all = ". ./class ./dev ./dev/block ./devices ./fs ./kernel";
+    assert_eq!(found.split_whitespace().collect::<Vec<_>>().join(" "), all);
+    assert_eq!(zone.sh("lsblk"), "");
+    for refused in [
+        "echo 1 >/sys/devices/system/cpu/cpu0/uevent",
+        "touch /sys/new",
+        "mkdir /sys/devices/system/new",
+        "chmod 700 /sys/devices/system/cpu",
+        "mount -o remount,rw /sys",
+        "mount -o remount,rw /sys/devices/system",
+        "umount -l /sys",
+    ] {
+        let output = zone.run(&["sh", "-c", refused]);
+        assert_ne!(output.status, 0, "{refused}: {output:?}");
+    }
 }
 
 fn users_of_the_zone(home: &Home) {

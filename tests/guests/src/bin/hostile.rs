@@ -988,6 +988,34 @@ fn forged(pid: u64) {
     commons.by_host[pid as usize].store(0, Relaxed);
 }
 
+/// What the zone sees of the host's `/sys` is only to be read, and nothing beside it.
+fn system() {
+    for (name, path, flags) in [
+        (
+            "a setting of a processor",
+            c"cpu/cpu0/uevent",
+            libc::O_WRONLY,
+        ),
+        ("what lies beside", c"../../kernel/notes", libc::O_RDONLY),
+        (
+            "what lies beside",
+            c"cpu/../../../kernel",
+            libc::O_DIRECTORY,
+        ),
+    ] {
+        for beneath in [8, 0] {
+            let how = [u64::from(flags.cast_unsigned()), 0, beneath];
+            let size = size_of_val(&how) as u64;
+            let path = path.as_ptr() as u64;
+            let open = |mount| inside(libc::SYS_openat2, [mount, path, ptr(&how), size, 0, 0]);
+            attempt(&format!("{name} of the host's, inside"), || {
+                let mounts = u64::from(layout::FD_MOUNT0)..FDS.end;
+                mounts.map(open).max().unwrap_or(-1)
+            });
+        }
+    }
+}
+
 /// Root directories: the call itself is never the kernel's, and whichever a process claims to have,
 /// its paths lead to no file of the host.
 fn roots(socket: &str) {
@@ -1513,6 +1541,7 @@ fn main() {
     landlock();
     faults();
     copies();
+    system();
     roots(&socket);
     mounts(&socket);
     detached::attempts(&socket);
