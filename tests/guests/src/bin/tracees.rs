@@ -316,15 +316,16 @@ fn fatal() {
         ("sent, SIGBUS", || raise(libc::SIGBUS)),
         ("sent, SIGTERM", || raise(libc::SIGTERM)),
         ("no room for a handler", || {
-            // SAFETY: an action of zeros but for the handler.
+            handle(libc::SIGUSR1);
+            let (call, signal) = (libc::SYS_tgkill, libc::SIGUSR1);
+            // SAFETY: they take nothing.
+            let process = unsafe { libc::getpid() };
+            // SAFETY: the same.
+            let thread = unsafe { libc::gettid() };
+            // SAFETY: none: there is no stack at that place.
             unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = raise as *const () as usize;
-                libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
-                // SAFETY: none: there is no stack at that place.
-                std::arch::asm!("mov rsp, 4096", "syscall", "ud2",
-                    in("rax") libc::SYS_tgkill, in("rdi") libc::getpid(), in("rsi") libc::gettid(),
-                    in("rdx") libc::SIGUSR1, options(noreturn));
+                std::arch::asm!("mov rsp, 4096", "syscall", "ud2", in("rax") call, in("rdi") process,
+                    in("rsi") thread, in("rdx") signal, options(noreturn));
             }
         }),
     ];
@@ -360,7 +361,14 @@ fn fatal() {
     }
 }
 
-fn raise(signal: i32) {
+/// Has a handler.
+fn handle(signal: i32) {
+    let handler = raise as *const () as usize;
+    // SAFETY: takes a number and a function of one.
+    unsafe { libc::signal(signal, handler) };
+}
+
+extern "C" fn raise(signal: i32) {
     // SAFETY: takes a number.
     unsafe { libc::raise(signal) };
 }
