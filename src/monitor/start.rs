@@ -27,7 +27,7 @@ use super::{control, ipc, requests, threads};
 use crate::config::{Config, IdKind, Limits, Profile, Trap};
 use crate::engine::{Boot, end, tracer};
 use crate::error::{Doing, Error, Result};
-use crate::tree::Kind;
+use crate::tree::{self, Kind};
 use crate::wall::{descriptors, rules, seccomp};
 use crate::zone::{channel, claim, liveness::Alive};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, signal, sigprocmask};
@@ -131,6 +131,9 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
     shared.commons().pid_end.store(2, Ordering::Relaxed);
     let owners = Owners::open(&boot.zone_dir, &shared)?;
     layers.fill(&shared, &owners)?;
+    if let Some((id, owner)) = tree::make_record(&root) {
+        owners.set_for_now(&shared, id, owner);
+    }
     let (spawn_ours, spawn_theirs) = pair(SockType::SeqPacket)?;
     // Not a datagram socket: with one, a guest could send to any path of the host.
     let (hand_ours, hand_theirs) = pair(SockType::SeqPacket)?;

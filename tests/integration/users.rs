@@ -12,6 +12,7 @@ in_each_role!(
     owners_outlive_the_monitor,
     users_are_mapped,
     zones_of_root_run_as_their_map_says,
+    logins_are_recorded_anew_after_each_boot,
     configurations_are_changed,
     stores_are_checked,
     root_keeps_set_ids_over_a_write,
@@ -327,6 +328,20 @@ fn accounts_are_the_zones(home: &Home) {
             "joe 700\njoe 600\n"
         );
     }
+}
+
+/// The file for it is root's and its group's, and empty.
+fn logins_are_recorded_anew_after_each_boot(home: &Home) {
+    let zone = home.boot("logins");
+    for _ in 0..2 {
+        let record = zone.sh("stat -c '%U:%G %a %s' /run/utmp");
+        assert_eq!(record, "root:utmp 664 0\n");
+        zone.sh("echo somebody >>/run/utmp");
+        again(&zone);
+    }
+    zone.sh("sed -i /^utmp:/d /etc/group");
+    again(&zone);
+    zone.run(&["test", "-e", "/run/utmp"]).fails(1);
 }
 
 /// Whenever the monitor is killed, what was said of a file before is what a boot finds.
