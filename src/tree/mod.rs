@@ -44,7 +44,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use within::{Full, Within};
 
 /// Directories of a sparse zone that are its own: path, group, mode.
-const DIRS: [(&str, u32, u32); 24] = [
+const DIRS: [(&str, u32, u32); 23] = [
     ("etc", 0, 0o755),
     ("home", 0, 0o755),
     ("media", 0, 0o755),
@@ -54,7 +54,6 @@ const DIRS: [(&str, u32, u32); 24] = [
     ("run", 0, 0o755),
     ("run/lock", 0, 0o1777),
     ("srv", 0, 0o755),
-    ("sys", 0, 0o555),
     ("tmp", 0, 0o1777),
     ("var", 0, 0o755),
     ("var/backups", 0, 0o755),
@@ -327,7 +326,7 @@ fn adopt(config: &Config, zone_dir: &Path, root: &Path, from: &Path) -> Result<(
 fn complete(config: &Config, root: &Path, from: &Path) -> Result<()> {
     let within = Within::open(root).doing("open", root.display())?;
     let in_root = |path: &str| format!("{path} in {}", root.display());
-    for dir in ["/etc", "/root", "/run", "/tmp", "/var/tmp", "/sys"] {
+    for dir in ["/etc", "/root", "/run", "/tmp", "/var/tmp"] {
         if !within
             .exists(Path::new(dir))
             .doing("look at", in_root(dir))?
