@@ -185,6 +185,7 @@ fn what_is_said_of_oneself_holds(home: &Home) {
     // Who has become a user without an exec is closed to others; a program that it executes is not.
     let told = zone.sh(
         "setpriv --reuid 33 --regid 33 --clear-groups sh -c 'sleep 1000 & \
+         until readlink /proc/$!/exe | grep -q -e /sleep -e /coreutils; do :; done; \
          cat /proc/$!/environ >/dev/null && readlink /proc/$!/exe; kill $!'",
     );
     assert!(
