@@ -9,8 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Attributes of a node of `/proc` or `/dev`: all its times are when the zone booted.
 #[must_use]
-pub fn of_node(attr: &Attr, dev: u64, booted: SystemTime) -> Vec<u8> {
+pub fn of_node(attr: &Attr, dev: u64, is_top: bool, booted: SystemTime) -> Vec<u8> {
     let mut x = empty();
+    if is_top {
+        x.stx_attributes = libc::STATX_ATTR_MOUNT_ROOT.cast_unsigned().into();
+    }
     x.stx_mask = libc::STATX_BASIC_STATS;
     // As of every file that is silent about them.
     x.stx_attributes_mask = (libc::STATX_ATTR_AUTOMOUNT | libc::STATX_ATTR_DAX)

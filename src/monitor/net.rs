@@ -14,8 +14,10 @@ use super::descriptors::own_path;
 use super::files;
 use super::lists;
 use super::owners::{self, Owner, identify};
+use super::paths::open_in_zone;
 use super::procfs::View;
 use super::rights::{EXECUTE, User, WRITE};
+use super::served::{self, Answer};
 use super::zone::Zone;
 use crate::control::{Port, Protocol, Publish};
 use crate::error::Result;
@@ -336,6 +338,29 @@ impl Caller<'_> {
         Some((zone_pid.0, process))
     }
 
+    /// Opens what a path of the monitor's trees leads to beyond them.
+    fn open_beyond(&self, path: &[u8], flags: i32) -> std::result::Result<OwnedFd, i32> {
+        let asking = HostPid(self.zone.strict.on_behalf_of(self.caller.0));
+        let pinned = match served::beyond(self.zone, asking, path)? {
+            Answer::Done(pinned) => pinned,
+            Answer::Elsewhere(path) => return open_in_zone(self.zone, &path, flags),
+        };
+        // What was handed to the zone from outside is not the zone's to name.
+        let host = std::fs::read_link(own_path(&pinned)).map_err(files::errno)?;
+        if self
+            .zone
+            .to_zone_path(host.as_os_str().as_bytes())
+            .is_none()
+        {
+            return Err(libc::EACCES);
+        }
+        let (_, mode) = identify(&pinned)?;
+        if flags & libc::O_DIRECTORY != 0 && mode & libc::S_IFMT != libc::S_IFDIR {
+            return Err(libc::ENOTDIR);
+        }
+        Ok(pinned)
+    }
+
     fn own_process(&self) -> Option<(u32, &Process)> {
         self.process_of(self.status("Tgid:")?.parse().ok()?)
     }
@@ -388,7 +413,16 @@ impl unix::Caller for Caller<'_> {
             files::path_of(self.zone, self.caller, cwd).map_err(Errno::from_raw)?
         };
         let open = |path: &[u8], flags| {
-            super::paths::open_at(self.zone, &root, &at, path, flags).map_err(Errno::from_raw)
+            let opened = super::paths::open_at(self.zone, &root, &at, path, flags);
+            match opened {
+                // By what a process has open, as who has no room for a longer path does (unix(7)).
+                Err(libc::EACCES) => match super::paths::served(self.zone, &root, &at, path) {
+                    Some(path) => self.open_beyond(&path, flags),
+                    None => opened,
+                },
+                opened => opened,
+            }
+            .map_err(Errno::from_raw)
         };
         let opened = open(path, flags);
         // In a directory that is asked for a name is looked up; of what is not there, the last directory

@@ -244,6 +244,21 @@ pub fn open(
     })
 }
 
+/// What a path of the trees leads to in the end where that is nothing of theirs: an object that a process has
+/// open, or a path of the zone.
+///
+/// # Errors
+/// EACCES for what is the trees' own. As open(2).
+pub fn beyond(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<OwnedFd>, i32> {
+    follow(zone, path, |tree, rest| {
+        match tree.lookup(zone, caller, rest, Last::Follow)? {
+            Node::Elsewhere(path) => Ok(Step::Elsewhere(path)),
+            Node::Object(object) => Ok(Step::Done(object.pinned)),
+            _ => Err(libc::EACCES),
+        }
+    })
+}
+
 /// Attributes of a path, as the bytes of a `struct statx`; if they are wanted of nodes only, none of
 /// what a magic link leads to.
 ///
@@ -311,7 +326,8 @@ fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr) -> Vec<u8> {
         return found;
     }
     let dev = view::device_of(Path::new(std::ffi::OsStr::from_bytes(tree.prefix())));
-    attributes::of_node(attr, dev, zone.booted)
+    let is_top = rest.iter().all(|byte| *byte == b'/');
+    attributes::of_node(attr, dev, is_top, zone.booted)
 }
 
 /// The host's device behind a path of `/dev`, to be looked at only: what fstat(2) says of it natively

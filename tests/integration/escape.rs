@@ -281,6 +281,44 @@ print('still runs')
     try_all();
     zone.sh("umount /mnt/b");
     try_all();
+    sockets_are_not_named_by_what_is_handed_in(home, &zone);
+}
+
+/// A directory, and a socket, that the zone's program has open: it names no socket of the host by them.
+fn sockets_are_not_named_by_what_is_handed_in(home: &Home, zone: &harness::Zone<'_>) {
+    const HAND: &str = "import os, sys
+os.dup2(os.open(sys.argv[1], os.O_PATH), 0)
+os.execv(sys.argv[2], sys.argv[2:])
+";
+    const TRIES: &str = "import socket
+for path in ['/proc/self/fd/5', '/dev/fd/5', '/proc/self/fd/5/socket', '/proc/self/fd/5/../socket', '/proc/self/fd/5/new']:
+    for name in ['connect', 'bind']:
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            getattr(one, name)(path)
+            print('ESCAPED', name, path)
+        except OSError as error:
+            print('refused', name, path, error.errno)
+    try:
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'x', path)
+        print('ESCAPED sendto', path)
+    except OSError as error:
+        print('refused sendto', path, error.errno)
+print('still runs')
+";
+    let work = home.place().work();
+    let socket = work.join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).expect("it is ours");
+    for handed in [&work, &socket] {
+        let mut command = home.host(Path::new("python3"));
+        command.args(["-c", HAND]).arg(handed);
+        command.arg(home.place().zone());
+        let elsewhere = "exec 5<&0 </dev/null; exec python3 -c \"$0\"";
+        command.args(["login", zone.name(), "--", "sh", "-c", elsewhere, TRIES]);
+        assert_all_refused(&harness::run(&mut command, harness::LIMIT));
+    }
+    assert!(!work.join("new").exists());
 }
 
 /// What a program does to init of its zone is without effect; machine code ends it, and then the zone has

@@ -20,6 +20,7 @@ fn main() {
         ("watches", watches),
         ("memory", memory),
         ("terminals", terminals),
+        ("sockets", sockets),
     ]);
 }
 
@@ -231,6 +232,7 @@ struct Looked {
     result: picozone_guests::Result<u64>,
     mask: u32,
     mount: u64,
+    begins_mount: bool,
 }
 
 fn look(directory: u64, path: &str, flags: i32, mask: u32) -> Looked {
@@ -248,6 +250,8 @@ fn look(directory: u64, path: &str, flags: i32, mask: u32) -> Looked {
         result: call(libc::SYS_statx, &arguments),
         mask: found.stx_mask,
         mount: found.stx_mnt_id,
+        begins_mount: found.stx_attributes & u64::from(libc::STATX_ATTR_MOUNT_ROOT.cast_unsigned())
+            != 0,
     }
 }
 
@@ -280,6 +284,19 @@ fn mounts() {
                 see("mount", (name, is_told, asked.mount == unasked.mount));
             }
         }
+    }
+    for path in [
+        "/",
+        "/proc",
+        "/proc/",
+        "/proc/self",
+        "/dev",
+        "/dev/null",
+        "directory",
+        "file",
+    ] {
+        let begins_mount = look(CWD, path, 0, basic).begins_mount;
+        see(path, ("begins a mount", begins_mount));
     }
     let file = File::open("file").expect("there");
     let empty = libc::AT_EMPTY_PATH;
@@ -540,4 +557,65 @@ fn terminals() {
     see("nowhere", call(libc::SYS_ioctl, &[own, TIOCSETD, 8]));
     let ends = pipe().expect("a pipe");
     see("no terminal", set(number(&ends.read), 0));
+}
+
+/// Sockets by what a process has open, as who has no room for their paths names them (unix(7)).
+fn sockets() {
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+    fs::create_dir("directory").expect("made");
+    let listener = UnixListener::bind("directory/socket").expect("a socket");
+    fs::write("directory/file", "no socket").expect("made");
+    let open = |path: &str| {
+        let flags = u64::from(libc::O_PATH.cast_unsigned());
+        let fd = at(libc::SYS_openat, path, &[flags]).expect("there");
+        // SAFETY: just made, and nobody else's.
+        unsafe { File::from_raw_fd(i32::try_from(fd).expect("a descriptor")) }
+    };
+    let [directory, socket, file] = ["directory", "directory/socket", "directory/file"].map(open);
+    let own = std::process::id();
+    let of = |file: &File| format!("/proc/self/fd/{}", file.as_raw_fd());
+    let paths = [
+        ("in a directory", of(&directory) + "/socket"),
+        ("around it", of(&directory) + "/../directory/socket"),
+        ("itself", of(&socket)),
+        (
+            "by the process",
+            format!("/proc/{own}/fd/{}", socket.as_raw_fd()),
+        ),
+        ("by /dev", format!("/dev/fd/{}", socket.as_raw_fd())),
+        ("no socket", of(&file)),
+        ("nothing", of(&directory) + "/nothing"),
+        ("beneath a file", of(&file) + "/socket"),
+        ("not open", "/proc/self/fd/999".to_owned()),
+    ];
+    for (name, path) in &paths {
+        let stream = UnixStream::connect(path);
+        let peer = stream
+            .as_ref()
+            .map(|stream| stream.peer_addr().expect("a peer"));
+        let peer = peer.map(|peer| peer.as_pathname().map(ToOwned::to_owned));
+        see(name, peer.map_err(|error| error.raw_os_error()));
+        let datagram = UnixDatagram::unbound().expect("a socket").connect(path);
+        see(
+            "of another kind",
+            datagram.map_err(|error| error.raw_os_error()),
+        );
+    }
+    drop(listener);
+    let bound = UnixListener::bind(of(&directory) + "/bound");
+    see(
+        "bound",
+        bound.map(drop).map_err(|error| error.raw_os_error()),
+    );
+    see(
+        "is there",
+        fs::symlink_metadata("directory/bound")
+            .map(|data| data.mode())
+            .ok(),
+    );
+    let bound = UnixListener::bind(of(&file) + "/bound");
+    see(
+        "in no directory",
+        bound.map(drop).map_err(|error| error.raw_os_error()),
+    );
 }

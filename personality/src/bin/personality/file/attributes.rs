@@ -452,6 +452,8 @@ fn show_mount(
     const IS_ROOT: u64 = STATX_ATTR_MOUNT_ROOT as u64;
     x.stx_mask &= !IDS;
     x.stx_mnt_id = 0;
+    // The monitor says it of its own.
+    let is_top = x.stx_attributes & IS_ROOT != 0;
     x.stx_attributes &= !IS_ROOT;
     x.stx_attributes_mask |= IS_ROOT;
     let (dev, ino) = (makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino);
@@ -467,7 +469,7 @@ fn show_mount(
         None if asked != 0 => u64::from(NO_MOUNT),
         None => return Ok(()),
     };
-    if row.is_some_and(begins) {
+    if row.is_some_and(|row| begins(row) || is_top && row.is_monitor()) {
         x.stx_attributes |= IS_ROOT;
     }
     x.stx_mnt_id = id;
