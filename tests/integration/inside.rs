@@ -1,6 +1,6 @@
 //! What a zone looks like from inside: processes, users, names, terminals, and nothing of the host.
 
-use crate::harness::{Home, LIMIT, confined, in_each_role, run, start};
+use crate::harness::{Home, LIMIT, confined, eventually, in_each_role, run, start};
 use std::path::Path;
 
 in_each_role!(
@@ -158,7 +158,9 @@ fn secrets_of_the_host_stay_there(home: &Home) {
 fn another_zone_is_out_of_sight(home: &Home) {
     let [one, two] = ["one", "two"].map(|name| home.boot(name));
     one.sh("echo of-one >/tmp/file; sleep 100000 >/dev/null 2>&1 </dev/null &");
-    assert_eq!(one.sh("pgrep -c sleep"), "1\n");
+    eventually("it sleeps", || {
+        (one.run(&["pgrep", "-c", "sleep"]).stdout == "1\n").then_some(())
+    });
     assert_eq!(
         two.sh("pgrep -c sleep || test ! -e /tmp/file && echo alone"),
         "0\nalone\n"

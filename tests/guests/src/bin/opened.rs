@@ -21,6 +21,7 @@ fn main() {
         ("memory", memory),
         ("terminals", terminals),
         ("sockets", sockets),
+        ("only_named", only_named),
     ]);
 }
 
@@ -617,5 +618,61 @@ fn sockets() {
     see(
         "in no directory",
         bound.map(drop).map_err(|error| error.raw_os_error()),
+    );
+}
+
+/// Directories of `/proc` and `/dev` that are open to be named (`O_PATH`).
+fn only_named() {
+    for path in [
+        "/proc",
+        "/proc/self",
+        "/proc/self/fd",
+        "/proc/sys/kernel",
+        "/dev",
+        "/dev/fd",
+    ] {
+        for flags in [0, libc::O_DIRECTORY, libc::O_NOFOLLOW, libc::O_CLOEXEC] {
+            let flags = u64::from((libc::O_PATH | flags).cast_unsigned());
+            let fd = at(libc::SYS_openat, path, &[flags]).expect("there");
+            let told = call(
+                libc::SYS_fcntl,
+                &[fd, u64::from(libc::F_GETFL.cast_unsigned())],
+            );
+            let on_exec = call(
+                libc::SYS_fcntl,
+                &[fd, u64::from(libc::F_GETFD.cast_unsigned())],
+            );
+            // How large files may be is libc's to say.
+            let told = told.map(|told| told & !0o100_000);
+            see(path, (told, on_exec));
+            let mut room = [0_u64; 64];
+            let read = call(libc::SYS_read, &[fd, out(&mut room), 8]);
+            let list = call(libc::SYS_getdents64, &[fd, out(&mut room), 512]);
+            see("is not read", (read, list));
+            close(fd);
+        }
+    }
+    let flags = u64::from((libc::O_PATH | libc::O_DIRECTORY).cast_unsigned());
+    let fd = at(libc::SYS_openat, "/proc/self", &[flags]).expect("there");
+    let below = |name: &str, flags: i32| {
+        let name = CString::new(name).expect("no NUL");
+        call(
+            libc::SYS_openat,
+            &[fd, text(&name), u64::from(flags.cast_unsigned())],
+        )
+    };
+    see("below", below("status", libc::O_RDONLY).map(close));
+    see("above", below("../uptime", libc::O_RDONLY).map(close));
+    see("nothing", below("nothing", libc::O_RDONLY));
+    let again = File::open(format!("/proc/self/fd/{fd}")).expect("a directory");
+    see(
+        "to be read",
+        again.metadata().map(|data| data.is_dir()).ok(),
+    );
+    see("goes there", call(libc::SYS_fchdir, &[fd]));
+    let here = std::env::current_dir().expect("a directory");
+    see(
+        "is there",
+        here == std::path::Path::new("/proc").join(std::process::id().to_string()),
     );
 }

@@ -6,7 +6,7 @@
 use super::calls::{OPEN_FLAGS, TEMPORARY, must_be_consistent, open_path};
 use super::deep;
 use super::names::must_be_directory;
-use super::reach::{Told, ask_served, names_a_link, open_link};
+use super::reach::{Told, ask_served, names_a_link, only_named, open_link};
 use super::root::{InZone, root};
 use super::walk::{walk_within, zone_path_of};
 use super::{AT_CWD, from_error, last_of, own_exe};
@@ -128,7 +128,7 @@ fn open_within(
         let asked = flags | u64::from(O_NOFOLLOW);
         let mut at = Some(at);
         return match ask_served(thread, Request::Open, &mut at, asked, mode) {
-            Ok(Told::Answer(fd)) => Ok(fd),
+            Ok(Told::Answer(fd)) => only_named(thread, fd, flags),
             Err(Errno::ELOOP) if names_a_link(flags) => open_link(thread, flags, &mut at),
             Ok(Told::Elsewhere) => Err(Errno::ELOOP),
             Err(errno) => Err(errno),

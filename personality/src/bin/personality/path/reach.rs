@@ -162,7 +162,7 @@ pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> R
                     // As the kernel does for a session leader without a terminal.
                     unsafe { syscall3(__NR_ioctl, fd, u64::from(TIOCSCTTY), 0) };
                 }
-                return Ok(fd);
+                return only_named(thread, fd, flags);
             }
             Told::Elsewhere => {
                 let mut path = PathBuf::new();
@@ -183,6 +183,24 @@ pub fn open_served(thread: &Thread, flags: u64, mode: u64, zone: &mut Room) -> R
 pub(super) const fn names_a_link(flags: u64) -> bool {
     const BOTH: u64 = NOFOLLOW | O_PATH as u64;
     flags & BOTH == BOTH
+}
+
+/// What the monitor has opened, where it is only to be named (`O_PATH`): the monitor gives descriptors to be
+/// read, from which a directory is opened once more. Files stay as they are.
+#[cold]
+#[inline(never)]
+pub(super) fn only_named(thread: &Thread, fd: u64, flags: u64) -> Result<u64> {
+    if flags & u64::from(O_PATH) == 0 {
+        return Ok(fd);
+    }
+    let kept = u64::from(O_DIRECTORY | O_NOFOLLOW);
+    let how = how(thread, PATH_FLAGS | flags & kept, 0)?;
+    if let Ok(named) = openat2_raw(fd, c".".as_ptr() as u64, how) {
+        let on_exec = flags & u64::from(O_CLOEXEC);
+        unsafe { syscall3(__NR_dup3, named, fd, on_exec) };
+        close(named);
+    }
+    Ok(fd)
 }
 
 /// An `O_PATH` descriptor of the link in the monitor's mounts that the path in the room names: of what
