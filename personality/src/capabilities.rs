@@ -139,7 +139,8 @@ pub struct FilePrivileges {
     pub inheritable: u64,
     /// 1 if the file has capabilities at all.
     pub has_capabilities: u32,
-    /// 1 if who executes it is traced by one that may not have it all.
+    /// 1 if who executes it is traced by one that may not have it all, or another process has its
+    /// working and root directory (`CLONE_FS`).
     pub is_watched: u32,
 }
 

@@ -511,6 +511,11 @@ impl<const SEGMENTS: usize> Image<SEGMENTS> {
 pub const AWAITED: u32 = 1;
 /// A tracer waits that has `CAP_SYS_PTRACE` in the zone.
 pub const AWAITED_BY_ROOT: u32 = 2;
+/// Bit of [`Handover::kept`]: another process may have its working directory, its root directory and its
+/// umask in common with it (`CLONE_FS`).
+pub const SHARES_DIRECTORIES: u32 = 1;
+/// Bit of [`Handover::kept`]: rules of landlock(7) that it put on itself may hold for it.
+pub const IS_RESTRICTED: u32 = 2;
 
 /// What an exec hands over, through the mailbox of the process' leader.
 #[derive(Clone, Copy)]
@@ -528,8 +533,9 @@ pub struct Handover {
     pub path_len: u32,
     /// The process' zone pid, which spares it to look for it.
     pub zone_pid: u32,
-    /// Unused.
-    pub pad: u32,
+    /// What the kernel keeps over an exec and only the personality knows: [`SHARES_DIRECTORIES`],
+    /// [`IS_RESTRICTED`].
+    pub kept: u32,
     /// The program's image.
     pub exe: Image,
     /// The interpreter's image.

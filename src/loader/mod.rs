@@ -322,7 +322,7 @@ fn with_view<F: Files, T>(
 }
 
 impl<F> Plan<F> {
-    /// Writes the plan into the handover area, except what is not the loader's (`mask`, `pad`).
+    /// Writes the plan into the handover area, except what is not the loader's (`mask`, `kept`).
     ///
     /// The images' `fd` are copied as they stand: install the descriptors and set them first.
     ///

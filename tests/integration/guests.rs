@@ -138,6 +138,7 @@ fn credentials(home: &Home) {
             "secure_bits",
             "rights",
             "set_id_programs",
+            "shared_directories",
             "file_capabilities",
         ],
     );

@@ -10,6 +10,7 @@ use crate::signal::{BLOCK_ALL, block_all, set_kernel_mask, unblock};
 use crate::thread::{Thread, me};
 use crate::{Errno, Result, clients, file, filters, handover, identity, memory, pids, plan};
 use core::ffi::CStr;
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::FD_PERSONALITY;
 use picozone_personality::mailbox::Handover;
@@ -117,6 +118,7 @@ fn execute_blocked(
     name_program(claim.handover, dirfd, path);
     claim.handover.mask = mask | thread.held;
     claim.handover.is_awaited = 0;
+    claim.handover.kept = thread.process().kept.load(Relaxed);
     claim.handover.soft_limit = thread.soft_limit.map_or(0, |soft| soft.saturating_add(1));
     claim.handover.is_plain = u32::from(plan::is_plain(thread));
     claim.handover.ignored = crate::signal::held_ignored(thread) as u32;

@@ -10,7 +10,9 @@ use crate::dispatch::checked;
 use crate::file::{Power, has};
 use crate::thread::Thread;
 use crate::{Errno, Result, filters, memory};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::{__NR_landlock_create_ruleset, __NR_landlock_restrict_self};
+use picozone_personality::mailbox::IS_RESTRICTED;
 
 /// The version that guests see.
 const VERSION: u64 = 3;
@@ -64,5 +66,7 @@ pub fn restrict_self(thread: &Thread, ruleset: u64, flags: u64) -> Result<u64> {
     if flags as u32 != 0 {
         return Err(Errno::EINVAL);
     }
-    checked(unsafe { syscall2(__NR_landlock_restrict_self, ruleset, 0) })
+    let done = checked(unsafe { syscall2(__NR_landlock_restrict_self, ruleset, 0) })?;
+    thread.process().kept.fetch_or(IS_RESTRICTED, Relaxed);
+    Ok(done)
 }

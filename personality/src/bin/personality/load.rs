@@ -9,7 +9,7 @@ use linux_raw_sys::auxvec::*;
 use linux_raw_sys::general::*;
 use linux_raw_sys::prctl::{PR_SET_MM, PR_SET_NAME, PR_SET_PDEATHSIG};
 use picozone_personality::layout::*;
-use picozone_personality::mailbox::{AWAITED, Handover, Image, Segment};
+use picozone_personality::mailbox::{AWAITED, Handover, Image, SHARES_DIRECTORIES, Segment};
 use picozone_personality::tables::TABLES_SIZE;
 
 const PAGE: u64 = 4096;
@@ -88,6 +88,8 @@ pub extern "C" fn start(stack: u64) -> ! {
 }
 
 /// Takes the users that the exec's file gives. Whether the program is to be careful.
+#[inline(never)]
+#[unsafe(link_section = ".text.warm")]
 fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     /// PER_CLEAR_ON_SETID (include/linux/personality.h).
     const CLEARED: u32 = 0x74_0000;
@@ -95,7 +97,10 @@ fn become_program(thread: &mut Thread, handover: &Handover) -> bool {
     thread.credentials = pids::load_credentials(process.zone_pid);
     thread.credentials.groups = pids::load_groups(process.zone_pid);
     let mut privileges = handover.privileges;
-    privileges.is_watched = u32::from(handover.is_awaited == AWAITED);
+    process.kept = handover.kept.into();
+    // Of a client's file the monitor has judged.
+    let shares = handover.kept & SHARES_DIRECTORIES != 0 && !process.is_client;
+    privileges.is_watched = u32::from(handover.is_awaited == AWAITED || shares);
     // What may not be executed was refused before.
     let old = thread.credentials;
     let is_secure = thread.credentials.execute(&privileges).unwrap_or(false);

@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
 use picozone_personality::commons::ZONE_PID_LIMIT;
 use picozone_personality::layout::THREAD_BIAS;
+use picozone_personality::mailbox::SHARES_DIRECTORIES;
 
 /// Everything that would make another name space, or let the child be traced.
 const REFUSED_FLAGS: u64 = (CLONE_NEWNS
@@ -67,7 +68,7 @@ pub fn clone(
         thread.process().parents.turn_off();
     }
     if shared[1] && !is_thread {
-        thread.process().shares_umask = true;
+        thread.process().kept.fetch_or(SHARES_DIRECTORIES, Relaxed);
     }
     if !is_shared {
         let mask = signal::block_all(thread)?;
@@ -111,6 +112,9 @@ pub fn clone(
         (child.process, child.handlers) = (thread.process, thread.handlers);
         let guard = thread.handlers().lock();
         child.begin_process();
+        if !shared[1] {
+            child.process().kept.fetch_and(!SHARES_DIRECTORIES, Relaxed);
+        }
         drop(guard);
         child.process().zone_pid = zone_pid;
         if flags & u64::from(CLONE_VFORK) != 0 {
@@ -430,6 +434,9 @@ fn fork(
         let process = thread.process();
         process.zone_pid = zone_pid;
         process.host_pid = thread.host_tid;
+        if flags & u64::from(CLONE_FS) == 0 {
+            process.kept.fetch_and(!SHARES_DIRECTORIES, Relaxed);
+        }
         if process.is_client {
             clients::born(zone_pid, thread.token);
         }

@@ -50,8 +50,9 @@ pub struct Process {
     pub filters_of_all: AtomicU32,
     /// Whether set_tid_address(2) was called since the exec.
     pub has_told_id: bool,
-    /// Whether another process may have its umask in common.
-    pub shares_umask: bool,
+    /// [`SHARES_DIRECTORIES`](picozone_personality::mailbox::SHARES_DIRECTORIES),
+    /// [`IS_RESTRICTED`](picozone_personality::mailbox::IS_RESTRICTED).
+    pub kept: AtomicU32,
     /// Number of its root directory: [`crate::path::root`].
     pub root: u32,
     /// Whether its users are held apart by the second filter: [`crate::clients`].

@@ -2,6 +2,7 @@
 
 use picozone_guests::signals::{mask, only};
 use picozone_guests::{call, child, from, libc_result, out, sections, see, signed, text};
+use std::ffi::CStr;
 use std::fs;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
@@ -306,4 +307,24 @@ fn landlock() {
     });
     see("end", end.wait());
     see("not here", open("out/file", true));
+    let cut = |name: &CStr| call(libc::SYS_truncate, &[text(name), 0]);
+    let end = child(|| {
+        const TRUNCATE: u64 = 1 << 14;
+        let rules = call(CREATE, &[from(&TRUNCATE), 8, 0]).expect("rules");
+        let directory = fs::File::open("in").expect("made above");
+        let beneath = [TRUNCATE, u64::from(directory.as_raw_fd().unsigned_abs())];
+        see("cut there", call(445, &[rules, 1, from(&beneath), 0]));
+        call(libc::SYS_prctl, &[38, 1, 0, 0, 0]).expect("no more rights");
+        see("taken on", call(446, &[rules, 0]));
+        see("in", cut(c"in/file"));
+        see("out", cut(c"out/file"));
+        let below = child(|| {
+            see("out, by a child", cut(c"out/file"));
+            0
+        });
+        see("child", below.wait());
+        0
+    });
+    see("end", end.wait());
+    see("cut here", cut(c"out/file"));
 }

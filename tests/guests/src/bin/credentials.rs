@@ -16,7 +16,10 @@ fn main() {
         ("rights", rights),
         ("set_id_programs", set_id_programs),
         ("file_capabilities", file_capabilities),
+        ("shared_directories", shared_directories),
         ("show", show),
+        ("sharing_still", || become_program("./root", c"show")),
+        ("pass_on", || execute("./root", || {})),
         // What `#!` puts in front.
         ("./script", || {}),
     ]);
@@ -106,14 +109,17 @@ fn in_child(body: impl FnOnce()) {
 fn execute(path: &str, before: impl FnOnce()) {
     in_child(|| {
         before();
-        let path = name(path);
-        let argv = [path.as_ptr(), c"show".as_ptr(), std::ptr::null()];
-        see(
-            "execve",
-            // SAFETY: the strings and the vector are there, and end as they must.
-            libc_result(unsafe { libc::execv(path.as_ptr(), argv.as_ptr()) }),
-        );
+        become_program(path, c"show");
     });
+}
+fn become_program(path: &str, section: &CStr) {
+    let path = name(path);
+    let argv = [path.as_ptr(), section.as_ptr(), std::ptr::null()];
+    see(
+        "execve",
+        // SAFETY: the strings and the vector are there, and end as they must.
+        libc_result(unsafe { libc::execv(path.as_ptr(), argv.as_ptr()) }),
+    );
 }
 
 fn become_user() {
@@ -455,6 +461,59 @@ fn set_id_programs() {
         see("real", call(libc::SYS_setresuid, &[USER, 0, 0]));
     });
     for path in ["root", "user", "group", "no_execution", "script"] {
+        std::fs::remove_file(path).expect("removed");
+    }
+}
+
+/// In a child that has its working directory in common with us (`CLONE_FS`).
+fn in_sharing_child(body: impl FnOnce()) {
+    in_child(|| {
+        let flags = u64::from((libc::CLONE_FS | libc::SIGCHLD).cast_unsigned());
+        let made = call(libc::SYS_clone, &[flags, 0, 0, 0, 0]).expect("a child");
+        if made == 0 {
+            body();
+            // SAFETY: it only ends the child.
+            unsafe { libc::_exit(0) };
+        }
+        let mut status = 0;
+        let ended = call(libc::SYS_wait4, &[made, out(&mut status), 0, 0]);
+        see("sharing child", (ended == Ok(made), status));
+    });
+}
+
+/// Whose directories others could change under it gets nothing by a program (`LSM_UNSAFE_SHARE`).
+fn shared_directories() {
+    call(libc::SYS_fchmodat, &[CWD, text(c"."), 0o755]).expect("root may");
+    program("root", 0, 0, 0o4755);
+    program("user", 77, 78, 0o6755);
+    program("plain", 0, 0, 0o755);
+    for path in ["./root", "./user"] {
+        see("program", path);
+        in_sharing_child(|| {
+            become_user();
+            become_program(path, c"show");
+        });
+        in_sharing_child(|| become_program(path, c"show"));
+    }
+    see("child of a sharing one", ());
+    in_sharing_child(|| execute("./root", become_user));
+    see("sharing over an exec", ());
+    in_sharing_child(|| {
+        become_user();
+        become_program("./plain", c"sharing_still");
+    });
+    see("its own again", ());
+    in_sharing_child(|| {
+        become_user();
+        become_program("./plain", c"pass_on");
+    });
+    see("with a thread", ());
+    in_child(|| {
+        become_user();
+        std::thread::spawn(|| std::thread::park());
+        become_program("./root", c"show");
+    });
+    for path in ["root", "user", "plain"] {
         std::fs::remove_file(path).expect("removed");
     }
 }

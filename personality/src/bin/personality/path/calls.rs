@@ -33,7 +33,7 @@ use linux_raw_sys::general::*;
 use picozone_fsmap::{LINKS_MAX, Last, MountRow, PathBuf};
 use picozone_personality::layout::{DIRECTORY_MODE, PLACEHOLDER};
 use picozone_personality::limits::Limit;
-use picozone_personality::mailbox::Request;
+use picozone_personality::mailbox::{IS_RESTRICTED, Request};
 use picozone_personality::running;
 use picozone_personality::tables::UNTIL_WRITTEN;
 
@@ -748,6 +748,10 @@ fn truncate_node(thread: &Thread, fd: u64, length: u64) -> Result<u64> {
     may_open(thread, fd, u64::from(O_WRONLY | O_TRUNC))?;
     file::must_not_have(fd, APPEND_ONLY)?;
     if length > st.st_size as u64 && length > file_size_limit() {
+        return Err(Errno::EAGAIN);
+    }
+    if thread.process().kept.load(Relaxed) & IS_RESTRICTED != 0 {
+        // The monitor's rules are not the caller's.
         return Err(Errno::EAGAIN);
     }
     let keeps = u64::from(file::has(thread, Power::KeepSetId));

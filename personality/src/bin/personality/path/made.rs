@@ -11,7 +11,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result, monitor::tables};
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{Request, make};
+use picozone_personality::mailbox::{Request, SHARES_DIRECTORIES, make};
 
 const SET_GID: u32 = 0o2000;
 const IS_DIR: u32 = 0o040_000;
@@ -164,7 +164,7 @@ pub(super) enum What<'a> {
 /// The umask, where the kernel can be asked for it without another thread's noticing.
 fn umask(thread: &Thread) -> u32 {
     let process = thread.process();
-    if process.users.load(Acquire) != 1 || process.shares_umask {
+    if process.users.load(Acquire) != 1 || process.kept.load(Relaxed) & SHARES_DIRECTORIES != 0 {
         return make::UNKNOWN_UMASK;
     }
     let umask = unsafe { syscall1(__NR_umask, 0o077) };
