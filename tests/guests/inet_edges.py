@@ -225,6 +225,13 @@ def chosen():
         if kind == TCP:
             see("served", served.getsockname() == client.getpeername(), served.getpeername() == peer)
         see("heard", client.recv(9), *is_bound(server))
+        if kind == UDP and is_named:
+            see("left", disconnect(client), client.getsockname()[0], tried(client.getpeername))
+            see("kept", client.getsockname()[1] == port)
+            server.sendto(b"again", (address, port))
+            see("heard", client.recv(9))
+            client.connect((address, server.getsockname()[1]))
+            see("chosen", client.getsockname()[:2] == (address, port))
     # Addresses of the loopback are many, and each has ports of its own.
     server = socket.create_server(("127.0.0.1", 0))
     first = socket.create_connection(server.getsockname())

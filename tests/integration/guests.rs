@@ -648,10 +648,10 @@ fn processes(home: &Home) {
 fn rarities(home: &Home) {
     let all = [
         "shared", "clocks", "setting", "told", "born", "pages", "dispatch", "base", "scanned",
-        "polled", "locked", "by_root", "spaces", "log",
+        "polled", "cleared", "locked", "by_root", "spaces", "log",
     ];
     // Natively users may lock little memory, and hang nothing up.
-    let count = if harness::am_root() { 14 } else { 10 };
+    let count = if harness::am_root() { 15 } else { 11 };
     sections(home, "rarities", &all[..count]);
 }
 

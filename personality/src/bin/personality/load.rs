@@ -244,7 +244,8 @@ fn map_image(image: &Image) -> Mapped {
                 let args = [
                     from,
                     page_up(memory_end) - from,
-                    prot,
+                    // Whatever the segment says of reading and writing (elf_load() in fs/binfmt_elf.c).
+                    prot & u64::from(PROT_EXEC) | u64::from(PROT_READ | PROT_WRITE),
                     fixed | u64::from(MAP_ANONYMOUS),
                     u64::MAX,
                     0,

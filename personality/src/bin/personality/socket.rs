@@ -380,6 +380,18 @@ fn settle(thread: &Thread, fd: u64, (proto, own): (Proto, &Address), slot: u8) {
         .and_then(|cookie| thread.ask(Request::Settle, &[u64::from(covers.0), port, cookie]));
 }
 
+/// What was bound to a wildcard shows that again when its connection has ended. It loses nothing else without.
+#[cold]
+#[inline(never)]
+fn unsettle(thread: &Thread, fd: u64) {
+    let port = host_end(__NR_getsockname, fd)
+        .map_or(0, |own| u16::from_be_bytes([own.bytes[2], own.bytes[3]]));
+    if port != 0 {
+        let _ = hand_over(thread, fd)
+            .and_then(|cookie| thread.ask(Request::Settle, &[0, u64::from(port), cookie]));
+    }
+}
+
 /// connect(2).
 pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> {
     // Tells the family too.
@@ -411,7 +423,11 @@ pub fn connect(thread: &Thread, fd: u64, from: u64, length: u64) -> Result<u64> 
         thread.mask() & !signal::HELD,
     );
     let result = checked_or_restart(result);
-    let has_no_port = address.bytes[2..4] == [0, 0] && address.family() != Some(AF_UNSPEC);
+    let is_end = address.family() == Some(AF_UNSPEC);
+    if result.is_ok() && is_end && proto == Proto::Udp && own.bytes[2..4] != [0, 0] {
+        unsettle(thread, fd);
+    }
+    let has_no_port = address.bytes[2..4] == [0, 0] && !is_end;
     if result.is_ok() && has_no_port {
         // It has no peer to tell, and yet an address: getaddrinfo(3) asks for that.
         set_option(fd, 0, IP_BIND_ADDRESS_NO_PORT, 0)?;

@@ -6,7 +6,8 @@
 //! bound anew. Only what never listened is settled, and who listens there after all shows the wildcard
 //! again.
 //!
-//! Deliberately absent: the way back. A UDP socket that was bound anew stays so when it is disconnected.
+//! When it is disconnected, a UDP socket shows the wildcard again, where it stayed at its place.
+//! Deliberately absent: the way back of one that was bound anew.
 
 use super::plan::Covers;
 use super::socket::{Guest, Reuse, hold};
@@ -30,10 +31,22 @@ impl State {
             }
             _ if at.port() == port && !at.ip().is_unspecified() => {
                 let slot = self.slot_at(guest.protocol, at)?;
+                if wants.is_none() && !self.is_in_place(slot) {
+                    return Err(Errno::EINVAL);
+                }
                 self.show_as(slot, wants)
             }
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    /// Whether a row lies where that of what was bound does.
+    fn is_in_place(&self, slot: usize) -> bool {
+        let bound = self.bound.get(slot).and_then(Option::as_ref);
+        bound.is_some_and(|bound| {
+            let was = bound.before.unwrap_or(bound.row.covers);
+            *bound.row.host.ip() == natural_ip(self.number, was)
+        })
     }
 
     /// What a row says, unless its socket has listened: an address, or what was bound.

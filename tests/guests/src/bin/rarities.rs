@@ -23,6 +23,7 @@ fn main() {
         ("base", base),
         ("scanned", scanned),
         ("polled", polled),
+        ("cleared", cleared),
     ]);
 }
 
@@ -552,4 +553,48 @@ fn polled() {
     );
     let get = |fd: u64| call(libc::SYS_ioctl, &[fd, GET, NOWHERE]);
     see("bad", (get(epoll), get(0), get(signed(-1))));
+}
+
+/// A program of two segments: its code, and a page that is in no file and says that it can be read only.
+/// The kernel makes it writable all the same.
+fn cleared() {
+    const CODE: u64 = 0x40_0000;
+    const DATA: u64 = 0x40_2000;
+    const SIZE: u64 = 64 + 2 * 56 + CODE_BYTES.len() as u64;
+    // mov dword [DATA], 1; mov eax, 60; mov edi, 7; syscall
+    const CODE_BYTES: [u8; 23] = [
+        0xc7, 0x04, 0x25, 0, 0x20, 0x40, 0, 1, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0xbf, 7, 0, 0, 0, 0x0f,
+        5,
+    ];
+    let words = |words: &[u64]| {
+        let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+        bytes.collect::<Vec<u8>>()
+    };
+    // Type ET_EXEC, machine EM_X86_64, version 1; sizes of the headers, two of them.
+    let kind = 2 | 62 << 16 | 1 << 32;
+    let sizes = [64 << 32 | 56 << 48, 2];
+    let magic = [0x0001_0102_464c_457f, 0];
+    let entry = CODE + SIZE - CODE_BYTES.len() as u64;
+    let header = [magic[0], magic[1], kind, entry, 64, 0, sizes[0], sizes[1]];
+    // PT_LOAD with PF_R | PF_X, and with PF_R.
+    let code = [1 | 5 << 32, 0, CODE, CODE, SIZE, SIZE, 4096];
+    let data = [1 | 4 << 32, 0, DATA, DATA, 0, 4096, 4096];
+    let program = [
+        words(&header),
+        words(&code),
+        words(&data),
+        CODE_BYTES.to_vec(),
+    ]
+    .concat();
+    fs::write("program", program).expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions("program", mode).expect("ours");
+    let ended = std::process::Command::new("./program").status();
+    see(
+        "ended",
+        ended
+            .map(|status| status.code())
+            .map_err(|error| error.raw_os_error()),
+    );
+    fs::remove_file("program").expect("removed");
 }
