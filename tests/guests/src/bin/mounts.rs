@@ -441,4 +441,12 @@ fn trees() {
         see("two at once", mount("", "e", "", flags, ""));
     }
     umount("e", 0).expect("unmounted");
+    mount("/dev", "e", "", libc::MS_BIND, "").expect("mounted");
+    mount("", "e", "", read_only, "").expect("read-only");
+    let open = |name: &str| OpenOptions::new().read(true).write(true).open(name);
+    for name in ["e/null", "e/zero", "e/tty", "e/none"] {
+        see("a device there", (name, errno(open(name))));
+    }
+    see("made there", errno(fs::File::create("e/none")));
+    umount("e", 0).expect("unmounted");
 }

@@ -4,7 +4,7 @@
 //! kept here, by paths and by what a descriptor's path tells.
 
 use super::calls::{PROC, system_of, write_served};
-use super::reach::{Opened, open_confined};
+use super::reach::{Opened, open_anywhere, open_confined};
 use super::walk::{row_at, walk, zone_path_of};
 use super::{AT_CWD, NOFOLLOW, PATH_FLAGS, close, is_exclusive, mount_rows};
 use crate::arch::{syscall2, syscall3};
@@ -240,24 +240,31 @@ fn look_whether_writable(thread: &Thread, dirfd: u64, path: &CStr, flags: u64) -
         return Ok(());
     }
     let writes = flags & u64::from(O_WRONLY | O_RDWR | O_TRUNC) != 0;
+    let creates = flags & u64::from(O_CREAT) != 0;
     match found.exists {
         true if is_exclusive(flags) => Err(Errno::EEXIST),
         true if !writes => Ok(()),
         // What is written to is not the file system.
-        true if is_special(thread, dirfd, path) => Ok(()),
-        _ => Err(Errno::EROFS),
+        true => match is_special(thread, dirfd, path) {
+            Ok(true) => Ok(()),
+            // Of what the monitor serves there is more to be known; the open itself says why.
+            Err(errno) if is_served(row) && (errno != Errno::ENOENT || !creates) => Ok(()),
+            _ => Err(Errno::EROFS),
+        },
+        false => Err(Errno::EROFS),
     }
 }
 
+fn is_served(row: Option<&MountRow>) -> bool {
+    row.is_some_and(MountRow::is_monitor)
+}
+
 /// Whether a path names a FIFO, a socket or a device.
-fn is_special(thread: &Thread, dirfd: u64, path: &CStr) -> bool {
-    let opened = open_confined(thread, dirfd, path, PATH_FLAGS, 0, &mut None);
-    let Ok(Opened::Descriptor(fd)) = opened else {
-        return false;
-    };
+fn is_special(thread: &Thread, dirfd: u64, path: &CStr) -> Result<bool> {
+    let fd = open_anywhere(thread, dirfd, path, PATH_FLAGS, 0, &mut None)?;
     let st = file::stat_of(fd);
     close(fd);
-    st.is_ok_and(|st| !matches!(st.st_mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK))
+    st.map(|st| !matches!(st.st_mode & S_IFMT, S_IFREG | S_IFDIR | S_IFLNK))
 }
 
 /// Whether a path leads into such a mount.
