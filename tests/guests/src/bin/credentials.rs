@@ -510,7 +510,7 @@ fn shared_directories() {
     see("with a thread", ());
     in_child(|| {
         become_user();
-        std::thread::spawn(|| std::thread::park());
+        std::thread::spawn(std::thread::park);
         become_program("./root", c"show");
     });
     for path in ["root", "user", "plain"] {
