@@ -4,9 +4,9 @@ use super::Process;
 use super::elf::Image;
 use super::maps::Mapping;
 use gimli::{
-    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, Encoding, EndianSlice, EvaluationResult,
-    Expression, LittleEndian, Location, Register, RegisterRule, UnwindContext, UnwindExpression,
-    UnwindSection, Value,
+    BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EhFrameOffset, Encoding, EndianSlice,
+    EvaluationResult, Expression, LittleEndian, Location, Register, RegisterRule, UnwindContext,
+    UnwindExpression, UnwindSection, Value,
 };
 use picozone_syscalls::Memory;
 use std::sync::Arc;
@@ -131,13 +131,19 @@ impl Context {
         let header = header.parse(&bases, 8).ok()?;
         let mut section = EhFrame::new(&frames.bytes, LittleEndian);
         section.set_address_size(8);
-        let table = header.table()?;
-        let fde = table.fde_for_address(&section, &bases, address, EhFrame::cie_from_offset);
+        // What the table says may lie before what it is of: `fde_for_address` would subtract all the same.
+        let found = header.table()?.lookup(address, &bases).ok()?;
+        let start = header.eh_frame_ptr().direct().ok()?;
+        let offset = found.direct().ok()?.checked_sub(start)?;
+        let offset = EhFrameOffset(usize::try_from(offset).ok()?);
+        let fde = section.fde_from_offset(&bases, offset, EhFrame::cie_from_offset);
         let longest = |fde: &gimli::FrameDescriptionEntry<Slice<'_>>| {
             fde.entry_len().max(fde.cie().entry_len())
         };
         // No function has so many rules: they would be somebody's who wants us to be busy.
-        let fde = fde.ok().filter(|fde| longest(fde) <= RULES_MAX)?;
+        let fde = fde
+            .ok()
+            .filter(|fde| fde.contains(address) && longest(fde) <= RULES_MAX)?;
         let context = self.0.get_or_insert_default();
         let row = fde.unwind_info_for_address(&section, &bases, context, address);
         let row = row.ok()?;
@@ -294,6 +300,16 @@ mod tests {
             bytes.bytes[at % length.min(1 << 16)] = *byte;
         }
         (image, address)
+    }
+
+    #[test]
+    fn a_table_may_lie_before_what_it_is_of() {
+        let (mut image, address) = damaged(&[], true);
+        let (header, _) = image.eh_frame.as_mut().expect("it has some");
+        header.bytes[4..8].copy_from_slice(&i32::MAX.to_le_bytes());
+        let registers = Registers::from([0; 17]);
+        let step = Context::default().step(&image, address, &registers, &Anything(0));
+        assert!(step.is_none());
     }
 
     proptest! {
