@@ -29,13 +29,10 @@ fn stops() -> Vec<(bool, i32, i32)> {
     });
     let mut seen = Vec::new();
     let wait = |seen: &mut Vec<_>| {
-        let (mut status, mut info) = (0, [0_i32; 32]);
+        let mut status = 0;
         // SAFETY: room for a status.
         let got = unsafe { libc::waitpid(traced.0, &raw mut status, 0) };
-        let pid = u64::from(traced.0.unsigned_abs());
-        let getsiginfo = u64::from(libc::PTRACE_GETSIGINFO);
-        let _ = call(libc::SYS_ptrace, &[getsiginfo, pid, 0, out(&mut info)]);
-        seen.push((got == traced.0, status, info[2]));
+        seen.push((got == traced.0, status, origin(traced.0)));
     };
     for _ in 0..5 {
         wait(&mut seen);
@@ -51,6 +48,14 @@ fn stops() -> Vec<(bool, i32, i32)> {
             return seen;
         }
     }
+}
+
+/// The `si_code` of the signal that a tracee has stopped for; 0 if it has not.
+fn origin(traced: i32) -> i32 {
+    let (request, mut info) = (u64::from(libc::PTRACE_GETSIGINFO), [0_i32; 32]);
+    let pid = u64::from(traced.unsigned_abs());
+    let _ = call(libc::SYS_ptrace, &[request, pid, 0, out(&mut info)]);
+    info[2]
 }
 
 fn in_a_thread() -> Vec<(bool, i32, i32)> {
@@ -346,14 +351,9 @@ fn fatal() {
             if !libc::WIFSTOPPED(status) || seen.len() == 9 {
                 break status;
             }
-            let (signal, mut info) = (libc::WSTOPSIG(status), [0_i32; 32]);
-            let (request, pid) = (
-                u64::from(libc::PTRACE_GETSIGINFO),
-                u64::from(traced.0.unsigned_abs()),
-            );
-            let _ = call(libc::SYS_ptrace, &[request, pid, 0, out(&mut info)]);
+            let signal = libc::WSTOPSIG(status);
             seen.push(signal);
-            code = code.or(Some(info[2]));
+            code = code.or(Some(origin(traced.0)));
             // SAFETY: goes on with that signal.
             unsafe { libc::ptrace(libc::PTRACE_CONT, traced.0, 0, signal) };
         };

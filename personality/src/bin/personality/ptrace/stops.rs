@@ -183,8 +183,7 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         }
         (TRAP, _) | (TRAP_GOOD, _) => trap(tracee, host, *status),
         (SYS, _) => sigsys(tracee, host, *status),
-        (SEGV | BUS, _) if is_own_fault(host, ip) => on(tracee, host, signal as u32),
-        (SEGV | BUS, _) if tracee.flags.load(Relaxed) & ENDING != 0 => {
+        (SEGV | BUS, _) if tracee.flags.load(Relaxed) & ENDING != 0 || is_own_fault(host, ip) => {
             on(tracee, host, signal as u32)
         }
         _ => return true,
