@@ -24,6 +24,7 @@ in_each_role!(
     lists,
     makers,
     many,
+    midway,
     mounts,
     opened,
     options,
@@ -261,6 +262,24 @@ fn told(home: &Home) {
 }
 
 /// Where a tracer delivers the calls, guests have none.
+fn midway(home: &Home) {
+    if !harness::are_all_traced("midway") {
+        sections(
+            home,
+            "midway",
+            &[
+                "attached",
+                "seized",
+                "signalled",
+                "looked_at",
+                "stepped",
+                "of_threads",
+            ],
+        );
+    }
+}
+
+/// The same.
 fn tracees(home: &Home) {
     if !harness::are_all_traced("tracees") {
         sections(

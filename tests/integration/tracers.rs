@@ -17,8 +17,10 @@ in_each_role!(
 );
 
 const PROGRAM: &str = r#"
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -40,9 +42,22 @@ __attribute__((noinline)) int looks(void) {
     read(0, &byte, 1);
     return stat("/usr/lib/os-release", &data);
 }
+__attribute__((noinline)) int calls(int kind) {
+    struct stat data;
+    char name[4096];
+    write(1, "ready\n", 6);
+    for (;;)
+        switch (kind) {
+        case 1: stat("/usr/lib/os-release", &data); break;
+        case 2: getcwd(name, sizeof name); break;
+        case 3: close(open("/usr/lib/os-release", O_RDONLY)); break;
+        }
+}
 int main(int argc, char **argv) {
     pthread_t id;
     int status;
+    if (argc > 2)
+        return calls(atoi(argv[2])) + 1;
     if (argc > 1)
         return strcmp(argv[1], "waits") ? looks() : waits();
     outer(1);
@@ -96,10 +111,9 @@ fn gdb(home: &Home) {
             &run(
                 "-ex 'set follow-fork-mode child' -ex 'break inner if x == 3' -ex run -ex bt -ex c",
             ),
-            // Where the first thread is by then is its own affair: perhaps still within a call in the
-            // personality, where it has no frames.
+            // Where the first thread is by then is its own affair.
             "gdb -batch -nx -ex 'break inner if x == 5' -ex run -ex 'thread apply all bt' -ex c ./p 2>/dev/null </dev/null
-             | grep -oE '^#0 +inner| in (outer|thread) '"
+             | grep -oE '^#0 +inner| in (outer|thread|main) '"
                 .replace("\n             |", " |")
                 .as_str(),
             &run(
@@ -109,14 +123,26 @@ fn gdb(home: &Home) {
     );
 }
 
-/// A thread that waits in a call has its frames, though the personality makes the call.
+/// A thread that waits in a call has its frames, though the personality makes the call, and so has one that
+/// is about to make it or returns.
 fn gdb_attached(home: &Home) {
     check(
         home,
         "gdb",
-        &["mkfifo f; ./p waits >f & read line <f; rm f
-           gdb -batch -nx -p $! -ex bt 2>/dev/null </dev/null | grep -oE ' in (waits|main) '
-           kill $!"],
+        &[
+            "for kind in 1 2 3; do
+               mkfifo f; ./p calls $kind >f & read line <f; rm f
+               for round in 1 2 3; do
+                   gdb -batch -nx -p $! -ex bt 2>/dev/null </dev/null | grep -oE '(calls|main) [(]'
+               done; kill $!
+           done",
+            "mkfifo f; ./p waits >f & read line <f; rm f
+           gdb -batch -nx -p $! -ex bt -ex 'print outer(20)' -ex bt 2>/dev/null </dev/null
+               | grep -oE ' in (waits|main) |^.1 = .*'
+           kill $!"
+                .replace("\n               |", " |")
+                .as_str(),
+        ],
     );
 }
 

@@ -14,7 +14,8 @@ macro_rules! show_registers {
     };
 }
 /// Where that frame has its registers, of which those up to the flags are filled in.
-const SHOWN: usize = core::mem::offset_of!(Frame, context) + core::mem::offset_of!(Context, regs);
+pub const SHOWN: usize =
+    core::mem::offset_of!(Frame, context) + core::mem::offset_of!(Context, regs);
 const _: () = assert!(core::mem::offset_of!(Registers, eflags) == 17 * 8 && SHOWN + 18 * 8 <= 232);
 
 mod bytes;

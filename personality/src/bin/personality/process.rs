@@ -534,7 +534,7 @@ pub fn wait4(
         if child == 0 {
             return Ok(0);
         }
-        if ptrace::is_shown(child, &mut status) {
+        if ptrace::is_shown(child, &mut status, true) {
             break child;
         }
         ptrace::go_on_waiting(thread)?;
@@ -576,7 +576,7 @@ pub fn waitid(
             thread.mask() & !signal::HELD,
         );
         checked_or_restart(result)?;
-        if ptrace::is_info_shown(&mut got) {
+        if ptrace::is_info_shown(&mut got, options & u64::from(WNOWAIT) == 0) {
             break;
         }
         ptrace::go_on_waiting(thread)?;

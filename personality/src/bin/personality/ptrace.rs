@@ -8,6 +8,7 @@
 //! Left out: `PTRACE_ARCH_PRCTL`, system call user dispatch, and tracing by several threads of one
 //! process: the stops of a thread's tracees are judged by that thread alone.
 
+mod leave;
 mod stops;
 
 use crate::arch::{self, Context, Frame, Info, Stack, syscall1, syscall2, syscall3, syscall4};

@@ -234,6 +234,7 @@ unsafe extern "C" {
     static pz_brief_begin: u8;
     static pz_brief_end: u8;
     static pz_brief_abort: u8;
+    static pz_like_restorer: u8;
     static pz_sigreturn_switch: u8;
     static pz_sigreturn_failed: u8;
     static pz_sigreturn_abort: u8;
@@ -311,6 +312,17 @@ pub fn edge(registers: &Registers) -> Option<Edge> {
 pub fn is_own_fault(ip: u64) -> bool {
     let is_entering = (JUMP_ENTRY..=&raw const pz_jump_switch as u64).contains(&ip);
     is_entering || ip == &raw const pz_boundary as u64
+}
+
+/// Whether an address is before anything is done for a call, or after all is.
+pub fn is_edge(ip: u64) -> bool {
+    let (switch, leave) = (&raw const pz_jump_switch as u64, &raw const pz_leave as u64);
+    (JUMP_ENTRY..=switch).contains(&ip) || (leave..=&raw const pz_left as u64).contains(&ip)
+}
+
+/// What stands on top of the stack of a thread that has laid its guest's registers down.
+pub fn like_restorer() -> u64 {
+    &raw const pz_like_restorer as u64
 }
 
 /// Makes one blocking call that a signal can end. Debuggers that find the thread waiting see the

@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::arch::{self, RESTART};
+use crate::dispatch::RESTART_ERRNO;
 use crate::signal;
 use picozone_personality::mailbox::WAIT;
 
 const FUTEX_WAIT_BITSET: u64 = 9;
-const FOR_EVER: [i64; 2] = [i64::MAX, 0];
 
 /// The time on `CLOCK_MONOTONIC` that lies a `struct timespec` from now.
 pub(super) fn deadline(timeout: [i64; 2]) -> [i64; 2] {
@@ -28,11 +28,11 @@ pub(super) fn finish(thread: &mut Thread, asked: u64, deadline: Option<[i64; 2]>
         return Ok(asked);
     }
     let word = &raw mut thread.mailbox().wait;
-    let until = deadline.unwrap_or(FOR_EVER);
-    let mut errno = Errno::EINTR;
+    let until = deadline.as_ref().map_or(0, |at| at.as_ptr() as u64);
+    let (mut errno, mut is_again) = (Errno::EINTR, false);
     while unsafe { word.read_volatile() } == 0 {
         // Not a private futex: another process wakes it.
-        let args = [word as u64, FUTEX_WAIT_BITSET, 0, until.as_ptr() as u64];
+        let args = [word as u64, FUTEX_WAIT_BITSET, 0, until];
         let [a, b, c, d] = args;
         let all = u64::from(u32::MAX);
         let mask = thread.mask() & !signal::HELD;
@@ -43,9 +43,16 @@ pub(super) fn finish(thread: &mut Thread, asked: u64, deadline: Option<[i64; 2]>
                 break;
             }
             Err(Errno::EINTR) => break,
-            _ if result == RESTART => break,
+            _ if result == RESTART => {
+                // Without a signal it was a tracer: see ptrace/leave.rs.
+                is_again = thread.pending.is_none();
+                break;
+            }
             _ => {}
         }
     }
-    thread.ask(Request::EndWait, &[u64::from(errno.raw())])
+    match thread.ask(Request::EndWait, &[u64::from(errno.raw())]) {
+        Err(Errno::EINTR) if is_again => Err(RESTART_ERRNO),
+        result => result,
+    }
 }

@@ -69,10 +69,11 @@ impl As {
 }
 
 /// Offsets in `struct user` (sys/user.h).
+pub const RAX: u64 = 10 * 8;
 pub const RIP: u64 = 16 * 8;
-const RSP: u64 = 19 * 8;
-const ORIG_RAX: u64 = 15 * 8;
-const GS_BASE: u64 = 22 * 8;
+pub const RSP: u64 = 19 * 8;
+pub const ORIG_RAX: u64 = 15 * 8;
+pub const GS_BASE: u64 = 22 * 8;
 
 /// `struct ptrace_syscall_info`, in words.
 pub type CallInfo = [u64; 11];
@@ -82,7 +83,7 @@ const OP_ENTRY: u8 = 1;
 const OP_EXIT: u8 = 2;
 
 const TRAP: i32 = SIGTRAP as i32;
-const SYSGOOD: i32 = 0x80;
+pub const SYSGOOD: i32 = 0x80;
 const EVENT_EXEC: i32 = PTRACE_EVENT_EXEC as i32;
 const TRAP_TRACE: u32 = 2;
 
@@ -98,7 +99,9 @@ pub fn is_inside(ip: u64) -> bool {
 }
 
 /// Judges what wait4(2) gave; the status may become another one. False if the tracee went on.
-pub fn is_shown(host: u32, status: &mut i32) -> bool {
+///
+/// `is_taken`: whoever waited took the stop, so that it will not be told again.
+pub fn is_shown(host: u32, status: &mut i32, is_taken: bool) -> bool {
     let (is_tracer, is_stop) = (me().process().is_tracer, *status & 0x7f == 0x7f);
     if !(is_tracer || is_stop) || *status == 0xffff {
         return true;
@@ -117,16 +120,16 @@ pub fn is_shown(host: u32, status: &mut i32) -> bool {
         forget(tracee);
         return true;
     }
-    judge(tracee, host, status)
+    judge(tracee, host, status, is_taken)
 }
 
 /// The same for what waitid(2) gave.
-pub fn is_info_shown(info: &mut Info) -> bool {
+pub fn is_info_shown(info: &mut Info, is_taken: bool) -> bool {
     if info.pid() == 0 || info.code() != CLD_TRAPPED {
         return true;
     }
     let mut status = info.i32_at(24) << 8 | 0x7f;
-    let is_shown = is_shown(info.pid() as u32, &mut status);
+    let is_shown = is_shown(info.pid() as u32, &mut status, is_taken);
     info.set_u32(24, (status >> 8) as u32);
     is_shown
 }
@@ -150,32 +153,39 @@ pub fn is_any_shown() -> bool {
         if result < 0 || info.pid() == 0 {
             return false;
         }
-        if is_info_shown(&mut info) {
+        if is_info_shown(&mut info, false) {
             return true;
         }
     }
 }
 
-fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
+fn judge(tracee: &Tracee, host: u32, status: &mut i32, is_taken: bool) -> bool {
     let before = tracee.shown.load(Relaxed);
     if before != 0 {
         *status = before as i32;
         return true;
     }
     let Some(ip) = word(host, RIP) else {
-        // Traced by another thread of this process, which judges when it waits.
-        return true;
+        // Traced by another thread of this process, which judges when it waits; or a signal has had what was
+        // only looked at sent on meanwhile.
+        return is_taken || leave::is_stopped(host);
     };
     if tracee.flags.load(Relaxed) & SLOW == 0 && change_jumps(host, MAY_JUMP, 0) {
         tracee.flags.fetch_or(SLOW, Relaxed);
     }
     let (signal, event) = ((*status >> 8) & 0xff, *status >> 16);
-    if tracee.flags.fetch_or(KNOWN, Relaxed) & KNOWN == 0 && (signal == STOP || event == EVENT_STOP)
-    {
+    let flags = tracee.flags.fetch_or(KNOWN, Relaxed);
+    let is_new = flags & KNOWN == 0 && (signal == STOP || event == EVENT_STOP);
+    if is_new {
         // Attached by the kernel, and seen before its parent's event.
         learn(host, host);
     }
+    // The end of a call that its tracer has seen begin is still to come: it comes first natively.
+    let is_free = !is_new && flags & (ENTERED | STEPPING) == 0 && tracee.exec.load(Relaxed) == 0;
     let shown = match (signal, event) {
+        (TRAP, EVENT_STOP) if is_free && !leave::is_in_guest(host) => {
+            leave::leave(tracee, host, *status, is_taken)
+        }
         (_, EVENT_EXEC) => exec_began(tracee, host, EXEC_EVENT),
         (_, 1..) => {
             born(tracee, host, event as u32);
@@ -186,11 +196,18 @@ fn judge(tracee: &Tracee, host: u32, status: &mut i32) -> bool {
         (SEGV | BUS, _) if tracee.flags.load(Relaxed) & ENDING != 0 || is_own_fault(host, ip) => {
             on(tracee, host, signal as u32)
         }
+        _ if is_free && !leave::is_in_guest(host) => leave::leave(tracee, host, *status, is_taken),
         _ => return true,
     };
     let Some((new, shown_as)) = shown else {
         return false;
     };
+    if new >> 16 != event && (1..EVENT_STOP).contains(&(new >> 16)) && shown_as == As::Itself {
+        // An event came between.
+        *status = new;
+        tracee.shown.store(0, Relaxed);
+        return judge(tracee, host, status, is_taken);
+    }
     *status = new;
     tracee.shown.store(new as u32, Relaxed);
     tracee.shown_as.store(shown_as as u32, Relaxed);
@@ -205,7 +222,7 @@ const BUS: i32 = SIGBUS as i32;
 
 /// Whether a tracee stopped for a fault of the personality, which makes `EFAULT` of it where the
 /// guest's pointer is at fault.
-fn is_own_fault(host: u32, ip: u64) -> bool {
+pub fn is_own_fault(host: u32, ip: u64) -> bool {
     let mut info = Info([0; 128]);
     jump::is_own_fault(ip)
         || is_inside(ip)
@@ -235,9 +252,9 @@ pub fn let_jump(host: u32) {
 }
 
 /// A status, and what it stands for; `None` if the tracee went on.
-type Shown = Option<(i32, As)>;
+pub type Shown = Option<(i32, As)>;
 
-const fn stopped(signal: i32) -> i32 {
+pub const fn stopped(signal: i32) -> i32 {
     signal << 8 | 0x7f
 }
 
@@ -395,6 +412,10 @@ fn trap(tracee: &Tracee, host: u32, status: i32) -> Shown {
         OP_ENTRY | OP_EXIT => on(tracee, host, 0),
         _ if ip == arch::first_instruction() => exec_began(tracee, host, EXEC_SIGNAL),
         _ if is_inside(ip) && tracee.mode.load(Relaxed) == PTRACE_SINGLESTEP => on(tracee, host, 0),
+        // On the way to a call that is made the slow way.
+        _ if tracee.mode.load(Relaxed) == PTRACE_SINGLESTEP && leave::is_in_tail(host, ip) => {
+            on_in_guest(tracee, host)
+        }
         _ => itself,
     }
 }
@@ -499,7 +520,7 @@ pub fn info(tracee: &Tracee, host: u32) -> Result<Info> {
 }
 
 const ERESTARTSYS: u64 = (-512i64).cast_unsigned();
-const SYSCALL: u64 = 0x050f;
+pub const SYSCALL: u64 = 0x050f;
 
 /// Whether the guest is to make the call again, which a signal ended.
 fn is_restart(tracee: &Tracee, host: u32, [_, ip, _, value, ..]: &CallInfo) -> bool {
