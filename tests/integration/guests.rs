@@ -666,11 +666,25 @@ fn processes(home: &Home) {
 
 fn rarities(home: &Home) {
     let all = [
-        "shared", "clocks", "setting", "told", "born", "pages", "dispatch", "base", "scanned",
-        "polled", "cleared", "locked", "by_root", "spaces", "log",
+        "shared",
+        "clocks",
+        "setting",
+        "told",
+        "born",
+        "pages",
+        "dispatch",
+        "base",
+        "scanned",
+        "polled",
+        "cleared",
+        "immutable",
+        "locked",
+        "by_root",
+        "spaces",
+        "log",
     ];
     // Natively users may lock little memory, and hang nothing up.
-    let count = if harness::am_root() { 15 } else { 11 };
+    let count = if harness::am_root() { 16 } else { 12 };
     sections(home, "rarities", &all[..count]);
 }
 

@@ -331,6 +331,18 @@ fn creates() {
             written
         })
     });
+    // Each gets the inode of the one before, at once.
+    for mode in [0, 0o640, 0, 0o604].into_iter().cycle().take(40) {
+        let fd = open_at(CWD, c".", RDWR | libc::O_TMPFILE, mode);
+        // SAFETY: all zero is a valid `struct stat`.
+        let mut found = unsafe { std::mem::zeroed::<libc::stat>() };
+        let told = fd.and_then(|fd| call(libc::SYS_fstat, &[fd, out(&mut found)]));
+        let _ = fd.map(close);
+        see(
+            "mode of a temporary file",
+            (mode, told, found.st_mode, found.st_uid),
+        );
+    }
     listed(c".");
 }
 

@@ -2,7 +2,7 @@
 //! tell of their process, locked memory.
 
 use picozone_guests::children::pipe;
-use picozone_guests::{NOWHERE, Result, call, child, from, out, sections, see, signed};
+use picozone_guests::{NOWHERE, Result, call, child, from, out, sections, see, signed, text};
 use std::fs;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU8, AtomicU64};
@@ -24,6 +24,7 @@ fn main() {
         ("scanned", scanned),
         ("polled", polled),
         ("cleared", cleared),
+        ("immutable", immutable),
     ]);
 }
 
@@ -597,4 +598,19 @@ fn cleared() {
             .map_err(|error| error.raw_os_error()),
     );
     fs::remove_file("program").expect("removed");
+}
+
+/// The directory of a process in `/proc`, and what lies in it.
+fn immutable() {
+    let (at, own) = (
+        u64::from(libc::AT_FDCWD.cast_unsigned()),
+        text(c"/proc/self"),
+    );
+    see("mode", call(libc::SYS_chmod, &[own, 0o555]));
+    see("owner", call(libc::SYS_chown, &[own, 0, 0]));
+    see("times", call(libc::SYS_utimensat, &[at, own, 0, 0]));
+    for path in [c"/proc/self/fd", c"/proc/self/task", c"/proc/self/status"] {
+        let mode = call(libc::SYS_chmod, &[text(path), 0o700]);
+        see("mode within", (path, mode));
+    }
 }

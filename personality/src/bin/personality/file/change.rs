@@ -12,6 +12,7 @@ use crate::thread::Thread;
 use crate::{Errno, Result, path};
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
+use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::{
     CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, UNTIL_WRITTEN, UNTIL_WRITTEN_BY_OTHERS, xattr as of,
 };
@@ -28,7 +29,7 @@ pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Re
     match thread.ask(request, &all) {
         Err(Errno::EROFS) => {
             // A file below a copy-on-write layer.
-            let raised = path::raised(thread, fd)?;
+            let raised = path::raised(thread, fd).map_err(|_| refusal(thread, fd, request))?;
             all[0] = raised;
             let result = thread.ask(request, &all);
             unsafe { syscall1(__NR_close, raised) };
@@ -36,6 +37,38 @@ pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Re
         }
         other => other,
     }
+}
+
+/// Why something cannot be changed that is not the zone's: the kernel has the directories of processes
+/// immutable, and gives nothing else of theirs another mode.
+#[cold]
+#[inline(never)]
+fn refusal(thread: &Thread, fd: u64, request: Request) -> Errno {
+    match depth_in_process(thread, fd) {
+        Some(depth) if depth == 0 || request == Request::Chmod => Errno::EPERM,
+        _ => Errno::EROFS,
+    }
+}
+
+/// Whether a descriptor of these attributes is the directory of a process in `/proc`.
+fn is_process(thread: &Thread, fd: u64, st: &linux_raw_sys::general::stat) -> bool {
+    st.st_mode == DIRECTORY_MODE && depth_in_process(thread, fd) == Some(0)
+}
+
+/// How many steps below the directory of a process in `/proc` the path of a descriptor is.
+#[cold]
+#[inline(never)]
+fn depth_in_process(thread: &Thread, fd: u64) -> Option<usize> {
+    let path = path::served_path_of(thread, fd)?;
+    let mut names = path
+        .as_bytes()
+        .strip_prefix(b"/proc/")?
+        .split(|&byte| byte == b'/');
+    let process = names.next()?;
+    process
+        .iter()
+        .all(u8::is_ascii_digit)
+        .then(|| names.count())
 }
 
 /// chmod(2), fchmodat(2), fchmodat2(2).
@@ -124,6 +157,10 @@ fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
     let st = stat_of(fd)?;
     must_be_file(&st)?;
     may_chown(thread, &st, uid as u32, gid as u32)?;
+    let is_kept = uid as u32 == u32::MAX && gid as u32 == u32::MAX;
+    if !is_kept && is_process(thread, fd, &st) {
+        return Err(Errno::EPERM);
+    }
     if changes_nothing(&st, uid as u32, gid as u32) {
         return Ok(0);
     }

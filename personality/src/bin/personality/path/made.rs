@@ -5,10 +5,11 @@
 
 use super::names::Parent;
 use super::rights::stat_directory;
-use crate::arch::syscall1;
+use crate::arch::{syscall1, syscall2};
 use crate::file::{self, Making};
 use crate::thread::Thread;
 use crate::{Errno, Result, monitor::tables};
+use core::mem::MaybeUninit;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::{Request, SHARES_DIRECTORIES, make};
@@ -142,10 +143,22 @@ impl New {
     /// Says the rest of it, if there is any: `fd` is the file just made.
     #[cold]
     pub(super) fn finish(&self, thread: &Thread, fd: u64) {
-        if !self.is_plain() {
+        if !self.is_plain() || !is_its_own(fd) {
             file::record(thread, fd, [self.uid, self.gid], self.mode, self.list);
         }
     }
+}
+
+/// Whether the zone sees a file just made as the host does. A file without a name that is closed leaves
+/// what was said of it behind, and the next one may have its inode, born in the same tick of the clock.
+fn is_its_own(fd: u64) -> bool {
+    let mut host = MaybeUninit::<stat>::uninit();
+    let got = unsafe { syscall2(__NR_fstat, fd, host.as_mut_ptr() as u64) };
+    let Ok(st) = file::stat_of(fd) else {
+        return true;
+    };
+    // SAFETY: the kernel has filled it.
+    got < 0 || (st.st_uid, st.st_gid, st.st_mode) == (0, 0, unsafe { host.assume_init() }.st_mode)
 }
 
 /// What is made beside a name.
