@@ -6,6 +6,7 @@ import os
 import pty
 import stat
 import subprocess
+import threading
 from multiprocessing import shared_memory
 
 
@@ -67,6 +68,16 @@ def directories():
     kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in os.scandir("/proc/self")}
     out(kinds["fd"], kinds["task"], kinds["stat"], kinds["cwd"])
     os.close(at)
+    # From its beginning it holds what there is by then.
+    threads = os.open("/proc/self/task", os.O_RDONLY | os.O_DIRECTORY)
+    before = os.listdir(threads)
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    out(len(before), len(os.listdir(threads)))
+    end.set()
+    thread.join()
+    os.close(threads)
     os.chdir("/tmp")
 
 

@@ -12,6 +12,34 @@ const DT_LNK: u8 = 10;
 
 /// getdents64(2): placeholders are what they stand for.
 pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
+    let (got, is_served) = list(fd, to, size)?;
+    if is_served && starts_afresh(to, got) && path::bring_up_to_date(me(), fd) {
+        let start = checked(unsafe { syscall3(__NR_lseek, fd, 0, 0) });
+        return start.and_then(|_| list(fd, to, size)).map(|(got, _)| got);
+    }
+    Ok(got)
+}
+
+/// Whether records begin with the directory itself, which is the first of all.
+#[cold]
+fn starts_afresh(to: u64, got: u64) -> bool {
+    let mut at = 0;
+    while at < got {
+        let record = to + at;
+        let word = |at| memory::read::<u32>(record + at);
+        let (Ok(length), Ok(name)) = (word(16), word(19)) else {
+            return false;
+        };
+        if name & 0xffff == u32::from(b'.') {
+            return true;
+        }
+        at += u64::from(length & 0xffff).max(1);
+    }
+    false
+}
+
+/// The same, with whether these are entries of a directory of the monitor's.
+fn list(fd: u64, to: u64, size: u64) -> Result<(u64, bool)> {
     const DT_SOCK: u8 = 12;
     let got = checked(unsafe { syscall3(__NR_getdents64, fd, to, size) })?;
     let mut device = None;
@@ -48,7 +76,7 @@ pub fn getdents64(fd: u64, to: u64, size: u64) -> Result<u64> {
         let records = unsafe { core::slice::from_raw_parts_mut(to as *mut u8, got as usize) };
         picozone_personality::listing::sort(records);
     }
-    Ok(got)
+    Ok((got, is_served))
 }
 
 /// Shows an entry of a copy-on-write layer as what it stands for.

@@ -2,7 +2,7 @@
 
 use super::deep;
 use super::layer::{at_end, has_layers, is_of_layer, missed, step};
-use super::reach::{Opened, open_anywhere, open_in_mount};
+use super::reach::{Opened, open_anywhere, open_in_mount, open_served};
 use super::root::root;
 use super::search::{Key, goes_anywhere, rights};
 use super::{
@@ -349,6 +349,28 @@ pub fn served_path_of(thread: &Thread, fd: u64) -> Option<ZonePath> {
     let mut at = ZonePath::new();
     zone_path_of(thread, fd, &mut at).ok()?;
     is_monitors(at.as_bytes()).then_some(at)
+}
+
+/// Brings the directory of a process' threads up to date, which a program that waits for their end reads
+/// from its beginning again. Opened anew, the monitor does that to the directory that is open already.
+/// Not so that of descriptors: it is given the one that is opened, too.
+#[cold]
+#[inline(never)]
+pub fn bring_up_to_date(thread: &Thread, fd: u64) -> bool {
+    let Some(path) = served_path_of(thread, fd) else {
+        return false;
+    };
+    if !path.as_bytes().starts_with(b"/proc/") || !path.as_bytes().ends_with(b"/task") {
+        return false;
+    }
+    let flags = u64::from(O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    match open_served(thread, flags, 0, &mut Some(path)) {
+        Ok(opened) => {
+            close(opened);
+            true
+        }
+        Err(_) => false,
+    }
 }
 
 pub(super) fn is_placeholder(fd: u64) -> bool {
