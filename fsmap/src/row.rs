@@ -59,7 +59,9 @@ pub struct MountRow {
     /// Of an added row: a number that those mounted later have a higher of.
     pub order: u32,
     /// 1 if what it shows has another name in the zone, by which host paths are told.
-    pub is_second: u32,
+    pub is_second: u16,
+    /// 1 if it shows no directory.
+    pub is_file: u16,
     /// `ST_*` as statfs(2) tells them (`f_flags`), of an added row; of a tree below its number.
     pub flags: u32,
     /// `f_type` as statfs(2) tells it, of an added row; 0 for the host's own.
@@ -75,7 +77,7 @@ pub struct MountRow {
 }
 
 // Shared memory: no bytes of padding whose value nobody decides.
-const _: () = assert!(size_of::<MountRow>() == 4 * 8 + 10 * 4 + 8 + 256 + 256 + 64 + 512);
+const _: () = assert!(size_of::<MountRow>() == 4 * 8 + 9 * 4 + 2 * 2 + 8 + 256 + 256 + 64 + 512);
 
 impl MountRow {
     /// An unused row, all zero.
@@ -93,6 +95,7 @@ impl MountRow {
         canonical_len: 0,
         order: 0,
         is_second: 0,
+        is_file: 0,
         flags: 0,
         magic: 0,
         prefix: [0; 256],

@@ -57,8 +57,11 @@ pub fn of_file(zone: &Zone, fd: &OwnedFd) -> Result<Vec<u8>, i32> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn of_device(fd: &OwnedFd, attr: &Attr) -> Result<Vec<u8>, i32> {
+pub fn of_device(fd: &OwnedFd, attr: &Attr, is_top: bool) -> Result<Vec<u8>, i32> {
     let mut x = statx(fd)?;
+    if is_top {
+        x.stx_attributes |= u64::from(libc::STATX_ATTR_MOUNT_ROOT.cast_unsigned());
+    }
     x.stx_mode = u16::try_from(attr.mode).unwrap_or(0);
     (x.stx_uid, x.stx_gid) = (attr.uid, attr.gid);
     (x.stx_rdev_major, x.stx_rdev_minor) = (libc::major(attr.rdev), libc::minor(attr.rdev));

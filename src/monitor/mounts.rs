@@ -170,7 +170,7 @@ fn mark_second(rows: &mut [MountRow]) {
     let held = rows.iter_mut().filter(|row| row.is_held_read_only());
     for row in held.filter(|row| !row.is_alias() && !row.is_below()) {
         let has_other = is_shown_by(&all, row, |other| !other.is_read_only());
-        row.is_second = u32::from(has_other);
+        row.is_second = u16::from(has_other);
     }
 }
 

@@ -292,12 +292,13 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
                 fstype: next(),
                 data: next(),
                 flags: args[0],
+                served: mounting::Served::default(),
             };
             mounting::mount(zone, caller, &wanted)
         }
         // Of zones with layers it is deferred.
         Request::Raise => Err(libc::EROFS),
-        Request::Umount => mounting::umount(zone, &text(), args[0]),
+        Request::Umount => mounting::umount(zone, caller, &text(), args[0]),
         Request::Detached => mounting::detached(zone, listener, call, args, &text()),
         Request::Root => roots::number(zone, caller, args[0]),
         Request::Names => Ok(zone.names.vet(zone)),

@@ -73,15 +73,12 @@ enum Tree {
 }
 
 impl Tree {
-    /// The tree of a path, and the path in it.
-    fn of<'p>(zone: &Zone, path: &'p [u8]) -> Option<(Self, &'p [u8])> {
-        let (row, rest) = Mounts(zone.rows()).find(path);
-        let row = zone.rows().get(row).filter(|row| row.is_monitor())?;
-        // They may have been mounted a second time.
+    /// The tree of a row, of which there may be several.
+    fn of(zone: &Zone, row: &MountRow) -> Option<Self> {
         let is_first = |other: &&MountRow| other.fd == row.fd && !other.is_added();
         match zone.rows().iter().find(is_first)?.prefix() {
-            b"/proc" => Some((Self::Proc, rest)),
-            b"/dev" => Some((Self::Dev, rest)),
+            b"/proc" => Some(Self::Proc),
+            b"/dev" => Some(Self::Dev),
             _ => None,
         }
     }
@@ -123,6 +120,47 @@ impl Tree {
     }
 }
 
+/// Where a zone path leads in the trees.
+struct Way {
+    tree: Tree,
+    /// The path in the tree.
+    path: Vec<u8>,
+    /// Of the row: what stands between its top and the path.
+    rest: Vec<u8>,
+    row: MountRow,
+}
+
+impl Way {
+    fn of(zone: &Zone, path: &[u8]) -> Option<Self> {
+        let (row, rest) = Mounts(zone.rows()).find(path);
+        let row = *zone.rows().get(row).filter(|row| row.is_monitor())?;
+        let tree = Tree::of(zone, &row)?;
+        // A part of a tree may be mounted elsewhere, a file too, which has nothing beneath it.
+        let goes_on = path.ends_with(b"/") || !rest.is_empty();
+        let beneath = match (row.sub(), goes_on) {
+            (b"", _) => rest.to_vec(),
+            (sub, false) => sub.to_vec(),
+            (sub, true) => [sub, b"/", rest].concat(),
+        };
+        Some(Self {
+            tree,
+            path: beneath,
+            rest: rest.to_vec(),
+            row,
+        })
+    }
+
+    /// Whether it is the top of a mount.
+    fn is_top(&self) -> bool {
+        self.rest.iter().all(|byte| *byte == b'/')
+    }
+
+    /// What is mounted is no link.
+    fn last(&self, last: Last) -> Last {
+        if self.is_top() { Last::Follow } else { last }
+    }
+}
+
 /// One step along a path.
 enum Step<T> {
     Done(T),
@@ -133,14 +171,14 @@ enum Step<T> {
 fn follow<T>(
     zone: &Zone,
     path: &[u8],
-    step: impl Fn(Tree, &[u8]) -> Result<Step<T>, i32>,
+    step: impl Fn(&Way) -> Result<Step<T>, i32>,
 ) -> Result<Answer<T>, i32> {
     let mut path = path.to_vec();
     for _ in 0..=LINKS_MAX {
-        let Some((tree, rest)) = Tree::of(zone, &path) else {
+        let Some(way) = Way::of(zone, &path) else {
             return Ok(Answer::Elsewhere(path));
         };
-        match step(tree, rest)? {
+        match step(&way)? {
             Step::Done(found) => return Ok(Answer::Done(found)),
             Step::Elsewhere(next) => path = next,
         }
@@ -180,7 +218,8 @@ pub fn open(
     if flags.contains(OFlag::O_TMPFILE) {
         return Err(libc::EOPNOTSUPP);
     }
-    follow(zone, path, |tree, rest| {
+    follow(zone, path, |way| {
+        let (tree, rest, last) = (way.tree, &way.path[..], way.last(last));
         let node = tree.lookup(zone, caller, rest, last)?;
         if is_exclusive && !matches!(node, Node::Elsewhere(_)) {
             return Err(libc::EEXIST);
@@ -250,12 +289,79 @@ pub fn open(
 /// # Errors
 /// EACCES for what is the trees' own. As open(2).
 pub fn beyond(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<OwnedFd>, i32> {
-    follow(zone, path, |tree, rest| {
-        match tree.lookup(zone, caller, rest, Last::Follow)? {
+    follow(zone, path, |way| {
+        match way.tree.lookup(zone, caller, &way.path, Last::Follow)? {
             Node::Elsewhere(path) => Ok(Step::Elsewhere(path)),
             Node::Object(object) => Ok(Step::Done(object.pinned)),
             _ => Err(libc::EACCES),
         }
+    })
+}
+
+/// What a path names that is mounted elsewhere, or has something mounted on it.
+pub enum Named {
+    /// What the monitor serves.
+    Served {
+        /// The mount that the path lies in.
+        row: Box<MountRow>,
+        /// The path beneath its top, free of links.
+        rel: Vec<u8>,
+        /// Whether it is one.
+        is_directory: bool,
+        /// Whether it is in the directory of a process of `/proc`.
+        is_of_process: bool,
+    },
+    /// A zone path, which may have links.
+    Elsewhere(Vec<u8>),
+}
+
+/// What a path of the trees names, with links followed: of theirs by itself, of what a magic link leads
+/// to by its path.
+///
+/// # Errors
+/// As stat(2); EINVAL for what has no path.
+pub fn named(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Named, i32> {
+    let found = follow(zone, path, |way| {
+        Ok(
+            match way.tree.stat(zone, caller, &way.path, Last::Follow)? {
+                Stated::Elsewhere(path) => Step::Elsewhere(path),
+                Stated::Object(object) if object.text.first() == Some(&b'/') => {
+                    if let Some(path) = served_text(zone, &object) {
+                        Step::Elsewhere(path)
+                    } else {
+                        let host = std::fs::read_link(own_path(&object.pinned)).map_err(errno)?;
+                        let path = zone.to_zone_path(host.as_os_str().as_bytes());
+                        Step::Done(Named::Elsewhere(path.ok_or(libc::EINVAL)?))
+                    }
+                }
+                Stated::Object(_) => return Err(libc::EINVAL),
+                Stated::Attr(attr) => {
+                    let rest = match (way.tree, way.row.sub()) {
+                        (Tree::Proc, b"") => procfs::canonical(zone, caller, &way.rest),
+                        _ => way.rest.clone(),
+                    };
+                    let names = rest.split(|byte| *byte == b'/');
+                    let names: Vec<_> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
+                    let rel = names.join(&b'/');
+                    let first = if way.row.sub().is_empty() {
+                        &rel
+                    } else {
+                        way.row.sub()
+                    };
+                    Step::Done(Named::Served {
+                        is_directory: attr.mode & libc::S_IFMT == libc::S_IFDIR,
+                        is_of_process: matches!(way.tree, Tree::Proc)
+                            && first.first().is_some_and(u8::is_ascii_digit),
+                        row: Box::new(way.row),
+                        rel,
+                    })
+                }
+            },
+        )
+    })?;
+    Ok(match found {
+        Answer::Done(named) => named,
+        Answer::Elsewhere(path) => Named::Elsewhere(path),
     })
 }
 
@@ -271,16 +377,20 @@ pub fn stat(
     last: Last,
     only_nodes: bool,
 ) -> Result<Answer<Vec<u8>>, i32> {
-    follow(zone, path, |tree, rest| {
-        Ok(match tree.stat(zone, caller, rest, last)? {
-            Stated::Elsewhere(path) => Step::Elsewhere(path),
-            Stated::Object(object) => match served_text(zone, &object) {
-                Some(path) => Step::Elsewhere(path),
-                None if only_nodes => Step::Done(Vec::new()),
-                None => Step::Done(attributes::of_file(zone, &object.pinned)?),
+    follow(zone, path, |way| {
+        Ok(
+            match way.tree.stat(zone, caller, &way.path, way.last(last))? {
+                Stated::Elsewhere(path) => Step::Elsewhere(path),
+                Stated::Object(object) => match served_text(zone, &object) {
+                    Some(path) => Step::Elsewhere(path),
+                    None if only_nodes => Step::Done(Vec::new()),
+                    None => Step::Done(attributes::of_file(zone, &object.pinned)?),
+                },
+                Stated::Attr(attr) => {
+                    Step::Done(of_node(zone, way.tree, &way.path, &attr, way.is_top()))
+                }
             },
-            Stated::Attr(attr) => Step::Done(of_node(zone, tree, rest, &attr)),
-        })
+        )
     })
 }
 
@@ -296,7 +406,7 @@ pub fn stat_opened(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32
     let rest = text.strip_prefix(b"/proc/").ok_or(libc::ENOENT)?;
     let (_, mode) = identify(&file)?;
     let attr = procfs::stat_opened(zone, caller, rest, mode);
-    Ok(of_node(zone, Tree::Proc, rest, &attr))
+    Ok(of_node(zone, Tree::Proc, rest, &attr, rest.is_empty()))
 }
 
 /// Text of a link.
@@ -304,13 +414,14 @@ pub fn stat_opened(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32
 /// # Errors
 /// As readlink(2).
 pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<Vec<u8>>, i32> {
-    follow(zone, path, |tree, rest| {
+    follow(zone, path, |way| {
+        let (tree, rest, last) = (way.tree, &way.path[..], way.last(Last::NoFollow));
         // What is no link needs no right to be told so.
-        let found = tree.stat(zone, caller, rest, Last::NoFollow)?;
+        let found = tree.stat(zone, caller, rest, last)?;
         if matches!(found, Stated::Attr(attr) if attr.mode & libc::S_IFMT != libc::S_IFLNK) {
             return Err(libc::EINVAL);
         }
-        match tree.lookup(zone, caller, rest, Last::NoFollow)? {
+        match tree.lookup(zone, caller, rest, last)? {
             Node::Link(text) => Ok(Step::Done(text)),
             Node::Elsewhere(path) => Ok(Step::Elsewhere(path)),
             _ => Err(libc::EINVAL),
@@ -318,15 +429,14 @@ pub fn readlink(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Answer<Vec<
     })
 }
 
-fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr) -> Vec<u8> {
+fn of_node(zone: &Zone, tree: Tree, rest: &[u8], attr: &Attr, is_top: bool) -> Vec<u8> {
     if attr.mode & libc::S_IFMT == libc::S_IFCHR
         && let Some(device) = host_device(zone, rest)
-        && let Ok(found) = attributes::of_device(&device, attr)
+        && let Ok(found) = attributes::of_device(&device, attr, is_top)
     {
         return found;
     }
     let dev = view::device_of(Path::new(std::ffi::OsStr::from_bytes(tree.prefix())));
-    let is_top = rest.iter().all(|byte| *byte == b'/');
     attributes::of_node(attr, dev, is_top, zone.booted)
 }
 
@@ -465,7 +575,7 @@ fn served_text(zone: &Zone, object: &Object) -> Option<Vec<u8>> {
     let found = nix::sys::stat::fstat(&object.pinned).ok()?;
     // A snapshot is no longer what its path says.
     let is_node = [libc::S_IFDIR, libc::S_IFCHR].contains(&(found.st_mode & libc::S_IFMT));
-    (is_node && Tree::of(zone, &object.text).is_some()).then(|| object.text.clone())
+    (is_node && Way::of(zone, &object.text).is_some()).then(|| object.text.clone())
 }
 
 /// Opens what a magic link leads to.

@@ -80,14 +80,18 @@ pub(super) fn relocate(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> R
     if lies_in(wanted.target, wanted.source) {
         return Err(libc::ELOOP);
     }
-    let is_directory = row.is_monitor()
-        || is_dir(&paths::open_beneath(
+    let is_directory = match &wanted.served.source {
+        Some(origin) => origin.is_directory,
+        // Of parts of the trees stand-ins are moved.
+        None if row.is_monitor() => true,
+        None => is_dir(&paths::open_beneath(
             zone,
             at,
             b"",
             libc::O_PATH | libc::O_NOFOLLOW,
-        )?)?;
-    must_fit(zone, wanted.target, is_directory).map_err(|errno| match errno {
+        )?)?,
+    };
+    must_fit(zone, wanted, is_directory).map_err(|errno| match errno {
         libc::ENOTDIR => libc::EINVAL,
         errno => errno,
     })?;
@@ -108,6 +112,19 @@ pub(super) fn relocate(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> R
         give_back(zone, state, wanted.source, &cover);
     }
     let mut new = row;
+    if let Some(real) = added.stands_for.take() {
+        let MountRow {
+            flags, read_only, ..
+        } = row;
+        new = MountRow {
+            flags,
+            read_only,
+            ..real
+        };
+        if let Some(name) = added.temporary.take() {
+            zone.mounting.store.remove_temporary(&name);
+        }
+    }
     rename(&mut new, wanted.target)?;
     add(zone, state, wanted.target, new, added)?;
     for order in inner {

@@ -16,7 +16,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What a note begins with: the place is in the zone's root, or in the store.
@@ -250,6 +250,23 @@ impl Store {
         Ok(name)
     }
 
+    /// Makes an empty directory or file that a descriptor can name; its name.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn make_stand_in(&self, number: u64, is_directory: bool) -> std::io::Result<String> {
+        if is_directory {
+            return self.make_temporary(number);
+        }
+        let name = format!("{number}{TEMPORARY}");
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o400)
+            .open(self.path.join(&name))?;
+        Ok(name)
+    }
+
     /// Opens it as a directory with this mode. The zone may put something else into its place at any
     /// time, so no link is followed.
     ///
@@ -271,6 +288,6 @@ impl Store {
     /// Removes a temporary file system, however large, without making anybody wait.
     pub fn remove_temporary(&self, name: &str) {
         let path = self.path.join(name);
-        std::thread::spawn(move || fs::remove_dir_all(path));
+        std::thread::spawn(move || fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path)));
     }
 }

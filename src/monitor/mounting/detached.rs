@@ -10,9 +10,12 @@ use super::context::{Context, Phase, store};
 use super::new::{bind, new, refusal};
 use super::rows::{put, row_of, settle};
 use super::umount::{any_link, is_written, take_away};
-use super::{ST_RDONLY, State, Wanted, lies_in, must_be_normal, top};
+use super::{
+    ST_RDONLY, Served, Spot, State, Wanted, lies_in, must_be_normal, open_row, spot, stat_of,
+    target_of, top,
+};
 use crate::ids::HostPid;
-use crate::monitor::files::low_int;
+use crate::monitor::files::{errno, low_int};
 use crate::monitor::notify::{Call, Listener};
 use crate::monitor::zone::Zone;
 use picozone_fsmap::MountRow;
@@ -62,6 +65,11 @@ pub fn serve(
         operation::MOUNT => {}
         _ => must_be_normal(path)?,
     }
+    let spots = match what {
+        operation::CLONE => spot(zone, caller, path)?,
+        operation::MOVE => target_of(zone, caller, path)?,
+        _ => Spot::plain(path),
+    };
     let mut state = zone.mounting.state();
     let result = match what {
         operation::PICK => {
@@ -70,8 +78,8 @@ pub fn serve(
             return give(&picked?);
         }
         operation::MOUNT => mount(zone, caller, &mut state, low_int(first), second),
-        operation::CLONE => clone(zone, &mut state, path, first != 0),
-        operation::MOVE => move_to(zone, &mut state, &other(), path, first != 0),
+        operation::CLONE => clone(zone, &mut state, spots, first != 0),
+        operation::MOVE => move_to(zone, &mut state, &other(), spots, first != 0),
         operation::SET => set(zone, &state, path, [first, second], third != 0),
         _ => Err(libc::EINVAL),
     };
@@ -196,6 +204,7 @@ fn mount(
         fstype: &context.fstype,
         data: &context.data,
         flags: context.set,
+        served: Served::default(),
     };
     new(zone, caller, state, &wanted)?;
     if let Some(row) = row_in_order(zone, state, number) {
@@ -208,18 +217,52 @@ fn mount(
 }
 
 /// open_tree(2) with `OPEN_TREE_CLONE`: a bind, nowhere.
-fn clone(zone: &Zone, state: &mut State, path: &[u8], is_recursive: bool) -> Result<i64, i32> {
+fn clone(zone: &Zone, state: &mut State, of: Spot, is_recursive: bool) -> Result<i64, i32> {
     clear(zone, state);
     let number = state.next_order;
     let wanted = Wanted {
         target: &place_of(number),
-        source: path,
+        source: &of.path,
         fstype: b"",
         data: b"",
         flags: libc::MS_BIND | if is_recursive { libc::MS_REC } else { 0 },
+        served: Served {
+            source: of.served,
+            target: None,
+        },
     };
     bind(zone, state, &wanted)?;
+    if let Some(origin) = &wanted.served.source
+        && let Err(errno) = stand_in(zone, state, number, origin.is_directory)
+    {
+        take_away(zone, state, number);
+        return Err(errno);
+    }
     Ok(i64::from(number))
+}
+
+/// Has a descriptor name something else until a part of the monitor's trees has a place.
+fn stand_in(zone: &Zone, state: &mut State, order: u32, is_directory: bool) -> Result<(), i32> {
+    let number = state.next_number;
+    let mut all = state.added.iter_mut();
+    let added = all.find(|added| row_of(zone, added).order == order);
+    let added = added.ok_or(libc::EINVAL)?;
+    let real = row_of(zone, added);
+    state.next_number += 1;
+    let store = &zone.mounting.store;
+    let name = store.make_stand_in(number, is_directory).map_err(errno)?;
+    added.temporary = Some(name.clone());
+    let of = zone.mounting.store_row();
+    let shown = MountRow::added(real.prefix(), &of, name.as_bytes(), order);
+    let mut shown = shown.map_err(|error| i32::from(error.0))?;
+    let found = open_row(zone, &shown).and_then(|node| stat_of(&node))?;
+    (shown.root_dev, shown.root_ino) = (found.st_dev, found.st_ino);
+    (shown.flags, shown.read_only) = (real.flags, real.read_only);
+    shown.is_file = real.is_file;
+    added.stands_for = Some(real);
+    let slot = added.slot;
+    put(zone, slot, &shown);
+    Ok(())
 }
 
 /// move_mount(2).
@@ -227,10 +270,11 @@ fn move_to(
     zone: &Zone,
     state: &mut State,
     source: &[u8],
-    target: &[u8],
+    target: Spot,
     is_beneath: bool,
 ) -> Result<i64, i32> {
     must_be_normal(source)?;
+    let (target, served) = (&target.path[..], target.served);
     // Of a detached tree only all is moved; nothing comes onto its top.
     if (is_within(source) && !is_top(source)) || is_top(target) {
         return Err(libc::EINVAL);
@@ -251,6 +295,11 @@ fn move_to(
         fstype: b"",
         data: b"",
         flags: libc::MS_MOVE,
+        served: Served {
+            // The row says it.
+            source: None,
+            target: served.map(|origin| origin.is_directory),
+        },
     };
     relocate(zone, state, &wanted)?;
     if let Some(covered) = covered {

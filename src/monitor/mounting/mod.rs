@@ -21,6 +21,7 @@ mod rows;
 mod umount;
 
 use super::paths;
+use super::served::{self, Named};
 use super::zone::Zone;
 use crate::error::Result as Made;
 use crate::ids::HostPid;
@@ -48,7 +49,6 @@ const NOSYMFOLLOW: [u64; 2] = [256, 0x2000];
 const CHANGES: u64 = libc::MS_SHARED | libc::MS_PRIVATE | libc::MS_SLAVE | libc::MS_UNBINDABLE;
 
 /// A mount that the zone has made.
-#[derive(Debug)]
 struct Added {
     /// Its place in the table.
     slot: usize,
@@ -59,6 +59,9 @@ struct Added {
     cover: Option<Cover>,
     /// The directory of a temporary file system, if it is the last mount of it.
     temporary: Option<String>,
+    /// What a detached mount shows once it has a place, of the monitor's trees: no descriptor of that can
+    /// be had that only names it.
+    stands_for: Option<MountRow>,
     /// `MNT_EXPIRE` found it idle.
     is_expired: bool,
 }
@@ -87,9 +90,27 @@ pub struct Wanted<'a> {
     pub data: &'a [u8],
     /// `MS_*`.
     pub flags: u64,
+    /// What of them the monitor serves.
+    pub served: Served,
+}
+
+/// What source and target of a mount are in the monitor's trees.
+#[derive(Default)]
+pub struct Served {
+    source: Option<Origin>,
+    /// Whether that is a directory.
+    target: Option<bool>,
+}
+
+/// A part of the monitor's trees that is bound.
+struct Origin {
+    place: Place,
+    is_directory: bool,
+    is_of_process: bool,
 }
 
 /// A place in a tree of the zone.
+#[derive(Clone)]
 struct Place {
     row: MountRow,
     index: usize,
@@ -126,10 +147,22 @@ pub fn mount(zone: &Zone, caller: HostPid, wanted: &Wanted<'_>) -> Result<i64, i
     let flags = wanted.flags;
     let is_from_path =
         flags & libc::MS_REMOUNT == 0 && flags & (libc::MS_BIND | libc::MS_MOVE) != 0;
-    must_be_normal(wanted.target)?;
-    if is_from_path && flags & CHANGES == 0 {
-        must_be_normal(wanted.source)?;
-    }
+    let target = target_of(zone, caller, wanted.target)?;
+    let source = match is_from_path && flags & CHANGES == 0 {
+        true => spot(zone, caller, wanted.source)?,
+        false => Spot::plain(wanted.source),
+    };
+    let wanted = &Wanted {
+        target: &target.path,
+        source: &source.path,
+        served: Served {
+            source: source.served,
+            target: target.served.map(|origin| origin.is_directory),
+        },
+        fstype: wanted.fstype,
+        data: wanted.data,
+        flags,
+    };
     let mut state = zone.mounting.state();
     let is = |flag: u64| flags & flag != 0;
     let result = if is(libc::MS_REMOUNT) {
@@ -154,6 +187,79 @@ fn must_be_normal(path: &[u8]) -> Result<(), i32> {
         Ok(())
     } else {
         Err(libc::EINVAL)
+    }
+}
+
+/// A path that a guest has named, free of links.
+struct Spot {
+    path: Vec<u8>,
+    served: Option<Origin>,
+}
+
+impl Spot {
+    fn plain(path: &[u8]) -> Self {
+        Self {
+            path: path.to_vec(),
+            served: None,
+        }
+    }
+}
+
+/// Follows the links of the monitor's trees, which the guest has left as they are. Before the lock is
+/// taken: what the trees hold may need it.
+fn spot(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Spot, i32> {
+    must_be_normal(path)?;
+    match served::named(zone, caller, path)? {
+        Named::Served {
+            row,
+            rel,
+            is_directory,
+            is_of_process,
+        } => {
+            let place = Place {
+                index: usize::MAX,
+                row: *row,
+                rel,
+            };
+            Ok(Spot {
+                path: place.path(),
+                served: Some(Origin {
+                    place,
+                    is_directory,
+                    is_of_process,
+                }),
+            })
+        }
+        Named::Elsewhere(found) if found == path => Ok(Spot::plain(path)),
+        Named::Elsewhere(found) => {
+            let (_, path) = paths::open_resolved(zone, b"", b"/", &found, libc::O_PATH)?;
+            must_be_normal(&path)?;
+            Ok(Spot::plain(&path))
+        }
+    }
+}
+
+/// The same of a place where something is to be mounted.
+///
+/// # Errors
+/// EPERM for what is a process': it has several names, and goes with it.
+fn target_of(zone: &Zone, caller: HostPid, path: &[u8]) -> Result<Spot, i32> {
+    let spot = spot(zone, caller, path)?;
+    let is_of_process = |origin: &Origin| origin.is_of_process && !origin.place.rel.is_empty();
+    if spot.served.as_ref().is_some_and(is_of_process) {
+        return Err(libc::EPERM);
+    }
+    Ok(spot)
+}
+
+impl Place {
+    /// The zone path.
+    fn path(&self) -> Vec<u8> {
+        match &self.rel[..] {
+            b"" if self.row.prefix().is_empty() => b"/".to_vec(),
+            b"" => self.row.prefix().to_vec(),
+            rel => [self.row.prefix(), b"/", rel].concat(),
+        }
     }
 }
 

@@ -17,17 +17,15 @@ const FSTYPE_SHOWN: usize = 64;
 
 /// `MS_BIND`, perhaps with `MS_REC`.
 pub(super) fn bind(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<(), i32> {
-    let from = place(zone, wanted.source)?;
-    let is_directory = if from.row.is_monitor() {
-        if !from.rel.is_empty() {
-            // Only whole trees of the monitor's have a place in the table.
-            return Err(libc::EPERM);
+    let (from, is_directory) = match &wanted.served.source {
+        Some(origin) => (origin.place.clone(), origin.is_directory),
+        None => {
+            let from = place(zone, wanted.source)?;
+            let is_directory = is_dir(&open_place(zone, &from)?)?;
+            (from, is_directory)
         }
-        true
-    } else {
-        is_dir(&open_place(zone, &from)?)?
     };
-    must_fit(zone, wanted.target, is_directory)?;
+    must_fit(zone, wanted, is_directory)?;
     // The mounts beneath the source, before anything changes.
     let inner: Vec<(Vec<u8>, MountRow)> = if wanted.flags & libc::MS_REC == 0 {
         Vec::new()
@@ -45,7 +43,12 @@ pub(super) fn bind(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Resul
         tops
     };
     let first = state.next_order;
-    let all = std::iter::once((Vec::new(), from.row, &from.rel[..]))
+    let is_file = u16::from(!is_directory);
+    let top = MountRow {
+        is_file,
+        ..from.row
+    };
+    let all = std::iter::once((Vec::new(), top, &from.rel[..]))
         .chain(inner.into_iter().map(|(rest, row)| (rest, row, &b""[..])));
     for (rest, row, rel) in all {
         let target = [wanted.target, &rest].concat();
@@ -60,6 +63,7 @@ pub(super) fn bind(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Resul
     Ok(())
 }
 
+/// Adds what a row shows, or `rel` beneath it, which is a file where the row says so.
 fn add_bind(
     zone: &Zone,
     state: &mut State,
@@ -68,7 +72,7 @@ fn add_bind(
     rel: &[u8],
 ) -> Result<(), i32> {
     let mut row = MountRow::added(target, of, rel, 1).map_err(|error| i32::from(error.0))?;
-    (row.flags, row.magic) = (of.flags, of.magic);
+    (row.flags, row.magic, row.is_file) = (of.flags, of.magic, of.is_file);
     if !of.is_added() {
         row.flags = st_flags(if of.is_read_only() {
             libc::MS_RDONLY
@@ -76,18 +80,22 @@ fn add_bind(
             0
         });
     }
-    let (source, fstype) = match state
+    let (source, fstype, root) = match state
         .added
         .iter()
         .find(|added| of.is_added() && row_of(zone, added).order == of.order)
     {
-        Some(added) => (added.source.clone(), added.fstype),
-        None if of.is_monitor() && of.prefix() == b"/proc" => (b"proc".to_vec(), "proc"),
-        None if of.is_monitor() => (b"devtmpfs".to_vec(), "devtmpfs"),
-        None => (b"zone".to_vec(), ""),
+        Some(added) => (added.source.clone(), added.fstype, &added.root[..]),
+        None if of.is_monitor() && of.prefix() == b"/proc" => (b"proc".to_vec(), "proc", &b"/"[..]),
+        None if of.is_monitor() => (b"devtmpfs".to_vec(), "devtmpfs", &b"/"[..]),
+        None => (b"zone".to_vec(), "", &b"/"[..]),
     };
     let mut added = plain(&source, fstype);
-    added.root = [b"/", rel].concat();
+    added.root = match (root, rel) {
+        (b"/", rel) => [b"/", rel].concat(),
+        (root, b"") => root.to_vec(),
+        (root, rel) => [root, b"/", rel].concat(),
+    };
     // A mount in what is bound finds its placeholder shown here too.
     if let Ok(place) = place(zone, target)
         && !place.rel.is_empty()
@@ -169,7 +177,7 @@ fn new_served(
     of: &[u8],
     fstype: &'static str,
 ) -> Result<(), i32> {
-    must_fit(zone, wanted.target, true)?;
+    must_fit(zone, wanted, true)?;
     let rows = zone.rows();
     let is_own = |row: &&MountRow| !row.is_added() && row.prefix() == of;
     let of = *rows.iter().find(is_own).ok_or(libc::ENODEV)?;
@@ -224,7 +232,7 @@ pub(super) fn options(data: &[u8]) -> Result<Options, i32> {
 
 fn new_temporary(zone: &Zone, state: &mut State, wanted: &Wanted<'_>) -> Result<(), i32> {
     let options = options(wanted.data)?;
-    must_fit(zone, wanted.target, true)?;
+    must_fit(zone, wanted, true)?;
     let store = &zone.mounting.store;
     let number = state.next_number;
     state.next_number += 1;

@@ -1,7 +1,7 @@
 //! Rows of the table that a zone adds, and the room that is made for what they show.
 
 use super::cover::{Cover, In};
-use super::{Added, State, is_dir, open_place, open_row, place, stat_of};
+use super::{Added, State, Wanted, is_dir, open_place, open_row, place, stat_of};
 use crate::monitor::mounts::{held_read_only, is_shown_by};
 use crate::monitor::zone::Zone;
 use picozone_fsmap::{MountRow, Mounts};
@@ -46,8 +46,8 @@ pub(super) fn settle(zone: &Zone, state: &State) {
         let row = row_of(zone, added);
         let is_other = |other: &MountRow| other.order != row.order && !is_detached(other);
         let is_second = row.is_monitor() || is_shown_by(zone.rows(), &row, is_other);
-        if row.is_second != u32::from(is_second) {
-            let is_second = u32::from(is_second);
+        if row.is_second != u16::from(is_second) {
+            let is_second = u16::from(is_second);
             put(zone, added.slot, &MountRow { is_second, ..row });
         }
     }
@@ -79,6 +79,10 @@ fn make_room(
         return Ok(None);
     }
     let place = place(zone, target)?;
+    if place.row.is_monitor() {
+        // Nothing is looked at there, so nothing is in the way.
+        return Ok(None);
+    }
     let below = zone.mount(place.index).ok_or(libc::ENOENT)?;
     let is_root = |row: &&MountRow| !row.is_added() && row.prefix_len == 0;
     let root = zone.rows().iter().find(is_root).ok_or(libc::ENOENT)?;
@@ -184,7 +188,8 @@ pub(super) fn add(
 }
 
 /// The mount point must be there, and a directory if what is mounted is one.
-pub(super) fn must_fit(zone: &Zone, target: &[u8], is_directory: bool) -> Result<(), i32> {
+pub(super) fn must_fit(zone: &Zone, wanted: &Wanted<'_>, is_directory: bool) -> Result<(), i32> {
+    let target = wanted.target;
     if is_top(target) {
         // A place of its own, where nothing was before.
         return Ok(());
@@ -193,11 +198,9 @@ pub(super) fn must_fit(zone: &Zone, target: &[u8], is_directory: bool) -> Result
         // A zone cannot be taken away from under its processes.
         return Err(libc::EBUSY);
     }
-    let place = place(zone, target)?;
-    let is_there = if place.row.is_monitor() {
-        place.rel.is_empty()
-    } else {
-        is_dir(&open_place(zone, &place)?)?
+    let is_there = match wanted.served.target {
+        Some(is_there) => is_there,
+        None => is_dir(&open_place(zone, &place(zone, target)?)?)?,
     };
     if is_there == is_directory {
         Ok(())
@@ -214,6 +217,7 @@ pub(super) fn plain(source: &[u8], fstype: &'static str) -> Added {
         root: b"/".to_vec(),
         cover: None,
         temporary: None,
+        stands_for: None,
         is_expired: false,
     }
 }

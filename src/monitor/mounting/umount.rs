@@ -1,7 +1,8 @@
 //! umount2(2), and whether something is in use.
 
 use super::rows::{give_back, put, row_of, settle};
-use super::{State, lies_in, top};
+use super::{State, lies_in, spot, top};
+use crate::ids::HostPid;
 use crate::monitor::guests;
 use crate::monitor::zone::Zone;
 use picozone_fsmap::MountRow;
@@ -13,9 +14,10 @@ use std::path::Path;
 ///
 /// # Errors
 /// As umount2(2).
-pub fn umount(zone: &Zone, target: &[u8], flags: u64) -> Result<i64, i32> {
+pub fn umount(zone: &Zone, caller: HostPid, target: &[u8], flags: u64) -> Result<i64, i32> {
     const MNT_DETACH: u64 = 2;
     const MNT_EXPIRE: u64 = 4;
+    let target = &spot(zone, caller, target)?.path[..];
     let mut state = zone.mounting.state();
     let at = top(zone, target)?;
     let row = *zone.rows().get(at).ok_or(libc::EINVAL)?;
@@ -33,7 +35,8 @@ pub fn umount(zone: &Zone, target: &[u8], flags: u64) -> Result<i64, i32> {
         })
         .map(|other| other.order)
         .collect();
-    let is_idle = row.is_monitor() || !is_used(zone, row.host());
+    // By which of its names something is open nobody can tell.
+    let is_idle = row.is_monitor() || row.is_second != 0 || !is_used(zone, row.host());
     if !is_lazy && (!inner.is_empty() || !is_idle) {
         return Err(libc::EBUSY);
     }

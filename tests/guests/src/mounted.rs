@@ -6,6 +6,8 @@ use crate::work;
 pub struct Mounted {
     /// The mount point, from the working directory on.
     pub point: String,
+    /// What it shows of its file system.
+    pub root: String,
     /// Options of the mount.
     pub options: String,
     /// Type of the file system.
@@ -28,6 +30,7 @@ pub fn mounted() -> Vec<Mounted> {
         let dash = fields.iter().position(|field| *field == "-")?;
         Some(Mounted {
             point: point.to_owned(),
+            root: fields[3].to_owned(),
             options: fields[5].to_owned(),
             kind: fields[dash + 1].to_owned(),
             source: fields[dash + 2].to_owned(),

@@ -47,6 +47,7 @@ fn main() {
         ("placed", placed),
         ("nested", nested),
         ("clones", clones),
+        ("parts", parts),
         ("beneath", beneath),
         ("set", set),
         ("picked", picked),
@@ -315,6 +316,40 @@ fn clones() {
         call(OPEN_TREE, &[999, text(&name("")), CLONE | EMPTY]),
     );
     close(directory);
+}
+
+/// Copies of a device and of a part of `/proc`.
+fn parts() {
+    let open_tree = |path: &str, flags: u64| at(OPEN_TREE, path, &[flags]);
+    let device = open_tree("/dev/zero", CLONE | 0x8_0000).expect("a device");
+    see(
+        "to a directory",
+        move_to((device, ""), (CWD, "a"), FROM_EMPTY),
+    );
+    see("placed", move_to((device, ""), (CWD, "plain"), FROM_EMPTY));
+    close(device);
+    let mut bytes = [1];
+    let file = fs::File::open("plain").expect("it is there");
+    see("read", std::io::Read::read(&mut &file, &mut bytes).ok());
+    see("zero", bytes);
+    drop(file);
+    see("taken away", umount("plain"));
+    see(
+        "there",
+        fs::read_to_string("plain").is_ok_and(|text| !text.is_empty()),
+    );
+    let directory = open_tree("/proc/sys/kernel", CLONE | RECURSIVE).expect("a directory");
+    see("placed", move_to((directory, ""), (CWD, "a"), FROM_EMPTY));
+    close(directory);
+    see("read", fs::read_to_string("a/ostype").ok());
+    see("taken away", umount("a"));
+    let all = open_tree("/proc", CLONE | RECURSIVE).expect("a directory");
+    see("placed", move_to((all, ""), (CWD, "a"), FROM_EMPTY));
+    close(all);
+    see("read", fs::read_to_string("a/sys/kernel/ostype").ok());
+    see("taken away", umount("a"));
+    let unplaced = open_tree("/dev/null", CLONE).expect("a device");
+    close(unplaced);
 }
 
 /// A mount below another one, which it is seen behind.

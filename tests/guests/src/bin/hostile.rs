@@ -1105,6 +1105,36 @@ fn mounts(socket: &str) {
             ask(&target, "x\0tmpfs\0", 0)
         });
     }
+    // By links of the monitor's: descriptors that only the personality has, and what is nobody's.
+    let own = layout::FD_MOUNT0..FDS.end as u32;
+    let mut sources: Vec<String> = own.map(|fd| format!("/proc/self/fd/{fd}")).collect();
+    for other in [
+        "/proc/1/root/../..",
+        "/dev/mem",
+        "/dev/kmem",
+        "/dev/vda",
+        "/dev/kvm",
+        "/proc/kcore",
+    ] {
+        sources.push(other.into());
+    }
+    let _ = std::fs::write("/caught/file", "");
+    for source in sources {
+        for target in ["/caught/in", "/caught/file"] {
+            attempt(&format!("a bind of {source} at {target}"), || {
+                ask(target, &format!("{source}\0\0"), libc::MS_BIND)
+            });
+        }
+    }
+    attempt("the tables, by memory with another name", || {
+        ask("/caught/file", "/proc/self/mem\0\0", libc::MS_BIND);
+        let fd = raw(libc::SYS_open, [ptr(b"/caught/file\0"), 2, 0, 0, 0, 0]);
+        raw(libc::SYS_umount2, [ptr(b"/caught/file\0"), 2, 0, 0, 0, 0]);
+        if fd < 0 {
+            return -1;
+        }
+        raw(libc::SYS_pwrite64, [fd as u64, ptr(b"x"), 1, TABLES, 0, 0])
+    });
     // A link in the place of what the monitor makes and opens: its target keeps its mode.
     attempt("a mode by a link in the store", || {
         let child = unsafe { libc::fork() };

@@ -26,6 +26,9 @@ fn main() {
         ("moves", moves),
         ("taken", taken),
         ("served", served),
+        ("devices", devices),
+        ("parts", parts),
+        ("covered", covered),
         ("flags", flags),
         ("users", users),
         ("trees", trees),
@@ -51,6 +54,12 @@ fn errno<T>(result: std::io::Result<T>) -> Result<()> {
 /// Lines of mountinfo(5) below the working directory: root, mount point, options and type.
 fn lines() -> Vec<String> {
     let shown = |line: Mounted| format!("{} {} {}", line.point, line.options, line.kind);
+    mounted().into_iter().map(shown).collect()
+}
+
+/// Mount points, what they show of their file systems, and whether that may be changed.
+fn placed() -> Vec<(String, String, bool)> {
+    let shown = |line: Mounted| (line.point, line.root, line.options.starts_with("rw"));
     mounted().into_iter().map(shown).collect()
 }
 
@@ -346,6 +355,211 @@ fn served() {
     see("umount", umount("f/proc", 0));
     see("umount", umount("e", 0));
     see("names", names("e"));
+}
+
+/// Devices of `/dev` on files, and in a root of programs.
+fn devices() {
+    tree();
+    fs::create_dir_all("root/dev").expect("made");
+    for (name, number) in [
+        ("null", 3),
+        ("zero", 5),
+        ("full", 7),
+        ("random", 8),
+        ("urandom", 9),
+    ] {
+        let (source, target) = (format!("/dev/{name}"), format!("root/dev/{name}"));
+        fs::write(&target, "under").expect("made");
+        see("bind", mount(&source, &target, "", libc::MS_BIND, ""));
+        let data = fs::metadata(&target).expect("there");
+        see("a device", data.rdev() == libc::makedev(1, number));
+        see("mode", data.mode());
+        let link = fs::symlink_metadata(&target).expect("there");
+        see("no link", (link.mode(), link.ino() == data.ino()));
+    }
+    see(
+        "on a directory",
+        mount("/dev/null", "e", "", libc::MS_BIND, ""),
+    );
+    see(
+        "a directory on it",
+        mount("d", "root/dev/null", "", libc::MS_BIND, ""),
+    );
+    see(
+        "of a directory",
+        mount("/dev/pts", "plain", "", libc::MS_BIND, ""),
+    );
+    see("none", mount("/dev/none", "plain", "", libc::MS_BIND, ""));
+    see(
+        "below it",
+        mount("/dev/null/x", "plain", "", libc::MS_BIND, ""),
+    );
+    let end = child(|| {
+        let root = CString::new("root").expect("no NUL");
+        call(libc::SYS_chroot, &[text(&root)]).expect("we are root");
+        std::env::set_current_dir("/").expect("there");
+        see("null", fs::read("/dev/null").map(|bytes| bytes.len()).ok());
+        see("into it", errno(fs::write("/dev/null", "gone")));
+        see("relative", errno(fs::write("dev/null", "gone")));
+        see("full", errno(fs::write("dev/full", "more")));
+        let mut zeros = [1u8; 8];
+        let file = File::open("/dev/zero").expect("it is there");
+        see(
+            "zeros",
+            std::io::Read::read(&mut &file, &mut zeros).map_err(|_| ()),
+        );
+        see("they are", zeros);
+        see("with a slash", errno(File::open("/dev/null/")));
+        see("with a dot", errno(File::open("/dev/null/.")));
+        see("as a directory", names("dev/null"));
+        see("made", errno(File::create_new("/dev/null")));
+        see("unlink", errno(fs::remove_file("/dev/null")));
+        see("rename", errno(fs::rename("/dev/null", "/dev/other")));
+        see("over it", errno(fs::rename("/dev/zero", "/dev/null")));
+        see("names", names("/dev"));
+        0
+    })
+    .wait();
+    see("end", end == Ok(End::Exited(0)));
+    see("placed", placed());
+    let read_only = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
+    see("read-only", mount("", "root/dev/null", "", read_only, ""));
+    see("a device there", errno(fs::write("root/dev/null", "gone")));
+    see("placed", placed());
+    see(
+        "again",
+        mount("root/dev/null", "plain", "", libc::MS_BIND, ""),
+    );
+    see("into it", errno(fs::write("plain", "gone")));
+    see(
+        "moved",
+        mount("root/dev/null", "other", "", libc::MS_MOVE, ""),
+    );
+    fs::write("other", "under").expect("made");
+    see(
+        "moved",
+        mount("root/dev/null", "other", "", libc::MS_MOVE, ""),
+    );
+    see("there", fs::read("other").map(|bytes| bytes.len()).ok());
+    see("under", fs::read_to_string("root/dev/null").ok());
+    for name in [
+        "other",
+        "plain",
+        "root/dev/zero",
+        "root/dev/full",
+        "root/dev/random",
+    ] {
+        see("umount", umount(name, 0));
+        see("under", fs::read_to_string(name).ok());
+    }
+    see("lazily", umount("root/dev/urandom", 2));
+    see("placed", placed());
+}
+
+/// Files and directories of `/proc`, and what links of it lead to.
+fn parts() {
+    tree();
+    see(
+        "a directory",
+        mount("/proc/sys/kernel", "e", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("e/ostype").ok());
+    see("none", fs::read_to_string("e/none").ok());
+    see("up", fs::read_to_string("e/../plain").ok());
+    see("within", mount("e/random", "f", "", libc::MS_BIND, ""));
+    see("read", fs::read_to_string("f/uuid").is_ok());
+    see("umount", umount("f", 0));
+    see("umount", umount("e", 0));
+    see("covered", names("e"));
+    see(
+        "a file",
+        mount("/proc/sys/kernel/ostype", "plain", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("plain").ok());
+    see("umount", umount("plain", 0));
+    see(
+        "of itself",
+        mount("/proc/self/comm", "plain", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("plain").ok());
+    let number = format!("/{}/comm", std::process::id());
+    let is_own = |line: Mounted| line.root == number;
+    see(
+        "its root",
+        mounted().into_iter().map(is_own).collect::<Vec<_>>(),
+    );
+    see("umount", umount("plain", 0));
+    // By descriptors, of what only names it too.
+    let name = CString::new("d").expect("no NUL");
+    let fd = call(libc::SYS_open, &[text(&name), libc::O_PATH as u64, 0]).expect("open");
+    let link = format!("/proc/self/fd/{fd}");
+    see("by a descriptor", mount(&link, "e", "", libc::MS_BIND, ""));
+    see("read", fs::read_to_string("e/file").ok());
+    see("umount", umount("e", 0));
+    see(
+        "below it",
+        mount(&format!("{link}/sub"), "e", "", libc::MS_BIND, ""),
+    );
+    see("umount", umount("e", 0));
+    see("onto it", mount("f", &link, "", libc::MS_BIND, ""));
+    see("names", names("d"));
+    see("umount", umount("d", 0));
+    picozone_guests::close(fd);
+    let mut pipe = [0i32; 2];
+    call(libc::SYS_pipe, &[pipe.as_mut_ptr() as u64]).expect("a pipe");
+    let link = format!("/proc/self/fd/{}", pipe[0]);
+    see("a pipe", mount(&link, "plain", "", libc::MS_BIND, ""));
+    see(
+        "its directory",
+        mount("/proc/self/cwd", "f", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("f/plain").ok());
+    see("umount", umount("f", 0));
+    see("placed", placed());
+}
+
+/// Something over what lies in `/proc` and `/dev`.
+fn covered() {
+    tree();
+    fs::write("d/kept", "ours").expect("made");
+    see(
+        "a file",
+        mount("d/file", "/proc/sys/kernel/ostype", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("/proc/sys/kernel/ostype").ok());
+    std::env::set_current_dir("/proc/sys/kernel").expect("there");
+    see("relative", fs::read_to_string("ostype").ok());
+    std::env::set_current_dir(work()).expect("there");
+    see(
+        "on a directory",
+        mount("plain", "/proc/sys/kernel", "", libc::MS_BIND, ""),
+    );
+    see("umount", umount("/proc/sys/kernel/ostype", 0));
+    see("read", fs::read_to_string("/proc/sys/kernel/ostype").ok());
+    see(
+        "a directory",
+        mount("some", "/proc/sys/kernel", "tmpfs", libc::MS_RDONLY, ""),
+    );
+    see("names", names("/proc/sys/kernel"));
+    see("made", errno(File::create("/proc/sys/kernel/x")));
+    see("umount", umount("/proc/sys/kernel", 0));
+    see(
+        "masked",
+        mount("/dev/null", "/proc/version", "", libc::MS_BIND, ""),
+    );
+    see(
+        "read",
+        fs::read("/proc/version").map(|bytes| bytes.len()).ok(),
+    );
+    see("umount", umount("/proc/version", 0));
+    see(
+        "a device",
+        mount("d/file", "/dev/full", "", libc::MS_BIND, ""),
+    );
+    see("read", fs::read_to_string("/dev/full").ok());
+    see("umount", umount("/dev/full", 0));
+    see("full", errno(fs::write("/dev/full", "more")));
+    see("none", mount("d/file", "/dev/none", "", libc::MS_BIND, ""));
 }
 
 fn flags() {

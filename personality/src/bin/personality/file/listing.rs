@@ -135,10 +135,19 @@ fn kind_of(directory: u64, name: u64) -> Option<u8> {
 /// directory's.
 fn placeholder(fd: u64, ino: u64, device: &mut Option<u64>) -> Option<(u8, u64)> {
     const DT_DIR: u8 = 4;
+    const DT_REG: u8 = 8;
     let mounts = path::mount_rows().iter();
     let mount = mounts
         .filter(|row| row.placeholder_ino == ino && ino != 0)
-        .map(|row| (row.placeholder_dev, (DT_DIR, row.root_ino)));
+        .map(|row| {
+            let kind = if row.is_file == 0 { DT_DIR } else { DT_REG };
+            // An entry without a number is none.
+            let number = match row.root_ino {
+                0 => u64::from(row.order),
+                number => number,
+            };
+            (row.placeholder_dev, (kind, number))
+        });
     let kinds = tables().placeholders.iter();
     let kind = kinds
         .filter(|held| held.ino == ino && ino != 0)

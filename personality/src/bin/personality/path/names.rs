@@ -123,6 +123,20 @@ impl Purpose {
     }
 }
 
+impl Purpose {
+    /// The same of a mount point, which may be a file.
+    #[cold]
+    #[inline(never)]
+    fn held_at(self, path: &[u8]) -> Errno {
+        let row = mounts().top(path).and_then(|at| mount_rows().get(at));
+        match self {
+            Self::Unlink if row.is_some_and(|row| row.is_file != 0) => Errno::EBUSY,
+            Self::LinkFrom if row.is_some_and(|row| row.is_file != 0) => Errno::EXDEV,
+            other => other.held(),
+        }
+    }
+}
+
 pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose) -> Result<Parent> {
     let bytes = path.to_bytes();
     if bytes.is_empty() {
@@ -139,8 +153,8 @@ pub(super) fn parent(thread: &Thread, dirfd: u64, path: &CStr, purpose: Purpose)
     let last = &bytes[start..end];
     // What is wrong on the way is said before what is wrong with the name.
     may_search(thread, dirfd, path)?;
-    if bytes[0] == b'/' && is_held(thread, &bytes[..end])? {
-        return Err(purpose.held());
+    if bytes[0] == b'/' {
+        must_not_be_held(thread, &bytes[..end], purpose)?;
     }
     let mount = may_change_there(thread, dirfd, path, (start, last), purpose)?;
     let name = |last: &[u8]| {
@@ -253,7 +267,7 @@ fn may_change_there(
         return Ok(Some(found.mount));
     }
     if mounts().is_held(at.as_bytes()) {
-        return Err(purpose.held());
+        return Err(purpose.held_at(at.as_bytes()));
     }
     if is_read_only && !matches!(purpose, Purpose::LinkFrom) {
         let is_made = matches!(purpose, Purpose::Make);
@@ -268,15 +282,19 @@ fn may_change_there(
     Ok(Some(found.mount))
 }
 
-/// Whether a mount stands at an absolute path by its text.
-fn is_held(thread: &Thread, path: &[u8]) -> Result<bool> {
+/// What [`Purpose::held`] says if a mount stands at an absolute path by its text.
+fn must_not_be_held(thread: &Thread, path: &[u8], purpose: Purpose) -> Result<()> {
+    let check = |path: &[u8]| match mounts().is_held(path) {
+        true => Err(purpose.held_at(path)),
+        false => Ok(()),
+    };
     let root = root(thread);
     if root.is_empty() {
-        return Ok(mounts().is_held(path));
+        return check(path);
     }
     let mut at = PathBuf::from_bytes(root).map_err(from_error)?;
     at.append(path).map_err(from_error)?;
-    Ok(mounts().is_held(at.as_bytes()))
+    check(at.as_bytes())
 }
 
 /// mkdir and mknod with their `at` forms.
