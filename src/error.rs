@@ -106,6 +106,10 @@ impl Error {
         match self {
             Self::System { source, .. } => remedy_of(source).to_owned(),
             Self::Refused { remedy, .. } | Self::Host { remedy, .. } => remedy.clone(),
+            Self::UnknownZone {
+                operation: "delete",
+                ..
+            } => "`zone list` shows the zones that exist".to_owned(),
             Self::UnknownZone { name, .. } => {
                 format!(
                     "create it with `zone create {name}`; `zone list` shows the zones that exist"

@@ -139,6 +139,37 @@ impl Mounts<'_> {
         is_done
     }
 
+    /// The same for who has another root directory: of several names one that lies in it, if any does; of
+    /// several that do, by the mount that shows most.
+    #[must_use]
+    #[cold]
+    #[inline(never)]
+    pub fn to_zone_from(&self, host: &[u8], root: &[u8], to: &mut PathBuf) -> bool {
+        if self.to_zone(host, to) && (root.is_empty() || behind(to.as_bytes(), root).is_some()) {
+            return true;
+        }
+        let rows = self.0.iter().enumerate().filter(|(_, row)| {
+            row.is_used()
+                && !row.is_alias()
+                && !row.is_below()
+                && behind(row.prefix(), root).is_some()
+        });
+        let mut best: Option<(u32, u32)> = None;
+        let mut name = PathBuf::new();
+        for (index, row) in rows {
+            let rank = (row.host_len, row.order);
+            if best.is_none_or(|best| rank < best)
+                && row.name_of(host, &mut name)
+                // Nothing is mounted over it.
+                && self.find_canonical(name.as_bytes()).0 == index
+                && to.set(name.as_bytes()).is_ok()
+            {
+                best = Some(rank);
+            }
+        }
+        best.is_some() || self.to_zone(host, to)
+    }
+
     /// The mount that shows a host path, and the rest of the path behind its top; the choice is that
     /// of [`Mounts::to_zone`].
     #[must_use]
@@ -240,6 +271,46 @@ impl Mounts<'_> {
                     && of.read_only == alias.read_only
                     && of.host() == alias.host()
             })
+    }
+}
+
+impl MountRow {
+    /// The zone path of a host path by this row; false if it does not show it.
+    fn name_of(&self, host: &[u8], to: &mut PathBuf) -> bool {
+        to.truncate(0);
+        let shown = self.host();
+        if !self.is_monitor() {
+            let Some(rest) = behind(host, shown) else {
+                return false;
+            };
+            return to.append(self.prefix()).is_ok()
+                && to.push(without_leading_slashes(rest)).is_ok();
+        }
+        // The flat directories lie in that of the whole tree.
+        let tree = match self.sub() {
+            b"" => shown,
+            sub => shown.get(..shown.len() - sub.len() - 1).unwrap_or(&[]),
+        };
+        let mut inner = PathBuf::new();
+        let is_inner = behind(host, tree)
+            .is_some_and(|flat| unflatten(without_leading_slashes(flat), &mut inner));
+        let part = [&b"/"[..], self.sub()];
+        let part = if self.sub().is_empty() {
+            &part[..0]
+        } else {
+            &part[..]
+        };
+        let mut rest = inner.as_bytes();
+        for text in part {
+            match rest.strip_prefix(*text) {
+                Some(left) => rest = left,
+                None => return false,
+            }
+        }
+        is_inner
+            && matches!(rest.first(), None | Some(b'/'))
+            && to.append(self.prefix()).is_ok()
+            && to.append(rest).is_ok()
     }
 }
 

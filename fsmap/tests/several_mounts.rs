@@ -452,9 +452,59 @@ fn added_rows_hide_what_was_mounted_before() {
             .then(|| String::from_utf8_lossy(zone.as_bytes()).into_owned())
     };
     assert_eq!(told(&rows).as_deref(), Some("/usr/share/doc"));
+    let from = |root: &str| told_from(&rows, "/host/usr/share/doc", root);
+    assert_eq!(from("/mnt"), "/mnt/later/doc");
+    assert_eq!(from("/mnt/later"), "/mnt/later/doc");
+    assert_eq!(from("/mnt/la"), "/usr/share/doc");
     rows[0] = MountRow::EMPTY;
     assert_eq!(told(&rows).as_deref(), Some("/mnt/later/doc"));
     rows[6].relocate(&temporary, b"3/below").unwrap();
     assert_eq!(rows[6].host(), b"/host/temporary/3/below");
     assert_eq!(rows[6].sub(), b"3/below");
+}
+
+fn told_from(rows: &[MountRow], host: &str, root: &str) -> String {
+    let mut zone = PathBuf::new();
+    let is_told = Mounts(rows).to_zone_from(host.as_bytes(), root.as_bytes(), &mut zone);
+    assert_eq!(is_told, !zone.is_empty(), "{host}");
+    String::from_utf8_lossy(zone.as_bytes()).into_owned()
+}
+
+/// What the monitor serves has the names that a root directory holds, as a whole and in parts.
+#[test]
+fn parts_of_the_monitors_are_told_by_where_they_are_seen() {
+    let mut served = MountRow::new(b"/proc", b"/run/proc").unwrap();
+    served.kind = kind::MONITOR;
+    let root = MountRow::new(b"/", b"/host").unwrap();
+    let add = |prefix: &str, sub: &str, order| {
+        let row = MountRow::added(prefix.as_bytes(), &served, sub.as_bytes(), order);
+        MountRow {
+            is_second: 1,
+            ..row.unwrap()
+        }
+    };
+    let rows = [
+        served,
+        root,
+        add("/jail/proc", "", 1),
+        add("/jail/k", "sys/kernel", 2),
+        add("/other/k", "sys/kernel", 3),
+    ];
+    for (host, from, wanted) in [
+        ("/run/proc/,1,fd", "", "/proc/1/fd"),
+        ("/run/proc/,1,fd", "/jail", "/jail/proc/1/fd"),
+        ("/run/proc/,1,fd/3", "/jail", "/jail/proc/1/fd/3"),
+        ("/run/proc/,", "/jail", "/jail/proc"),
+        ("/run/proc/,sys,kernel", "/jail", "/jail/proc/sys/kernel"),
+        ("/run/proc/,sys,kernel", "/jail/k", "/jail/k"),
+        ("/run/proc/,sys,kernel,random", "/other", "/other/k/random"),
+        ("/run/proc/,sys,kernelx", "/jail", "/jail/proc/sys/kernelx"),
+        ("/run/proc/,sys", "/other", "/proc/sys"),
+        ("/run/proc/,sys,kernel", "/other", "/other/k"),
+        ("/run/proc/nothing", "/jail", ""),
+        ("/host/jail/x", "/jail", "/jail/x"),
+        ("/host/x", "/jail", "/x"),
+    ] {
+        assert_eq!(told_from(&rows, host, from), wanted, "{host} from {from}");
+    }
 }

@@ -16,12 +16,12 @@ pub(super) struct Args {
     #[arg(value_parser = super::name)]
     name: Name,
     #[command(subcommand)]
-    action: Action,
+    action: Option<Action>,
 }
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Show all that is configured, as zone.toml has it
+    /// Show all that is configured, as zone.toml has it (where nothing else is asked for, too)
     Show,
     /// Show the value of one key
     Get {
@@ -46,7 +46,7 @@ fn change(text: &str) -> Result<(String, String), String> {
 impl Args {
     pub(super) fn run(self, home: &Home) -> Result<u8> {
         let zone = Zone::open(home, &self.name, "configure")?;
-        match self.action {
+        match self.action.unwrap_or(Action::Show) {
             Action::Show => print::text(&zone.config()?.to_toml()),
             Action::Get { key } => {
                 let value = zone.config()?.value(&key).ok_or_else(|| {

@@ -4,7 +4,7 @@ use super::descriptors::{host_path, open_path, own_path, reopen, set_mode, set_t
 use super::owners::{self, Found, Owner, Until, identify};
 use super::xattrs;
 use super::zone::Zone;
-use super::{deep, devfs, mounting, running};
+use super::{deep, devfs, mounting, roots, running};
 use crate::ids::HostPid;
 use crate::ownership::mode_on_host;
 use nix::errno::Errno;
@@ -284,7 +284,7 @@ pub fn path_of(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32> {
     let number = low_int(fd);
     let host = host_path(caller, number)?;
     mounting::clone_of(zone, caller, number, &host)
-        .or_else(|| zone.to_zone_path(&host))
+        .or_else(|| zone.to_zone_path_from(&host, &roots::of_caller(zone, caller)))
         .ok_or(libc::ENOENT)
 }
 

@@ -123,6 +123,18 @@ impl Zone {
             .then(|| zone.as_bytes().to_vec())
     }
 
+    /// The same for a process with that root directory.
+    #[must_use]
+    pub fn to_zone_path_from(&self, host: &[u8], root: &[u8]) -> Option<Vec<u8>> {
+        if root.is_empty() {
+            return self.to_zone_path(host);
+        }
+        let mut zone = PathBuf::new();
+        Mounts(self.rows())
+            .to_zone_from(host, root, &mut zone)
+            .then(|| zone.as_bytes().to_vec())
+    }
+
     /// Whether a host path lies where the zone may change things.
     #[must_use]
     pub fn is_writable(&self, host: &[u8]) -> bool {

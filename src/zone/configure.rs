@@ -24,7 +24,10 @@ pub fn set(home: &Home, name: &Name, changes: &[(String, String)]) -> Result<(Ou
             Error::refused(
                 "configure",
                 format_args!("zone {name}"),
-                format_args!("{key}: {cause}"),
+                match cause.strip_prefix(&**key) {
+                    Some(_) => cause,
+                    None => format!("{key}: {cause}"),
+                },
                 format_args!("`zone config {name} show` has the keys that are set; docs/MANUAL.md tells of all"),
             )
         })?;

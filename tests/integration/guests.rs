@@ -513,6 +513,7 @@ fn mounts(home: &Home) {
             "devices",
             "parts",
             "covered",
+            "jails",
             "flags",
             "users",
             "trees",

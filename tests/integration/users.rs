@@ -578,6 +578,13 @@ fn configurations_are_changed(home: &Home) {
             .ok()
             .contains("already")
     );
+    // What is set is shown where nothing is asked for.
+    assert_eq!(config(&[]).ok(), config(&["show"]).ok());
+    let told = config(&["set", "limits.processes=3"]).fails(125);
+    assert!(
+        told.contains("zone config: limits.processes is below 8\n"),
+        "{told}"
+    );
     for wrong in [
         "hostname=-",
         "number=5",

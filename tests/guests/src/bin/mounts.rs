@@ -9,6 +9,7 @@ use picozone_guests::{
 };
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -29,6 +30,7 @@ fn main() {
         ("devices", devices),
         ("parts", parts),
         ("covered", covered),
+        ("jails", jails),
         ("flags", flags),
         ("users", users),
         ("trees", trees),
@@ -491,7 +493,11 @@ fn parts() {
     see("umount", umount("plain", 0));
     // By descriptors, of what only names it too.
     let name = CString::new("d").expect("no NUL");
-    let fd = call(libc::SYS_open, &[text(&name), libc::O_PATH as u64, 0]).expect("open");
+    let fd = call(
+        libc::SYS_open,
+        &[text(&name), libc::O_PATH.cast_unsigned().into(), 0],
+    )
+    .expect("open");
     let link = format!("/proc/self/fd/{fd}");
     see("by a descriptor", mount(&link, "e", "", libc::MS_BIND, ""));
     see("read", fs::read_to_string("e/file").ok());
@@ -516,6 +522,68 @@ fn parts() {
     see("read", fs::read_to_string("f/plain").ok());
     see("umount", umount("f", 0));
     see("placed", placed());
+}
+
+/// In a root directory of programs is what is bound there, and `..` does not lead out of it.
+fn jails() {
+    tree();
+    jail(
+        &[("/proc", "proc"), ("/dev", "dev"), ("d", "d")],
+        &["/", "/proc", "/proc/sys/kernel", "/dev", "/d/sub"],
+    );
+    jail(
+        &[("/proc/sys/kernel", "kernel"), ("/proc", "x/proc")],
+        &["/x/proc/sys/net"],
+    );
+    jail(
+        &[("/proc/sys/kernel", "kernel")],
+        &["/kernel", "/kernel/random"],
+    );
+}
+
+/// What a program finds there, and from these directories.
+fn jail(binds: &[(&str, &str)], paths: &[&str]) {
+    let place = |path: &str| format!("jail/{path}");
+    for (from, to) in binds {
+        fs::create_dir_all(place(to)).expect("made");
+        mount(from, &place(to), "", libc::MS_BIND, "").expect("mounted");
+    }
+    fs::write("jail/plain", "within").expect("made");
+    let end = child(|| {
+        let root = CString::new("jail").expect("no NUL");
+        call(libc::SYS_chroot, &[text(&root)]).expect("we are root");
+        for path in paths {
+            std::env::set_current_dir(path).expect("there");
+            see("cwd", std::env::current_dir().ok());
+            let up = "../".repeat(path.matches('/').count());
+            see("up", names(&up));
+            let plain = up + "plain";
+            see("read", fs::read_to_string(&plain).ok());
+            let here = File::open(".").expect("there");
+            let fd = u64::from(here.as_raw_fd().cast_unsigned());
+            let name = CString::new(plain).expect("no NUL");
+            let opened = call(libc::SYS_openat, &[fd, text(&name), 0]);
+            see(
+                "by a descriptor",
+                opened.map(picozone_guests::close).is_ok(),
+            );
+        }
+        for (_, to) in binds {
+            let path = CString::new(format!("/{to}")).expect("no NUL");
+            let mut words = [0u64; 15];
+            let to = words.as_mut_ptr() as u64;
+            let got = call(libc::SYS_statfs, &[text(&path), to]);
+            // PROC_SUPER_MAGIC.
+            see("proc", got.map(|_| words[0] == 0x9fa0));
+        }
+        0
+    })
+    .wait();
+    see("end", end == Ok(End::Exited(0)));
+    for (_, to) in binds {
+        see("umount", umount(&place(to), 0));
+    }
+    fs::remove_dir_all("jail").expect("removed");
 }
 
 /// Something over what lies in `/proc` and `/dev`.

@@ -804,16 +804,33 @@ pub(super) fn write_served(fd: u64, zone: &[u8], to: u64) -> Option<Result<u64>>
     if got < 0 || !is_monitors(zone) || (is_dir && st.st_mode != DIRECTORY_MODE) {
         return None;
     }
+    Some(memory::write(to, &system_of(magic_of(zone))).map(|()| 0))
+}
+
+/// The type of the file system at a path that the monitor serves.
+#[cold]
+#[inline(never)]
+fn magic_of(zone: &[u8]) -> u64 {
     const DEVPTS: u64 = 0x1cd1;
     const TMPFS: u64 = 0x0102_1994;
-    let magic = if zone.starts_with(b"/proc") {
+    let (mut tree, mut inner) = (zone, zone.strip_prefix(b"/dev/").unwrap_or(b""));
+    // A tree may be mounted elsewhere, and parts of it.
+    if let Some(row) = row_at(zone).filter(|row| row.is_added()) {
+        let mut rows = mount_rows().iter();
+        let first = rows.find(|other| other.fd == row.fd && !other.is_added());
+        tree = first.map_or(tree, MountRow::prefix);
+        inner = match row.sub() {
+            b"" => zone.get(row.prefix().len() + 1..).unwrap_or(b""),
+            sub => sub,
+        };
+    }
+    if tree.starts_with(b"/proc") {
         PROC
-    } else if zone.starts_with(b"/dev/pts") {
+    } else if inner.starts_with(b"pts") {
         DEVPTS
     } else {
         TMPFS
-    };
-    Some(memory::write(to, &system_of(magic)).map(|()| 0))
+    }
 }
 
 /// `PROC_SUPER_MAGIC`.

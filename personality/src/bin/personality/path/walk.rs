@@ -121,11 +121,12 @@ pub(super) fn zone_path_of(thread: &Thread, dirfd: u64, to: &mut PathBuf) -> Res
         let length =
             checked(unsafe { syscall2(__NR_getcwd, host.as_mut_ptr() as u64, 4096) })? as usize;
         let host = host.get(..length.saturating_sub(1)).unwrap_or(b"");
-        return if mounts().to_zone(host, to) {
-            Ok(())
-        } else {
-            Err(Errno::ENOENT)
+        let root = root(thread);
+        let is_told = match root.is_empty() {
+            true => mounts().to_zone(host, to),
+            false => mounts().to_zone_from(host, root, to),
         };
+        return if is_told { Ok(()) } else { Err(Errno::ENOENT) };
     }
     let length = thread.ask(Request::FdPath, &[dirfd])? as usize;
     let text = thread.mailbox().b.get(..length).ok_or(Errno::EIO)?;
