@@ -298,6 +298,13 @@ fn mounts() {
     ] {
         let begins_mount = look(CWD, path, 0, basic).begins_mount;
         see(path, ("begins a mount", begins_mount));
+        for flags in [libc::O_RDONLY, libc::O_PATH] {
+            let fd = at(libc::SYS_openat, path, &[u64::from(flags.cast_unsigned())]);
+            let fd = fd.expect("open");
+            let told = look(fd, "", libc::AT_EMPTY_PATH, basic).begins_mount;
+            see("by a descriptor", told);
+            close(fd);
+        }
     }
     let file = File::open("file").expect("there");
     let empty = libc::AT_EMPTY_PATH;

@@ -459,7 +459,7 @@ fn show_mount(
     let (dev, ino) = (makedev(x.stx_dev_major, x.stx_dev_minor), x.stx_ino);
     let begins = |row: &MountRow| (row.root_dev, row.root_ino) == (dev, ino);
     let asked = mask as u32 & IDS;
-    let row = if asked == 0 && !path::mount_rows().iter().any(begins) {
+    let row = if asked == 0 && !is_top && !path::mount_rows().iter().any(begins) {
         near
     } else {
         path::mount_of(thread, dirfd, pathname, flags & NOFOLLOW != 0)?
