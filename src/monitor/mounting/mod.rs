@@ -2,9 +2,10 @@
 //!
 //! Every such mount is another name for what the zone could reach before: a directory or file of its
 //! trees (bind), a directory of the store that its guests have as a descriptor (temporary file
-//! systems), or `/proc` and `/dev` or a part of these. So it needs no rule of the wall, and none is changed by it. The
-//! other side of that: that it is read-only, or that nothing may be executed there, is kept by the
-//! personality and by the monitor, not by the kernel, as everything among the zone's own users is.
+//! systems), or `/proc` and `/dev` or a part of these. So it needs no rule of the wall, and none is
+//! changed by it. The other side of that: that it is read-only, or that nothing may be executed there,
+//! is kept by the personality and by the monitor, not by the kernel, as everything among the zone's own
+//! users is.
 //!
 //! [`rows`] keeps the table, [`cover`] makes room for a mount in the directory above; [`new`],
 //! [`change`] and [`umount`](mod@umount) are what is asked for, [`detached`](mod@detached) and

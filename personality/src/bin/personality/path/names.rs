@@ -121,9 +121,7 @@ impl Purpose {
             Self::LinkFrom => Errno::EPERM,
         }
     }
-}
 
-impl Purpose {
     /// The same of a mount point, which may be a file.
     #[cold]
     #[inline(never)]
