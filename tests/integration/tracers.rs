@@ -133,7 +133,7 @@ fn gdb_attached(home: &Home) {
             "for kind in 1 2 3; do
                mkfifo f; ./p calls $kind >f & read line <f; rm f
                for round in 1 2 3; do
-                   gdb -batch -nx -p $! -ex bt 2>/dev/null </dev/null | grep -oE '(calls|main) [(]'
+                   gdb -batch -nx -p $! -ex bt 2>/dev/null </dev/null | grep '^#' | grep -oE '(calls|main) [(]'
                done; kill $!
            done",
             "mkfifo f; ./p waits >f & read line <f; rm f
