@@ -29,7 +29,10 @@ pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Re
     match thread.ask(request, &all) {
         Err(Errno::EROFS) => {
             // A file below a copy-on-write layer.
-            let raised = path::raised(thread, fd).map_err(|_| refusal(thread, fd, request))?;
+            let raised = path::raised(thread, fd).map_err(|errno| match errno {
+                Errno::EROFS => refusal(thread, fd, request),
+                other => other,
+            })?;
             all[0] = raised;
             let result = thread.ask(request, &all);
             unsafe { syscall1(__NR_close, raised) };
