@@ -49,19 +49,19 @@ fn leave_unseen(host: u32, status: i32, is_taken: bool) -> Shown {
     let mut info = Info([0; 128]);
     let itself = Some((status, As::Itself));
     let has_info = raw(PTRACE_GETSIGINFO, host, 0, &raw mut info as u64) >= 0;
-    if !has_info || Wait::of(host).is_some_and(|wait| !wait.can_end(host)) {
+    if !has_info || stays(host) {
         return itself;
     }
-    let mut new = way_out(host);
+    let mut new = Step::Done;
     for _ in 0..TRIES_MAX {
+        new = way_out(host);
         if !matches!(new, Step::Waiting) {
             break;
         }
         new = stop(host);
-        if !matches!(new, Step::Done) || Wait::of(host).is_some_and(|wait| !wait.can_end(host)) {
+        if !matches!(new, Step::Done) || stays(host) {
             break;
         }
-        new = way_out(host);
     }
     let status = match new {
         Step::Done => status,
@@ -83,6 +83,11 @@ fn leave_unseen(host: u32, status: i32, is_taken: bool) -> Shown {
         wait(host, WSTOPPED | WNOHANG);
     }
     Some((status, As::Itself))
+}
+
+/// Whether a tracee waits in a call of the guest's that cannot be given up.
+fn stays(host: u32) -> bool {
+    Wait::of(host).is_some_and(|wait| !wait.can_end(host))
 }
 
 /// Goes on into the guest. A call that is given up stands there as one that a signal ended.
