@@ -6,6 +6,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Freestanding: no libc, no vector registers, and the functions that compiled code calls by name.
+const TARGET: &str = "x86_64-unknown-none";
+
 fn main() {
     println!("cargo:rerun-if-changed=personality/link.ld");
     for watched in ["personality", "syscalls", "fsmap"] {
@@ -14,11 +17,10 @@ fn main() {
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let cargo = env::var_os("CARGO").expect("cargo sets CARGO");
-    let target = if has_target("x86_64-unknown-none") {
-        "x86_64-unknown-none"
-    } else {
-        "x86_64-unknown-linux-gnu"
-    };
+    assert!(
+        has_target(TARGET),
+        "the personality is built for the target {TARGET}, which this toolchain does not have: rustup target add {TARGET}"
+    );
     let root = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
     let mut flags = vec![
         "-Crelocation-model=pic".to_owned(),
@@ -34,25 +36,7 @@ fn main() {
         .expect("the linker script is there")
         .hash(&mut hasher);
     flags.push(format!("-Cmetadata={:x}", hasher.finish()));
-    let link = if target.ends_with("none") {
-        ["--no-pie", "--build-id=none", "-T", &script]
-            .map(str::to_owned)
-            .to_vec()
-    } else {
-        println!(
-            "cargo:warning=the target x86_64-unknown-none is missing (rustup target add x86_64-unknown-none); the host's is used"
-        );
-        flags.push("-Ctarget-feature=-sse,-sse2,-mmx".to_owned());
-        let all = [
-            "-nostartfiles",
-            "-nostdlib",
-            "-static",
-            "-no-pie",
-            "-Wl,--build-id=none",
-        ];
-        let script = format!("-Wl,-T,{script}");
-        all.into_iter().map(str::to_owned).chain([script]).collect()
-    };
+    let link = ["--no-pie", "--build-id=none", "-T", &script];
     flags.extend(link.iter().map(|argument| format!("-Clink-arg={argument}")));
 
     let status = Command::new(cargo)
@@ -68,7 +52,7 @@ fn main() {
             "--features",
             "guest",
         ])
-        .args(["--target", target, "--target-dir"])
+        .args(["--target", TARGET, "--target-dir"])
         .arg(out.join("build"))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env("CARGO_PROFILE_RELEASE_LTO", "true")
@@ -80,7 +64,7 @@ fn main() {
         .status()
         .expect("cargo can be started");
     assert!(status.success(), "the personality does not build");
-    let built = out.join("build").join(target).join("release/personality");
+    let built = out.join("build").join(TARGET).join("release/personality");
     copy(&built, &out.join("personality"));
     link_statically(&out);
 }
