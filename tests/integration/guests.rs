@@ -807,6 +807,7 @@ fn storms(home: &Home) {
 
 const THREADS: &[&str] = &[
     "ids",
+    "named",
     "stacks",
     "signals",
     "cancel",

@@ -6,7 +6,7 @@ use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
 use crate::{Errno, Result, clients, handover, memory, others, pids, ptrace, refusals, signal};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
 use picozone_personality::commons::ZONE_PID_LIMIT;
@@ -149,7 +149,14 @@ pub fn clone(
     };
     let birth = child.birth;
     let region = child.region();
-    let result = unsafe { arch::clone(flags, top, ptid, ctid, tls, child_start, region) };
+    let result = loop {
+        let result = unsafe { arch::clone(flags, top, ptid, ctid, tls, child_start, region) };
+        if !is_thread || result != i64::from(thread.process().zone_pid) {
+            break result;
+        }
+        await_end(child, flags, ptid);
+        child.host_tid = thread.host_tid;
+    };
     signal::unblock(thread, mask);
     thread.making = 0;
     if result < 0 && is_thread {
@@ -168,6 +175,42 @@ pub fn clone(
     };
     arch::replace_if_any(places[0], host, zone);
     Ok(u64::from(zone))
+}
+
+/// Ends a thread that was just made and has by chance the number on the host that its process has in the
+/// zone: libc names its threads by the one and the process by the other, and which of the two a call means
+/// could not be known. Its maker makes another.
+#[cold]
+#[inline(never)]
+fn end_at_birth(thread: &mut Thread) -> ! {
+    let word = &raw mut thread.host_tid as u64;
+    unsafe {
+        // The kernel clears the word, and wakes who waits for that, when the region is used no more.
+        syscall2(__NR_set_tid_address, word, 0);
+        loop {
+            syscall1(__NR_exit, 0);
+        }
+    }
+}
+
+/// Waits until a thread made with `flags` and `ptid` has left its region: [`end_at_birth`].
+#[cold]
+#[inline(never)]
+fn await_end(child: &mut Thread, flags: u64, ptid: u64) {
+    let word = &raw mut child.host_tid;
+    loop {
+        let number = unsafe { AtomicU32::from_ptr(word) }.load(Acquire);
+        if number == 0 {
+            break;
+        }
+        let args = [word as u64, FUTEX_WAIT.into(), number.into(), 0];
+        unsafe { syscall4(__NR_futex, args[0], args[1], args[2], args[3]) };
+    }
+    let mut pidfd = 0u32;
+    let is_named = flags & u64::from(CLONE_PIDFD) != 0;
+    if is_named && arch::copy(&raw mut pidfd as u64, ptid, size_of::<u32>()) {
+        unsafe { syscall1(__NR_close, pidfd.into()) };
+    }
 }
 
 /// Whether a word is the id in libc's block of a thread, where the kernel must find its own: libc
@@ -385,6 +428,8 @@ extern "C" fn child_start(region: u64) -> ! {
         }
         pids::register(process.zone_pid, thread.host_tid);
         handover::release(thread.host_tid);
+    } else if thread.host_tid == thread.process().zone_pid {
+        end_at_birth(thread);
     } else if thread.process().is_client {
         clients::thread_born();
     } else {

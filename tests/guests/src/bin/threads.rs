@@ -1,17 +1,22 @@
 //! Threads: small stacks, cancellation, robust and priority-inheriting mutexes, vfork, ids.
 
 use picozone_guests::children::{End, kill, wait};
-use picozone_guests::signals::{Act, HITS, count, handle};
-use picozone_guests::{call, child, children::exit, libc_result, out, sections, see, text};
+use picozone_guests::signals::{Act, HITS, count, handle, mask, only};
+use picozone_guests::{
+    Result, call, child, children::exit, from, libc_result, out, sections, see, signed, text,
+};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::mem::{MaybeUninit, zeroed};
+use std::os::unix::thread::JoinHandleExt;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::thread::JoinHandle;
 
 fn main() {
     sections(&[
         ("ids", ids),
+        ("named", named),
         ("stacks", stacks),
         ("signals", signals),
         ("cancel", cancel),
@@ -35,6 +40,68 @@ fn pid() -> i32 {
 fn tid() -> i32 {
     // SAFETY: takes nothing.
     unsafe { libc::gettid() }
+}
+
+/// In processes whose numbers are those that the next threads have on the host of a zone: a signal comes to
+/// the thread that it was sent to.
+fn named() {
+    for _ in 0..10 {
+        let probe = std::thread::spawn(std::thread::park);
+        let number = number_in_libc(&probe);
+        probe.thread().unpark();
+        probe.join().expect("it ends");
+        see("signals of threads", signals_with_number(number + 40));
+    }
+}
+
+/// What libc takes for the number of a thread, which it puts into the name of its clock.
+fn number_in_libc<T>(thread: &JoinHandle<T>) -> i32 {
+    let mut clock = 0;
+    // SAFETY: the thread was not joined yet.
+    let result = unsafe { libc::pthread_getcpuclockid(thread.as_pthread_t(), &raw mut clock) };
+    assert_eq!(result, 0, "the clock of a thread");
+    !(clock >> 3)
+}
+
+/// Has a child with this number, or any where that is not to be had, send a signal to each of its threads
+/// until they are beyond the number.
+fn signals_with_number(number: i32) -> Result<End> {
+    let chosen = [number];
+    let mut arguments = [0u64; 11];
+    arguments[4] = signed(libc::SIGCHLD);
+    arguments[8] = from(&chosen);
+    arguments[9] = 1;
+    let sizes = from(&arguments);
+    let made = call(libc::SYS_clone3, &[sizes, size_of_val(&arguments) as u64])
+        .or_else(|_| call(libc::SYS_clone, &[signed(libc::SIGCHLD), 0, 0, 0, 0]))?;
+    if made != 0 {
+        return wait(i32::try_from(made).unwrap_or(0), 0).map(|row| row.1);
+    }
+    let signal = only(&[libc::SIGUSR1]);
+    let is_blocked = mask(libc::SIG_BLOCK, &signal).is_ok();
+    for _ in 0..400 {
+        let thread = std::thread::spawn(move || {
+            let limit = libc::timespec {
+                tv_sec: 20,
+                tv_nsec: 0,
+            };
+            call(
+                libc::SYS_rt_sigtimedwait,
+                &[from(&signal), 0, from(&limit), 8],
+            )
+        });
+        let named = number_in_libc(&thread);
+        // SAFETY: the thread was not joined yet.
+        let sent = unsafe { libc::pthread_kill(thread.as_pthread_t(), libc::SIGUSR1) };
+        let came = thread.join().expect("it ends");
+        if !is_blocked || sent != 0 || came != Ok(libc::SIGUSR1 as u64) {
+            exit(1);
+        }
+        if named > number {
+            break;
+        }
+    }
+    exit(0)
 }
 
 /// Starts a thread with a stack of this size.
