@@ -168,6 +168,8 @@ pub struct Thread {
     pub token: u64,
     /// Number of the thread's birth, and in its maker of the last one.
     pub birth: u32,
+    /// Of a thread whose host id is by chance its process' zone pid: what its maker has decided; 0: nothing yet.
+    pub fate: AtomicU32,
     /// Whether a new thread's gs is to point at its region: not where its maker's points elsewhere.
     pub takes_jumps: bool,
     /// What calls do not go to the guest's handler of SIGSYS where it wants them to: those of instructions in
