@@ -58,6 +58,14 @@ pub const ONLY_NODES: u64 = 1;
 
 /// [`Request::Chmod`] leaves the host's file alone where it has the mode already.
 pub const CHMOD_QUIET: u64 = 1;
+/// By which the next request about a file knows it again, while its thread has it open by the same number;
+/// 0 says nothing. Where one file's is told for another's, the request is about the first.
+#[must_use]
+pub const fn file_word(dev: u64, ino: u64) -> u64 {
+    // Inode numbers leave the highest bits free.
+    ino ^ dev.rotate_left(44)
+}
+
 /// The set-id bits that [`Request::Chmod`] or [`Request::Made`] gives go with the first write.
 pub const UNTIL_WRITTEN: u64 = 2;
 /// The same, also that of a group that may not execute.
@@ -259,12 +267,13 @@ requests! {
     /// room for. The handover area receives the load plan.
     Exec = 6;
     /// Mode of a file: args = descriptor, mode, and perhaps [`CHMOD_QUIET`] and
-    /// [`UNTIL_WRITTEN`].
+    /// [`UNTIL_WRITTEN`]; the last but one is its [`file_word`], or 0.
     Chmod = 7;
     /// Owner of a file: args = descriptor, uid, gid (-1 leaves one as it is), and perhaps
-    /// [`CHOWN_CLEARS_SET_GID`].
+    /// [`CHOWN_CLEARS_SET_GID`]; the last but one as for `Chmod`.
     Chown = 8;
-    /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`).
+    /// Times of a file: args = descriptor, then four words (atime and mtime as `struct timespec`); the last
+    /// but one as for `Chmod`.
     Utimens = 9;
     /// Binds a socket handed over by [`FD_HAND`](crate::layout::FD_HAND): args = address length,
     /// cookie; b = address.

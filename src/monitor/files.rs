@@ -1,7 +1,8 @@
 //! Changes of attributes, made by the monitor on a guest's descriptor.
 
-use super::descriptors::{host_path, open_path, own_path, reopen, set_mode, set_times};
+use super::descriptors::{host_path, own_path, reopen, set_mode, set_times};
 use super::owners::{self, Found, Owner, Until, identify};
+use super::reached::{Reached, text_room};
 use super::xattrs;
 use super::zone::Zone;
 use super::{deep, devfs, mounting, roots, running};
@@ -22,12 +23,12 @@ pub fn low_int(word: u64) -> i32 {
 }
 
 /// What a guest's descriptor names, to a call that changes attributes.
-pub(super) enum Target {
+pub(super) enum Target<F = OwnedFd> {
     /// A file where the zone may change things.
-    File(OwnedFd),
+    File(F),
     /// A pipe, a socket, a file in memory, a terminal: it ends with its descriptors, and what the zone says
     /// of it.
-    Nameless(OwnedFd),
+    Nameless(F),
     /// A device of the host's, or what all processes share: what the zone says of it is not kept.
     Other,
 }
@@ -35,9 +36,10 @@ pub(super) enum Target {
 impl Target {
     pub(super) fn find(zone: &Zone, caller: HostPid, fd: u64) -> Result<Target, i32> {
         let number = i32::try_from(fd.cast_signed()).map_err(|_| libc::EBADF)?;
-        let file = open_path(caller, number)?;
+        let file = zone.reached.open_path(caller, number)?;
         // The path of our own descriptor: the guest cannot swap it any more.
-        let path = match std::fs::read_link(own_path(&file)).map_err(errno) {
+        let mut room = text_room();
+        let bytes = match zone.reached.path_of(&file, &mut room) {
             Err(libc::ENAMETOOLONG) => {
                 let [.., beside] = zone.shared.read_args(caller.0);
                 return match deep::is_writable(zone, caller, &file, beside) {
@@ -49,7 +51,6 @@ impl Target {
             }
             other => other?,
         };
-        let bytes = path.as_os_str().as_bytes();
         let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
         if bytes.starts_with(b"pipe:") || bytes.starts_with(b"socket:") {
             return Ok(Target::Nameless(file));
@@ -82,13 +83,47 @@ pub(super) fn changeable(zone: &Zone, caller: HostPid, fd: u64) -> Result<OwnedF
     }
 }
 
+/// Changes what a guest's descriptor names, which may be the file of its last request, by what `word` says
+/// ([`file_word`](picozone_personality::mailbox::file_word)).
+fn change(
+    zone: &Zone,
+    caller: HostPid,
+    [fd, word]: [u64; 2],
+    change: impl FnOnce(Target<&OwnedFd>) -> Result<i64, i32>,
+) -> Result<i64, i32> {
+    let key = zone.reached.key(caller, fd, word);
+    let kept = match zone.reached.take(key) {
+        Some(kept) => kept,
+        None => match Target::find(zone, caller, fd)? {
+            Target::File(file) => Reached::found(key, file),
+            Target::Nameless(file) => return change(Target::Nameless(&file)),
+            Target::Other => return change(Target::Other),
+        },
+    };
+    let changed = change(Target::File(&kept.file));
+    zone.reached.keep(kept);
+    changed
+}
+
 /// chmod: the host's file keeps what its owner needs to serve the zone, the store the rest.
-pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Result<i64, i32> {
+pub fn chmod(
+    zone: &Zone,
+    caller: HostPid,
+    [fd, word]: [u64; 2],
+    mode: u64,
+    how: u64,
+) -> Result<i64, i32> {
+    change(zone, caller, [fd, word], |target| {
+        set_zone_mode(zone, target, mode, how)
+    })
+}
+
+fn set_zone_mode(zone: &Zone, target: Target<&OwnedFd>, mode: u64, how: u64) -> Result<i64, i32> {
     let mode = u32::try_from(mode & 0o7777).unwrap_or(0);
-    let file = match Target::find(zone, caller, fd)? {
+    let file = match target {
         Target::File(file) => file,
         Target::Nameless(file) => {
-            let Found { id, owner, .. } = owners::found(zone, &file)?;
+            let Found { id, owner, .. } = owners::found(zone, file)?;
             let mode = owner.mode & libc::S_IFMT | mode;
             let owner = Owner { mode, ..owner };
             zone.owners.set_for_now(&zone.shared, id, owner);
@@ -96,7 +131,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
         }
         Target::Other => return Ok(0),
     };
-    let found = owners::found(zone, &file)?;
+    let found = owners::found(zone, file)?;
     let old = found.host.mode;
     let is_dir = old & libc::S_IFMT == libc::S_IFDIR;
     if old & libc::S_IFMT == libc::S_IFLNK {
@@ -104,7 +139,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
     }
     let host = mode_on_host(mode & 0o777, is_dir);
     if how & CHMOD_QUIET == 0 || old & 0o777 != host {
-        set_mode(&file, host).map_err(|errno| errno as i32)?;
+        set_mode(file, host).map_err(|errno| errno as i32)?;
     }
     if found.is_kept || host != mode {
         let mode = found.owner.mode & libc::S_IFMT | mode;
@@ -112,7 +147,7 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
             mode,
             ..found.owner
         };
-        let until = Until::asked(&file, how);
+        let until = Until::asked(file, how);
         zone.owners
             .set_until(&zone.shared, found.id, owner, until)?;
     }
@@ -123,14 +158,23 @@ pub fn chmod(zone: &Zone, caller: HostPid, fd: u64, mode: u64, how: u64) -> Resu
 pub fn chown(
     zone: &Zone,
     caller: HostPid,
-    fd: u64,
-    uid: u64,
-    gid: u64,
+    [fd, word]: [u64; 2],
+    ids: [u64; 2],
+    how: u64,
+) -> Result<i64, i32> {
+    change(zone, caller, [fd, word], |target| {
+        set_zone_owner(zone, target, ids, how)
+    })
+}
+
+fn set_zone_owner(
+    zone: &Zone,
+    target: Target<&OwnedFd>,
+    [uid, gid]: [u64; 2],
     how: u64,
 ) -> Result<i64, i32> {
     let keep = u64::from(u32::MAX);
-    let target = Target::find(zone, caller, fd)?;
-    let (Target::File(file) | Target::Nameless(file)) = &target else {
+    let (Target::File(file) | Target::Nameless(file)) = target else {
         return Ok(0);
     };
     let found = owners::found(zone, file)?;
@@ -205,11 +249,19 @@ pub fn take_terminal(zone: &Zone, slave: &std::path::Path, uid: u32) {
 }
 
 /// utimensat.
-pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result<i64, i32> {
-    let file = match changeable(zone, caller, fd) {
-        Err(libc::EINVAL) => return Ok(0),
-        other => other?,
-    };
+pub fn utimens(
+    zone: &Zone,
+    caller: HostPid,
+    [fd, word]: [u64; 2],
+    times: [u64; 4],
+) -> Result<i64, i32> {
+    change(zone, caller, [fd, word], |target| match target {
+        Target::File(file) => set_zone_times(zone, file, times),
+        Target::Nameless(_) | Target::Other => Ok(0),
+    })
+}
+
+fn set_zone_times(zone: &Zone, file: &OwnedFd, times: [u64; 4]) -> Result<i64, i32> {
     let [a, an, m, mn] = times.map(u64::cast_signed);
     let times = [
         libc::timespec {
@@ -221,8 +273,8 @@ pub fn utimens(zone: &Zone, caller: HostPid, fd: u64, times: [u64; 4]) -> Result
             tv_nsec: mn,
         },
     ];
-    zone.owners.over_times(&zone.shared, &file, || {
-        set_times(&file, &times).map_err(|errno| errno as i32)
+    zone.owners.over_times(&zone.shared, file, || {
+        set_times(file, &times).map_err(|errno| errno as i32)
     })?;
     Ok(0)
 }

@@ -34,6 +34,7 @@ pub mod processes;
 pub mod procfs;
 pub mod programs;
 mod quota;
+pub mod reached;
 pub mod refusals;
 pub mod requests;
 pub mod rights;

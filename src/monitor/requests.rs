@@ -131,10 +131,14 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             listener.add(call, above.as_fd(), true).map(i64::from)
         }
         Request::Exec => exec::prepare(zone, listener, call, &text(), args),
-        Request::Chmod => files::chmod(zone, caller, args[0], args[1], args[2]),
-        Request::Chown => files::chown(zone, caller, args[0], args[1], args[2], args[3]),
+        Request::Chmod => files::chmod(zone, caller, [args[0], args[6]], args[1], args[2]),
+        Request::Chown => {
+            let ids = [args[1], args[2]];
+            files::chown(zone, caller, [args[0], args[6]], ids, args[3])
+        }
         Request::Utimens => {
-            files::utimens(zone, caller, args[0], [args[1], args[2], args[3], args[4]])
+            let times = [args[1], args[2], args[3], args[4]];
+            files::utimens(zone, caller, [args[0], args[6]], times)
         }
         Request::Mark => {
             let users = if call.is_client {

@@ -13,6 +13,7 @@ use super::notify::Listener;
 use super::owners::Owners;
 use super::programs::Programs;
 use super::quota::Quota;
+use super::reached::{self, Reached};
 use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::{self, Settings};
@@ -176,6 +177,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         run_dir: run_dir.clone(),
         shared,
         used: Used::default(),
+        reached: Reached::open()?,
         mounts,
         layers,
         mounting,
@@ -209,6 +211,7 @@ pub fn run(boot: &Boot, ready: impl FnOnce()) -> Result<()> {
         let zone = Arc::clone(&zone);
         std::thread::spawn(move || quota.attend(&zone));
     }
+    reached::begin(&zone)?;
     for _ in 0..SERVERS {
         let (zone, listener) = (Arc::clone(&zone), Arc::clone(&listener));
         std::thread::spawn(move || requests::serve(&zone, &listener));

@@ -12,6 +12,7 @@ use super::names::Names;
 use super::net::Net;
 use super::owners::Owners;
 use super::programs::Programs;
+use super::reached::Reached;
 use super::refusals::Refusals;
 use super::served::Served;
 use super::settings::Settings;
@@ -40,6 +41,8 @@ pub struct Zone {
     pub shared: Shared,
     /// Mailboxes in use.
     pub used: Used,
+    /// Files that guests' descriptors name.
+    pub reached: Reached,
     /// Mounts, by [`mounts::number`].
     pub mounts: Vec<Mount>,
     /// The layers of copy-on-write mounts.

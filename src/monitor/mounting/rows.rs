@@ -28,6 +28,7 @@ pub(super) fn put(zone: &Zone, slot: usize, row: &MountRow) {
     unsafe { std::ptr::write_volatile(&raw mut place.kind, row.kind) };
     let used = u32::try_from(slot + 1).unwrap_or(0);
     zone.shared.tables().added_count.fetch_max(used, Release);
+    zone.reached.note_mounts();
 }
 
 pub(super) fn row_of(zone: &Zone, added: &Added) -> MountRow {

@@ -35,6 +35,7 @@ use picozone_personality::mailbox::{MAILBOX_STRIDE, Mailbox, Request, key, make,
 use picozone_personality::tables::{HOW_INVALID, HOWS_MAX, How, Tables, VERSION};
 use std::arch::asm;
 use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering::Relaxed;
 
 const IMAGE: u64 = layout::PERSONALITY_BASE;
@@ -390,6 +391,50 @@ fn resolve_of(how: u64) -> u64 {
     unsafe { &*(how as *const How) }.resolve.load(Relaxed)
 }
 
+/// A file that was found a moment ago is not taken for a shared one, whatever is said of that.
+fn words(shared: u64) {
+    const WORD: u64 = 7;
+    let own = std::fs::File::create("/own").expect("made");
+    let own = std::os::fd::AsRawFd::as_raw_fd(&own) as u64;
+    let seen = || {
+        let data = std::fs::metadata("/victim/file").expect("there");
+        (data.mode(), data.uid(), data.modified().expect("told"))
+    };
+    for (name, request, args) in [
+        ("mode", Request::Chmod, [0o777, 0, 0, 0]),
+        ("owner", Request::Chown, [33, 33, 0, 0]),
+        ("times", Request::Utimens, [1, 0, 1, 0]),
+    ] {
+        let [a, b, c, d] = args;
+        let ask = |fd: u64| asked(request, &[fd, a, b, c, d, 0, WORD], b"\0");
+        attempt(&format!("{name} of a shared file, asked for again"), || {
+            ask(shared);
+            ask(shared)
+        });
+        attempt(
+            &format!("{name} of a shared file, by another's word"),
+            || {
+                if ask(own) < 0 {
+                    return 0;
+                }
+                ask(shared)
+            },
+        );
+        attempt(
+            &format!("{name} of a shared file in another's place"),
+            || {
+                let before = seen();
+                if ask(own) < 0 {
+                    return 0;
+                }
+                unsafe { libc::dup2(shared as i32, own as i32) };
+                ask(own);
+                if seen() == before { -1 } else { 0 }
+            },
+        );
+    }
+}
+
 fn files() {
     let how = [0u64; 3];
     let path = c"/etc/passwd".as_ptr() as u64;
@@ -498,6 +543,7 @@ fn files() {
             asked(Request::Make, &args, b"reserved\0")
         });
     }
+    words(fd);
     attempt("set-id bits of a shared file, by the doorbell", || {
         asked(Request::KeepSetIds, &[fd], b"\0")
     });

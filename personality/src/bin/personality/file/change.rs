@@ -14,18 +14,31 @@ use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general::*;
 use picozone_personality::layout::DIRECTORY_MODE;
 use picozone_personality::mailbox::{
-    CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, UNTIL_WRITTEN, UNTIL_WRITTEN_BY_OTHERS, xattr as of,
+    CHMOD_QUIET, CHOWN_CLEARS_SET_GID, Request, UNTIL_WRITTEN, UNTIL_WRITTEN_BY_OTHERS, file_word,
+    xattr as of,
 };
 use picozone_personality::tables::IS_CAPABLE;
 
 const SET_GID: u64 = 0o2000;
 
 pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Result<u64> {
+    change_file(thread, fd, 0, request, args)
+}
+
+/// The same where the file is known by a word ([`file_word`]) to the next request, too.
+pub fn change_file(
+    thread: &Thread,
+    fd: u64,
+    word: u64,
+    request: Request,
+    args: &[u64],
+) -> Result<u64> {
     let mut all = [0u64; 7];
     all[0] = fd;
-    for (to, from) in all[1..].iter_mut().zip(args) {
+    for (to, from) in all[1..6].iter_mut().zip(args) {
         *to = *from;
     }
+    all[6] = word;
     match thread.ask(request, &all) {
         Err(Errno::EROFS) => {
             // A file below a copy-on-write layer.
@@ -33,7 +46,7 @@ pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Re
                 Errno::EROFS => refusal(thread, fd, request),
                 other => other,
             })?;
-            all[0] = raised;
+            (all[0], all[6]) = (raised, 0);
             let result = thread.ask(request, &all);
             unsafe { syscall1(__NR_close, raised) };
             result
@@ -114,7 +127,8 @@ fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
         mode &= !SET_GID;
     }
     let how = until_when(thread, mode);
-    let result = change_fd(thread, fd, Request::Chmod, &[mode, how]);
+    let word = file_word(st.st_dev, st.st_ino);
+    let result = change_file(thread, fd, word, Request::Chmod, &[mode, how]);
     path::note_rights();
     result
 }
@@ -173,7 +187,8 @@ fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
         CHOWN_CLEARS_SET_GID
     };
     let ids = [uid & 0xffff_ffff, gid & 0xffff_ffff, clears];
-    let result = change_fd(thread, fd, Request::Chown, &ids);
+    let word = file_word(st.st_dev, st.st_ino);
+    let result = change_file(thread, fd, word, Request::Chown, &ids);
     path::note_rights();
     result
 }
