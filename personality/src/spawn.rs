@@ -37,8 +37,19 @@ pub struct Spawn {
     pub trapped: [u64; 8],
     /// Bytes used of `text`.
     pub text_len: u32,
-    /// Working directory, program, arguments, environment, each NUL-terminated.
+    /// Working directory, program, arguments, environment, each NUL-terminated. Last: a packet ends where
+    /// they do.
     pub text: [u8; TEXT_MAX],
+}
+
+impl Spawn {
+    /// How many bytes of it are a packet.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        let used = self.text_len as usize;
+        let used = if used < TEXT_MAX { used } else { TEXT_MAX };
+        core::mem::offset_of!(Spawn, text) + used
+    }
 }
 
 const _: () = assert!(size_of::<Spawn>() <= SPAWN_MAX);

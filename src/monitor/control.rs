@@ -19,14 +19,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Accepts connections, each served by a thread of its own.
 pub fn serve(zone: &Arc<Zone>, listener: &OwnedFd, halt: &crossbeam::channel::Sender<Duration>) {
     while let Ok(fd) = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC) {
         // SAFETY: accept4 has just made this descriptor for us.
-        let channel = Channel::accepted(unsafe { OwnedFd::from_raw_fd(fd) });
+        let channel = Arc::new(Channel::accepted(unsafe { OwnedFd::from_raw_fd(fd) }));
         let own = nix::unistd::geteuid().as_raw();
         if !channel.peer_uid().is_ok_and(|uid| uid == 0 || uid == own) {
             continue;
@@ -36,7 +37,11 @@ pub fn serve(zone: &Arc<Zone>, listener: &OwnedFd, halt: &crossbeam::channel::Se
     }
 }
 
-fn connection(zone: &Arc<Zone>, channel: &Channel, halt: &crossbeam::channel::Sender<Duration>) {
+fn connection(
+    zone: &Arc<Zone>,
+    channel: &Arc<Channel>,
+    halt: &crossbeam::channel::Sender<Duration>,
+) {
     while let Ok(Some((request, fds))) = channel.receive::<Request>() {
         let reply = match request {
             Request::Status => Reply::Status(Status {
@@ -125,7 +130,7 @@ fn users(zone: &Zone) -> Vec<Running> {
 }
 
 fn read_file(zone: &Zone, path: &str) -> String {
-    let mut text = String::new();
+    let mut text = String::with_capacity(4096);
     if let Ok(fd) = paths::open_in_zone(zone, path.as_bytes(), libc::O_RDONLY) {
         let _ = File::from(fd).take(1 << 20).read_to_string(&mut text);
     }
@@ -200,7 +205,8 @@ fn search(zone: &Zone, exec: &Exec) -> Option<Vec<u8>> {
         })
 }
 
-fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) {
+/// Starts a program, whose other end is told what becomes of it by whoever hears that from init.
+fn program(zone: &Arc<Zone>, channel: &Arc<Channel>, exec: &Exec, fds: Vec<OwnedFd>) {
     let refuse = |errno: i32, message: String| {
         let _ = channel.send(&Reply::NotStarted { errno, message }, &[]);
     };
@@ -238,51 +244,50 @@ fn program(zone: &Arc<Zone>, channel: &Channel, exec: &Exec, fds: Vec<OwnedFd>) 
         tty: exec.is_tty.then_some(0),
         trapped: exec.trapped.clone(),
     };
-    let events = match zone
-        .programs
-        .start(&program, [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
-    {
-        Ok(events) => events,
-        Err(errno) => {
-            return refuse(
-                errno,
-                format!(
-                    "the zone's init does not take it: {}",
-                    std::io::Error::from_raw_os_error(errno)
-                ),
-            );
-        }
+    let started = Arc::new(AtomicU32::new(0));
+    let told = {
+        let (channel, started) = (Arc::clone(channel), Arc::clone(&started));
+        Box::new(move |event| tell(&channel, &started, event))
     };
-    drop((stdin, stdout, stderr));
-    let pid = match events.recv() {
-        Ok(Event::Started(pid)) if pid != 0 => pid,
-        _ => return refuse(libc::EAGAIN, "the zone cannot make another process".into()),
-    };
-    if channel
-        .send(&Reply::Started { zone_pid: pid }, &[])
-        .is_err()
-    {
-        return;
+    let fds = [&stdin, &stdout, &stderr].map(AsFd::as_fd);
+    if let Err(errno) = zone.programs.start(&program, fds, told) {
+        let why = std::io::Error::from_raw_os_error(errno);
+        return refuse(errno, format!("the zone's init does not take it: {why}"));
     }
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            if let Ok(Event::Ended(wait_status)) = events.recv() {
-                let _ = channel.send(&Reply::Exited { wait_status }, &[]);
-            }
-            channel.close();
-        });
-        let send = |signal: i32| {
-            let host = guests::to_host(&zone.shared, zone.init_pid(), crate::ids::ZonePid(pid));
-            if let (Some(host), Ok(signal)) = (host, Signal::try_from(signal)) {
-                let _ = kill(Pid::from_raw(-host.0.cast_signed()), signal);
-            }
-        };
-        while let Ok(Some((request, _))) = channel.receive::<Request>() {
-            if let Request::Signal { signal } = request {
-                send(signal);
-            }
+    drop((stdin, stdout, stderr));
+    let send = |signal: i32| {
+        let pid = crate::ids::ZonePid(started.load(Acquire));
+        let host = guests::to_host(&zone.shared, zone.init_pid(), pid);
+        if let (Some(host), Ok(signal)) = (host, Signal::try_from(signal)) {
+            let _ = kill(Pid::from_raw(-host.0.cast_signed()), signal);
         }
-        // Harmless where the program has ended; the terminal's end otherwise.
-        send(libc::SIGHUP);
-    });
+    };
+    while let Ok(Some((request, _))) = channel.receive::<Request>() {
+        if let Request::Signal { signal } = request {
+            send(signal);
+        }
+    }
+    // Harmless where the program has ended; the terminal's end otherwise.
+    send(libc::SIGHUP);
+}
+
+/// Tells a program's other end what has become of it. `started` is its number in the zone from then on.
+fn tell(channel: &Channel, started: &AtomicU32, event: Event) {
+    let (reply, is_over) = match event {
+        Event::Started(0) => {
+            let message = "the zone cannot make another process".into();
+            let errno = libc::EAGAIN;
+            (Reply::NotStarted { errno, message }, true)
+        }
+        Event::Started(zone_pid) => {
+            started.store(zone_pid, Release);
+            (Reply::Started { zone_pid }, false)
+        }
+        Event::Ended(wait_status) => (Reply::Exited { wait_status }, true),
+    };
+    // Who is gone learns nothing.
+    let _ = channel.send(&reply, &[]);
+    if is_over {
+        channel.close();
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::control::Word;
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use picozone_personality::spawn::{GROUPS_MAX, SPAWN_MAX, Spawn, TEXT_MAX};
+use picozone_personality::spawn::{GROUPS_MAX, Spawn, TEXT_MAX};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -20,8 +20,8 @@ pub enum Event {
 #[derive(Default)]
 struct Waiting {
     next: u64,
-    by_cookie: HashMap<u64, Sender<Event>>,
-    by_pid: HashMap<u32, Sender<Event>>,
+    by_cookie: HashMap<u64, Told>,
+    by_pid: HashMap<u32, Told>,
     /// Ends that arrived before anybody knew the pid; none is kept once nobody waits for a pid, as
     /// numbers come again.
     ended: HashMap<u32, i32>,
@@ -34,6 +34,9 @@ pub struct Programs {
     waiting: Mutex<Waiting>,
     ready: (Sender<()>, Receiver<()>),
 }
+
+/// Whom a program's events are told. Those of one program come in their order; none waits.
+pub type Told = Box<dyn FnMut(Event) + Send>;
 
 /// A program to start.
 pub struct Program {
@@ -84,19 +87,15 @@ impl Programs {
     /// # Errors
     /// What sending says.
     pub fn start_clerk(&self, socket: BorrowedFd<'_>) -> Result<(), i32> {
-        // SAFETY: all zero is a valid `Spawn`.
-        let mut spawn: Box<Spawn> = Box::new(unsafe { std::mem::zeroed() });
+        let mut spawn = empty();
         spawn.is_clerk = 1;
         self.send(&spawn, [socket; 3])
     }
 
     fn send(&self, spawn: &Spawn, fds: [BorrowedFd<'_>; 3]) -> Result<(), i32> {
-        // SAFETY: `Spawn` is plain data without padding that matters; the length is its own.
+        // SAFETY: `Spawn` is plain data without padding that matters; the length is a part of it.
         let bytes = unsafe {
-            std::slice::from_raw_parts(
-                std::ptr::from_ref(spawn).cast::<u8>(),
-                size_of::<Spawn>().min(SPAWN_MAX),
-            )
+            std::slice::from_raw_parts(std::ptr::from_ref(spawn).cast::<u8>(), spawn.length())
         };
         let raw = fds.map(|fd| fd.as_raw_fd());
         let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
@@ -107,15 +106,16 @@ impl Programs {
             .map_err(|errno| errno as i32)
     }
 
-    /// Asks init to start a program on these descriptors; its events follow.
+    /// Asks init to start a program on these descriptors, whose events are told from now on.
     ///
     /// # Errors
-    /// E2BIG, or what sending says.
+    /// E2BIG, or what sending says; then nothing is told.
     pub fn start(
         &self,
         program: &Program,
         fds: [BorrowedFd<'_>; 3],
-    ) -> Result<Receiver<Event>, i32> {
+        told: Told,
+    ) -> Result<(), i32> {
         let mut text = Vec::new();
         let count = |n: usize| u32::try_from(n).map_err(|_| libc::E2BIG);
         let words = program.argv.iter().chain(&program.env);
@@ -130,8 +130,7 @@ impl Programs {
             return Err(libc::E2BIG);
         }
         let (uid, gid, groups) = &program.user;
-        // SAFETY: all zero is a valid `Spawn`.
-        let mut spawn: Box<Spawn> = Box::new(unsafe { std::mem::zeroed() });
+        let mut spawn = empty();
         (spawn.uid, spawn.gid) = (*uid, *gid);
         for (to, from) in spawn.groups.iter_mut().zip(groups) {
             *to = *from;
@@ -151,19 +150,17 @@ impl Programs {
         spawn.env_count = count(program.env.len())?;
         spawn.text_len = count(text.len())?;
         spawn.text[..text.len()].copy_from_slice(&text);
-        let (sender, receiver) = unbounded();
         let cookie = {
             let mut waiting = self.waiting();
             waiting.next += 1;
             let cookie = waiting.next;
-            waiting.by_cookie.insert(cookie, sender);
+            waiting.by_cookie.insert(cookie, told);
             cookie
         };
         spawn.cookie = cookie;
         self.send(&spawn, fds).inspect_err(|_| {
             self.waiting().by_cookie.remove(&cookie);
-        })?;
-        Ok(receiver)
+        })
     }
 
     /// Takes what init reports.
@@ -175,15 +172,16 @@ impl Programs {
                 let _ = self.ready.0.send(());
             }
             1 => {
-                let Some(sender) = waiting.by_cookie.remove(&subject) else {
+                let Some(mut told) = waiting.by_cookie.remove(&subject) else {
                     return;
                 };
                 let pid = u32::try_from(value).unwrap_or(0);
-                let _ = sender.send(Event::Started(pid));
+                // Before anybody else is told its end.
+                told(Event::Started(pid));
                 if let Some(status) = waiting.ended.remove(&pid) {
-                    let _ = sender.send(Event::Ended(status));
+                    told(Event::Ended(status));
                 } else if pid != 0 {
-                    waiting.by_pid.insert(pid, sender);
+                    waiting.by_pid.insert(pid, told);
                 }
                 if waiting.by_cookie.is_empty() {
                     waiting.ended = HashMap::new();
@@ -192,8 +190,8 @@ impl Programs {
             2 => {
                 let pid = u32::try_from(subject).unwrap_or(0);
                 let status = super::files::low_int(value);
-                if let Some(sender) = waiting.by_pid.remove(&pid) {
-                    let _ = sender.send(Event::Ended(status));
+                if let Some(mut told) = waiting.by_pid.remove(&pid) {
+                    told(Event::Ended(status));
                 } else if !waiting.by_cookie.is_empty() {
                     waiting.ended.insert(pid, status);
                 }
@@ -201,4 +199,13 @@ impl Programs {
             _ => {}
         }
     }
+}
+
+/// On the heap from the start: by way of the stack, all its pages would be touched there too.
+fn empty() -> Box<Spawn> {
+    let mut spawn = Box::<Spawn>::new_uninit();
+    // SAFETY: there is room for one.
+    unsafe { spawn.as_mut_ptr().write_bytes(0, 1) };
+    // SAFETY: all zero is a valid `Spawn`.
+    unsafe { spawn.assume_init() }
 }

@@ -44,6 +44,7 @@ fn is_brief(request: u64) -> bool {
                 | Request::List
                 | Request::Names
                 | Request::Watched
+                | Request::Init
         )
     })
 }
