@@ -292,6 +292,7 @@ fn tracees(home: &Home) {
                 "reused",
                 "bad_pointers",
                 "twice_waited",
+                "meanwhile",
             ],
         );
     }

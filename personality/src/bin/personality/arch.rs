@@ -345,6 +345,7 @@ pub const RESTART: i64 = -512;
 /// jump, its mask is in force anyway.
 pub fn wait(nr: u32, args: [u64; 6], mask: u64) -> i64 {
     let thread = crate::thread::me();
+    thread.is_unseen = false;
     if thread.came_by_jump() {
         return jump::wait_open(thread, nr, args);
     }

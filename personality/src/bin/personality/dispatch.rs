@@ -26,11 +26,12 @@ pub fn checked(result: i64) -> Result<u64> {
 }
 
 /// The same after [`crate::arch::wait`]. A signal that the guest blocks and the kernel must not
-/// ends no call of the guest.
+/// ends no call of the guest, nor does one that is none of its own.
 pub fn checked_or_restart(result: i64) -> Result<u64> {
     let is_blocked = || {
         let thread = me();
-        thread.held_pending != 0 && thread.pending.is_none() && thread.held_free() == 0
+        let has_come = thread.held_pending != 0 || thread.is_unseen;
+        has_come && thread.pending.is_none() && thread.held_free() == 0
     };
     match checked(result) {
         Err(Errno::EINTR) if is_blocked() => Err(RESTART_ERRNO),

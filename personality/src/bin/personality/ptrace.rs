@@ -292,7 +292,13 @@ pub fn is_private(thread: &mut Thread, signal: u32, info: &Info) -> bool {
             signal::watch_children(thread);
             true
         }
-        (SIGCHLD, CLD_TRAPPED) => thread.process().is_tracer && !stops::is_any_shown(),
+        (SIGCHLD, code) if thread.process().is_tracer => {
+            let is_shown = code != CLD_TRAPPED || stops::is_any_shown();
+            // Without a handler it would not even have come.
+            let is_its = is_shown && signal::has_handler(thread, SIGCHLD);
+            thread.is_unseen |= !is_its;
+            !is_its
+        }
         _ => false,
     }
 }

@@ -138,6 +138,8 @@ pub struct Thread {
     /// that.
     pub wait_mask: Option<u64>,
     pub pending: Option<Pending>,
+    /// A signal that is none of the guest's has come since its call has begun to wait.
+    pub is_unseen: bool,
     /// The library being mapped: [`crate::library`].
     pub mapping: Option<crate::library::Mapping>,
     /// Number of the call being served.

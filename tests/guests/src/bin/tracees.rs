@@ -1,8 +1,10 @@
 //! Who is traced by a thread that is not its process' first, threads whose ids were of processes, and what
 //! tracers see of calls.
 
-use picozone_guests::children::{End, kill};
-use picozone_guests::{Errno, call, child, out, sections, see};
+use picozone_guests::children::{End, kill, pipe};
+use picozone_guests::{Errno, Result, call, child, close, out, sections, see, signed};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 
 fn main() {
     sections(&[
@@ -12,6 +14,7 @@ fn main() {
         ("reused", reused),
         ("bad_pointers", bad_pointers),
         ("twice_waited", twice_waited),
+        ("meanwhile", meanwhile),
         ("fatal", fatal),
     ]);
 }
@@ -300,6 +303,145 @@ fn twice_waited() {
         end = wait(traced.0);
     }
     see("ends with its child's status", end);
+}
+
+/// What a tracer does with SIGCHLD.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    Default,
+    Ignored,
+    Handled,
+}
+
+extern "C" fn nothing(_: i32) {}
+
+impl News {
+    fn take(self) {
+        let handler = match self {
+            Self::Default => libc::SIG_DFL,
+            Self::Ignored => libc::SIG_IGN,
+            Self::Handled => nothing as *const () as usize,
+        };
+        // SAFETY: takes a number and a function of one.
+        unsafe { libc::signal(libc::SIGCHLD, handler) };
+    }
+}
+
+/// A way to wait until something can be read, or for long.
+type Wait = fn(&File) -> Result<u64>;
+
+/// By whichever of a tracee's stops, only the news of one that is to be seen, and only for a handler, ends
+/// what its tracer waits for.
+fn meanwhile() {
+    const LONG: i32 = 60_000;
+    let ways: [(&str, Wait); 5] = [
+        ("poll", |file| {
+            let mut of = [(libc::POLLIN as u64) << 32 | number(file)];
+            call(libc::SYS_poll, &[out(&mut of), 1, signed(-1)])
+        }),
+        ("poll, long", |file| {
+            let mut of = [(libc::POLLIN as u64) << 32 | number(file)];
+            call(libc::SYS_poll, &[out(&mut of), 1, signed(LONG)])
+        }),
+        ("ppoll", |file| {
+            let mut of = [(libc::POLLIN as u64) << 32 | number(file)];
+            let mut time = [60_u64, 0];
+            call(libc::SYS_ppoll, &[out(&mut of), 1, out(&mut time), 0, 8])
+        }),
+        ("select", |file| {
+            let mut set = [1_u64 << number(file)];
+            call(libc::SYS_select, &[64, out(&mut set), 0, 0, 0])
+        }),
+        ("epoll_wait", |file| {
+            let queue = call(libc::SYS_epoll_create1, &[0])?;
+            let mut event = [libc::EPOLLIN as u32, 0, 0];
+            call(
+                libc::SYS_epoll_ctl,
+                &[queue, 1, number(file), out(&mut event)],
+            )?;
+            let result = call(
+                libc::SYS_epoll_wait,
+                &[queue, out(&mut event), 1, signed(-1)],
+            );
+            close(queue);
+            result
+        }),
+    ];
+    for news in [News::Default, News::Ignored, News::Handled] {
+        for is_seen in [false, true] {
+            for (name, wait) in ways {
+                see(name, (news, is_seen, waited(news, is_seen, wait)));
+            }
+        }
+    }
+}
+
+fn number(file: &File) -> u64 {
+    u64::try_from(file.as_raw_fd()).expect("a descriptor")
+}
+
+/// Whether a process is in this state, as its parent's other children see it.
+fn is_in(process: i32, states: &str) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{process}/stat"));
+    let line = line.expect("it is there");
+    let state = line
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| states.contains(state))
+}
+
+/// What a wait gives while a tracee stops where it is seen, or does what is none of its tracer's business.
+fn waited(news: News, is_seen: bool, wait_for: Wait) -> Result<u64> {
+    let [end, begins, goes, ready] = [(); 4].map(|()| pipe().expect("a pipe"));
+    // SAFETY: it takes nothing.
+    let tracer = unsafe { libc::getpid() };
+    let traced = child(|| {
+        // SAFETY: PTRACE_TRACEME takes nothing else.
+        unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
+        // SAFETY: takes a number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        goes.hear();
+        for _ in 0..30 {
+            let _ = call(libc::SYS_chdir, &[c"/".as_ptr() as u64]);
+        }
+        if is_seen {
+            // SAFETY: takes a number.
+            unsafe { libc::raise(libc::SIGUSR1) };
+        }
+        end.tell();
+        0
+    });
+    see(
+        "begins",
+        wait(traced.0) == (traced.0, libc::SIGSTOP << 8 | 0x7f),
+    );
+    news.take();
+    let helper = child(|| {
+        begins.hear();
+        while !is_in(tracer, "S") {}
+        goes.tell();
+        if is_seen {
+            // It stays in that state, since its tracer does not wait for it.
+            let mut count = 0;
+            while count < 1000 {
+                count = if is_in(traced.0, "t") { count + 1 } else { 0 };
+            }
+            end.tell();
+        }
+        ready.tell();
+        // That it ends would be news, too.
+        i32::from(begins.hear())
+    });
+    go_on(traced.0);
+    begins.tell();
+    let result = wait_for(&end.read);
+    ready.hear();
+    News::Default.take();
+    let _ = kill(traced.0, libc::SIGKILL);
+    let _ = kill(helper.0, libc::SIGKILL);
+    let _ = traced.wait();
+    let _ = helper.wait();
+    result
 }
 
 /// What a process ends by is shown once, and what its handler finds no room for besides.
