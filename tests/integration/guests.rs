@@ -318,7 +318,7 @@ fn options(home: &Home) {
     sections(home, "options", OPTIONS);
 }
 
-const OPTIONS: &[&str] = &["words", "devices", "filters", "ends", "six"];
+const OPTIONS: &[&str] = &["words", "devices", "filters", "ends", "six", "netlink"];
 
 fn files(home: &Home) {
     sections(home, "files", FILES);

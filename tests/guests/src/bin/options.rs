@@ -9,6 +9,7 @@ fn main() {
         ("filters", filters),
         ("ends", ends),
         ("six", six),
+        ("netlink", netlink),
     ]);
 }
 
@@ -277,4 +278,45 @@ fn six() {
         "connected",
         ends.map(|end| only(u64::try_from(end).expect("a descriptor"))),
     );
+}
+
+/// Groups that a netlink socket has joined, and what it is told with.
+fn netlink() {
+    const SOL_NETLINK: u64 = 270;
+    const LIST_MEMBERSHIPS: u64 = 9;
+    const ROUTE: u64 = 0;
+    let args = [signed(libc::AF_NETLINK), signed(libc::SOCK_RAW), ROUTE];
+    let fd = call(libc::SYS_socket, &args).expect("a socket");
+    let get = |name: u64, room: u32| {
+        let (mut value, mut length) = ([0x55_u8; 16], room);
+        let args = [fd, SOL_NETLINK, name, out(&mut value), out(&mut length)];
+        call(libc::SYS_getsockopt, &args).map(|_| (value, length))
+    };
+    let set = |name: u64, value: u32, length: u64| {
+        let args = [fd, SOL_NETLINK, name, from(&value), length];
+        call(libc::SYS_setsockopt, &args)
+    };
+    see("none", get(LIST_MEMBERSHIPS, 16));
+    for (name, group) in [
+        (1, 1),
+        (1, 5),
+        (1, 33),
+        (2, 5),
+        (2, 6),
+        (1, 0),
+        (2, 0),
+        (1, 1000),
+    ] {
+        see("group", (name, group, set(name, group, 4)));
+        for room in [0, 3, 4, 7, 8, 16, u32::MAX] {
+            see("groups", get(LIST_MEMBERSHIPS, room));
+        }
+    }
+    for name in [0, 3, 4, 5, 6, 7, 10, 11, 12, 13] {
+        see("before", (name, get(name, 4), get(name, 3), get(name, 16)));
+        for (value, length) in [(7, 4), (0, 4), (1, 4), (1, 3), (1, 0)] {
+            see("set", (set(name, value, length), get(name, 4)));
+        }
+    }
+    close(fd);
 }

@@ -1,12 +1,15 @@
 //! Netlink sockets. The monitor makes a packet socket that stands for each and answers it; here its
 //! addresses are told in netlink's terms, and those that a guest gives are left out.
 
+use super::options::{ENOPROTOOPT, SOL_NETLINK, write};
 use super::unix::{SO_PRIORITY, SOCK_DGRAM, SOCK_RAW, SOCK_TYPE_MASK};
-use super::{Address, SOL_SOCKET, family, option};
+use super::{Address, SOL_SOCKET, family, option, recorded};
 use crate::dispatch::refuse;
+use crate::file::{Power, has};
 use crate::monitor::tables;
 use crate::thread::Thread;
-use crate::{Errno, Result};
+use crate::{Errno, Result, memory};
+use linux_raw_sys::general::{__NR_getsockopt, __NR_setsockopt};
 use picozone_personality::mailbox::{NETLINK, NetlinkKind, Request};
 use picozone_personality::net::AF_UNIX;
 use picozone_personality::net::netlink::{self, ADDRESS_LEN, AF_NETLINK};
@@ -72,4 +75,77 @@ pub(super) fn is_kernel(fd: u64, address: &Address) -> Result<bool> {
         return Err(Errno::ECONNREFUSED);
     }
     Ok(is_meant)
+}
+
+/// Options of netlink(7).
+const ADD_MEMBERSHIP: u64 = 1;
+const DROP_MEMBERSHIP: u64 = 2;
+const LISTEN_ALL_NSID: u64 = 8;
+const LIST_MEMBERSHIPS: u64 = 9;
+/// Those that are on or off: `NETLINK_PKTINFO`, `_BROADCAST_ERROR`, `_NO_ENOBUFS`, `_LISTEN_ALL_NSID`,
+/// `_CAP_ACK`, `_EXT_ACK`, `_GET_STRICT_CHK`.
+const FLAGS: [u64; 7] = [3, 4, 5, LISTEN_ALL_NSID, 10, 11, 12];
+
+/// setsockopt(2): groups stay silent, and what a failure is told with is the monitor's. What is set is told.
+#[cold]
+#[inline(never)]
+pub(super) fn set(thread: &Thread, fd: u64, name: u64, word: u32) -> Result<u64> {
+    match name {
+        ADD_MEMBERSHIP | DROP_MEMBERSHIP => {
+            let mut groups = groups(thread, fd)?.unwrap_or_default();
+            let at = word.checked_sub(1).ok_or(Errno::EINVAL)?;
+            let byte = groups.get_mut(at as usize / 8).ok_or(Errno::EINVAL)?;
+            match name {
+                ADD_MEMBERSHIP => *byte |= 1 << (at % 8),
+                _ => *byte &= !(1 << (at % 8)),
+            }
+            recorded::keep(thread, fd, SOL_NETLINK, LIST_MEMBERSHIPS, &groups)?;
+        }
+        LISTEN_ALL_NSID if !has(thread, Power::Network) => return Err(Errno::EPERM),
+        name if FLAGS.contains(&name) => {
+            let is_on = u32::from(word != 0).to_ne_bytes();
+            recorded::keep(thread, fd, SOL_NETLINK, name, &is_on)?;
+        }
+        _ => {
+            let _ = refuse(__NR_setsockopt);
+            return Err(Errno::from_raw(ENOPROTOOPT));
+        }
+    }
+    Ok(0)
+}
+
+/// getsockopt(2).
+#[cold]
+#[inline(never)]
+pub(super) fn get(thread: &Thread, fd: u64, name: u64, to: u64, room: u64) -> Result<u64> {
+    let have = memory::read::<i32>(room)?;
+    let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
+    match name {
+        LIST_MEMBERSHIPS => {
+            let groups = groups(thread, fd)?;
+            let groups = groups.as_ref().map_or(&[][..], |groups| &groups[..]);
+            // Whole words, and how much there is.
+            memory::write_bytes(to, &groups[..groups.len().min(have & !3)])?;
+            memory::write(room, &(groups.len() as u32))?;
+            Ok(0)
+        }
+        name if FLAGS.contains(&name) => {
+            if have < 4 {
+                return Err(Errno::EINVAL);
+            }
+            let told = recorded::tell(thread, fd, SOL_NETLINK, name)?;
+            let is_on = told.map_or(0, |told| told.as_word());
+            write(&is_on.to_ne_bytes(), to, room)
+        }
+        _ => {
+            let _ = refuse(__NR_getsockopt);
+            Err(Errno::from_raw(ENOPROTOOPT))
+        }
+    }
+}
+
+/// The groups that a socket has joined, a bit each; none before it has ever joined one.
+fn groups(thread: &Thread, fd: u64) -> Result<Option<[u8; 8]>> {
+    let told = recorded::tell(thread, fd, SOL_NETLINK, LIST_MEMBERSHIPS)?;
+    Ok(told.and_then(|told| told.as_bytes().first_chunk().copied()))
 }

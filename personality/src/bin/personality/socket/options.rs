@@ -30,12 +30,12 @@ const SO_PEERPIDFD: u64 = 77;
 const SO_BINDTODEVICE: u64 = 25;
 const SO_BINDTOIFINDEX: u64 = 62;
 const SOL_TCP: u64 = 6;
+pub(super) const SOL_NETLINK: u64 = 270;
 const TCP_CONGESTION: u64 = 13;
 
 /// setsockopt(2). What is none of these is told as an option that does not exist: EOPNOTSUPP of unix
 /// sockets, which have none of another level, else ENOPROTOOPT.
 pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
-    const SOL_NETLINK: u64 = 270;
     const SO_SNDBUFFORCE: u64 = 32;
     const SO_RCVBUFFORCE: u64 = 33;
     let [fd, level, name, from, length] = a;
@@ -46,8 +46,11 @@ pub fn set(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         set_buffer(thread, fd, name, memory::read(from)?, is_forced)
     };
     match (u64::from(level as u32), u64::from(name as u32)) {
-        // Groups that stay silent, and what a failure is told with.
-        (SOL_NETLINK, _) if netlink::is_netlink(fd) => Ok(0),
+        // Kept to be told.
+        (SOL_NETLINK, name) if netlink::is_netlink(fd) => {
+            let word = if length < 4 { 0 } else { memory::read(from)? };
+            netlink::set(thread, fd, name, word)
+        }
         (SOL_SOCKET, SO_BINDTODEVICE) => bind_to_device(thread, fd, from, length),
         (SOL_SOCKET, SO_BINDTOIFINDEX) => {
             must_be_word(length)?;
@@ -190,6 +193,9 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
         let word = u32::from(super::is_v6_only(fd)?);
         return write(&word.to_ne_bytes(), to, room);
     }
+    if level == SOL_NETLINK && netlink::is_netlink(fd) {
+        return netlink::get(thread, fd, name, to, room);
+    }
     if level != SOL_SOCKET {
         let _ = refuse(nr);
         // As ip_getsockopt and ipv6_getsockopt have it of levels, and tcp_getsockopt of names.
@@ -198,7 +204,7 @@ pub fn get(thread: &Thread, nr: u32, a: [u64; 5]) -> Result<u64> {
             must_have_room(room)?;
         }
         let is_v6 = family(fd)? == AF_INET6;
-        return Err(if is_tcp || is_v6 || netlink::is_netlink(fd) {
+        return Err(if is_tcp || is_v6 {
             Errno::from_raw(ENOPROTOOPT)
         } else {
             Errno::EOPNOTSUPP
@@ -307,7 +313,7 @@ fn peer(thread: &Thread, fd: u64) -> Result<Option<u32>> {
 }
 
 /// Gives as much of a value as there is room for, and its length.
-fn write(value: &[u8], to: u64, room: u64) -> Result<u64> {
+pub(super) fn write(value: &[u8], to: u64, room: u64) -> Result<u64> {
     let have = memory::read::<i32>(room)?;
     let have = usize::try_from(have).map_err(|_| Errno::EINVAL)?;
     let length = have.min(value.len());
@@ -316,7 +322,7 @@ fn write(value: &[u8], to: u64, room: u64) -> Result<u64> {
     Ok(0)
 }
 
-const ENOPROTOOPT: u16 = 92;
+pub(super) const ENOPROTOOPT: u16 = 92;
 
 /// ENODEV: not an interface of the zone. All of the zone's lie on one of the host, so that there is
 /// nothing to choose.
