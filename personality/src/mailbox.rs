@@ -417,6 +417,9 @@ requests! {
     /// that the kernel would have chosen: args = which ([`Covers`](crate::net::Covers), 0 for the wildcard),
     /// its port on the host, cookie.
     Settle = 144;
+    /// Makes the content of an open file of `/proc` anew, and puts it in the place of its descriptor: args =
+    /// descriptor. Of a process that is gone, it is one that cannot be read: ESRCH.
+    Renew = 145;
     /// Mounts by descriptor: args = operation (see [`operation`](crate::detached::operation)), ..; what is
     /// in a and b it says too.
     Detached = 150;

@@ -36,6 +36,7 @@ pub mod programs;
 mod quota;
 pub mod reached;
 pub mod refusals;
+mod renewed;
 pub mod requests;
 pub mod rights;
 mod roots;

@@ -5,8 +5,8 @@ use super::notify::{Call, Listener};
 use super::served::{self, Answer, Rights};
 use super::zone::Zone;
 use super::{
-    deep, exec, files, guests, ipc, keys, leases, lists, made, marks, mounting, processes, roots,
-    running, settings, strict, watches, xattrs,
+    deep, exec, files, guests, ipc, keys, leases, lists, made, marks, mounting, processes, renewed,
+    roots, running, settings, strict, watches, xattrs,
 };
 use crate::ids::HostPid;
 use picozone_fsmap::Last;
@@ -125,6 +125,7 @@ fn answer(zone: &Zone, listener: &Listener, call: Call) -> Result<i64, i32> {
             Answer::Done(target) => put(&target),
             Answer::Elsewhere(path) => elsewhere(zone, call.tid, &path),
         },
+        Request::Renew => renewed::renew(zone, listener, call, args[0]),
         Request::StatOpened => put(&served::stat_opened(zone, caller, args[0])?),
         Request::FdPath => put(&files::path_of(zone, caller, args[0])?),
         Request::Above => {

@@ -23,6 +23,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fchmod};
 use picozone_fsmap::{LINKS_MAX, Last, MountRow, Mounts};
 use picozone_personality::capabilities::Power;
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -104,12 +105,24 @@ impl Tree {
         }
     }
 
-    /// The zone path of what is at a path in it, free of links as the kernel tells it.
-    fn name(self, zone: &Zone, caller: HostPid, path: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Proc => [b"/proc/", &procfs::canonical(zone, caller, path)[..]].concat(),
-            Self::Dev => [b"/dev/", path].concat(),
-        }
+    /// A file with this content, named after what is at a path in it, free of links as the kernel tells it.
+    fn content(
+        self,
+        zone: &Zone,
+        caller: HostPid,
+        path: &[u8],
+        content: &[u8],
+        flags: OFlag,
+    ) -> Result<OwnedFd, i32> {
+        let name = match self {
+            Self::Proc => {
+                let path = procfs::canonical(zone, caller, path);
+                let of = procfs::owner_on_host(zone, &path);
+                content_name(&[b"/proc/", &path[..]].concat(), of)
+            }
+            Self::Dev => content_name(&[b"/dev/", path].concat(), None),
+        };
+        memfd(&name, content, flags)
     }
 
     fn prefix(self) -> &'static [u8] {
@@ -246,7 +259,7 @@ pub fn open(
             Node::Link(_) => return Err(libc::ELOOP),
             Node::Bytes(content) => {
                 must_override(rights, flags)?;
-                memfd(&tree.name(zone, caller, rest), &content, flags)?
+                tree.content(zone, caller, rest, &content, flags)?
             }
             Node::Setting(path, content) => {
                 if is_write(flags) {
@@ -256,7 +269,7 @@ pub fn open(
                     }
                     settings::open(zone, path, flags)?
                 } else {
-                    memfd(&tree.name(zone, caller, rest), &content, flags)?
+                    tree.content(zone, caller, rest, &content, flags)?
                 }
             }
             // Nothing can be read there either, so that nothing needs to be.
@@ -266,7 +279,7 @@ pub fn open(
                     && !file.is_namespace() =>
             {
                 must_override(rights, flags)?;
-                memfd(&tree.name(zone, caller, rest), b"", flags)?
+                tree.content(zone, caller, rest, b"", flags)?
             }
             Node::Host(file) => file.open(flags)?,
             Node::Device(path) => {
@@ -409,6 +422,40 @@ pub fn stat_opened(zone: &Zone, caller: HostPid, fd: u64) -> Result<Vec<u8>, i32
     Ok(of_node(zone, Tree::Proc, rest, &attr, rest.is_empty()))
 }
 
+/// What a file of `/proc` says now: the one of this path, of this process or thread if it is one of those, for
+/// a caller who may open it for reading.
+///
+/// # Errors
+/// ESRCH: the process is gone. EINVAL: no such content is to be had at the path any more. As open(2).
+pub fn content_now(
+    zone: &Zone,
+    caller: HostPid,
+    path: &[u8],
+    of: Option<HostPid>,
+    flags: OFlag,
+) -> Result<OwnedFd, i32> {
+    let rest = path.strip_prefix(b"/proc/").ok_or(libc::EINVAL)?;
+    let way = Way::of(zone, path).ok_or(libc::EINVAL)?;
+    // Something else may be mounted there by now.
+    if way.tree != Tree::Proc || way.path != rest {
+        return Err(libc::EINVAL);
+    }
+    let found = procfs::lookup(zone, caller, rest, Last::NoFollow);
+    // The number may be another's; whose it is when the content is there, that one's it is.
+    if of.is_some() && procfs::owner_on_host(zone, rest) != of {
+        return Err(libc::ESRCH);
+    }
+    match found {
+        Ok(Node::Bytes(content) | Node::Setting(_, content)) => {
+            way.tree.content(zone, caller, rest, &content, flags)
+        }
+        // Of a thread that is gone.
+        Err(libc::ENOENT) if of.is_some() => Err(libc::ESRCH),
+        Err(errno) => Err(errno),
+        Ok(_) => Err(libc::EINVAL),
+    }
+}
+
 /// Text of a link.
 ///
 /// # Errors
@@ -479,10 +526,13 @@ fn must_override(rights: Rights, flags: OFlag) -> Result<(), i32> {
     Ok(())
 }
 
-/// A sealed file in memory with this content, named after the zone path.
-fn memfd(path: &[u8], content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
+/// The host's mode of a file in memory with content of a zone path.
+pub const CONTENT_MODE: u32 = libc::S_IFREG | 0o444;
+
+/// A sealed file in memory with this content and this name.
+fn memfd(name: &CStr, content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
     let made = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let fd = memfd_create(content_name(path).as_c_str(), made).map_err(|errno| errno as i32)?;
+    let fd = memfd_create(name, made).map_err(|errno| errno as i32)?;
     let mut file = File::from(fd);
     file.write_all(content).map_err(errno)?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SealFlag::all())).map_err(|errno| errno as i32)?;
@@ -495,7 +545,7 @@ fn memfd(path: &[u8], content: &[u8], flags: OFlag) -> Result<OwnedFd, i32> {
         .custom_flags(kept.bits())
         .open(own_path(&file))
         .map_err(errno)?;
-    fchmod(&file, Mode::from_bits_retain(0o444)).map_err(|errno| errno as i32)?;
+    fchmod(&file, Mode::from_bits_retain(CONTENT_MODE & 0o777)).map_err(|errno| errno as i32)?;
     Ok(opened.into())
 }
 
@@ -685,9 +735,14 @@ mod tests {
 
     #[test]
     fn content_is_sealed_and_named() {
-        let fd = memfd(b"/proc/7/stat", b"7 (x)", OFlag::O_RDONLY).expect("made");
+        let fd = memfd(
+            &content_name(b"/proc/7/stat", Some(HostPid(12))),
+            b"7 (x)",
+            OFlag::O_RDONLY,
+        );
+        let fd = fd.expect("made");
         let name = std::fs::read_link(own_path(&fd)).expect("a link");
-        assert_eq!(name.to_str(), Some("/memfd:zone:/proc/7/stat (deleted)"));
+        assert_eq!(name.to_str(), Some("/memfd:zone:12/proc/7/stat (deleted)"));
         let mut file = File::from(fd);
         assert!(file.write_all(b"x").is_err(), "open for reading only");
         let again = OpenOptions::new().write(true).open(own_path(&file));

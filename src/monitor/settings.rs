@@ -216,7 +216,7 @@ pub fn open(zone: &Zone, path: &str, flags: OFlag) -> Result<OwnedFd, i32> {
     if flags & OFlag::O_ACCMODE != OFlag::O_WRONLY {
         return Err(libc::EACCES);
     }
-    let memory = content_name(format!("/proc/{path}").as_bytes());
+    let memory = content_name(format!("/proc/{path}").as_bytes(), None);
     let memory = memfd_create(memory.as_c_str(), MFdFlags::MFD_CLOEXEC).map_err(number)?;
     fchmod(&memory, Mode::from_bits_retain(0o644)).map_err(number)?;
     let place = own_path(&memory);

@@ -88,9 +88,10 @@ fn same_class(index: usize) -> usize {
 }
 
 /// Calls that programs make most of those for which the filter runs.
-const FREQUENT: [u32; 16] = [
+const FREQUENT: [u32; 17] = [
     nr::close,
     nr::fstat,
+    nr::lseek,
     nr::mmap,
     nr::mprotect,
     nr::munmap,
@@ -383,6 +384,12 @@ impl Code<'_> {
                 local.push((JEQ, 0, To::Ok, To::Fail));
             }
             Test::Null(i) => exact(i, 0, &mut local),
+            Test::NotNull(i) => {
+                load(low(i), &mut local);
+                local.push((JEQ, 0, To::On, To::Ok));
+                load(high(i), &mut local);
+                local.push((JEQ, 0, To::Fail, To::Ok));
+            }
             Test::Empty(i) => exact(i, self.layout.empty, &mut local),
             Test::TablesBase(i) => exact(i, self.layout.tables.start, &mut local),
             Test::How(i) => slots(i, &self.layout.hows, 32, &mut local),

@@ -78,6 +78,8 @@ pub enum Test {
     HighZero(u8),
     /// Both words are 0.
     Null(u8),
+    /// One of the words is not 0.
+    NotNull(u8),
     /// Points at an approved `open_how`.
     How(u8),
     /// Is the address of the empty string.
@@ -115,8 +117,8 @@ pub type Form = &'static [&'static [Test]];
 
 use Test::{
     Above, AboveFds, BelowFds, Clear, Empty, EqLow, FdFree, FdParents, FdPersonality, FdTables,
-    HighBelow, HighZero, How, InPersonality, Masked, Message, Name, Null, OneOf, OneOfMasked,
-    Outside, Shared, Short, Source, TablesBase,
+    HighBelow, HighZero, How, InPersonality, Masked, Message, Name, NotNull, Null, OneOf,
+    OneOfMasked, Outside, Shared, Short, Source, TablesBase,
 };
 
 /// Every argument is harmless.
@@ -127,6 +129,9 @@ pub(crate) const NEVER: Form = &[];
 pub(crate) const FD0: Form = &[&[FdFree(0)]];
 /// Two such.
 pub(crate) const FD01: Form = &[&[FdFree(0), FdFree(1)]];
+/// lseek, but to the beginning, where files of `/proc` are made anew: `SEEK_CUR` and what follows it, or
+/// to another place.
+pub(crate) const LSEEK: Form = &[&[NotNull(1)], &[OneOf(2, &[1, 2, 3, 4])]];
 const F_DUPFD_CLOEXEC: u32 = 1030;
 /// fcntl: commands that name no process. Of leases, which make others wait, the question (1025) and
 /// giving one up. Of hints on lifetimes (1035 to 1038) only the questions: whose file it is, no filter

@@ -83,6 +83,7 @@ impl Test {
             Test::OneOfMasked(i, mask, values) => values.contains(&(low(arg(i)) & mask)),
             Test::HighZero(i) => high(arg(i)) == 0,
             Test::Null(i) => arg(i) == 0,
+            Test::NotNull(i) => arg(i) != 0,
             Test::How(i) => in_slots(&layout.hows, 32, arg(i)),
             Test::Empty(i) => arg(i) == layout.empty,
             Test::Name(i) => in_slots(&layout.names, 64, arg(i)),

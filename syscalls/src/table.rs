@@ -38,7 +38,7 @@ table! {
     5 fstat(fd: Fd, statbuf: StatOut) -> Zero = Emulated(ANY);
     6 lstat(pathname: Path, statbuf: StatOut) -> Zero = Emulated(NEVER);
     7 poll(fds: StructInOut, nfds: Count, timeout: TimeoutMs) -> Count = Native;
-    8 lseek(fd: Fd, offset: Offset, whence: Flags) -> Offset = Native;
+    8 lseek(fd: Fd, offset: Offset, whence: Flags) -> Offset = Split(LSEEK, ANY);
     9 mmap(addr: Addr, length: Size, prot: Prot, flags: MapFlags, fd: Fd, offset: MapOffset) -> Addr = Guarded(MMAP);
     10 mprotect(addr: Addr, length: Size, prot: Prot) -> Zero = Guarded(RANGE);
     11 munmap(addr: Addr, length: Size) -> Zero = Guarded(RANGE);

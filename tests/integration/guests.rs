@@ -300,11 +300,16 @@ fn tracees(home: &Home) {
 
 fn opened(home: &Home) {
     sections(home, "opened", OPENED);
+    if harness::am_root() {
+        sections(home, "opened", &["rewound_as_another"]);
+    }
 }
 
 const OPENED: &[&str] = &[
     "of_proc",
     "outlived",
+    "rewound",
+    "rewound_in_races",
     "links",
     "mounts",
     "locks",

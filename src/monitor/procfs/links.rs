@@ -27,14 +27,40 @@ const DEVICES: [&[u8]; 7] = [
     b"/dev/ptmx",
 ];
 
-/// A name for the memfd that holds the content of a zone path (such as `/proc/self/stat`): the
-/// guest's link to it then shows that path.
+/// A name for the memfd that holds the content of a zone path (such as `/proc/self/stat`), and tells of
+/// which process or thread: the guest's link to it then shows that path.
 #[must_use]
-pub fn content_name(zone_path: &[u8]) -> CString {
-    // memfd_create(2): at most 249 bytes.
-    let room = zone_path.len().min(249 - CONTENT.len());
-    let name = [CONTENT.as_bytes(), &zone_path[..room]].concat();
+pub fn content_name(zone_path: &[u8], of: Option<HostPid>) -> CString {
+    let of = of.map(|host| host.to_string()).unwrap_or_default();
+    let mut name = [CONTENT.as_bytes(), of.as_bytes(), zone_path].concat();
+    // memfd_create(2).
+    name.truncate(NAME_MAX);
     CString::new(name).unwrap_or_default()
+}
+
+/// Longest name of a memfd.
+const NAME_MAX: usize = 249;
+
+/// Zone path, and process or thread on the host, of a memfd that has such a name, by the text of a link to
+/// it. None of a path that was too long for a name.
+#[must_use]
+pub fn content_of(link: &[u8]) -> Option<(&[u8], Option<HostPid>)> {
+    let name = link.strip_prefix(b"/memfd:")?.strip_suffix(GONE)?;
+    let (of, path) = split_content(name)?;
+    let of = match of {
+        b"" => None,
+        of => Some(HostPid(super::subject::number(of)?)),
+    };
+    (name.len() < NAME_MAX).then_some((path, of))
+}
+
+/// What the kernel puts behind the path of a file that has no name.
+const GONE: &[u8] = b" (deleted)";
+
+/// Number and path in such a name.
+fn split_content(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = name.strip_prefix(CONTENT.as_bytes())?;
+    Some(rest.split_at(rest.iter().position(|byte| !byte.is_ascii_digit())?))
 }
 
 /// Whether a memfd's name is of that kind.
@@ -61,9 +87,8 @@ pub fn to_zone_text(view: &dyn View, text: &[u8]) -> Option<Vec<u8>> {
         if name.starts_with(b"SYSV") {
             return Some([b"/", name].concat());
         }
-        let path = name.strip_prefix(CONTENT.as_bytes());
-        let path = path.and_then(|path| path.strip_suffix(b" (deleted)"));
-        return Some(path.unwrap_or(text).to_vec());
+        let path = name.strip_suffix(GONE).and_then(split_content);
+        return Some(path.map_or(text, |(_, path)| path).to_vec());
     }
     // Shared anonymous memory, System V memory, rings: names that lie in no directory.
     let is_memory = [&b"/dev/zero (deleted)"[..], b"/[aio] (deleted)"].contains(&text)
@@ -154,7 +179,8 @@ fn text_of(view: &dyn View, pinned: &OwnedFd) -> Result<Vec<u8>, Errno> {
     translate(view, text.into_vec())
 }
 
-fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
+/// A line of `/proc/PID/fdinfo/N`, without its key.
+pub(in crate::monitor) fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
     let line = info
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(key.as_bytes()))?;

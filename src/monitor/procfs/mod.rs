@@ -31,9 +31,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub use links::{UNREACHABLE, content_name, is_content_name, to_zone_text};
+pub(super) use links::field;
+pub use links::{UNREACHABLE, content_name, content_of, is_content_name, to_zone_text};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
-pub use place::{canonical, lookup, stat, stat_opened};
+pub use place::{canonical, lookup, owner_on_host, stat, stat_opened};
 pub use sockets::{ListedInet, ListedUnix, TCP_CLOSE, TCP_LISTEN, listed_inet, listed_unix};
 pub use view::{Credentials, Mount, Protocol, View};
 

@@ -73,7 +73,8 @@ impl HostFile {
                 libc::EACCES
             });
         }
-        let flags = flags & (OFlag::O_ACCMODE | OFlag::O_DIRECTORY) | OFlag::O_CLOEXEC;
+        let kept = OFlag::O_ACCMODE | OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+        let flags = flags & kept | OFlag::O_CLOEXEC;
         // What a file shows may go by the capabilities of who opens it: a guest has none on the host.
         let opened = without_capabilities(|| match &self.at {
             Some(at) => openat(at, &self.path, flags, Mode::empty()),

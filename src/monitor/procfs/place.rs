@@ -10,6 +10,7 @@ use crate::ids::{HostPid, ZonePid};
 use crate::monitor::rights::{EXECUTE, READ, WRITE};
 use picozone_fsmap::Last;
 use picozone_personality::capabilities::Power;
+use picozone_personality::layout::THREAD_BIAS;
 
 /// What `path` (relative to `/proc`) is, ready to be opened, listed or read as a link.
 ///
@@ -83,6 +84,22 @@ pub fn canonical(view: &dyn View, caller: HostPid, path: &[u8]) -> Vec<u8> {
     match follow_top_link(view, caller, &mut names) {
         Ok(()) => names.join(&b'/'),
         Err(_) => path.to_vec(),
+    }
+}
+
+/// The process or thread on the host that a path, free of links, lies in the directory of.
+pub fn owner_on_host(view: &dyn View, path: &[u8]) -> Option<HostPid> {
+    let mut names = path.split(|&byte| byte == b'/');
+    let of_thread = |thread: u32| thread.checked_sub(THREAD_BIAS).map(HostPid);
+    let process = names.next().and_then(number)?;
+    let host = of_thread(process).or_else(|| view.to_host(ZonePid(process)));
+    if names.next() != Some(b"task") {
+        return host;
+    }
+    match names.next().and_then(number)? {
+        leader if leader == process => host,
+        // libc names threads by their numbers on the host.
+        thread => Some(of_thread(thread).unwrap_or(HostPid(thread))),
     }
 }
 

@@ -38,6 +38,7 @@ const OWN: &[Request] = &[
     Request::Ping,
     Request::FdPath,
     Request::StatOpened,
+    Request::Renew,
     Request::Exec,
     Request::Bind,
     Request::ConnectUnix,

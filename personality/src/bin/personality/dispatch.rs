@@ -262,6 +262,7 @@ handlers! {
         faccessat2 => file::access(thread, a[0], a[1], a[2], a[3]),
         file_getattr => file::getattr(thread, a[0], a[1], [a[2], a[3], a[4]]),
         file_setattr => file::setattr(thread, a[0], a[1], [a[2], a[3], a[4]]),
+        lseek => file::seek(thread, a[0], a[1], a[2]),
         getdents => file::getdents(a[0], a[1], a[2]),
         getdents64 => file::getdents64(a[0], a[1], a[2]),
         fstatfs => path::fstatfs(thread, a[0], a[1]),

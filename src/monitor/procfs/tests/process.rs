@@ -349,7 +349,10 @@ fn links_are_in_the_zones_terms() {
     let memory = |name: &std::ffi::CStr| {
         nix::sys::memfd::memfd_create(name, nix::sys::memfd::MFdFlags::MFD_CLOEXEC).unwrap()
     };
-    let content = memory(&crate::monitor::procfs::content_name(b"/proc/1/stat"));
+    let content = memory(&crate::monitor::procfs::content_name(
+        b"/proc/1/stat",
+        Some(HostPid(4_000_000)),
+    ));
     let link = |fd: &dyn AsRawFd| readlink(&view, &format!("self/fd/{}", fd.as_raw_fd())).unwrap();
     assert_eq!(link(&file), "/srv/page");
     assert_eq!(link(&outside), "(unreachable)");

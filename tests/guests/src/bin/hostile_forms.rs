@@ -234,6 +234,7 @@ fn open_files(host_pid: u64) {
         libc::SYS_memfd_create,
         [name.as_ptr() as u64, 0, 0, 0, 0, 0],
     ) as u64;
+    renewed(host_pid);
     let told = asked(Request::StatOpened, &[memory], b"");
     // Whatever it is told, it is of no file of the host: neither size nor owner.
     let tid = inside(libc::SYS_gettid, [0; 6]) as u64;
@@ -245,4 +246,46 @@ fn open_files(host_pid: u64) {
         "{} a forged name",
         if is_told { "ESCAPED" } else { "refused" }
     );
+}
+
+/// The monitor makes anew what it has made, and nothing else, in no place of its own.
+fn renewed(host_pid: u64) {
+    for fd in FDS.chain([9999, u64::MAX, 0, 1]) {
+        attempt("anew what is no file of /proc", || {
+            asked(Request::Renew, &[fd], b"")
+        });
+    }
+    let names = [
+        "zone:/proc/1/environ".to_owned(),
+        "zone:/proc/version".to_owned(),
+        format!("zone:{host_pid}/proc/1/stat"),
+        format!("zone:/proc/{host_pid}/stat"),
+        "zone:/proc/../etc/shadow".to_owned(),
+        "zone:/etc/shadow".to_owned(),
+    ];
+    for name in names {
+        let name = format!("{name}\0");
+        let flags = u64::from(libc::MFD_ALLOW_SEALING);
+        let memory = raw(
+            libc::SYS_memfd_create,
+            [name.as_ptr() as u64, flags, 0, 0, 0, 0],
+        ) as u64;
+        // Everything that a guest can do to have it look like the monitor's.
+        raw(libc::SYS_fchmod, [memory, 0o444, 0, 0, 0, 0]);
+        inside(libc::SYS_fchmod, [memory, 0o444, 0, 0, 0, 0]);
+        let add_seals = libc::F_ADD_SEALS as u64;
+        raw(libc::SYS_fcntl, [memory, add_seals, 0x1f, 0, 0, 0]);
+        let own = format!("/proc/self/fd/{memory}\0");
+        let reader = raw(libc::SYS_open, [own.as_ptr() as u64, 0, 0, 0, 0, 0]) as u64;
+        for fd in [memory, reader] {
+            attempt("a file of its own by a forged name", || {
+                let answer = asked(Request::Renew, &[fd], b"");
+                raw(libc::SYS_lseek, [fd, 0, 0, 0, 0, 0]);
+                let mut room = [0_u8; 16];
+                let to = room.as_mut_ptr() as u64;
+                let length = raw(libc::SYS_read, [fd, to, 16, 0, 0, 0]);
+                if length > 0 { length } else { answer }
+            });
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! What a file tells by its path and what it tells when it is open: programs that compare the two take a
 //! difference for a file that was replaced.
 
-use picozone_guests::children::pipe;
-use picozone_guests::{CWD, at, call, child, close, name, out, sections, see, text};
+use picozone_guests::children::{pipe, wait};
+use picozone_guests::{CWD, Errno, at, call, child, close, name, out, sections, see, text};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -13,6 +13,9 @@ fn main() {
     sections(&[
         ("of_proc", of_proc),
         ("outlived", outlived),
+        ("rewound", rewound),
+        ("rewound_as_another", rewound_as_another),
+        ("rewound_in_races", rewound_in_races),
         ("links", links),
         ("mounts", mounts),
         ("locks", locks),
@@ -118,6 +121,147 @@ fn outlived() {
     let open = file.metadata().expect("open");
     let sides = [named, open].map(|data| (data.dev(), data.ino(), data.mode(), data.size()));
     see("open", sides[0] == sides[1]);
+}
+
+/// What a file of `/proc` says from its beginning on, when it is sought there; of some an errno.
+fn from_start(file: &File) -> Result<String, Errno> {
+    see("at", call(libc::SYS_lseek, &[number(file), 0, 0]));
+    let mut content = vec![0; 1 << 16];
+    let room = [number(file), content.as_mut_ptr() as u64, 1 << 16];
+    let length = call(libc::SYS_read, &room)?;
+    content.truncate(usize::try_from(length).expect("a length"));
+    Ok(String::from_utf8_lossy(&content).into_owned())
+}
+
+/// The state in a line of `stat`.
+fn state(line: &str) -> Option<char> {
+    line.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Files of `/proc` that are read again from their beginning tell what is so by then.
+fn rewound() {
+    let waits = pipe().expect("a pipe");
+    let process = child(|| {
+        // SAFETY: it stops the process.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        waits.hear();
+        0
+    });
+    see(
+        "stopped",
+        wait(process.0, libc::WUNTRACED).map(|(_, end)| end),
+    );
+    let files = ["stat", "status", "task/../stat"].map(|name| {
+        let path = format!("/proc/{}/{name}", process.0);
+        File::open(path).expect("to be read")
+    });
+    let see_state = |when: &str, file: &File| {
+        let line = from_start(file);
+        see(when, line.map(|line| state(&line)));
+    };
+    see_state("state", &files[0]);
+    see("sent", process.signal(libc::SIGCONT));
+    see(
+        "goes on",
+        wait(process.0, libc::WCONTINUED).map(|(_, end)| end),
+    );
+    waits.tell();
+    let left = u64::from((libc::WEXITED | libc::WNOWAIT).unsigned_abs());
+    let number_of = u64::from(process.0.unsigned_abs());
+    see("ended", call(libc::SYS_waitid, &[1, number_of, 0, left]));
+    see_state("state", &files[0]);
+    see_state("by another name", &files[2]);
+    let status = from_start(&files[1]).expect("there");
+    see(
+        "status",
+        status.lines().find(|line| line.starts_with("State:")),
+    );
+    see("reaped", process.wait());
+    for file in &files {
+        see("gone", from_start(file).map(|line| line.len()));
+    }
+    // What is not sought goes on where it was.
+    let own = File::open("/proc/self/status").expect("to be read");
+    let name = |status: &str| status.lines().next().map(str::to_owned);
+    see("name", from_start(&own).map(|status| name(&status)));
+    let twin = own.try_clone().expect("a descriptor");
+    let named = |name: &std::ffi::CStr| call(libc::SYS_prctl, &[15, name.as_ptr() as u64]);
+    see("renamed", named(c"other"));
+    see(
+        "at its end",
+        (&own).read(&mut [0; 16]).map_err(|error| error.kind()),
+    );
+    see("name", from_start(&own).map(|status| name(&status)));
+    see(
+        "name of the twin",
+        from_start(&twin).map(|status| name(&status)),
+    );
+    // The descriptor is as it was.
+    for flags in [0, libc::O_CLOEXEC, libc::O_NONBLOCK] {
+        let fd = at(
+            libc::SYS_openat,
+            "/proc/loadavg",
+            &[u64::from(flags.unsigned_abs()), 0],
+        );
+        let fd = fd.expect("to be read");
+        see("at", call(libc::SYS_lseek, &[fd, 0, 0]));
+        let getters = [libc::F_GETFD, libc::F_GETFL]
+            .map(|of| call(libc::SYS_fcntl, &[fd, u64::from(of.unsigned_abs())]));
+        see("flags", getters);
+        let path = fs::read_link(format!("/proc/self/fd/{fd}"));
+        see("path", path.expect("open"));
+        close(fd);
+    }
+    // Everything else is sought as ever.
+    let file = File::create("sought").expect("made");
+    (&file).write_all(b"text").expect("written");
+    let ends = pipe().expect("a pipe");
+    for fd in [number(&file), number(&ends.read), 999, u64::MAX] {
+        for [offset, whence] in [[0, 0], [0, 1 << 32], [1 << 32, 0], [0, 1], [2, 0], [0, 5]] {
+            see("sought", call(libc::SYS_lseek, &[fd, offset, whence]));
+        }
+    }
+}
+
+/// A number that other threads put other files on is, in the end, what was put there last.
+fn rewound_in_races() {
+    let files = ["self/status", "loadavg"]
+        .map(|name| File::open(format!("/proc/{name}")).expect("to be read"));
+    let place = files[0].try_clone().expect("a descriptor");
+    for _ in 0..20 {
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                for _ in 0..20 {
+                    let _ = call(libc::SYS_lseek, &[number(&place), 0, 0]);
+                    let _ = (&place).read(&mut [0; 64]);
+                }
+            });
+            for file in files.iter().cycle().take(40) {
+                let _ = call(libc::SYS_dup2, &[number(file), number(&place)]);
+            }
+        });
+        see(
+            "put",
+            call(libc::SYS_dup2, &[number(&files[0]), number(&place)]) == Ok(number(&place)),
+        );
+        let status = from_start(&place).expect("there");
+        see("is", status.starts_with("Name:"));
+        see(
+            "closed by exec",
+            call(libc::SYS_fcntl, &[number(&place), libc::F_GETFD as u64]),
+        );
+    }
+}
+
+/// Who may not open a file any more reads on in it, be it what it said.
+fn rewound_as_another() {
+    let own = File::open("/proc/self/status").expect("to be read");
+    let first = File::open("/proc/self/environ").expect("to be read");
+    // SAFETY: no other thread runs.
+    unsafe { libc::setresuid(1234, 1234, 1234) };
+    see("still read", from_start(&first).is_ok());
+    let users = from_start(&own).expect("its own");
+    see("users", users.lines().find(|line| line.starts_with("Uid:")));
 }
 
 /// Links of `/proc` and `/dev` that are opened themselves.

@@ -4,7 +4,7 @@ use super::lists::{self, Lists};
 use super::marks::{self, APPEND_ONLY, IMMUTABLE};
 use super::owners::{Place, Replaced, ids_to_zone, origin_of, owner_of};
 use super::{NOFOLLOW, S_IFMT, is_reserved, must_know, permits, with_node};
-use crate::arch::{syscall2, syscall4, syscall5};
+use crate::arch::{syscall2, syscall3, syscall4, syscall5};
 use crate::dispatch::checked;
 use crate::memory;
 use crate::monitor::tables;
@@ -178,9 +178,27 @@ fn opened_stat(thread: &Thread, fd: u64) -> Option<linux_raw_sys::general::statx
 /// changed, and it has no name. A guest may make such a thing too, and is told the same of it.
 pub fn is_content(fd: u64, st: &linux_raw_sys::general::stat) -> bool {
     const MODE: u32 = 0o100_444;
+    (st.st_mode, st.st_nlink) == (MODE, 0) && is_sealed(fd)
+}
+
+fn is_sealed(fd: u64) -> bool {
     const SEALS: i64 = 0x1f;
-    (st.st_mode, st.st_nlink) == (MODE, 0)
-        && unsafe { syscall2(__NR_fcntl, fd, F_GET_SEALS) } == SEALS
+    unsafe { syscall2(__NR_fcntl, fd, F_GET_SEALS) == SEALS }
+}
+
+/// lseek(2). To the beginning: a file of `/proc` that the monitor has made says from there on what is so now;
+/// one of which it says nothing more stays as it is.
+pub fn seek(thread: &Thread, fd: u64, offset: u64, whence: u64) -> Result<u64> {
+    if offset == 0 && whence as u32 == 0 && is_sealed(fd) {
+        renew(thread, fd);
+    }
+    checked(unsafe { syscall3(__NR_lseek, fd, offset, whence) })
+}
+
+#[cold]
+#[inline(never)]
+fn renew(thread: &Thread, fd: u64) {
+    let _ = thread.ask(Request::Renew, &[fd]);
 }
 
 /// Not in linux_raw_sys.
