@@ -104,7 +104,7 @@ fn frequent_calls_are_decided_soon() {
     is_soon(nr::close, [3, 0, 0, 0, 0, 0], guests, 14);
     is_soon(nr::dup, [3, 0, 0, 0, 0, 0], guests, 14);
     is_soon(nr::lseek, [3, 4096, 0, 0, 0, 0], guests, 14);
-    is_soon(nr::lseek, [3, 0, 1, 0, 0, 0], guests, 16);
+    is_soon(nr::lseek, [3, 0, 1, 0, 0, 0], guests, 19);
     is_soon(nr::fcntl, [3, 3, 0, 0, 0, 0], guests, 19);
     is_soon(nr::mmap, [0, 4096, 3, 0x22, u64::MAX, 0], guests, 16);
     is_soon(nr::fstat, [3, 0x2000, 0, 0, 0, 0], ours, 17);
