@@ -91,7 +91,7 @@ fn natives() {
         ("read", libc::SYS_read, [3, room, 100, 0]),
         ("read", libc::SYS_read, [3, room, 0, 0]),
         ("write", libc::SYS_write, [4, 8, 5, 0]),
-        ("lseek", libc::SYS_lseek, [3, 0, 0, 0]),
+        ("lseek", libc::SYS_lseek, [3, 0, 1, 0]),
         ("dup", libc::SYS_dup, [3, 0, 0, 0]),
         ("fcntl", libc::SYS_fcntl, [5, libc::F_GETFD as u64, 0, 0]),
         ("fcntl", libc::SYS_fcntl, [5, libc::F_DUPFD as u64, 9, 0]),
