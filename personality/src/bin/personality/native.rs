@@ -132,21 +132,71 @@ fn waited(thread: &mut Thread, nr: u32, mut args: [u64; 6]) -> i64 {
 
 const EINTR: i64 = -(Errno::EINTR.raw() as i64);
 
-/// What one of them gives that does not wait; where nothing is ready, EINTR.
+/// What one of them gives that does not wait; where nothing is ready, EINTR, and the sets are as they were.
 fn at_once(nr: u32, mut args: [u64; 6]) -> i64 {
     let no_time = [0u64; 2];
+    let no_time = no_time.as_ptr() as u64;
+    let mut sets = None;
     match nr {
         __NR_poll => args[2] = 0,
         __NR_epoll_wait | __NR_epoll_pwait => args[3] = 0,
-        __NR_ppoll => args[2] = no_time.as_ptr() as u64,
-        __NR_select | __NR_pselect6 => args[4] = no_time.as_ptr() as u64,
+        __NR_ppoll => args[2] = no_time,
+        __NR_select | __NR_pselect6 => {
+            sets = Sets::of(&args);
+            if sets.is_none() {
+                return EINTR;
+            }
+            args[4] = no_time;
+        }
         _ => return EINTR,
     }
     match unsafe { syscall6(nr, args) } {
-        0 => EINTR,
+        0 => {
+            if let Some(sets) = sets {
+                sets.put_back();
+            }
+            EINTR
+        }
         ready => ready,
     }
 }
+
+/// The sets of a select(2), which are empty after one that found nothing ready.
+struct Sets {
+    places: [u64; 3],
+    kept: [[u8; FD_SETSIZE / 8]; 3],
+    length: usize,
+}
+
+impl Sets {
+    /// None of larger ones than libc has, or where there are none.
+    fn of(args: &[u64; 6]) -> Option<Sets> {
+        let count = usize::try_from(args[0] as i32).ok()?;
+        let mut sets = Sets {
+            places: [args[1], args[2], args[3]],
+            kept: [[0; FD_SETSIZE / 8]; 3],
+            length: count.div_ceil(64) * 8,
+        };
+        for (place, kept) in sets.places.iter().zip(&mut sets.kept) {
+            let kept = kept.get_mut(..sets.length)?;
+            if *place != 0 {
+                memory::read_bytes(*place, kept).ok()?;
+            }
+        }
+        Some(sets)
+    }
+
+    fn put_back(&self) {
+        for (place, kept) in self.places.iter().zip(&self.kept) {
+            if *place != 0 {
+                let _ = memory::write_bytes(*place, &kept[..self.length]);
+            }
+        }
+    }
+}
+
+/// As libc has it.
+const FD_SETSIZE: usize = 1024;
 
 /// Takes from a time in milliseconds, if it ends at all, what has gone since.
 fn shorten(time: &mut u64, since: u64) {

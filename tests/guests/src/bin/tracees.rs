@@ -350,7 +350,9 @@ fn meanwhile() {
         }),
         ("select", |file| {
             let mut set = [1_u64 << number(file)];
-            call(libc::SYS_select, &[64, out(&mut set), 0, 0, 0])
+            let result = call(libc::SYS_select, &[64, out(&mut set), 0, 0, 0]);
+            see("the set", set == [1_u64 << number(file)]);
+            result
         }),
         ("epoll_wait", |file| {
             let queue = call(libc::SYS_epoll_create1, &[0])?;
