@@ -160,7 +160,7 @@ fn strace(home: &Home) {
     );
 }
 
-/// Calls that came by a jump before are seen.
+/// Calls that came by a jump before are seen; those of the linker, which may not be done yet, do not count.
 fn strace_attached(home: &Home) {
     check(
         home,
@@ -168,7 +168,7 @@ fn strace_attached(home: &Home) {
         &["mkfifo f; ./p looks <f & exec 3>f; rm f; : >said
            strace -o out -e trace=newfstatat,exit_group -p $! 2>said &
            until grep -q attached said; do sleep 0.1; done
-           echo >&3; wait; cat out; rm out said"],
+           echo >&3; wait; grep -v AT_EMPTY_PATH out; rm out said"],
     );
 }
 
