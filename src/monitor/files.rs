@@ -89,18 +89,18 @@ fn change(
     zone: &Zone,
     caller: HostPid,
     [fd, word]: [u64; 2],
-    change: impl FnOnce(Target<&OwnedFd>) -> Result<i64, i32>,
+    make: impl FnOnce(Target<&OwnedFd>) -> Result<i64, i32>,
 ) -> Result<i64, i32> {
     let key = zone.reached.key(caller, fd, word);
     let kept = match zone.reached.take(key) {
         Some(kept) => kept,
         None => match Target::find(zone, caller, fd)? {
             Target::File(file) => Reached::found(key, file),
-            Target::Nameless(file) => return change(Target::Nameless(&file)),
-            Target::Other => return change(Target::Other),
+            Target::Nameless(file) => return make(Target::Nameless(&file)),
+            Target::Other => return make(Target::Other),
         },
     };
-    let changed = change(Target::File(&kept.file));
+    let changed = make(Target::File(&kept.file));
     zone.reached.keep(kept);
     changed
 }

@@ -14,7 +14,7 @@ use super::descriptors::{open_path, own_path};
 use super::files::errno;
 use super::notify::{Call, Listener};
 use super::owners::identify;
-use super::procfs::{Errno, content_of, field};
+use super::procfs::{Errno, content_of, flags_told};
 use super::served::{self, CONTENT_MODE};
 use super::zone::Zone;
 use crate::ids::HostPid;
@@ -66,12 +66,8 @@ fn opened(thread: HostPid, fd: u32) -> Result<(OwnedFd, OFlag), Errno> {
     let file = open_path(thread, number)?;
     let info = std::fs::read(format!("/proc/{thread}/fdinfo/{fd}")).map_err(|_| libc::EBADF)?;
     let own = std::fs::read(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).map_err(errno)?;
-    if field(&info, "ino:") != field(&own, "ino:") {
-        return Err(libc::EBADF);
-    }
-    let flags = field(&info, "flags:").and_then(|flags| i32::from_str_radix(flags, 8).ok());
-    let flags = flags.ok_or(libc::EBADF)?;
-    Ok((file, OFlag::from_bits_retain(flags)))
+    let flags = flags_told(&info, &own).ok_or(libc::EBADF)?;
+    Ok((file, flags))
 }
 
 /// A file whose reading fails with ESRCH: the kernel's own of a thread of ours that has ended.

@@ -157,15 +157,7 @@ pub(super) fn pin_descriptor(view: &dyn View, subject: &Subject, fd: u32) -> Res
     let info = subject.read(&format!("fdinfo/{fd}"))?;
     let own = std::fs::read(format!("/proc/self/fdinfo/{}", pinned.as_raw_fd()))
         .map_err(|_| libc::EMFILE)?;
-    // The guest may have put another file on the number since it was pinned: then its flags say
-    // nothing about this one.
-    let is_same = ["mnt_id:", "ino:"]
-        .iter()
-        .all(|key| field(&info, key) == field(&own, key));
-    let flags = field(&info, "flags:")
-        .filter(|_| is_same)
-        .and_then(|flags| i32::from_str_radix(flags, 8).ok())
-        .map_or(OFlag::O_PATH, OFlag::from_bits_retain);
+    let flags = flags_told(&info, &own).unwrap_or(OFlag::O_PATH);
     Ok(Object {
         pinned,
         text,
@@ -179,8 +171,20 @@ fn text_of(view: &dyn View, pinned: &OwnedFd) -> Result<Vec<u8>, Errno> {
     translate(view, text.into_vec())
 }
 
+/// The flags of a guest's descriptor, by what `/proc/PID/fdinfo` says of it and of an own one that leads where
+/// it led. The guest may have put another file on the number since: then its flags say nothing about this one.
+pub(in crate::monitor) fn flags_told(guests: &[u8], own: &[u8]) -> Option<OFlag> {
+    let is_same = ["mnt_id:", "ino:"]
+        .iter()
+        .all(|key| field(guests, key) == field(own, key));
+    field(guests, "flags:")
+        .filter(|_| is_same)
+        .and_then(|flags| i32::from_str_radix(flags, 8).ok())
+        .map(OFlag::from_bits_retain)
+}
+
 /// A line of `/proc/PID/fdinfo/N`, without its key.
-pub(in crate::monitor) fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
+fn field<'a>(info: &'a [u8], key: &str) -> Option<&'a str> {
     let line = info
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(key.as_bytes()))?;

@@ -31,7 +31,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-pub(super) use links::field;
+pub(super) use links::flags_told;
 pub use links::{UNREACHABLE, content_name, content_of, is_content_name, to_zone_text};
 pub use node::{Attr, Entry, Errno, HostFile, Kind, Node, Object, Stated, inode_of};
 pub use place::{canonical, lookup, owner_on_host, stat, stat_opened};

@@ -1,5 +1,5 @@
 //! Setting the clock. The host has one, and no zone sets it: what is wrong is told as to the kernel's
-//! root, and what changes nothing succeeds.
+//! root, and what changes nothing succeeds. And what a clock shows, for ourselves.
 
 use crate::arch::{syscall1, syscall2};
 use crate::dispatch::checked;
@@ -164,4 +164,24 @@ fn changes(asked: &Timex, now: &Timex) -> bool {
         .filter(|(_, same)| *same)
         .fold(0, |bits, (bit, _)| bits | bit);
     asked[MODES] & 0xffff_ffff & !same != 0
+}
+
+/// What a clock shows, in nanoseconds.
+pub fn now(clock: u32) -> i64 {
+    let mut now = [0i64; 2];
+    unsafe {
+        syscall2(
+            __NR_clock_gettime,
+            u64::from(clock),
+            now.as_mut_ptr() as u64,
+        )
+    };
+    nanoseconds(now)
+}
+
+/// A `struct timespec` in nanoseconds.
+pub fn nanoseconds([seconds, nanoseconds]: [i64; 2]) -> i64 {
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(nanoseconds)
 }

@@ -54,6 +54,7 @@ mod library;
 mod load;
 mod memory;
 mod monitor;
+mod namesake;
 mod namespaces;
 mod native;
 mod others;

@@ -5,8 +5,10 @@ use crate::dispatch::{RESTART_ERRNO, checked, checked_or_restart};
 use crate::file::{Power, has};
 use crate::monitor::commons;
 use crate::thread::{self, Thread, me};
-use crate::{Errno, Result, clients, handover, memory, others, pids, ptrace, refusals, signal};
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use crate::{
+    Errno, Result, clients, handover, memory, namesake, others, pids, ptrace, refusals, signal,
+};
+use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
 use linux_raw_sys::general::*;
 use picozone_personality::commons::ZONE_PID_LIMIT;
@@ -24,11 +26,6 @@ const REFUSED_FLAGS: u64 = (CLONE_NEWNS
 const SIGCHLD_FLAG: u64 = SIGCHLD as u64;
 /// `si_code` of tkill(2) and tgkill(2).
 const SI_TKILL: i32 = -6;
-
-/// [`Thread::fate`]
-const FATE_STAYS: u32 = 1;
-/// [`Thread::fate`]
-const FATE_ENDS: u32 = 2;
 
 /// What is said of a name space: EINVAL if even the kernel makes none with what is shared.
 #[cold]
@@ -157,7 +154,7 @@ pub fn clone(
     let result = loop {
         let result = unsafe { arch::clone(flags, top, ptid, ctid, tls, child_start, region) };
         let is_ambiguous = is_thread && result == i64::from(thread.process().zone_pid);
-        if !is_ambiguous || !has_ended(thread, child, flags, ptid) {
+        if !is_ambiguous || !namesake::has_ended(thread, child, flags, ptid) {
             break result;
         }
     };
@@ -179,63 +176,6 @@ pub fn clone(
     };
     arch::replace_if_any(places[0], host, zone);
     Ok(u64::from(zone))
-}
-
-/// In a thread that was just made and has by chance the number on the host that its process has in the
-/// zone: libc names its threads by the one and the process by the other, and which of the two a call means
-/// could not be known. It ends, and its maker makes another, unless its maker's tracer has seen it.
-#[cold]
-#[inline(never)]
-fn end_or_stay(thread: &mut Thread) {
-    await_change(&thread.fate, 0);
-    if thread.fate.load(Acquire) == FATE_STAYS {
-        return;
-    }
-    let word = &raw mut thread.host_tid as u64;
-    unsafe {
-        // The kernel clears the word, and wakes who waits for that, when the region is used no more.
-        syscall2(__NR_set_tid_address, word, 0);
-        loop {
-            syscall1(__NR_exit, 0);
-        }
-    }
-}
-
-/// Decides that in its maker, who made it with `flags` and `ptid`. Whether there is such a thread, now gone.
-#[cold]
-#[inline(never)]
-fn has_ended(thread: &Thread, child: &mut Thread, flags: u64, ptid: u64) -> bool {
-    let stays = ptrace::has_children_traced(thread.host_tid);
-    let fate = if stays { FATE_STAYS } else { FATE_ENDS };
-    child.fate.store(fate, Release);
-    let word = child.fate.as_ptr() as u64;
-    unsafe { syscall3(__NR_futex, word, FUTEX_WAKE.into(), 1) };
-    if stays {
-        return false;
-    }
-    let number = unsafe { AtomicU32::from_ptr(&raw mut child.host_tid) };
-    loop {
-        match number.load(Acquire) {
-            0 => break,
-            seen => await_change(number, seen),
-        }
-    }
-    number.store(thread.host_tid, Relaxed);
-    child.fate.store(0, Relaxed);
-    let mut pidfd = 0u32;
-    let is_named = flags & u64::from(CLONE_PIDFD) != 0;
-    if is_named && arch::copy(&raw mut pidfd as u64, ptid, size_of::<u32>()) {
-        unsafe { syscall1(__NR_close, pidfd.into()) };
-    }
-    true
-}
-
-/// Waits while the word is `old`, until somebody wakes who waits for it.
-fn await_change(word: &AtomicU32, old: u32) {
-    while word.load(Acquire) == old {
-        let at = word.as_ptr() as u64;
-        unsafe { syscall4(__NR_futex, at, FUTEX_WAIT.into(), old.into(), 0) };
-    }
 }
 
 /// Whether a word is the id in libc's block of a thread, where the kernel must find its own: libc
@@ -455,7 +395,7 @@ extern "C" fn child_start(region: u64) -> ! {
         handover::release(thread.host_tid);
     } else {
         if thread.host_tid == thread.process().zone_pid {
-            end_or_stay(thread);
+            namesake::end_or_stay(thread);
         }
         if thread.process().is_client {
             clients::thread_born();

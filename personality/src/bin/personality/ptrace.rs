@@ -10,6 +10,7 @@
 
 mod leave;
 mod stops;
+pub mod waits;
 
 use crate::arch::{self, Context, Frame, Info, Stack, syscall1, syscall2, syscall3, syscall4};
 use crate::dispatch::{RESTART_ERRNO, checked};

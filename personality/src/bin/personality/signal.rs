@@ -15,7 +15,7 @@ use crate::arch::{self, Context, Frame, Info, Place, Stack, syscall2, syscall3, 
 use crate::filters::{self, Verdict};
 use crate::thread::{Handlers, Pending, Thread, me};
 use crate::{Errno, Result, clients, dispatch};
-use crate::{memory, native, ptrace, recording, user_dispatch};
+use crate::{memory, ptrace, recording, user_dispatch};
 use linux_raw_sys::general::*;
 use picozone_syscalls::bpf::OURS;
 
@@ -115,7 +115,7 @@ pub fn watch_children(thread: &Thread) {
     process.is_tracer = true;
     know(handlers, SIGCHLD);
     watch(handlers.actions[SIGCHLD as usize]);
-    native::trap_waits();
+    ptrace::waits::trap();
 }
 
 /// Whether the guest has a handler of a signal that is known.

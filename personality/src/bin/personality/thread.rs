@@ -170,7 +170,7 @@ pub struct Thread {
     pub token: u64,
     /// Number of the thread's birth, and in its maker of the last one.
     pub birth: u32,
-    /// Of a thread whose host id is by chance its process' zone pid: what its maker has decided; 0: nothing yet.
+    /// What the maker of a [`namesake`](crate::namesake) has decided; 0: nothing yet.
     pub fate: AtomicU32,
     /// Whether a new thread's gs is to point at its region: not where its maker's points elsewhere.
     pub takes_jumps: bool,

@@ -21,15 +21,12 @@ use picozone_personality::tables::IS_CAPABLE;
 
 const SET_GID: u64 = 0o2000;
 
-pub fn change_fd(thread: &Thread, fd: u64, request: Request, args: &[u64]) -> Result<u64> {
-    change_file(thread, fd, 0, request, args)
-}
-
-/// The same where the file is known by a word ([`file_word`]) to the next request, too.
-pub fn change_file(
+/// Asks for a change of what a descriptor names. Where it is `known` which file that is, the next request finds
+/// it again by that ([`file_word`]).
+pub fn change_fd(
     thread: &Thread,
     fd: u64,
-    word: u64,
+    known: Option<&stat>,
     request: Request,
     args: &[u64],
 ) -> Result<u64> {
@@ -38,7 +35,7 @@ pub fn change_file(
     for (to, from) in all[1..6].iter_mut().zip(args) {
         *to = *from;
     }
-    all[6] = word;
+    all[6] = known.map_or(0, |st| file_word(st.st_dev, st.st_ino));
     match thread.ask(request, &all) {
         Err(Errno::EROFS) => {
             // A file below a copy-on-write layer.
@@ -127,8 +124,7 @@ fn chmod_node(thread: &Thread, fd: u64, mode: u64) -> Result<u64> {
         mode &= !SET_GID;
     }
     let how = until_when(thread, mode);
-    let word = file_word(st.st_dev, st.st_ino);
-    let result = change_file(thread, fd, word, Request::Chmod, &[mode, how]);
+    let result = change_fd(thread, fd, Some(&st), Request::Chmod, &[mode, how]);
     path::note_rights();
     result
 }
@@ -187,8 +183,7 @@ fn chown_node(thread: &Thread, fd: u64, uid: u64, gid: u64) -> Result<u64> {
         CHOWN_CLEARS_SET_GID
     };
     let ids = [uid & 0xffff_ffff, gid & 0xffff_ffff, clears];
-    let word = file_word(st.st_dev, st.st_ino);
-    let result = change_file(thread, fd, word, Request::Chown, &ids);
+    let result = change_fd(thread, fd, Some(&st), Request::Chown, &ids);
     path::note_rights();
     result
 }
@@ -226,7 +221,7 @@ pub fn record(thread: &Thread, fd: u64, ids: [u32; 2], mode: u32, list: Option<u
 #[inline(never)]
 pub fn drop_capabilities(thread: &Thread, fd: u64) {
     if marks_of(fd) & IS_CAPABLE != 0 {
-        let _ = change_fd(thread, fd, Request::Xattr, &[of::DROP_CAPABILITIES]);
+        let _ = change_fd(thread, fd, None, Request::Xattr, &[of::DROP_CAPABILITIES]);
     }
 }
 
@@ -248,7 +243,7 @@ pub fn clear_set_ids(thread: &Thread, fd: u64, st: &stat, is_cut: bool) {
         false if is_member => (mode, UNTIL_WRITTEN),
         false => (mode, UNTIL_WRITTEN_BY_OTHERS),
     };
-    let _ = change_fd(thread, fd, Request::Chmod, &[mode, CHMOD_QUIET | how]);
+    let _ = change_fd(thread, fd, None, Request::Chmod, &[mode, CHMOD_QUIET | how]);
 }
 
 /// Of who keeps set-id bits over its writes no more: those of the files that it has open to write go with

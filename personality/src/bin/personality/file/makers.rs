@@ -2,10 +2,10 @@
 //! ([`picozone_personality::makers`]).
 
 use super::owners::{Owner, Place, Replaced, known_owner_of};
-use crate::Errno;
 use crate::arch::{syscall2, syscall3, syscall5, syscall6};
 use crate::monitor::{commons, tables};
 use crate::thread::{Thread, me};
+use crate::{Errno, clocks};
 use core::sync::atomic::AtomicU64;
 use linux_raw_sys::general::*;
 use picozone_personality::mailbox::Request;
@@ -28,13 +28,13 @@ impl Making {
         let place = thread.host_tid as usize;
         let mut maker = makers.enter(thread.host_tid);
         if maker.is_none() {
-            let began = clock(CLOCK_MONOTONIC);
+            let began = clocks::now(CLOCK_MONOTONIC);
             for _ in 0..MAKERS_MAX {
                 if let Some(other) = makers.at(place) {
                     wait_for(thread, other, began, GRACE_NS);
                 }
                 maker = makers.enter(thread.host_tid);
-                if maker.is_some() || clock(CLOCK_MONOTONIC) - began >= GRACE_NS {
+                if maker.is_some() || clocks::now(CLOCK_MONOTONIC) - began >= GRACE_NS {
                     break;
                 }
             }
@@ -64,18 +64,6 @@ fn address(word: &AtomicU64) -> u64 {
     word.as_ptr() as u64
 }
 
-fn clock(id: u32) -> i64 {
-    let mut now = [0i64; 2];
-    unsafe { syscall2(__NR_clock_gettime, u64::from(id), now.as_mut_ptr() as u64) };
-    nanoseconds(now)
-}
-
-fn nanoseconds([seconds, nanoseconds]: [i64; 2]) -> i64 {
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(nanoseconds)
-}
-
 /// Waits until a maker has left, `most` nanoseconds from `began` on. Who was ended, or does not leave for
 /// half of the time that files are waited for, has lost its place.
 fn wait_for(thread: &Thread, maker: Maker, began: i64, most: i64) {
@@ -87,7 +75,7 @@ fn wait_for(thread: &Thread, maker: Maker, began: i64, most: i64) {
         let Some((word, expected)) = makers.await_leaving(maker) else {
             return;
         };
-        let next = end.min(clock(CLOCK_MONOTONIC) + ALIVE_NS);
+        let next = end.min(clocks::now(CLOCK_MONOTONIC) + ALIVE_NS);
         let until = [next / 1_000_000_000, next % 1_000_000_000];
         let word = address(word);
         let args = [
@@ -135,8 +123,8 @@ pub(super) fn settled_owner_of(
     if got < 0 || x.stx_ino != ino {
         return place.not_found();
     }
-    let born = nanoseconds([x.stx_btime.tv_sec, i64::from(x.stx_btime.tv_nsec)]);
-    let rest = GRACE_NS - (clock(CLOCK_REALTIME) - born);
+    let born = clocks::nanoseconds([x.stx_btime.tv_sec, i64::from(x.stx_btime.tv_nsec)]);
+    let rest = GRACE_NS - (clocks::now(CLOCK_REALTIME) - born);
     // Of what the host's other users made there is nothing to be said.
     if x.stx_uid != tables().host_uid || rest <= 0 {
         return Ok(None);
@@ -150,7 +138,7 @@ pub(super) fn settled_owner_of(
         return Ok(None);
     }
     // A clock that was set back must not make it longer.
-    let (began, most) = (clock(CLOCK_MONOTONIC), rest.min(GRACE_NS));
+    let (began, most) = (clocks::now(CLOCK_MONOTONIC), rest.min(GRACE_NS));
     for maker in makers.all() {
         wait_for(thread, maker, began, most);
         if let Some(owner) = known_owner_of(place, dev, ino)? {

@@ -1,6 +1,6 @@
 //! Times of files.
 
-use super::change::{change_file, must_be_file, must_be_open};
+use super::change::{change_fd, must_be_file, must_be_open};
 use super::marks::{APPEND_ONLY, IMMUTABLE, must_not_have};
 use super::rights::must_own;
 use super::{must_know, permits, stat_of, with_descriptor};
@@ -8,7 +8,7 @@ use crate::path::{CHANGES, must_be_changeable};
 use crate::thread::Thread;
 use crate::{Errno, Result, memory};
 use linux_raw_sys::general::*;
-use picozone_personality::mailbox::{Request, file_word};
+use picozone_personality::mailbox::Request;
 
 const NOW: u64 = (1 << 30) - 1;
 const OMIT: u64 = (1 << 30) - 2;
@@ -68,8 +68,7 @@ fn set(thread: &Thread, fd: u64, times: &Times) -> Result<u64> {
     } else {
         must_own(thread, &st)?;
     }
-    let word = file_word(st.st_dev, st.st_ino);
-    change_file(thread, fd, word, Request::Utimens, times)
+    change_fd(thread, fd, Some(&st), Request::Utimens, times)
 }
 
 /// utimes(2), futimesat(2): microseconds.
